@@ -1,0 +1,1 @@
+"""Named columns of samples, and the order in which they are visited."""

@@ -1,0 +1,1 @@
+"""A flow graph, planned and run on blocks of samples."""

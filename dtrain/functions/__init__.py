@@ -1,0 +1,1 @@
+"""Base functions: value, shape rule and transfer function, side by side."""

@@ -1,0 +1,1 @@
+"""A flow graph, differentiated into its backward flow graph."""

@@ -1,0 +1,1 @@
+"""A Python function of one sample, traced into a flow graph."""

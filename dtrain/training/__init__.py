@@ -1,0 +1,1 @@
+"""The training loop: joins program, loss, data, world and optimizer."""

@@ -1,0 +1,1 @@
+"""Ready programs with their data."""
