@@ -49,3 +49,7 @@ class MismatchError(UsageError):
 
 class NotFiniteError(DtrainError):
     """A loss or GradientVector that is infinite or not a number."""
+
+
+class RankError(DtrainError):
+    """Another rank raised something that is not of this tree; carries its traceback."""

@@ -1,0 +1,247 @@
+"""A World is the ranks that train together: they sum records, and they decide as one.
+
+Everything a World does is written here once, on top of one primitive, ``swap``. It
+knows arrays and bytes, no graphs. Each method but ``fail`` is collective: all ranks
+call it, in the same order.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import socket
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.parallel import verdict
+from dtrain.parallel.meeting import Meeting, root_cause
+from dtrain.parallel.reduction import Message, Reduction
+from dtrain.parallel.tree import Record
+
+T = TypeVar("T")
+
+
+class World(ABC):
+    """The ranks of one training, seen from one of them.
+
+    Attributes:
+        rank: this one's number, 0 to size-1.
+        size: how many ranks there are.
+        host: the name of the machine that this rank runs on.
+        hosts: the same for each rank.
+        mpi: the MPI library and its version, ``None`` without MPI.
+        exchanges: how many reductions this rank has taken part in.
+
+    """
+
+    def __init__(self, rank: int, size: int, mpi: str | None = None) -> None:
+        self.rank = rank
+        self.size = size
+        self.mpi = mpi
+        self.host = socket.gethostname()
+        self.hosts = [self.host] * size
+        self.exchanges = 0
+        self._reduction = Reduction()
+
+    @abstractmethod
+    def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
+        """Send buffers to, and fill buffers from, other ranks.
+
+        A message is the other's rank and a contiguous 1-D array. The messages from one
+        rank to another arrive in the order sent, into buffers of the same byte length;
+        a message of no bytes is not sent.
+        """
+
+    @abstractmethod
+    def run(self, work: Callable[[World], T]) -> T:
+        """Call ``work(world)`` on each rank of this world that lives in this process.
+
+        Returns rank 0's result, or this rank's own where each has a process.
+        """
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """End all ranks because of an error that this rank alone has."""
+        raise error
+
+    def tree_sum(
+        self,
+        count: int,
+        partials: Iterable[Record],
+        total: Record,
+        flags: int = 0,
+    ) -> int:
+        """Sum one record a block, over all ranks, in an order that only count fixes.
+
+        Args:
+            count: how many blocks all ranks have together; with 0 the sum is zeros.
+            partials: one record for each block that ``blocks.share`` gives this rank,
+                ascending; asked for one by one, and read before the next is asked for.
+            total: where the sum is written, on every rank.
+            flags: this rank's flag word, 63 bits.
+
+        Returns:
+            All ranks' flag words, OR-ed.
+
+        Raises:
+            ValueError: there are not as many partials as this rank owns blocks.
+
+        Source: design §5, rule 3.
+
+        """
+        self.exchanges += 1
+        return self._reduction.run(self, count, partials, total, flags)
+
+    def broadcast(self, array: NDArray[Any], root: int = 0) -> None:
+        """Fill ``array`` (contiguous, of one shape on all ranks) with the root's."""
+        buffer = flat(array)
+        others = [rank for rank in range(self.size) if rank != root]
+        if self.rank == root:
+            self.swap([(rank, buffer) for rank in others], [])
+        else:
+            self.swap([], [(root, buffer)])
+
+    def allgather(self, data: bytes) -> list[bytes]:
+        """Each rank's bytes, on every rank; lengths may differ. For small messages."""
+        others = [rank for rank in range(self.size) if rank != self.rank]
+        lengths = np.full(self.size, len(data), np.int64)
+        own = lengths[self.rank : self.rank + 1]
+        self.swap(
+            [(rank, own) for rank in others],
+            [(rank, lengths[rank : rank + 1]) for rank in others],
+        )
+        boxes = [np.empty(length, np.uint8) for length in lengths]
+        boxes[self.rank][:] = np.frombuffer(data, np.uint8)
+        self.swap(
+            [(rank, boxes[self.rank]) for rank in others],
+            [(rank, boxes[rank]) for rank in others],
+        )
+        return [box.tobytes() for box in boxes]
+
+    def gather_rows(self, rows: NDArray[Any]) -> NDArray[Any] | None:
+        """Concatenate arrays of shape (any, ...) along axis 0, in rank order.
+
+        Returns the whole on rank 0, ``None`` elsewhere.
+        """
+        rows = np.ascontiguousarray(rows)
+        counts = [int(data) for data in self.allgather(b"%d" % len(rows))]
+        if self.rank:
+            self.swap([(0, flat(rows))], [])
+            return None
+        whole = np.empty((sum(counts), *rows.shape[1:]), rows.dtype)
+        parts = np.split(whole, np.cumsum(counts)[:-1])
+        parts[0][...] = rows
+        self.swap([], [(rank, flat(parts[rank])) for rank in range(1, self.size)])
+        return whole
+
+    def agree(self, error: BaseException | None) -> None:
+        """If any rank brings an error, raise the lowest such rank's on every rank.
+
+        That rank raises its own object, the others one of the same class where it is
+        a DtrainError, else a RankError that carries the traceback. Each has ``agreed``
+        set, and ``rank``.
+        """
+        for rank, data in enumerate(self.allgather(verdict.encode(error))):
+            if not data:
+                continue
+            if error is None or rank != self.rank:
+                error = verdict.decode(data, rank, self.hosts[rank])
+            raise verdict.mark_agreed(error, rank)
+
+    def compare(self, what: str, digest: str) -> None:
+        """Raise an agreed MismatchError unless all ranks have the same digest.
+
+        Its message says of what, and which ranks on which hosts differ from most.
+        """
+        digests = [data.decode() for data in self.allgather(digest.encode())]
+        error = verdict.mismatch(what, digests, self.hosts)
+        if error:
+            raise error
+
+
+def flat(array: NDArray[Any]) -> NDArray[Any]:
+    """View the same memory as 1-D array."""
+    if not array.flags.c_contiguous:
+        raise ValueError("only contiguous arrays can be sent and received")
+    return array.reshape(-1)
+
+
+class SoloWorld(World):
+    """One rank in one process: nothing to exchange, nobody to agree with."""
+
+    def __init__(self) -> None:
+        super().__init__(rank=0, size=1)
+
+    def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
+        """There is nobody to swap with."""
+
+    def run(self, work: Callable[[World], T]) -> T:
+        """Call ``work`` with this world."""
+        return work(self)
+
+
+class ThreadWorld(World):
+    """``size`` ranks in one process; ``run`` starts them, each with its own World."""
+
+    def __init__(self, size: int, *, rank: int = 0, meeting: Meeting | None = None):
+        if size < 1:
+            raise ValueError(f"a world needs at least one rank, not {size}")
+        super().__init__(rank, size)
+        self._meeting = meeting
+
+    def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
+        """Read the others' buffers where they are."""
+        if self._meeting is None:
+            raise RuntimeError("the ranks of a ThreadWorld exist only inside its run()")
+        posts = self._meeting.posts
+        posts[self.rank] = sends
+        self._meeting.wait()
+        boxes = {rank: iter(posts[rank]) for rank, _ in receives}
+        for rank, buffer in receives:
+            sent = next(box for to, box in boxes[rank] if to == self.rank)
+            np.copyto(buffer.view(np.uint8), sent.view(np.uint8))
+        self._meeting.wait()
+
+    def run(self, work: Callable[[World], T]) -> T:
+        """Call ``work`` on each rank, rank 0 in this thread; return rank 0's result.
+
+        Raises:
+            BaseException: the first that a rank raised, with that rank in a note and,
+                if it is a DtrainError, as ``rank``.
+            DtrainError: a rank returned while another waited for it.
+
+        """
+        meeting = Meeting(self.size)
+        results: list[T] = []
+
+        def rank_main(rank: int) -> None:
+            error: BaseException | None = None
+            try:
+                result = work(ThreadWorld(self.size, rank=rank, meeting=meeting))
+                if rank == 0:
+                    results.append(result)
+            except BaseException as raised:
+                error = raised
+            meeting.leave(rank, error)
+
+        threads = [
+            # np.errstate and the like are the caller's, as they would be in rank 0
+            threading.Thread(
+                target=contextvars.copy_context().run,
+                args=(rank_main, rank),
+                name=f"rank {rank}",
+                daemon=True,
+            )
+            for rank in range(1, self.size)
+        ]
+        for thread in threads:
+            thread.start()
+        rank_main(0)
+        for thread in threads:
+            thread.join()
+        if meeting.errors:
+            raise root_cause(meeting.errors, self.size)
+        return results[0]

@@ -1,0 +1,1 @@
+"""Tests that run under mpirun, each rank in its own process."""

@@ -1,0 +1,85 @@
+"""Sums that show the order of their additions, and the slow definition of the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.parallel.blocks import share
+from dtrain.parallel.world import World
+
+
+@dataclass
+class Buffer:
+    """A Record in its own memory."""
+
+    slots: NDArray[Any]
+    tail: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Case:
+    """``count`` blocks whose records are drawn from their number alone."""
+
+    count: int
+    length: int = 16
+    dtype: str = "float64"
+
+    def buffer(self) -> Buffer:
+        """Make a record full of nonsense, as unused memory is."""
+        return Buffer(np.full(self.length, 7, self.dtype), np.full(3, 7.0))
+
+    def fill(self, record: Buffer, number: int) -> Buffer:
+        """Write a block's numbers: of very different sizes, so that order shows."""
+        draw = np.random.default_rng([self.count, self.length, number])
+        size = self.length + 3
+        numbers = draw.standard_normal(size) * 10.0 ** draw.integers(-6, 7, size)
+        numbers[draw.random(size) < 0.2] = -0.0
+        record.slots[:] = numbers[:-3]
+        record.tail[:] = numbers[-3:]
+        return record
+
+    def partials(self, rank: int, size: int) -> Iterator[Buffer]:
+        """Give the records of a rank's blocks, all in one reused buffer."""
+        record = self.buffer()
+        for number in share(self.count, rank, size):
+            yield self.fill(record, number)
+            record.slots[:] = 99  # what a late reader would see
+            record.tail[:] = 99
+
+    def reference(self) -> Buffer:
+        """Sum by the definition: left child plus right child, if there is one."""
+
+        def node(level: int, index: int) -> Buffer | None:
+            if index << level >= self.count:
+                return None
+            if level == 0:
+                return self.fill(self.buffer(), index)
+            left, right = node(level - 1, 2 * index), node(level - 1, 2 * index + 1)
+            if left and right:
+                left.slots[:] = left.slots + right.slots
+                left.tail[:] = left.tail + right.tail
+            return left
+
+        zero = Buffer(np.zeros(self.length, self.dtype), np.zeros(3))
+        return node(self.count.bit_length(), 0) or zero
+
+    def sum(self, world: World) -> Buffer:
+        """Sum by the world's ``tree_sum``, and check the flag words."""
+        total = self.buffer()
+        partials = self.partials(world.rank, world.size)
+        flags = world.tree_sum(self.count, partials, total, flags=1 << world.rank)
+        assert flags == (1 << world.size) - 1
+        return total
+
+    def differs(self, total: Buffer) -> bool:
+        """Tell whether any bit is not the reference's."""
+        right = self.reference()
+        return (
+            total.slots.tobytes() != right.slots.tobytes()
+            or total.tail.tobytes() != right.tail.tobytes()
+        )

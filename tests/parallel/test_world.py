@@ -1,0 +1,205 @@
+"""One sum, bit for bit, in worlds of any size; and decisions that all ranks share."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from dtrain.errors import DataError, DtrainError, MismatchError, RankError
+from dtrain.parallel.tree import subtrees
+from dtrain.parallel.world import SoloWorld, ThreadWorld
+from tests.parallel.cases import Buffer, Case
+
+WORLDS = [SoloWorld(), *(ThreadWorld(size) for size in range(1, 17))]
+
+
+@settings(derandomize=True, deadline=5000, max_examples=300)
+@given(
+    world=st.sampled_from(WORLDS),
+    count=st.integers(0, 40),
+    length=st.sampled_from([0, 16, 32, 48, 400]),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+@example(world=WORLDS[16], count=3, length=16, dtype="float32")
+@example(world=WORLDS[7], count=40, length=48, dtype="float64")
+def test_the_sum_has_the_bits_of_its_definition(world, count, length, dtype):
+    case = Case(count, length, dtype)
+    with np.errstate(all="raise"):
+        assert (
+            world.run(lambda rank: rank.allgather(b"%d" % case.differs(case.sum(rank))))
+            == [b"0"] * world.size
+        )
+
+
+def test_the_cases_would_show_another_order():
+    case = Case(40)
+    other = sum(case.fill(case.buffer(), n).slots for n in range(40))
+    assert other.tobytes() != case.reference().slots.tobytes()
+
+
+def test_a_missing_child_adds_no_zeros_and_no_flag_is_lost():
+    def work(world):
+        record = Buffer(np.full(16, -0.0), np.array([np.inf, np.nan, -0.0]))
+        partials = [record] * (world.rank < 3)
+        total = Case(3).buffer()
+        flags = world.tree_sum(3, partials, total, flags=(world.rank == 4) << 40)
+        return flags, total
+
+    with np.errstate(all="raise"):
+        flags, total = ThreadWorld(3).run(work)
+        assert flags == 0
+    assert np.signbit(total.slots).all()
+    assert total.tail[0] == np.inf
+    assert np.isnan(total.tail[1])
+    assert np.signbit(total.tail[2])
+
+
+def test_partials_are_asked_for_one_by_one_and_few_are_kept():
+    alive = [0]
+
+    class Counted:
+        def __init__(self):
+            self.slots, self.tail = np.ones(16), np.ones(1)
+            alive[0] += 1
+
+        def __del__(self):
+            alive[0] -= 1
+
+    def partials():
+        for _ in range(1000):
+            assert alive[0] <= 2
+            yield Counted()
+
+    world = SoloWorld()
+    total = Buffer(np.empty(16), np.empty(1))
+    world.tree_sum(1000, partials(), total)
+    assert total.slots[0] == total.tail[0] == 1000
+    assert len(world._reduction._pool) <= len(subtrees(0, 1000, 1000)) + 10
+
+
+@pytest.mark.parametrize("given", [2, 4])
+def test_too_few_or_too_many_partials_are_refused(given):
+    case = Case(3)
+    with pytest.raises(ValueError, match=f"owns 3 blocks, not the {given}"):
+        SoloWorld().tree_sum(3, [case.buffer()] * given, case.buffer())
+
+
+def test_one_exchange_a_sum_and_no_new_memory_after_the_first():
+    def work(world):
+        case = Case(11, 4096)
+        case.sum(world)
+        reduction = world._reduction
+        before = [id(row) for row in reduction._pool], id(reduction._inbox)
+        Case(7, 4096).sum(world)  # a short last batch
+        case.sum(world)
+        assert before == ([id(row) for row in reduction._pool], id(reduction._inbox))
+        return world.exchanges
+
+    assert ThreadWorld(3).run(work) == 3
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_arrays_and_bytes_reach_the_ranks_they_should(size):
+    root = size - 1
+
+    def work(world):
+        assert world.size == size
+        array = np.full((2, 3), float(world.rank))
+        world.broadcast(array, root=root)
+        assert (array == root).all()
+        texts = world.allgather(b"x" * world.rank)
+        assert texts == [b"x" * rank for rank in range(size)]
+        rows = np.full((world.rank, 2), world.rank)
+        whole = world.gather_rows(rows)
+        if world.rank:
+            assert whole is None
+        return whole
+
+    whole = ThreadWorld(size).run(work)
+    assert whole.shape == (size * (size - 1) // 2, 2)
+    assert (whole[:, 0] == np.repeat(np.arange(size), np.arange(size))).all()
+
+
+def test_an_array_with_gaps_is_not_broadcast():
+    with pytest.raises(ValueError, match="contiguous"):
+        SoloWorld().broadcast(np.zeros((4, 4))[:, :2])
+
+
+def test_the_lowest_error_becomes_everybody_s():
+    def work(world):
+        own = {1: DataError("row 3"), 2: DataError("row 9")}.get(world.rank)
+        world.agree(None)
+        with pytest.raises(DataError, match="row 3") as caught:
+            world.agree(own)
+        assert (caught.value.agreed, caught.value.rank) == (True, 1)
+        assert (caught.value is own) == (world.rank == 1)
+        raise caught.value
+
+    with pytest.raises(DataError, match="row 3") as caught:
+        ThreadWorld(4).run(work)
+    assert caught.value.__notes__ == ["on rank 1 of 4"]
+
+
+def test_a_stranger_s_error_comes_with_its_traceback():
+    seen = []
+
+    def culprit():
+        raise KeyError("gone")
+
+    def work(world):
+        mine = None
+        if world.rank == 1:
+            try:
+                culprit()
+            except KeyError as error:
+                mine = error
+        try:
+            world.agree(mine)
+        except RankError as error:
+            seen.append(error)
+            raise
+
+    with pytest.raises(KeyError, match="gone"):
+        ThreadWorld(3).run(work)
+    assert len(seen) == 2
+    for error in seen:
+        assert error.exit_code == 70
+        assert "rank 1 on " in str(error)
+        assert "in culprit" in str(error)
+
+
+def test_who_holds_something_else_is_named():
+    def work(world):
+        world.compare("weights", "same")
+        world.compare("data", "other" if world.rank == 2 else "same")
+
+    with pytest.raises(MismatchError, match=r"same data: rank 2 on .*\(other\)"):
+        ThreadWorld(4).run(work)
+
+
+def test_a_rank_that_raises_frees_the_others():
+    def work(world):
+        if world.rank == 2:
+            time.sleep(0.05)
+            raise ValueError("mine")
+        world.allgather(b"")
+
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match="mine") as caught:
+        ThreadWorld(5).run(work)
+    assert time.perf_counter() - start < 5
+    assert caught.value.__notes__ == ["on rank 2 of 5"]
+
+
+def test_a_rank_that_leaves_early_frees_the_others():
+    with pytest.raises(DtrainError, match=r"rank 1 waits .* rank 0 has left"):
+        ThreadWorld(2).run(lambda world: world.rank and world.allgather(b""))
+
+
+def test_the_handle_of_threads_is_no_rank():
+    with pytest.raises(RuntimeError, match="inside its run"):
+        ThreadWorld(2).allgather(b"")
+    with pytest.raises(ValueError, match="at least one rank"):
+        ThreadWorld(0)
