@@ -1,0 +1,53 @@
+"""Arithmetic: + − × ÷ powers, and the functions that are short for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dtrain.functions.base import UFUNCS, Expression, adapter, elementwise
+
+add = elementwise(np.add, lambda v, y, a, b: (v, v), doc="The sum a + b.")
+
+subtract = elementwise(np.subtract, lambda v, y, a, b: (v, -v), doc="a − b.")
+
+multiply = elementwise(
+    np.multiply, lambda v, y, a, b: (v * b, v * a), doc="The product a · b."
+)
+
+divide = elementwise(
+    np.divide, lambda v, y, a, b: (v / b, -(v * y / b)), doc="The quotient a / b."
+)
+
+negative = elementwise(np.negative, lambda v, y, x: (-v,), doc="−x.")
+
+square = elementwise(np.square, lambda v, y, x: (v * (2 * x),), doc="x².")
+
+reciprocal = elementwise(
+    np.reciprocal, lambda v, y, x: (-(v * (y * y)),), doc="1 / x."
+)
+
+sqrt = elementwise(np.sqrt, lambda v, y, x: (v * (0.5 / y),), doc="The square root.")
+
+
+def _power_vjp(
+    v: Expression, y: Expression, a: Expression, b: Expression
+) -> tuple[Expression, Expression]:
+    # Both are limits that the plain formulas miss: a⁰ has the derivative 0 even at
+    # a = 0, and 0ᵇ does not change with b.
+    lower = np.where(np.equal(b, 0), 1, b - 1)
+    base = np.where(np.equal(a, 0), 1, a)
+    return v * (b * a**lower), v * (y * np.log(base))
+
+
+power = elementwise(
+    np.power, _power_vjp, doc="a to the power b; the derivative by b needs a ≥ 0."
+)
+
+UFUNCS[np.float_power] = power
+
+
+@adapter(np.positive)
+def _positive(x: Any) -> Any:
+    return x

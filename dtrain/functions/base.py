@@ -1,0 +1,206 @@
+"""A base function: its value, its shape rule and its transfer function, side by side.
+
+A program is made of base functions (lecture, "Parameterized program: running
+example"). Each is one entry in one table, `FUNCTIONS`. NumPy's own functions reach the
+entries through two more tables: `UFUNCS`, for ``np.tanh`` and the operators, and
+`ADAPTERS`, for functions with NumPy's longer signatures, such as ``np.sum``.
+
+Transfer functions are written in the same vocabulary as programs, on symbols: the
+entry of tanh reads ``v * (1 - y * y)``. So differentiating a flow graph gives a
+flow graph, and a base function works in every backend and at every order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, ...]
+DType = Literal["real", "bool", "int"]
+Expression = Any
+"""A symbol, an array or a number: whatever a transfer function may return."""
+
+
+class Kind(IntEnum):
+    """How a value varies, which is also how many leading axes the engine gives it.
+
+    A value of `WEIGHTS` is the same for every sample; one of `BLOCK` is a sum over a
+    block of samples, one for each block of a stack; one of `SAMPLE` is there for
+    each sample. A function's value varies as its most varied input does.
+    """
+
+    WEIGHTS = 0
+    BLOCK = 1
+    SAMPLE = 2
+
+
+@dataclass(frozen=True, eq=False)
+class BaseFunction:
+    """One base function.
+
+    Attributes:
+        name: its name in printed graphs, unique in `FUNCTIONS`.
+        value: ``value(*xs, **params)`` on the NumPy arrays of one sample; plain and
+            slow, the definition that the engine's kernels are tested against.
+        shape: ``shape(*shapes, **params)``, the value's shape for one sample; raises
+            ``ValueError`` where the shapes do not fit.
+        vjp: ``vjp(v, y, *xs, **params)``, the transfer function: given the adjoint
+            ``v`` of the output ``y``, one adjoint for each input (lecture,
+            "Transfer functions": v_in = Jᵀ v_out), or ``None`` for one that nothing
+            passes to. An adjoint may have the output's broadcast shape: it is
+            un-broadcast where it arrives. ``None`` in place of the function: nothing
+            passes at all, or `definition` says what does.
+        definition: the same value in terms of other base functions, on symbols.
+        takes: the dtype that inputs are converted to; ``None`` leaves them.
+        gives: the value's dtype; ``None`` means that of the last input.
+        elementwise: whether it is one call of the NumPy ufunc ``value``, mapped.
+        varies: the value's kind, where it is not that of the most varied input.
+        branch: which piece of a function made of pieces applies, on arrays like
+            ``value``; a gradient check that straddles two pieces says so.
+        doc: one sentence, with the source where there is one.
+    """
+
+    name: str
+    value: Callable[..., Any]
+    shape: Callable[..., Shape]
+    vjp: Callable[..., Sequence[Expression]] | None = None
+    definition: Callable[..., Expression] | None = None
+    takes: DType | None = "real"
+    gives: DType | None = "real"
+    elementwise: bool = False
+    varies: Kind | None = None
+    branch: Callable[..., Any] | None = None
+    doc: str = ""
+
+    def __call__(self, *xs: Expression, **params: Any) -> Expression:
+        """Apply it: a new symbol if any input is one, else an array or a number."""
+        for x in xs:
+            if hasattr(x, "__dtrain_apply__"):
+                return x.__dtrain_apply__(self, xs, params)
+        return self.value(*xs, **params)
+
+    def kind(self, kinds: Sequence[Kind], params: dict[str, Any]) -> Kind:
+        """How the value varies, given how the inputs do."""
+        if params.get("over_block"):
+            return Kind.BLOCK
+        return max(kinds) if self.varies is None else self.varies
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether an adjoint passes backward through it."""
+        return self.vjp is not None or self.definition is not None
+
+
+FUNCTIONS: dict[str, BaseFunction] = {}
+UFUNCS: dict[np.ufunc, Callable[..., Expression]] = {}
+ADAPTERS: dict[Callable[..., Any], Callable[..., Expression]] = {}
+
+
+def register(function: BaseFunction) -> BaseFunction:
+    """Add a base function to the table; its name must be new."""
+    if function.name in FUNCTIONS:
+        raise ValueError(f"there already is a base function {function.name!r}")
+    FUNCTIONS[function.name] = function
+    return function
+
+
+def elementwise(
+    ufunc: np.ufunc,
+    vjp: Callable[..., Sequence[Expression]] | None = None,
+    *,
+    takes: DType | None = "real",
+    gives: DType | None = "real",
+    branch: Callable[..., Any] | None = None,
+    doc: str,
+) -> BaseFunction:
+    """Register the map of a scalar function, computed by one NumPy ufunc.
+
+    Its Jacobian is diagonal (lecture, "Important special cases": map), so the
+    transfer function multiplies element by element.
+    """
+    function = register(
+        BaseFunction(
+            name=ufunc.__name__,
+            value=ufunc,
+            shape=broadcast_shape,
+            vjp=vjp,
+            takes=takes,
+            gives=gives,
+            elementwise=True,
+            branch=branch,
+            doc=doc,
+        )
+    )
+    UFUNCS[ufunc] = function
+    return function
+
+
+def adapter(*numpy_functions: Callable[..., Any]) -> Callable[..., Any]:
+    """Register a function as the meaning of NumPy functions of the same signature."""
+
+    def enter(function: Callable[..., Expression]) -> Callable[..., Expression]:
+        for numpy_function in numpy_functions:
+            table = UFUNCS if isinstance(numpy_function, np.ufunc) else ADAPTERS
+            table[numpy_function] = function  # type: ignore[index]
+        return function
+
+    return enter
+
+
+def base_function(
+    value: Callable[..., Expression] | None = None,
+    *,
+    vjp: Callable[..., Sequence[Expression]] | None = None,
+) -> Any:
+    """Make a function of plain NumPy into a base function with a name of its own.
+
+    The graph then shows one node, named like the function; the engine computes it by
+    the base functions that it is made of. Without ``vjp`` its transfer function is
+    derived from those too.
+
+    Args:
+        value: a function of one sample's values, elementwise or not.
+        vjp: ``vjp(v, y, *xs)``, one adjoint for each argument.
+
+    Example:
+        >>> import numpy as np
+        >>> from dtrain import base_function
+        >>> @base_function
+        ... def swish(x):
+        ...     return x / (1 + np.exp(-x))
+        >>> round(float(swish(1.0)), 4)
+        0.7311
+    """
+    if value is None:
+        return lambda function: base_function(function, vjp=vjp)
+    definition = value
+
+    def shape(*shapes: Shape) -> Shape:
+        return np.shape(definition(*(np.ones(each) for each in shapes)))
+
+    return BaseFunction(
+        name=definition.__name__,
+        value=definition,
+        shape=shape,
+        vjp=vjp,
+        definition=definition,
+        doc=definition.__doc__ or "",
+    )
+
+
+def broadcast_shape(*shapes: Shape) -> Shape:
+    """The shape that NumPy broadcasts shapes to; ``ValueError`` if they do not fit."""
+    return np.broadcast_shapes(*shapes)
+
+
+def constant(value: Any) -> NDArray[Any]:
+    """A constant of a program: float64 until the run's dtype is known, or bool."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"a constant of dtype {array.dtype}")
+    return array if array.dtype.kind == "b" else array.astype(np.float64)

@@ -1,0 +1,190 @@
+"""Reductions of axes: sums, products, and the largest and smallest elements.
+
+The lecture calls them pooling ("Important special cases": reduce). The Jacobian of + is
+a row of ones; that of max is the indicator of the element that was chosen, and among
+equal ones the first is chosen, as ``argmax`` does.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dtrain.functions.base import (
+    BaseFunction,
+    Expression,
+    Shape,
+    adapter,
+    constant,
+    register,
+)
+from dtrain.functions.shape import broadcast
+
+Axis = int | tuple[int, ...] | None
+
+
+def _sum_shape(shape: Shape, *, axis: tuple[int, ...]) -> Shape:
+    return tuple(size for i, size in enumerate(shape) if i not in axis)
+
+
+def _sum_vjp(
+    v: Expression, y: Expression, x: Expression, *, axis: tuple[int, ...]
+) -> tuple[Expression]:
+    kept = tuple(1 if i in axis else n for i, n in enumerate(np.shape(x)))
+    return (broadcast(np.reshape(v, kept), shape=np.shape(x)),)
+
+
+sum_ = register(
+    BaseFunction(
+        name="sum",
+        value=lambda x, *, axis: np.sum(x, axis=axis),
+        shape=_sum_shape,
+        vjp=_sum_vjp,
+        doc="The sum over axes.",
+    )
+)
+
+
+def _last_shape(shape: Shape) -> Shape:
+    if not shape[-1]:
+        raise ValueError("there is no largest or smallest of no elements")
+    return shape[:-1]
+
+
+argmax = register(
+    BaseFunction(
+        name="argmax",
+        value=lambda x: np.argmax(x, axis=-1),
+        shape=_last_shape,
+        gives="int",
+        branch=lambda x: np.argmax(x, axis=-1),
+        doc="Where the last axis is largest; the first place of several.",
+    )
+)
+
+argmin = register(
+    BaseFunction(
+        name="argmin",
+        value=lambda x: np.argmin(x, axis=-1),
+        shape=_last_shape,
+        gives="int",
+        branch=lambda x: np.argmin(x, axis=-1),
+        doc="Where the last axis is smallest; the first place of several.",
+    )
+)
+
+
+def _indicator(v: Expression, chosen: Expression, x: Expression) -> Expression:
+    """The adjoint v where an element was chosen from the last axis, else 0."""
+    places = constant(np.arange(np.shape(x)[-1]))
+    return np.where(np.equal(chosen[..., None], places), v[..., None], 0)
+
+
+max_ = register(
+    BaseFunction(
+        name="max",
+        value=lambda x: np.max(x, axis=-1),
+        shape=_last_shape,
+        vjp=lambda v, y, x: (_indicator(v, argmax(x), x),),
+        branch=lambda x: np.argmax(x, axis=-1),
+        doc="The largest of the last axis; the first of equal ones passes all.",
+    )
+)
+
+min_ = register(
+    BaseFunction(
+        name="min",
+        value=lambda x: np.min(x, axis=-1),
+        shape=_last_shape,
+        vjp=lambda v, y, x: (_indicator(v, argmin(x), x),),
+        branch=lambda x: np.argmin(x, axis=-1),
+        doc="The smallest of the last axis; the first of equal ones passes all.",
+    )
+)
+
+
+def _halves(x: Expression) -> Expression:
+    """Multiply the last axis by halves, so that zeros are exact at every order."""
+    n = np.shape(x)[-1]
+    if not n:
+        return broadcast(constant(1.0), shape=np.shape(x)[:-1])
+    while n > 1:
+        half, odd = divmod(n, 2)
+        product = x[..., :half] * x[..., half : 2 * half]
+        x = np.concatenate([product, x[..., 2 * half :]], axis=-1) if odd else product
+        n = half + odd
+    return x[..., 0]
+
+
+prod = register(
+    BaseFunction(
+        name="prod",
+        value=lambda x: np.prod(x, axis=-1),
+        shape=lambda shape: shape[:-1],
+        definition=_halves,
+        doc="The product of the last axis.",
+    )
+)
+
+
+def normal_axes(axis: Axis, rank: int) -> tuple[int, ...]:
+    """Axes as sorted, non-negative numbers; ``None`` means all."""
+    if axis is None:
+        return tuple(range(rank))
+    axes = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
+    for each in axes:
+        if not -rank <= each < rank:
+            raise ValueError(f"there is no axis {each} in {rank} axes")
+    if len({each % rank for each in axes}) < len(axes):
+        raise ValueError(f"an axis is named twice in {axes}")
+    return tuple(sorted(each % rank for each in axes))
+
+
+@adapter(np.sum, np.add.reduce)
+def _sum(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    axes = normal_axes(axis, np.ndim(x))
+    return _keep(sum_(x, axis=axes) if axes else x, np.shape(x), axes, keepdims)
+
+
+@adapter(np.mean)
+def _mean(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    count = math.prod(np.shape(x)[i] for i in normal_axes(axis, np.ndim(x)))
+    if not count:
+        raise ValueError("there is no mean of no elements")
+    return _sum(x, axis, keepdims=keepdims) / count
+
+
+def _over_last(function: BaseFunction) -> Any:
+    """Adapt a reduction of the last axis to any axes, merged in C order."""
+
+    def reduce(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+        shape = np.shape(x)
+        axes = normal_axes(axis, len(shape))
+        if not axes and function.gives == "real":
+            return x
+        rest = tuple(i for i in range(len(shape)) if i not in axes)
+        merged = math.prod(shape[i] for i in axes)
+        moved = np.transpose(x, rest + axes) if axes != shape[len(rest) :] else x
+        last = np.reshape(moved, (*(shape[i] for i in rest), merged))
+        return _keep(function(last), shape, axes, keepdims)
+
+    return reduce
+
+
+for _function, _numpy_functions in (
+    (max_, (np.max, np.maximum.reduce)),
+    (min_, (np.min, np.minimum.reduce)),
+    (argmax, (np.argmax,)),
+    (argmin, (np.argmin,)),
+    (prod, (np.prod, np.multiply.reduce)),
+):
+    adapter(*_numpy_functions)(_over_last(_function))
+
+
+def _keep(y: Any, shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Any:
+    """Put reduced axes back as axes of size 1, if they are to be kept."""
+    if not keepdims:
+        return y
+    return np.reshape(y, tuple(1 if i in axes else n for i, n in enumerate(shape)))

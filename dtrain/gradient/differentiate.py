@@ -1,0 +1,172 @@
+"""Back-propagation: the reverse topological walk that emits the backward flow graph.
+
+At each point X the walk computes v_X = ∂Output/∂X (lecture, "Efficient computation of
+all derivatives"): it starts with the output's adjoint, visits nodes in reverse order,
+and passes each node's adjoint to its inputs by the node's transfer function. Where
+several consumers pass something to one input, the sum over paths is an addition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dtrain.functions.base import Kind, broadcast_shape
+from dtrain.functions.samples import block_sum, to_samples
+from dtrain.functions.shape import place
+from dtrain.program.builder import Builder
+from dtrain.program.expand import expand
+from dtrain.program.graph import FlowGraph
+from dtrain.program.symbol import Symbol
+
+
+def differentiate(graph: FlowGraph, output: str | None = None) -> FlowGraph:
+    """The graph that computes the output's derivatives by all weights, too.
+
+    The derivatives are summed over the samples of a block; they are further outputs,
+    named ``d output / d weight``. The result is a flow graph like any other: it can be
+    printed, run, and differentiated again.
+
+    Args:
+        graph: the forward graph.
+        output: the output that is differentiated; needed if there are several.
+
+    Example:
+        >>> from dtrain import program, weight
+        >>> from dtrain.gradient.differentiate import differentiate
+        >>> @program
+        ... def line(x):
+        ...     return weight("slope") * x
+        >>> print(differentiate(line.trace()))
+        line(x) -> line, d line / d slope: 1 weight, 3 functions, 3 levels
+          x                  ()  input
+          slope              ()  weight
+          line               ()  slope * x
+          3                  ()  to_samples(1)
+          d line / d slope   ()  block_sum(3, x; ,->)
+    """
+    graph = expand(graph, only_without_vjp=True)
+    builder = Builder(graph.name)
+    symbols = builder.include(graph)
+    name = output or next(iter(graph.outputs))
+    top = symbols[graph.outputs[name]]
+    weights = [symbols[number] for number in graph.weights.values()]
+    adjoints = backward(top, builder.constant(np.ones(top.shape)), weights)
+    outputs = {key: symbols[number] for key, number in graph.outputs.items()}
+    for key, adjoint in zip(graph.weights, adjoints, strict=True):
+        if adjoint is not None:
+            outputs[f"d {name} / d {key}"] = adjoint
+    return builder.graph(outputs)
+
+
+def backward(
+    output: Symbol, seed: Symbol, wrt: Sequence[Symbol]
+) -> list[Symbol | None]:
+    """Emit the adjoints of nodes, given that of the output; ``None`` where it is zero.
+
+    An adjoint has its node's shape. It may vary less than its node does: then it is
+    the same for all samples. The adjoint of what all samples share is a sum over the
+    samples of a block.
+
+    Args:
+        output: where the walk starts.
+        seed: the output's own adjoint, of its shape.
+        wrt: the nodes whose adjoints are asked for.
+    """
+    builder = output.builder
+    last = output.number
+    reached = _depends(builder, last, [x.number for x in wrt])
+    arrived: dict[int, list[Symbol]] = {last: [seed]}
+    for number in range(last, -1, -1):
+        if number not in arrived or not reached[number]:
+            continue
+        node = builder.nodes[number]
+        builder.source = node.source  # errors and new nodes are about this line
+        v = arrived[number] = [_total(arrived[number])]
+        if not node.inputs:
+            continue
+        if node.function.vjp is None:
+            continue  # sign, comparisons, argmax: constant between their jumps
+        y = Symbol(builder, number)
+        xs = [Symbol(builder, i) for i in node.inputs]
+        passed = node.function.vjp(v[0], y, *xs, **node.keywords)
+        if len(passed) != len(xs):
+            raise builder.error(
+                f"the vjp of {node.function.name} returns {len(passed)} adjoints for "
+                f"{len(xs)} inputs"
+            )
+        for x, adjoint in zip(xs, passed, strict=True):
+            if adjoint is not None and reached[x.number]:
+                symbol = builder.symbol(adjoint)
+                arrived.setdefault(x.number, []).append(unbroadcast(symbol, x, y))
+    builder.source = None
+    return [arrived[x.number][0] if x.number in arrived else None for x in wrt]
+
+
+def unbroadcast(v: Symbol, x: Symbol, y: Symbol) -> Symbol:
+    """Sum an adjoint over whatever its input was broadcast along on its way to y.
+
+    That is the axes that were new or of size 1, and, where the input is shared by the
+    samples of a block and the output is not, the samples. This is the only place.
+    """
+    if x.node.kind is not Kind.SAMPLE:
+        if v.node.kind is Kind.SAMPLE:
+            v = _sum_to(v, x, y)
+            return v.builder.symbol(block_sum(v))
+        if y.node.kind is Kind.SAMPLE:
+            v = _sum_to(v, x, y)
+            return v.builder.symbol(block_sum(to_samples(v)))
+    return _sum_to(v, x, y)
+
+
+def _sum_to(v: Symbol, x: Symbol, y: Symbol) -> Symbol:
+    shape = x.shape
+    if v.shape == shape:
+        return v
+    try:
+        full = broadcast_shape(v.shape, shape)
+    except ValueError:
+        raise v.builder.error(
+            f"the vjp of {y.node.function.name} returns an adjoint of shape {v.shape} "
+            f"for an input of shape {shape}"
+        ) from None
+    if v.shape != full:  # the same for elements that it was not computed for
+        v = v.builder.symbol(np.broadcast_to(v, full))  # type: ignore[call-overload]
+    new = len(full) - len(shape)
+    stretched = tuple(
+        i for i in range(len(full)) if i < new or shape[i - new] != full[i]
+    )
+    summed = np.sum(v, axis=stretched) if stretched else v  # type: ignore[call-overload]
+    return v.builder.symbol(np.reshape(summed, shape))
+
+
+def _total(parts: Sequence[Symbol]) -> Symbol:
+    """The sum of what consumers passed, in the order in which it arrived.
+
+    What was read from many places of one array is put back in one go, so that T slices
+    cost T places and not T arrays.
+    """
+    places = [part for part in parts if part.node.function is place]
+    if len(places) > 1:
+        builder = parts[0].builder
+        inputs = [Symbol(builder, i) for part in places for i in part.node.inputs]
+        at = tuple(each for part in places for each in part.node.keywords["at"])
+        joined = builder.symbol(place(*inputs, at=at, shape=places[0].shape))
+        parts = [part for part in parts if part.node.function is not place] + [joined]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part  # type: ignore[operator]
+    return total
+
+
+def _depends(builder: Builder, last: int, wrt: Sequence[int]) -> list[bool]:
+    """Which nodes up to the last one are computed from those in ``wrt``."""
+    depends = [False] * (last + 1)
+    for number in wrt:
+        if number <= last:
+            depends[number] = True
+    for number in range(last + 1):
+        if not depends[number]:
+            depends[number] = any(depends[i] for i in builder.nodes[number].inputs)
+    return depends

@@ -1,0 +1,243 @@
+"""Emitting nodes: shapes checked, numbers converted, nothing computed twice.
+
+Tracing, differentiating and expanding all emit into a builder. A node is looked up
+before it is made, and the cheap algebra of `dtrain.program.algebra` is done on the way,
+so no later pass has to clean up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dtrain.errors import ProgramError
+from dtrain.functions.base import BaseFunction, DType, Kind, Shape, constant
+from dtrain.functions.piecewise import real
+from dtrain.program import algebra
+from dtrain.program.graph import (
+    CONSTANT,
+    INPUT,
+    WEIGHT,
+    Constant,
+    FlowGraph,
+    Node,
+    WeightSpec,
+)
+from dtrain.program.source import Source, here
+from dtrain.program.symbol import Symbol
+
+
+class Builder:
+    """A flow graph that is being made."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.nodes: list[Node] = []
+        self.inputs: dict[str, int] = {}
+        self.weights: dict[str, int] = {}
+        self.specs: dict[str, WeightSpec] = {}
+        self.names: dict[str, int] = {}
+        # Where nodes are made in place of others, their source is that of the others.
+        self.source: Source | None = None
+        self._numbers: dict[Any, int] = {}
+
+    def input(self, name: str, shape: Shape) -> Symbol:
+        """A value of one sample."""
+        symbol = self._leaf(INPUT, name, shape, Kind.SAMPLE, self.source or here())
+        self.inputs[name] = symbol.number
+        return symbol
+
+    def weight(self, spec: WeightSpec) -> Symbol:
+        """A weight; the same name a second time is the same weight."""
+        old = self.specs.get(spec.name)
+        if old is None:
+            self.specs[spec.name] = spec
+            symbol = self._leaf(
+                WEIGHT, spec.name, spec.shape, Kind.WEIGHTS, spec.source
+            )
+            self.weights[spec.name] = symbol.number
+            return symbol
+        if old.shape != spec.shape:
+            raise ProgramError(
+                f"{spec.source}: weight {spec.name!r} has shape {spec.shape} here, but "
+                f"{old.shape} at {old.source}; one name is one shared weight: use "
+                "another name, or `with scope(...)` around one of the two"
+            )
+        if old.initializer != spec.initializer:
+            raise ProgramError(
+                f"{spec.source}: weight {spec.name!r} has another initialiser here "
+                f"than at {old.source}; one name is one shared weight"
+            )
+        return Symbol(self, self.weights[spec.name])
+
+    def constant(self, value: Any) -> Symbol:
+        """A value written in the program."""
+        try:
+            array = constant(value)
+        except (TypeError, ValueError):
+            raise self.error(
+                f"a {type(value).__name__} is no value that a program can compute with"
+            ) from None
+        key = Constant.of(array)
+        number = self._numbers.get(key)
+        if number is None:
+            dtype: DType = "bool" if array.dtype.kind == "b" else "real"
+            number = self._add(
+                Node(
+                    CONSTANT,
+                    (),
+                    (("value", key),),
+                    array.shape,
+                    Kind.WEIGHTS,
+                    dtype,
+                    self.source or here(),
+                )
+            )
+            self._numbers[key] = number
+        return Symbol(self, number)
+
+    def symbol(self, x: Any) -> Symbol:
+        """A symbol for a symbol, an array or a number."""
+        if not isinstance(x, Symbol):
+            return self.constant(x)
+        if x.builder is not self:
+            raise self.error(
+                "a value of another program's run is used here; pass it as an argument"
+            )
+        return x
+
+    def apply(
+        self, function: BaseFunction, xs: Sequence[Any], params: Mapping[str, Any]
+    ) -> Symbol:
+        """Apply a base function: simplify, look up, or make a new node."""
+        symbols = [self._converted(self.symbol(x), function) for x in xs]
+        simpler = algebra.simplify(self, function, symbols, params)
+        return simpler if simpler is not None else self.emit(function, symbols, params)
+
+    def emit(
+        self, function: BaseFunction, xs: Sequence[Symbol], params: Mapping[str, Any]
+    ) -> Symbol:
+        """The node of a function on inputs, as it stands, made once."""
+        numbers = tuple(x.number for x in xs)
+        key = (function, numbers, tuple(params.items()))
+        number = self._numbers.get(key)
+        if number is None:
+            nodes = [self.nodes[i] for i in numbers]
+            shapes = [node.shape for node in nodes]
+            try:
+                shape = function.shape(*shapes, **params)
+            except (ValueError, TypeError) as error:
+                listed = " and ".join(map(str, shapes))
+                raise self.error(
+                    f"{function.name} of shapes {listed}: {error}"
+                ) from None
+            number = self._add(
+                Node(
+                    function=function,
+                    inputs=numbers,
+                    params=key[2],
+                    shape=shape,
+                    kind=function.kind([node.kind for node in nodes], dict(params)),
+                    dtype=function.gives or nodes[-1].dtype,
+                    source=self.source or here(),
+                )
+            )
+            self._numbers[key] = number
+        return Symbol(self, number)
+
+    def name_node(self, x: Symbol, name: str) -> Symbol:
+        """Give a node a name; a node that has one is copied."""
+        other = self.names.get(name)
+        if other is not None and other != x.number:
+            raise self.error(
+                f"two values are named {name!r}; the first is at "
+                f"{self.nodes[other].source}"
+            )
+        if x.node.name not in (None, name):
+            copy = replace(x.node, name=None)
+            return self.name_node(Symbol(self, self._add(copy)), name)
+        self.nodes[x.number] = replace(x.node, name=name)
+        self.names[name] = x.number
+        return x
+
+    def include(self, graph: FlowGraph) -> list[Symbol]:
+        """Copy a graph's nodes into an empty builder, numbers and all."""
+        for node in graph.nodes:
+            number = self._add(node)
+            if node.function is CONSTANT:
+                self._numbers[node.params[0][1]] = number
+            elif node.function not in (INPUT, WEIGHT):
+                self._numbers[node.function, node.inputs, node.params] = number
+            if node.name is not None:
+                self.names[node.name] = number
+        self.inputs.update(graph.inputs)
+        self.weights.update(graph.weights)
+        self.specs.update(graph.specs)
+        return [Symbol(self, number) for number in range(len(self.nodes))]
+
+    def graph(self, outputs: Mapping[str, Symbol]) -> FlowGraph:
+        """The finished graph: the leaves that were named, and what outputs need."""
+        whole = FlowGraph(
+            self.name,
+            tuple(self.nodes),
+            self.inputs,
+            self.weights,
+            self.specs,
+            {name: symbol.number for name, symbol in outputs.items()},
+        )
+        needed = whole.needed()
+        for number in (*self.inputs.values(), *self.weights.values()):
+            needed[number] = True
+        place: dict[int, int] = {}
+        nodes: list[Node] = []
+        for number, node in enumerate(self.nodes):
+            if needed[number]:
+                place[number] = len(nodes)
+                inputs = tuple(place[i] for i in node.inputs)
+                nodes.append(replace(node, inputs=inputs))
+
+        def moved(numbers: Mapping[str, int]) -> dict[str, int]:
+            return {name: place[number] for name, number in numbers.items()}
+
+        return FlowGraph(
+            self.name,
+            tuple(nodes),
+            moved(self.inputs),
+            moved(self.weights),
+            dict(self.specs),
+            moved(whole.outputs),
+        )
+
+    def error(self, message: str) -> ProgramError:
+        """An error about the user's current line."""
+        return ProgramError(f"{self.source or here()}: {message}")
+
+    def _leaf(
+        self,
+        function: BaseFunction,
+        name: str,
+        shape: Shape,
+        kind: Kind,
+        source: Source,
+    ) -> Symbol:
+        if name in self.names:
+            raise ProgramError(f"{source}: two values are named {name!r}")
+        params = (("name", name),)
+        node = Node(function, (), params, shape, kind, "real", source, name)
+        self.names[name] = self._add(node)
+        return Symbol(self, self.names[name])
+
+    def _converted(self, x: Symbol, function: BaseFunction) -> Symbol:
+        """The input in the dtype that the function takes."""
+        if function.takes is None or x.node.dtype == function.takes:
+            return x
+        if function.takes == "bool":
+            return self.symbol(np.not_equal(x, 0))
+        return self.symbol(real(x))
+
+    def _add(self, node: Node) -> int:
+        self.nodes.append(node)
+        return len(self.nodes) - 1

@@ -1,0 +1,48 @@
+"""Replacing functions by their definitions in terms of other base functions."""
+
+from __future__ import annotations
+
+from dtrain.program.builder import Builder
+from dtrain.program.graph import FlowGraph, Node
+from dtrain.program.symbol import Symbol
+
+
+def expand(graph: FlowGraph, only_without_vjp: bool = False) -> FlowGraph:
+    """The same graph with no node whose function is defined by other functions.
+
+    Args:
+        graph: any flow graph.
+        only_without_vjp: leave functions that have a transfer function of their own.
+    """
+
+    def expands(node: Node) -> bool:
+        has_vjp = node.function.vjp is not None
+        return node.function.definition is not None and not (
+            only_without_vjp and has_vjp
+        )
+
+    if not any(expands(node) for node in graph.nodes):
+        return graph
+    builder = Builder(graph.name)
+    symbols: list[Symbol] = []
+    for node in graph.nodes:
+        builder.source = node.source
+        xs = [symbols[i] for i in node.inputs]
+        constant = node.constant
+        if node.name in graph.inputs:
+            symbol = builder.input(node.name, node.shape)
+        elif node.name in graph.weights:
+            symbol = builder.weight(graph.specs[node.name])
+        elif constant is not None:
+            symbol = builder.constant(constant)
+        elif expands(node):
+            assert node.function.definition is not None  # noqa: S101
+            symbol = builder.symbol(node.function.definition(*xs, **node.keywords))
+        else:
+            symbol = builder.apply(node.function, xs, node.keywords)
+        if node.name and symbol.node.name is None and node.name not in builder.names:
+            builder.name_node(symbol, node.name)
+        symbols.append(symbol)
+    builder.source = None
+    expanded = builder.graph({key: symbols[i] for key, i in graph.outputs.items()})
+    return expand(expanded, only_without_vjp)  # definitions may use definitions

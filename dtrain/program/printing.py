@@ -1,0 +1,104 @@
+"""A flow graph as text that one could have drawn by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from dtrain.functions.shape import Index, Slices
+
+if TYPE_CHECKING:
+    from dtrain.program.graph import FlowGraph, Node
+
+_INFIX = {
+    "add": "+",
+    "subtract": "-",
+    "multiply": "*",
+    "divide": "/",
+    "power": "**",
+    "greater": ">",
+    "greater_equal": ">=",
+    "less": "<",
+    "less_equal": "<=",
+    "equal": "==",
+    "not_equal": "!=",
+}
+_LEAVES = ("input", "weight", "constant")
+# The contractions that a matrix product writes, by their labels.
+_MATRIX_PRODUCTS = ("ij,j->i", "ij,jk->ik", "i,ij->j", "i,i->")
+
+
+def lines(graph: FlowGraph) -> Iterator[str]:
+    """The graph's lines: a summary, then one for each node; scalars stand inline."""
+    functions = sum(node.function.name not in _LEAVES for node in graph.nodes)
+    yield (
+        f"{graph.name}({', '.join(graph.inputs)}) -> {', '.join(graph.outputs)}: "
+        f"{_count(len(graph.weights), 'weight')}, {_count(functions, 'function')}, "
+        f"{_count(len(graph.levels), 'level')}"
+    )
+    shown = [i for i, node in enumerate(graph.nodes) if not _inline(node)]
+    names = {i: label(graph, i) for i in shown}
+    width = max((len(name) for name in names.values()), default=0)
+    shapes = max((len(str(graph.nodes[i].shape)) for i in shown), default=0)
+    for i in shown:
+        node = graph.nodes[i]
+        yield f"  {names[i]:{width}}  {node.shape!s:{shapes}}  {formula(graph, node)}"
+
+
+def label(graph: FlowGraph, number: int) -> str:
+    """How a node is called: its name, its number, or its value if a scalar."""
+    node = graph.nodes[number]
+    if _inline(node):
+        return f"{node.constant:.6g}"
+    return node.name or str(number)
+
+
+def formula(graph: FlowGraph, node: Node) -> str:
+    """The function applied to its inputs."""
+    function, xs = node.function.name, [label(graph, i) for i in node.inputs]
+    if function in _LEAVES:
+        return function
+    if function in _INFIX:
+        return f"{xs[0]} {_INFIX[function]} {xs[1]}"
+    if function == "negative":
+        return f"-{xs[0]}"
+    params = node.keywords
+    if function == "contract":
+        letters = [
+            "".join(chr(ord("i") + label) for label in labels)
+            for labels in params["labels"]
+        ]
+        signature = f"{letters[0]},{letters[1]}->{letters[2]}"
+        if params.get("over_block"):
+            return f"block_sum({', '.join(xs)}; {signature})"
+        if signature in _MATRIX_PRODUCTS:
+            return f"{xs[0]} @ {xs[1]}"
+        return f"contract({', '.join(xs)}; {signature})"
+    if function == "index":
+        return f"{xs[0]}[{_index(params['at'])}]"
+    if function == "place":
+        parts = (
+            f"{x} at [{_index(at)}]" for x, at in zip(xs, params["at"], strict=True)
+        )
+        return f"place({', '.join(parts)})"
+    given = [f"{key}={value}" for key, value in params.items()]
+    return f"{function}({', '.join(xs + given)})"
+
+
+def _inline(node: Node) -> bool:
+    return node.constant is not None and node.shape == ()
+
+
+def _index(at: Index) -> str:
+    if not isinstance(at, Slices):
+        return f"{at.key.size} places"
+    return ", ".join(
+        str(start) if length == 1 else f"{start}:{start + length * step}:{step}"
+        if step != 1
+        else f"{start}:{start + length}"
+        for start, length, step in at.axes
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,43 @@
+"""Where in the user's source a node was made."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NamedTuple
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# A person reads their own lines; the machinery between them and a node is skipped.
+# The zoo is not machinery: its programs are a user's, shipped.
+_MACHINERY = (
+    *(
+        os.path.join(_PACKAGE, layer) + os.sep
+        for layer in ("functions", "program", "gradient", "engine", "descent")
+    ),
+    os.sep + "numpy" + os.sep,
+)
+
+
+class Source(NamedTuple):
+    """A file and a line in it; printed as ``file:line``."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        """As editors and terminals understand it."""
+        file = os.path.relpath(self.file) if os.path.isabs(self.file) else self.file
+        return f"{self.file if file.startswith('..') else file}:{self.line}"
+
+
+def here() -> Source:
+    """The innermost line of the call stack that is not dtrain's or NumPy's own."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not any(part in file for part in _MACHINERY) and file[:1] != "<":
+            return Source(file, frame.f_lineno)
+        if file.startswith(("<stdin", "<string", "<ipython", "<doctest")):
+            return Source(file, frame.f_lineno)
+        frame = frame.f_back  # type: ignore[assignment]
+    return Source("<unknown>", 0)

@@ -1,0 +1,274 @@
+"""A symbol stands for a value while a program is traced.
+
+It answers NumPy's own protocols (NEP 13 and NEP 18), so a program is plain NumPy. What
+cannot be traced is refused with the user's line and what to write in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from dtrain.errors import ProgramError
+from dtrain.functions.base import ADAPTERS, UFUNCS, BaseFunction, Shape
+from dtrain.functions.shape import getitem
+
+if TYPE_CHECKING:
+    from dtrain.program.builder import Builder
+    from dtrain.program.graph import Node
+
+_ADD = (
+    "write it with the functions there are, or make it a base function with "
+    "`@dtrain.base_function`"
+)
+_REDUCTIONS = {"reduce"}
+_QUESTIONS: dict[Callable[..., Any], Callable[[Symbol], Any]] = {
+    np.shape: lambda x: x.shape,
+    np.ndim: lambda x: x.ndim,
+    np.size: lambda x: x.size,
+}
+
+
+class Symbol:
+    """A node of a flow graph that is being made, to compute with."""
+
+    __slots__ = ("builder", "number")
+    __hash__ = object.__hash__
+
+    def __init__(self, builder: Builder, number: int) -> None:
+        self.builder = builder
+        self.number = number
+
+    @property
+    def node(self) -> Node:
+        """The node it stands for."""
+        return self.builder.nodes[self.number]
+
+    @property
+    def shape(self) -> Shape:
+        """The value's shape, for one sample."""
+        return self.node.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.node.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(np.prod(self.node.shape, dtype=int))
+
+    @property
+    def T(self) -> Any:
+        """The axes in reverse order."""
+        return np.transpose(self)  # type: ignore[call-overload]
+
+    def __dtrain_apply__(
+        self, function: BaseFunction, xs: Sequence[Any], params: Mapping[str, Any]
+    ) -> Symbol:
+        return self.builder.apply(function, xs, params)
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *xs: Any, **keywords: Any
+    ) -> Any:
+        name = ufunc.__name__
+        if keywords.pop("out", None) is not None:
+            self._refuse(
+                f"np.{name} is to write into an array; a traced program has no "
+                "arrays to write into: use its result (`a = a + b`, not `a += b`)"
+            )
+        key: Any = ufunc if method == "__call__" else getattr(ufunc, method, None)
+        table: Mapping[Any, Callable[..., Any]] = UFUNCS
+        if method in _REDUCTIONS:
+            key, table = _reduction(ufunc), ADAPTERS
+            keywords.setdefault("axis", 0)
+            keywords = {k: v for k, v in keywords.items() if k in ("axis", "keepdims")}
+        if key not in table:
+            more = "" if method == "__call__" else f".{method}"
+            self._refuse(f"np.{name}{more} is not in the table of functions: {_ADD}")
+        return self._adapted(f"np.{name}", table[key], xs, keywords)
+
+    def __array_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,  # noqa: ARG002  (NEP 18 fixes the signature)
+        args: tuple[Any, ...],
+        keywords: dict[str, Any],
+    ) -> Any:
+        if function in _QUESTIONS:
+            return _QUESTIONS[function](args[0])
+        name = f"{function.__module__}.{function.__name__}".replace("numpy", "np")
+        if function not in ADAPTERS:
+            self._refuse(f"{name} is not in the table of functions: {_ADD}")
+        return self._adapted(name, ADAPTERS[function], args, keywords)
+
+    def _adapted(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        keywords: Mapping[str, Any],
+    ) -> Any:
+        try:
+            return function(*args, **keywords)
+        except ProgramError:
+            raise
+        except (TypeError, ValueError, IndexError) as error:
+            shapes = [str(x.shape) for x in args if isinstance(x, Symbol)]
+            raise self.builder.error(
+                f"{name} of shape{'s' * (len(shapes) > 1)} "
+                f"{' and '.join(shapes)}: {error}"
+                if shapes
+                else f"{name}: {error}"
+            ) from None
+
+    def _refuse(self, message: str) -> NoReturn:
+        raise self.builder.error(message)
+
+    # Indexing
+
+    def __getitem__(self, key: Any) -> Any:
+        keys = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(each, Symbol) for each in keys):
+            self._refuse(
+                "an index depends on the data; the flow graph is fixed before the "
+                "data is seen: use np.where, or an index that is known"
+            )
+        return self._adapted("indexing", getitem, (self, key), {})
+
+    def __len__(self) -> int:
+        if not self.shape:
+            self._refuse("a value without axes has no len()")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.shape:
+            self._refuse("a value without axes cannot be iterated over or unpacked")
+        return iter([self[i] for i in range(self.shape[0])])
+
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        self._refuse(
+            "values cannot be assigned into; make a new one with np.where, "
+            "np.concatenate or np.stack"
+        )
+
+    # What would need a number
+
+    def __bool__(self) -> bool:
+        self._refuse(
+            "`if`, `while`, `and`, `or` and `not` ask for a truth value, but this "
+            "depends on the data, and one flow graph serves all samples: use np.where, "
+            "np.maximum, np.minimum or np.logical_and"
+        )
+
+    def _number(self, *_: Any) -> NoReturn:
+        self._refuse(
+            "a plain number is asked for, but this value depends on the data: use "
+            "NumPy's functions (np.sin, not math.sin), and np.stack to put values "
+            "into an array"
+        )
+
+    __float__ = __int__ = __index__ = __complex__ = __round__ = _number
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        self._refuse(
+            "an array is to be made of a value that depends on the data: use np.stack "
+            "or np.concatenate, not np.array or a list"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and hasattr(np.ndarray, name):
+            self._refuse(f"an array's .{name} is not traced: {_ADD}")
+        raise AttributeError(name)
+
+    # Operators and methods of arrays. There are no in-place ones: Python then turns
+    # `a += b` into `a = a + b`.
+
+    def __neg__(self) -> Any:
+        return np.negative(self)  # type: ignore[call-overload]
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Any:
+        return np.absolute(self)  # type: ignore[call-overload]
+
+    def __invert__(self) -> Any:
+        return np.logical_not(self)  # type: ignore[call-overload]
+
+    def reshape(self, *shape: Any) -> Any:
+        """As ``np.reshape``."""
+        target = shape[0] if len(shape) == 1 else shape
+        return np.reshape(self, target)  # type: ignore[call-overload]
+
+    def transpose(self, *axes: Any) -> Any:
+        """As ``np.transpose``."""
+        order = axes[0] if len(axes) == 1 else axes or None
+        return np.transpose(self, order)  # type: ignore[call-overload]
+
+
+def _reduction(ufunc: np.ufunc) -> Callable[..., Any] | None:
+    """The NumPy function that is a ufunc's ``reduce``."""
+    return {
+        np.add: np.sum,
+        np.multiply: np.prod,
+        np.maximum: np.max,
+        np.minimum: np.min,
+    }.get(ufunc)
+
+
+def _operator(ufunc: np.ufunc, reverse: bool = False) -> Callable[[Symbol, Any], Any]:
+    def forward(self: Symbol, other: Any) -> Any:
+        return ufunc(self, other)
+
+    def backward(self: Symbol, other: Any) -> Any:
+        return ufunc(other, self)
+
+    return backward if reverse else forward
+
+
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Symbol, *args: Any, **keywords: Any) -> Any:
+        return function(self, *args, **keywords)
+
+    method.__doc__ = f"As ``np.{function.__name__}``."
+    return method
+
+
+for _name, _ufunc in (
+    ("add", np.add),
+    ("sub", np.subtract),
+    ("mul", np.multiply),
+    ("truediv", np.divide),
+    ("pow", np.power),
+    ("matmul", np.matmul),
+    ("and", np.logical_and),
+    ("or", np.logical_or),
+    ("xor", np.logical_xor),
+):
+    setattr(Symbol, f"__{_name}__", _operator(_ufunc))
+    setattr(Symbol, f"__r{_name}__", _operator(_ufunc, reverse=True))
+for _name, _ufunc in (
+    ("gt", np.greater),
+    ("ge", np.greater_equal),
+    ("lt", np.less),
+    ("le", np.less_equal),
+    ("eq", np.equal),
+    ("ne", np.not_equal),
+):
+    setattr(Symbol, f"__{_name}__", _operator(_ufunc))
+for _function in (
+    np.sum,
+    np.mean,
+    np.prod,
+    np.max,
+    np.min,
+    np.argmax,
+    np.argmin,
+    np.ravel,
+    np.dot,
+):
+    setattr(Symbol, _function.__name__.replace("amax", "max"), _method(_function))
