@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from dtrain.descent import optimizers
-from dtrain.descent.optimizers import PIECE, Rule, adam, adamw, named, rmsprop, sgd
+from dtrain.descent.optimizers import adam, adamw, named, rmsprop, sgd
+from dtrain.descent.rule import PIECE, Rule
 from dtrain.errors import UsageError
 
 Array = NDArray[np.float64]
