@@ -1,0 +1,242 @@
+"""Reading data: one content from every form, and one clear message for what is none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dtrain.data.columns import bind
+from dtrain.data.readers import open_data
+from dtrain.errors import DataError
+
+COLUMNS = {"p": np.array([0.5, 1.0, -2e-3]), "t": np.array([1.0, 0.0, 3.0])}
+
+
+def write_csv(path: Path, text: str) -> Path:
+    file = path / "data.csv"
+    file.write_bytes(text.encode())
+    return file
+
+
+def test_every_form_gives_the_same_columns_and_digest(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", **COLUMNS)
+    (tmp_path / "folder").mkdir()
+    for name, column in COLUMNS.items():
+        np.save(tmp_path / "folder" / f"{name}.npy", column)
+    write_csv(tmp_path, "p,t\n0.5,1\n1,0\n-2e-3,3\n")
+    forms: list[Any] = [
+        COLUMNS,
+        {name: column.tolist() for name, column in COLUMNS.items()},
+        tmp_path / "data.npz",
+        str(tmp_path / "folder"),
+        str(tmp_path / "data.csv"),
+    ]
+    opened = [open_data(form) for form in forms]
+    for dataset in opened:
+        assert list(dataset.columns) == ["p", "t"]
+        for name, column in COLUMNS.items():
+            np.testing.assert_array_equal(dataset.columns[name], column)
+    assert len({dataset.digest() for dataset in opened}) == 1
+    assert open_data(opened[0]) is opened[0]
+
+
+def test_a_folder_stays_on_disk_and_in_natural_order(tmp_path: Path) -> None:
+    for number in (10, 9, 1, 2):
+        np.save(tmp_path / f"pixel_{number}.npy", np.full(3, number))
+    (tmp_path / "._pixel_1.npy").write_bytes(b"what some file systems leave behind")
+    (tmp_path / "readme.txt").write_text("not data")
+    dataset = open_data(tmp_path)
+    assert list(dataset.columns) == ["pixel_1", "pixel_2", "pixel_9", "pixel_10"]
+    assert all(isinstance(column, np.memmap) for column in dataset.columns.values())
+    vector = bind(dataset, ["x"], "pixel_1", {"x": "pixel_2:pixel_10"}).inputs["x"]
+    assert vector.tolist() == [[2, 9, 10]] * 3
+
+
+@pytest.mark.parametrize("form", ["folder", "npz"])
+def test_any_layout_and_byte_order_is_read(tmp_path: Path, form: str) -> None:
+    x = np.arange(6.0).reshape(3, 2)
+    arrays = {"x": np.asfortranarray(x), "t": np.array([1, 2, 3], ">i4")}
+    if form == "npz":
+        np.savez(tmp_path / "data.npz", **arrays)
+    else:
+        for name, array in arrays.items():
+            np.save(tmp_path / f"{name}.npy", array)
+    dataset = open_data(tmp_path / "data.npz" if form == "npz" else tmp_path)
+    np.testing.assert_array_equal(dataset.columns["x"], x)
+    assert dataset.columns["t"].dtype == np.dtype(np.int32)
+    assert dataset.columns["t"].dtype.isnative
+    assert dataset.columns["t"].tolist() == [1, 2, 3]
+
+
+def test_csv_as_people_write_it(tmp_path: Path) -> None:
+    text = (
+        '\ufeff\r\n"p, in bar", b,"t"\r\n\r\n1, 2.5 ,"3"\r\n   \r\n-1e3,.5,+4\r\n\r\n'
+    )
+    for end in ("", "\r\n", "5,6,7"):
+        columns = open_data(write_csv(tmp_path, text + end)).columns
+        assert list(columns) == ["p, in bar", "b", "t"]
+        expected = [[1, 2.5, 3], [-1000, 0.5, 4], [5, 6, 7]][: 3 if "7" in end else 2]
+        assert np.stack(list(columns.values()), 1).tolist() == expected
+
+
+def test_csv_of_one_column_and_of_no_rows(tmp_path: Path) -> None:
+    column = open_data(write_csv(tmp_path, "t\n1\n\n2\n")).columns["t"]
+    assert column.tolist() == [1, 2]
+    dataset = open_data(write_csv(tmp_path, "p,t\n\n"))
+    assert len(dataset) == 0
+    with pytest.raises(DataError, match=r"data.csv holds no samples"):
+        bind(dataset, ["p"], None, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("p,t\n1,2\n3,four\n", "line 3, row 2, column 't' is 'four', which is no"),
+        ("p,t\n\n1,2\n\n3,1_0\n", "line 5, row 2, column 't' is '1_0'"),
+        ("p,t\n1,2\n,4\n", "line 3, row 2, column 'p' is empty"),
+        ("p,t\n1,2\n3,\n", "line 3, row 2, column 't' is empty"),
+        ('t\n1\n""\n', "line 3, row 2, column 't' is empty"),
+        ("p,t\n1,2\n3\n", "line 3, row 2 has 1 fields, the header has 2"),
+        ("p,t\n1,2,3\n4,5,6\n", "line 2, row 1 has 3 fields, the header has 2"),
+        ("p,t\n1\n2\n", "line 2, row 1 has 1 fields"),
+        ("p,t\n1," + "x" * 99 + "\n", r"'xxx[^']*\.\.\.', which"),
+        ('p,t\n1,2\n3,"4" 5\n', "line 3: "),
+        ("p,t,p\n1,2,3\n", "line 1: 2 columns are named 'p'"),
+        ("p,,t\n1,2,3\n", "line 1: column 2 of 3 has no name"),
+        ("p,t,\n1,2,\n", "line 1: column 3 of 3 has no name"),
+        ("\n1,2\n3,4\n", "line 2 holds numbers: put a line of column names"),
+        ("", "is empty: it needs a header line"),
+        ("\n\n", "is empty: it needs a header line"),
+        ('p,"t\n1,2\n', "line 2: unexpected end of data"),
+    ],
+)
+def test_a_fault_in_csv_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=f"data.csv.*{message}"):
+        open_data(write_csv(tmp_path, text))
+
+
+def test_csv_in_another_encoding(tmp_path: Path) -> None:
+    for content in (b"p,t\xe9\n1,2\n", b"p,t\n1,\xe92\n", b"\xff\xfep\0"):
+        (tmp_path / "data.csv").write_bytes(content)
+        with pytest.raises(DataError, match="not a CSV file in UTF-8"):
+            open_data(tmp_path / "data.csv")
+
+
+def test_nan_in_csv_is_named_with_its_line(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "a,b,t\n\n1,2,3\n\n\n4,nan,5\n6,7,8\n")
+    samples = bind(open_data(path), ["x"], None, {"x": "a:b"})
+    with pytest.raises(DataError, match=r"data.csv: row 2 \(line 6\), column 'b' is n"):
+        samples.check_finite(0, 3)
+
+
+def damage(path: Path, change: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(change(path.read_bytes()))
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, 300, -1, -30])
+def test_a_truncated_npz(tmp_path: Path, keep: int) -> None:
+    np.savez_compressed(tmp_path / "data.npz", **COLUMNS)
+    damage(tmp_path / "data.npz", lambda content: content[:keep])
+    with pytest.raises(DataError, match=r"data\.npz"):
+        open_data(tmp_path / "data.npz")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_corrupt_npz_never_ends_in_another_error(
+    tmp_path: Path, save: Callable[..., None]
+) -> None:
+    path = tmp_path / "data.npz"
+    save(path, **COLUMNS)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 3):
+        path.write_bytes(
+            whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :]
+        )
+        try:
+            open_data(path)
+        except DataError:
+            refused += 1
+    assert refused > len(whole) / 3 / 2
+
+
+def test_a_damaged_npy_in_a_folder_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", np.ones(100))
+    np.save(tmp_path / "t.npy", np.ones(100))
+    for change in (lambda c: c[:500], lambda c: c[:5], lambda _: b"", lambda _: b"hi"):
+        damage(tmp_path / "t.npy", change)
+        with pytest.raises(DataError, match=r"t\.npy cannot be read"):
+            open_data(tmp_path)
+
+
+class Bomb:
+    """What a pickle could do: create a file while it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_pickles_are_refused_and_not_run(tmp_path: Path) -> None:
+    trap = tmp_path / "exploded"
+    bomb = np.array([Bomb(trap), None], dtype=object)
+    np.savez(tmp_path / "data.npz", x=bomb)
+    (tmp_path / "folder").mkdir()
+    np.save(tmp_path / "folder" / "x.npy", bomb)
+    with np.load(tmp_path / "data.npz") as archive:
+        for source in (tmp_path / "data.npz", tmp_path / "folder", archive):
+            with pytest.raises(DataError, match=r"x.* cannot be read: "):
+                open_data(source)
+    (tmp_path / "pickle.npz").write_bytes(b"\x80\x04cos\nsystem\n.")
+    with pytest.raises(DataError, match=r"not an \.npz file"):
+        open_data(tmp_path / "pickle.npz")
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"x": np.array([None, 1])}, "column 'x' holds Python objects"),
+        ({"x": [[1], [2, 3]]}, "column 'x' cannot be read: .*inhomogeneous"),
+        ({3: [1.0]}, "3 is no column name"),
+        ({}, "has no columns: give a mapping of names to arrays"),
+        (np.ones(3), "data is ndarray: give a mapping of names to arrays"),
+        (None, "data is NoneType: give"),
+        ("missing.csv", "missing.csv: there is no such file or folder"),
+        ("https://example.org/data.csv", "there is no such file or folder"),
+        (__file__, r"test_readers.py: give .* a folder of \.npy files, or a \.csv"),
+    ],
+)
+def test_what_is_no_data_is_refused(source: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        open_data(source)
+
+
+def test_files_that_hold_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the folder has no \.npy files"):
+        open_data(tmp_path)
+    with zipfile.ZipFile(tmp_path / "empty.npz", "w"):
+        pass
+    with pytest.raises(DataError, match=r"empty.npz has no columns"):
+        open_data(tmp_path / "empty.npz")
+
+
+def test_data_imports_nothing_above_it() -> None:
+    code = (
+        "import sys, dtrain.data.readers, dtrain.data.digits, dtrain.data.order;"
+        "print(*sorted({name.split('.')[1] for name in sys.modules"
+        " if name.startswith('dtrain.')}))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.split() == ["data", "errors"]
