@@ -1,0 +1,136 @@
+"""The reference backend: a plan as prebound NumPy calls.
+
+Binding gives every buffer its memory and turns each step into calls of NumPy functions
+on arrays that already exist. Running is then ``for f, args in calls: f(*args)``: no
+look-ups, no shape checks, no new arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.engine.plan import Plan, Step, View
+from dtrain.functions.base import FUNCTIONS
+
+Array = NDArray[Any]
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+_ALIGNMENT = 64
+
+
+class BoundPlan:
+    """A plan with memory.
+
+    Attributes:
+        inputs: arrays to fill before a run, by name.
+        outputs: arrays to read after it, by name.
+        once: calls to run after the weights have changed.
+        calls: calls to run for every block.
+    """
+
+    def __init__(self, plan: Plan, weights: Array, slots: Array) -> None:
+        self._memory = _place(plan, {"weights": weights, "slots": slots})
+        self._plan = plan
+        self.inputs = {name: self._array(view) for name, view in plan.inputs.items()}
+        self.outputs = {name: self._array(view) for name, view in plan.outputs.items()}
+        for view, value in plan.constants:
+            self._array(view)[...] = value
+        self.once = self._bind(plan.once)
+        self.calls = self._bind(plan.steps)
+
+    def _array(self, view: View) -> Array:
+        """The array that a view stands for."""
+        memory = self._memory[view.buffer]
+        size = memory.itemsize
+        return np.ndarray(
+            view.shape,
+            memory.dtype,
+            memory,  # type: ignore[arg-type]
+            view.offset * size,
+            tuple(stride * size for stride in view.strides),
+        )
+
+    def _bind(self, steps: Sequence[Step]) -> list[Call]:
+        calls: list[Call] = []
+        for step in steps:
+            arrays = [self._array(view) for view in step.inputs]
+            calls += KERNELS[step.kernel](*arrays, self._array(step.out), *step.params)
+        return calls
+
+
+def _place(plan: Plan, external: dict[str, Array]) -> list[Array]:
+    """Memory for every buffer: one arena, each buffer at a cache line of its own."""
+    starts, end = [], 0
+    for buffer in plan.buffers:
+        starts.append(end)
+        if buffer.external is None:
+            bytes_ = buffer.size * buffer.dtype.itemsize
+            end += -(-bytes_ // _ALIGNMENT) * _ALIGNMENT
+    raw = np.zeros(end + _ALIGNMENT, np.uint8)
+    arena = raw[-raw.ctypes.data % _ALIGNMENT :]
+    memory = []
+    for buffer, start in zip(plan.buffers, starts, strict=True):
+        if buffer.external is not None:
+            memory.append(external[buffer.external])
+        else:
+            stop = start + buffer.size * buffer.dtype.itemsize
+            memory.append(arena[start:stop].view(buffer.dtype))
+    return memory
+
+
+def _ufunc(ufunc: np.ufunc) -> Callable[..., list[Call]]:
+    if ufunc in (np.maximum, np.minimum):  # deprecates a positional `out`
+        return lambda a, b, out: [(partial(ufunc, a, b, out=out), ())]
+    return lambda *arrays: [(ufunc, arrays)]
+
+
+def _sigmoid(x: Array, out: Array) -> list[Call]:
+    one = np.ones((), out.dtype)
+    return [
+        (np.negative, (x, out)),
+        (np.exp, (out, out)),
+        (np.add, (out, one, out)),
+        (np.reciprocal, (out, out)),
+    ]
+
+
+def _where(condition: Array, a: Array, b: Array, out: Array) -> list[Call]:
+    return [
+        (np.copyto, (out, b)),
+        (partial(np.copyto, where=condition), (out, a)),
+    ]
+
+
+def _take(x: Array, out: Array, places: Array) -> list[Call]:
+    flat = out.reshape(*x.shape[:-1], -1)
+    return [(np.take, (x, places.reshape(-1), -1, flat, "clip"))]
+
+
+def _add_at(v: Array, out: Array, places: Array) -> list[Call]:
+    return [(np.add.at, (out, (..., places), v))]
+
+
+KERNELS: dict[str, Callable[..., list[Call]]] = {
+    **{
+        name: _ufunc(function.value)  # type: ignore[arg-type]
+        for name, function in FUNCTIONS.items()
+        if function.elementwise
+    },
+    "matmul": lambda a, b, out: [(np.matmul, (a, b, out))],
+    "vecdot": lambda a, b, out: [(np.vecdot, (a, b, out))],
+    "copy": lambda x, out: [(np.copyto, (out, x))],
+    "zero": lambda out: [(out.fill, (0,))],
+    "sigmoid": _sigmoid,
+    "where": _where,
+    "sum": lambda x, out, axes: [(np.add.reduce, (x, axes, None, out))],
+    "max": lambda x, out: [(np.maximum.reduce, (x, -1, None, out))],
+    "min": lambda x, out: [(np.minimum.reduce, (x, -1, None, out))],
+    "argmax": lambda x, out: [(x.argmax, (-1, out))],
+    "argmin": lambda x, out: [(x.argmin, (-1, out))],
+    "take": _take,
+    "add_at": _add_at,
+}

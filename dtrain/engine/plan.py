@@ -1,0 +1,180 @@
+"""A plan: a flow graph as a flat list of steps on virtual buffers.
+
+Every buffer is written by one step, or by the several steps of one sum; every operand
+is a view with an offset, a shape and strides. Nothing here owns memory: placing the
+buffers is the backend's work, and it alone knows NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, ...]
+External = Literal["weights", "slots"]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory that a plan needs.
+
+    Attributes:
+        size: in elements.
+        dtype: of the elements.
+        external: whose memory it is, if not the plan's own.
+    """
+
+    size: int
+    dtype: np.dtype[Any]
+    external: External | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """An array inside a buffer; offset and strides count elements."""
+
+    buffer: int
+    offset: int
+    shape: Shape
+    strides: Shape
+
+    def permuted(self, axes: Sequence[int]) -> View:
+        """The axes in another order."""
+        return View(
+            self.buffer,
+            self.offset,
+            tuple(self.shape[i] for i in axes),
+            tuple(self.strides[i] for i in axes),
+        )
+
+    def inserted(self, axis: int, size: int = 1) -> View:
+        """A new axis along which nothing varies."""
+        return View(
+            self.buffer,
+            self.offset,
+            (*self.shape[:axis], size, *self.shape[axis:]),
+            (*self.strides[:axis], 0, *self.strides[axis:]),
+        )
+
+    def stretched(self, shape: Shape) -> View:
+        """Broadcast to a shape of as many or more axes."""
+        view = self
+        for _ in range(len(shape) - len(self.shape)):
+            view = view.inserted(0)
+        strides = tuple(
+            0 if old == 1 else stride
+            for old, stride in zip(view.shape, view.strides, strict=True)
+        )
+        return View(self.buffer, self.offset, shape, strides)
+
+    def sliced(self, axes: Sequence[tuple[int, int, int]]) -> View:
+        """A part of the last axes: a start, a length and a step for each."""
+        lead = len(self.shape) - len(axes)
+        strides = self.strides[lead:]
+        offset = self.offset + sum(
+            start * stride for (start, _, _), stride in zip(axes, strides, strict=True)
+        )
+        lengths = tuple(length for _, length, _ in axes)
+        steps = tuple(
+            step * stride for (_, _, step), stride in zip(axes, strides, strict=True)
+        )
+        return View(
+            self.buffer,
+            offset,
+            (*self.shape[:lead], *lengths),
+            (*self.strides[:lead], *steps),
+        )
+
+    def reshaped(self, shape: Shape) -> View | None:
+        """The same elements in C order in another shape, if strides can say it."""
+        old = [
+            (n, s) for n, s in zip(self.shape, self.strides, strict=True) if n != 1
+        ]
+        strides = [0] * len(shape)
+        i = 0
+        j = 0
+        wanted = [axis for axis, n in enumerate(shape) if n != 1]
+        if any(n == 0 for n in shape):
+            return View(self.buffer, self.offset, shape, contiguous(shape))
+        while j < len(wanted):
+            first, start = i, j
+            left = right = 1
+            while True:  # the fewest axes on both sides with one product
+                if left <= right and i < len(old):
+                    left *= old[i][0]
+                    i += 1
+                else:
+                    right *= shape[wanted[j]]
+                    j += 1
+                if left == right and i > first and j > start:
+                    break
+            for (_, outer), (n, inner) in zip(
+                old[first : i - 1], old[first + 1 : i], strict=True
+            ):
+                if outer != n * inner:
+                    return None
+            stride = old[i - 1][1]
+            for axis in reversed(wanted[start:j]):
+                strides[axis] = stride
+                stride *= shape[axis]
+        return View(self.buffer, self.offset, shape, tuple(strides))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kernel call: what it reads, what it writes.
+
+    Attributes:
+        kernel: a name in the backend's table.
+        inputs: operands, of the output's number of axes where they broadcast.
+        out: where the result goes.
+        params: what else the kernel needs.
+    """
+
+    kernel: str
+    inputs: tuple[View, ...]
+    out: View
+    params: tuple[Any, ...] = ()
+
+
+@dataclass
+class Plan:
+    """A graph's steps for blocks of one length.
+
+    Attributes:
+        stack: how many blocks one call computes.
+        block: samples in a block.
+        buffers: the memory needed.
+        inputs: where each input's values go, shape (stack, block, ...).
+        constants: values to write once and for all.
+        once: steps on weights alone, to run once after the weights change.
+        steps: steps to run for every block.
+        outputs: where each output is found, with its leading axes.
+    """
+
+    stack: int
+    block: int
+    buffers: list[Buffer] = field(default_factory=list)
+    inputs: dict[str, View] = field(default_factory=dict)
+    constants: list[tuple[View, NDArray[Any]]] = field(default_factory=list)
+    once: list[Step] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    outputs: dict[str, View] = field(default_factory=dict)
+
+
+def contiguous(shape: Shape) -> Shape:
+    """The strides of a C-contiguous array, in elements."""
+    strides = []
+    stride = 1
+    for n in reversed(shape):
+        strides.append(stride)
+        stride *= max(n, 1)
+    return tuple(reversed(strides))
+
+
+Slots = Mapping[str, int]
+"""Where in the slots of a GradientVector each gradient output begins."""

@@ -1,0 +1,181 @@
+"""The GradientVector: every weight's derivative in one flat array, then a tail.
+
+One layout serves weights, gradients and optimizer state: the weights in sorted name
+order, each in C order, without gaps, filled up with zeros to 64 bytes. The tail holds
+what is summed in float64 whatever the run's dtype: the loss and the sample count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.errors import UsageError
+
+_PADDING = 64  # bytes: a cache line, and the unit in which ranks cut a vector
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each weight lies in a flat array.
+
+    Attributes:
+        shapes: the shape of each weight, by name, in sorted name order.
+        dtype: the run's dtype.
+        metrics: how many numbers follow loss and sample count in the tail.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    dtype: np.dtype[Any]
+    metrics: int = 0
+
+    @classmethod
+    def of(
+        cls, shapes: Mapping[str, tuple[int, ...]], dtype: Any, metrics: int = 0
+    ) -> Layout:
+        """The layout of weights of given shapes."""
+        return cls(dict(sorted(shapes.items())), np.dtype(dtype), metrics)
+
+    @cached_property
+    def offsets(self) -> dict[str, int]:
+        """The first element of each weight."""
+        offsets, start = {}, 0
+        for name, shape in self.shapes.items():
+            offsets[name] = start
+            start += math.prod(shape)
+        return offsets
+
+    @cached_property
+    def count(self) -> int:
+        """The number of weights, as scalars."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @cached_property
+    def size(self) -> int:
+        """The length of a flat array, filled up."""
+        unit = _PADDING // self.dtype.itemsize
+        return -(-self.count // unit) * unit
+
+    @property
+    def tail(self) -> int:
+        """The length of the tail."""
+        return 2 + self.metrics
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of names, shapes and dtype."""
+        text = repr((list(self.shapes.items()), self.dtype.str, self.metrics))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def views(self, flat: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Each weight's part of a flat array, in its shape."""
+        return {
+            name: flat[start : start + math.prod(shape)].reshape(shape)
+            for (name, shape), start in zip(
+                self.shapes.items(), self.offsets.values(), strict=True
+            )
+        }
+
+
+class Weights:
+    """The values of all weights, in one flat array.
+
+    Attributes:
+        layout: where each weight lies.
+        flat: the array; change it through an optimizer, which counts `version` up.
+        version: how often the values have changed.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.flat = np.zeros(layout.size, layout.dtype)
+        self.version = 0
+        self.values = layout.views(self.flat)
+
+    def assign(self, values: Mapping[str, Any]) -> None:
+        """Copy values in.
+
+        Raises:
+            UsageError: for a name that is missing or unknown, or another shape.
+        """
+        for name in sorted(set(values) ^ set(self.values)):
+            kind = "no weight of the program" if name in values else "missing"
+            raise UsageError(
+                f"weight {name!r} is {kind}; the program has {', '.join(self.values)}"
+            )
+        for name, view in self.values.items():
+            value = np.asarray(values[name])
+            if value.shape != view.shape:
+                raise UsageError(
+                    f"weight {name!r} has shape {value.shape}, but the program's has "
+                    f"{view.shape}"
+                )
+            view[...] = value
+        self.version += 1
+
+    def copies(self) -> dict[str, NDArray[Any]]:
+        """A copy of each weight, by name."""
+        return {name: view.copy() for name, view in self.values.items()}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over names, dtypes, shapes and little-endian bytes, in name order."""
+        digest = hashlib.sha256()
+        for name, view in self.values.items():
+            little = view.astype(view.dtype.newbyteorder("<"), copy=False)
+            shape = ",".join(map(str, view.shape))
+            for part in (name, little.dtype.str, shape):
+                digest.update(part.encode() + b"\0")
+            digest.update(little.tobytes())
+        return digest.hexdigest()
+
+
+class GradientVector:
+    """Sums over samples: of each weight's derivative, of the loss, of the samples.
+
+    Attributes:
+        layout: where each weight's derivative lies.
+        slots: the flat array of derivatives, in the run's dtype.
+        tail: loss, sample count and metrics, in float64.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.slots = np.zeros(layout.size, layout.dtype)
+        self.tail = np.zeros(layout.tail)
+        self.values = layout.views(self.slots)
+
+    @property
+    def samples(self) -> int:
+        """How many samples it is the sum over."""
+        return int(self.tail[1])
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of the samples; 0 if there are none."""
+        return float(self.tail[0] / self.tail[1]) if self.tail[1] else 0.0
+
+    @property
+    def metrics(self) -> NDArray[np.float64]:
+        """The sums of the metrics over the samples."""
+        return self.tail[2:]
+
+    def scale(self, factor: float) -> None:
+        """Multiply the derivatives; loss and count stay sums (lecture: by −2/N)."""
+        np.multiply(self.slots, factor, out=self.slots)
+
+    def finite(self) -> bool:
+        """Whether the loss and all derivatives are finite."""
+        if not math.isfinite(self.tail[0]):
+            return False
+        # One pass finds almost everything; the exact test settles an overflow.
+        with np.errstate(all="ignore"):
+            square = float(np.dot(self.slots, self.slots))
+        return math.isfinite(square) or bool(np.isfinite(self.slots).all())
