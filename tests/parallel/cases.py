@@ -83,3 +83,21 @@ class Case:
             total.slots.tobytes() != right.slots.tobytes()
             or total.tail.tobytes() != right.tail.tobytes()
         )
+
+
+def deliver(world: World, root: int) -> NDArray[Any] | None:
+    """Send different things from each rank, and check what arrives."""
+    size = world.size
+    array = np.full((2, 3), float(world.rank))
+    world.broadcast(array, root=root)
+    assert (array == root).all()
+    texts = world.allgather(b"text" * world.rank)
+    assert texts == [b"text" * rank for rank in range(size)]
+    whole = world.gather_rows(np.full((world.rank, 2), world.rank))
+    if world.rank:
+        assert whole is None
+    else:
+        assert whole is not None
+        ranks = np.repeat(np.arange(size), np.arange(size))
+        assert (whole == np.stack([ranks, ranks], axis=1)).all()
+    return whole

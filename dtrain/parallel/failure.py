@@ -1,0 +1,102 @@
+"""A rank that fails alone ends the job, and the first to fail is the one that is heard.
+
+The other ranks wait in some collective call for what never comes, so they cannot be
+asked: the failing rank aborts them. Before that it tells them that it fails, since
+several may do so at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from types import TracebackType
+from typing import Any, NoReturn
+
+import numpy as np
+
+from dtrain.parallel.verdict import agreed, describe, exit_code
+
+LISTEN = 0.1  # seconds for notes of other failing ranks to arrive
+YIELD = 2.0  # seconds for an earlier failing rank to end the job
+LEAVE = 5.0  # seconds for the others to leave, too, where a rank leaves in peace
+
+
+class Alarm:
+    """The means of one rank to end all.
+
+    Args:
+        comm: an mpi4py communicator that is used for nothing else.
+        label: how this rank is called, ``host:rank``.
+
+    """
+
+    def __init__(self, comm: Any, label: str) -> None:
+        self._comm = comm
+        self._label = label
+
+    def end_all(self, error: BaseException) -> NoReturn:
+        """Publish the error, unless another rank failed earlier, and end all ranks."""
+        if (
+            isinstance(error, SystemExit)
+            and exit_code(error) == 0
+            and self._all_leave()
+        ):
+            raise error
+        first = True
+        with contextlib.suppress(Exception):  # MPI itself may be what failed
+            first = self._is_first(time.time())
+        sys.stdout.flush()
+        if first:
+            lines = describe(error).splitlines(keepends=True)
+            sys.stderr.write("".join(f"{self._label}: {line}" for line in lines))
+            sys.stderr.flush()
+        else:
+            time.sleep(YIELD)
+        code = exit_code(error) or 70
+        self._comm.Abort(code)
+        os._exit(code)
+
+    def _is_first(self, when: float) -> bool:
+        """Exchange notes (time, rank) with the other failing ranks."""
+        own = np.array([when, self._comm.rank])
+        others = (rank for rank in range(self._comm.size) if rank != self._comm.rank)
+        notes = [self._comm.Isend(own, dest=rank) for rank in others]
+        theirs = np.empty(2)
+        deadline = time.monotonic() + LISTEN
+        while notes and time.monotonic() < deadline:
+            if self._comm.Iprobe():
+                self._comm.Recv(theirs)
+                if tuple(theirs) < tuple(own):
+                    return False
+            else:
+                time.sleep(LISTEN / 50)
+        return True
+
+    def _all_leave(self) -> bool:
+        """Tell whether all ranks leave by ``sys.exit(0)``, as a program may."""
+        everybody = self._comm.Ibarrier()
+        deadline = time.monotonic() + LEAVE
+        while not everybody.Test():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(LISTEN / 50)
+        return True
+
+    def guard(self) -> None:
+        """End all ranks, too, for what a user's script raises outside of a World."""
+        show = sys.excepthook
+
+        def hook(
+            kind: type[BaseException],
+            error: BaseException,
+            trace: TracebackType | None,
+        ) -> None:
+            if not agreed(error):
+                self.end_all(error)
+            if self._comm.rank == 0:
+                show(kind, error, trace)
+            raise SystemExit(exit_code(error))
+
+        sys.excepthook = hook

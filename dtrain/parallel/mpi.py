@@ -1,0 +1,125 @@
+"""The World whose ranks are processes under an MPI launcher.
+
+Buffers only (upper-case calls), on communicators of our own, in messages that no
+library's 32-bit counts can overflow. The one place that imports mpi4py.
+"""
+
+from __future__ import annotations
+
+import atexit
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.parallel.failure import Alarm
+from dtrain.parallel.launcher import Launch, launched
+from dtrain.parallel.reduction import Message
+from dtrain.parallel.verdict import agreed
+from dtrain.parallel.world import World, flat
+
+T = TypeVar("T")
+
+LONGEST = 1 << 30  # bytes of one message
+
+
+class MPIWorld(World):
+    """All processes of MPI's COMM_WORLD, each of them one rank; collective.
+
+    Args:
+        longest: a message has at most so many bytes; longer buffers are sent in parts.
+
+    Raises:
+        LaunchError: MPI cannot be loaded, or has not connected the ranks that the
+            launcher started.
+
+    """
+
+    def __init__(self, longest: int = LONGEST) -> None:
+        launch = launched()
+        self._mpi, library = start(launch)
+        everybody = self._mpi.COMM_WORLD
+        if launch:
+            launch.check_size(everybody.size, library)
+        super().__init__(everybody.rank, everybody.size, library)
+        self.longest = longest
+        self._comm = everybody.Dup()
+        self._alarm = Alarm(everybody.Dup(), f"{self.host}:{self.rank}")
+        self.hosts = [host.decode() for host in self.allgather(self.host.encode())]
+        if self.size > 1:
+            self._alarm.guard()
+
+    def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
+        """Send and receive all at once, none waiting for another."""
+        requests = [
+            self._comm.Irecv(part, source=rank)
+            for rank, buffer in receives
+            for part in self._parts(buffer)
+        ]
+        requests += [
+            self._comm.Isend(part, dest=rank)
+            for rank, buffer in sends
+            for part in self._parts(buffer)
+        ]
+        self._mpi.Request.Waitall(requests)
+
+    def broadcast(self, array: NDArray[Any], root: int = 0) -> None:
+        """Fill ``array`` with the root's, by MPI's own tree."""
+        for part in self._parts(flat(array)):
+            self._comm.Bcast(part, root=root)
+
+    def _parts(self, buffer: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
+        data = buffer.view(np.uint8)
+        for start in range(0, data.size, self.longest):
+            yield data[start : start + self.longest]
+
+    def run(self, work: Callable[[World], T]) -> T:
+        """Call ``work`` in this process; what only this rank raises ends all ranks."""
+        try:
+            return work(self)
+        except BaseException as error:
+            if agreed(error):
+                raise
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Publish the traceback as ``host:rank: ...`` and end all ranks.
+
+        Of several ranks that fail together only the first is heard. The exit code is
+        the error's, 70 for one that is not dtrain's.
+        """
+        if self.size == 1:
+            raise error
+        self._alarm.end_all(error)
+
+
+def start(launch: Launch | None) -> tuple[Any, str]:
+    """Load MPI and start it, if nobody has; give the module and the library's name."""
+    try:
+        import mpi4py
+
+        mpi4py.rc.initialize = (
+            False  # a library may abort in MPI_Init: look at it first
+        )
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as reason:
+        launch = launch or Launch("MPIWorld()", None, 0)
+        raise launch.no_library(reason) from None
+    vendor, version = MPI.get_vendor()
+    library = f"{vendor} {'.'.join(map(str, version))}"
+    if not MPI.Is_initialized():
+        if launch:
+            launch.check_library(library)
+        with warnings.catch_warnings():  # mpi4py's guess at what is checked here
+            warnings.simplefilter("ignore", RuntimeWarning)
+            MPI.Init_thread()
+        atexit.register(finish, MPI)
+    return MPI, library
+
+
+def finish(mpi: Any) -> None:
+    """End MPI with the process, as mpi4py does where it has started MPI itself."""
+    if not mpi.Is_finalized():
+        mpi.Finalize()

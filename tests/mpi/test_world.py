@@ -1,0 +1,87 @@
+"""The laws of tests/parallel/test_world.py where each rank is a process.
+
+Every test's body goes through ``world.run``: a rank that fails an assertion alone ends
+the job with its traceback, so that the others do not wait for it.
+"""
+
+import faulthandler
+import os
+
+import numpy as np
+import pytest
+
+from dtrain.errors import DataError, MismatchError, RankError
+from dtrain.parallel.launch import launched, open_world
+from dtrain.parallel.mpi import MPIWorld
+from tests.parallel.cases import Case, deliver
+
+pytestmark = pytest.mark.mpi
+
+
+@pytest.fixture(autouse=True)
+def _limit():
+    faulthandler.dump_traceback_later(60, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(params=[1 << 30, 24], ids=["whole", "in-parts"], scope="module")
+def world(request):
+    return MPIWorld(longest=request.param)
+
+
+def test_the_world_has_the_size_that_was_asked_for():
+    world = open_world()
+    asked = int(os.environ["DTRAIN_TEST_RANKS"])
+    assert isinstance(world, MPIWorld)
+    assert (world.size, launched().size) == (asked, asked)
+    assert world.rank == launched().rank
+    assert world.hosts[world.rank] == world.host
+    assert len(world.hosts) == asked
+    assert world.mpi.startswith(("Open MPI ", "MPICH "))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("length", [0, 16, 400])
+def test_the_sum_has_the_bits_of_its_definition(world, length, dtype):
+    def work(world):
+        before = world.exchanges
+        wrong = []
+        with np.errstate(all="raise"):
+            for count in range(41):
+                case = Case(count, length, dtype)
+                wrong += [count] * case.differs(case.sum(world))
+        assert world.exchanges == before + 41
+        assert world.allgather(b"%d" % len(wrong)) == [b"0"] * world.size
+
+    world.run(work)
+
+
+def test_arrays_and_bytes_reach_the_ranks_they_should(world):
+    for root in range(world.size):
+        world.run(lambda world, root=root: deliver(world, root))
+
+
+def test_the_lowest_error_becomes_everybody_s(world):
+    def work(world):
+        world.agree(None)
+        last = world.size - 1
+        own = DataError(f"row {world.rank}") if world.rank == last else None
+        with pytest.raises(DataError, match=f"row {last}") as caught:
+            world.agree(own)
+        assert (caught.value.agreed, caught.value.rank) == (True, last)
+        strange = KeyError("gone") if world.rank == 0 else None
+        with pytest.raises(RankError if world.rank else KeyError, match="gone"):
+            world.agree(strange)
+
+    world.run(work)
+
+
+def test_who_holds_something_else_is_named(world):
+    def work(world):
+        world.compare("data", "same")
+        if world.size > 1:
+            with pytest.raises(MismatchError, match="same data: rank 1 on"):
+                world.compare("data", "other" if world.rank == 1 else "same")
+
+    world.run(work)
