@@ -18,7 +18,7 @@ import numpy as np
 
 from dtrain.parallel.verdict import agreed, describe, exit_code
 
-LISTEN = 0.1  # seconds for notes of other failing ranks to arrive
+LISTEN = 0.25  # seconds for notes of other failing ranks to arrive
 YIELD = 2.0  # seconds for an earlier failing rank to end the job
 LEAVE = 5.0  # seconds for the others to leave, too, where a rank leaves in peace
 
@@ -71,7 +71,7 @@ class Alarm:
                 if tuple(theirs) < tuple(own):
                     return False
             else:
-                time.sleep(LISTEN / 50)
+                time.sleep(LISTEN / 100)
         return True
 
     def _all_leave(self) -> bool:
@@ -81,7 +81,7 @@ class Alarm:
         while not everybody.Test():
             if time.monotonic() > deadline:
                 return False
-            time.sleep(LISTEN / 50)
+            time.sleep(LISTEN / 100)
         return True
 
     def guard(self) -> None:
