@@ -12,17 +12,84 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dtrain import zoo
-    from dtrain.data.columns import Dataset
     from dtrain.descent import losses, optimizers, schedules
-    from dtrain.engine.check import check
-    from dtrain.engine.evaluate import loss_and_gradient, predict
     from dtrain.functions.base import base_function
     from dtrain.parallel.mpi import MPIWorld
     from dtrain.parallel.world import SoloWorld, ThreadWorld
-    from dtrain.program import layers
+    from dtrain.program import initializers, layers
     from dtrain.program.trace import named, program, scope
     from dtrain.program.weights import init, weight
+    from dtrain.training.check import check
+    from dtrain.training.evaluate import loss_and_gradient, predict
     from dtrain.training.run import Run, StepRecord, load
     from dtrain.training.trainer import train
 
 __version__ = "0.1.0.dev0"
+
+_HOMES = {
+    "MPIWorld": "dtrain.parallel.mpi",
+    "Run": "dtrain.training.run",
+    "SoloWorld": "dtrain.parallel.world",
+    "StepRecord": "dtrain.training.run",
+    "ThreadWorld": "dtrain.parallel.world",
+    "base_function": "dtrain.functions.base",
+    "check": "dtrain.training.check",
+    "init": "dtrain.program.weights",
+    "load": "dtrain.training.run",
+    "loss_and_gradient": "dtrain.training.evaluate",
+    "named": "dtrain.program.trace",
+    "predict": "dtrain.training.evaluate",
+    "scope": "dtrain.program.trace",
+    "train": "dtrain.training.trainer",
+    "weight": "dtrain.program.weights",
+}
+_MODULES = {
+    "initializers": "dtrain.program.initializers",
+    "layers": "dtrain.program.layers",
+    "losses": "dtrain.descent.losses",
+    "optimizers": "dtrain.descent.optimizers",
+    "program": "dtrain.program",
+    "schedules": "dtrain.descent.schedules",
+    "zoo": "dtrain.zoo",
+}
+
+__all__ = [
+    "MPIWorld",
+    "Run",
+    "SoloWorld",
+    "StepRecord",
+    "ThreadWorld",
+    "base_function",
+    "check",
+    "init",
+    "initializers",
+    "layers",
+    "load",
+    "loss_and_gradient",
+    "losses",
+    "named",
+    "optimizers",
+    "predict",
+    "program",
+    "schedules",
+    "scope",
+    "train",
+    "weight",
+    "zoo",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        value: Any = importlib.import_module(_MODULES[name])
+    elif name in _HOMES:
+        home = importlib.import_module(_HOMES[name])
+        value = home.__dict__[name]
+    else:
+        raise AttributeError(f"module 'dtrain' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -94,4 +94,3 @@ def named(name: str) -> Loss:
     if name not in LOSSES:
         raise UsageError(f"no loss {name!r}; there are {', '.join(LOSSES)}")
     return LOSSES[name]
-

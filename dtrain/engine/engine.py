@@ -84,9 +84,7 @@ class Engine:
             vector.tail[i] = outputs[name][0]
         return vector
 
-    def run(
-        self, weights: Weights, block: BlockOfRows
-    ) -> Mapping[str, NDArray[Any]]:
+    def run(self, weights: Weights, block: BlockOfRows) -> Mapping[str, NDArray[Any]]:
         """Run one block; the outputs are the engine's own arrays."""
         with np.errstate(all="ignore"):  # what must be finite is tested by the trainer
             bound = self._bound(weights, block.length)
@@ -103,9 +101,7 @@ class Engine:
             self._weights = weights
         bound = self._plans.get(length)
         if bound is None:
-            planned = plan(
-                self.graph, self.layout, length, gradients=self._gradients
-            )
+            planned = plan(self.graph, self.layout, length, gradients=self._gradients)
             bound = self._backend(planned, weights.flat, self._vector.slots)
             self._plans[length] = bound
         if self._versions.get(length) != weights.version:

@@ -220,7 +220,7 @@ def _reshape(low: _Lowering, number: int, node: Node) -> View:
     return low.compact(number, view, low.lead[node.kind] + node.shape)
 
 
-def _transpose(low: _Lowering, number: int, node: Node) -> View:
+def _transpose(low: _Lowering, _: int, node: Node) -> View:
     lead = tuple(range(node.kind))
     order = tuple(node.kind + i for i in node.keywords["axes"])
     return low.values[node.inputs[0]].permuted(lead + order)
@@ -269,7 +269,7 @@ def _place(low: _Lowering, number: int, node: Node) -> View:
     return out
 
 
-def _to_samples(low: _Lowering, number: int, node: Node) -> View:
+def _to_samples(low: _Lowering, _: int, node: Node) -> View:
     (i,) = node.inputs
     return low._led(low.values[i], i, Kind.SAMPLE)
 

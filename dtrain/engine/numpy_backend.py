@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class BoundPlan:
         return np.ndarray(
             view.shape,
             memory.dtype,
-            memory,  # type: ignore[arg-type]
+            memory,
             view.offset * size,
             tuple(stride * size for stride in view.strides),
         )
@@ -116,7 +116,7 @@ def _add_at(v: Array, out: Array, places: Array) -> list[Call]:
 
 KERNELS: dict[str, Callable[..., list[Call]]] = {
     **{
-        name: _ufunc(function.value)  # type: ignore[arg-type]
+        name: _ufunc(cast(np.ufunc, function.value))
         for name, function in FUNCTIONS.items()
         if function.elementwise
     },

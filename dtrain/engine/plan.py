@@ -91,9 +91,7 @@ class View:
 
     def reshaped(self, shape: Shape) -> View | None:
         """The same elements in C order in another shape, if strides can say it."""
-        old = [
-            (n, s) for n, s in zip(self.shape, self.strides, strict=True) if n != 1
-        ]
+        old = [(n, s) for n, s in zip(self.shape, self.strides, strict=True) if n != 1]
         strides = [0] * len(shape)
         i = 0
         j = 0

@@ -1,10 +1,10 @@
 """Contractions as matrix products, dot products or plain products.
 
 Each label of a contraction has one of four roles: in both inputs and the output it is a
-stack of products; in one input and the output a row or a column; in both inputs alone it
-is summed. The samples of a block are one more label, so that ``W @ x`` over a block is one
-matrix product, and so is the gradient of W. Blocks of a stack are always a stack of
-products, never rows of one: merging rows would change bits.
+stack of products; in one input and the output a row or a column; in both inputs alone
+it is summed. The samples of a block are one more label, so that ``W @ x`` over a block
+is one matrix product, and so is the gradient of W. Blocks of a stack are always a stack
+of products, never rows of one: merging rows would change bits.
 """
 
 from __future__ import annotations
@@ -71,9 +71,7 @@ def _with_block(low: _Lowering, x: _Operand) -> _Operand:
     view, labels = x.view, x.labels
     if _STACK not in labels:
         view, labels = view.inserted(0), (_STACK, *labels)
-    return _Operand(
-        view.inserted(1, low.plan.block), (_STACK, _BLOCK, *labels[1:])
-    )
+    return _Operand(view.inserted(1, low.plan.block), (_STACK, _BLOCK, *labels[1:]))
 
 
 def _product(

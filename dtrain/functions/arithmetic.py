@@ -24,9 +24,7 @@ negative = elementwise(np.negative, lambda v, y, x: (-v,), doc="−x.")
 
 square = elementwise(np.square, lambda v, y, x: (v * (2 * x),), doc="x².")
 
-reciprocal = elementwise(
-    np.reciprocal, lambda v, y, x: (-(v * (y * y)),), doc="1 / x."
-)
+reciprocal = elementwise(np.reciprocal, lambda v, y, x: (-(v * (y * y)),), doc="1 / x.")
 
 sqrt = elementwise(np.sqrt, lambda v, y, x: (v * (0.5 / y),), doc="The square root.")
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,11 +152,25 @@ def adapter(*numpy_functions: Callable[..., Any]) -> Callable[..., Any]:
     return enter
 
 
+@overload
+def base_function(
+    value: Callable[..., Expression],
+    *,
+    vjp: Callable[..., Sequence[Expression]] | None = None,
+) -> BaseFunction: ...
+
+
+@overload
+def base_function(
+    *, vjp: Callable[..., Sequence[Expression]] | None = None
+) -> Callable[[Callable[..., Expression]], BaseFunction]: ...
+
+
 def base_function(
     value: Callable[..., Expression] | None = None,
     *,
     vjp: Callable[..., Sequence[Expression]] | None = None,
-) -> Any:
+) -> BaseFunction | Callable[[Callable[..., Expression]], BaseFunction]:
     """Make a function of plain NumPy into a base function with a name of its own.
 
     The graph then shows one node, named like the function; the engine computes it by

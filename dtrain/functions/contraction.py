@@ -2,9 +2,9 @@
 
 ``@``, ``dot``, ``outer`` and a product followed by a sum are all one base function,
 `contract`: labels that both inputs have and the output lacks are summed over. The axis
-of the samples in a block needs no label: a contraction ``over_block`` sums over it, too,
-so the gradient of a weight matrix, Σ v ⊗ x over the block (lecture, "Generalization to
-vectors": v_out ⊗ x), is one matrix product.
+of the samples in a block needs no label: a contraction ``over_block`` sums over it,
+too, so the gradient of a weight matrix, Σ v ⊗ x over the block (lecture,
+"Generalization to vectors": v_out ⊗ x), is one matrix product.
 """
 
 from __future__ import annotations
@@ -95,21 +95,19 @@ def sum_of_products(
     """
     la, lb, ly = labels
     sizes: dict[int, int] = {}
-    for labels, x in ((la, a), (lb, b)):
-        for label, size in zip(labels, np.shape(x), strict=True):
+    for axes, x in ((la, a), (lb, b)):
+        for label, size in zip(axes, np.shape(x), strict=True):
             if size != 1 and sizes.setdefault(label, size) != size:
                 raise ValueError(f"axes of {sizes[label]} and {size} do not fit")
-    a, la = _drop_axes(a, la, sizes, lb + ly)
-    b, lb = _drop_axes(b, lb, sizes, la + ly)
+    a, la = _drop_axes(a, la, lb + ly)
+    b, lb = _drop_axes(b, lb, la + ly)
     full = tuple(sizes.get(label, 1) for label in ly)
     kept = tuple(label for label in ly if label in la + lb)
     y = labelled(a, b, (la, lb, kept), over_block)
     return y if np.shape(y) == full else np.reshape(y, full)
 
 
-def _drop_axes(
-    x: Expression, labels: Labels, sizes: dict[int, int], wanted: Labels
-) -> tuple[Expression, Labels]:
+def _drop_axes(x: Expression, labels: Labels, wanted: Labels) -> Any:
     """Drop axes of size 1, and sum over those whose label nobody else has."""
     shape = np.shape(x)
     if any(size == 1 for size in shape):

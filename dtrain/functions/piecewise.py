@@ -1,7 +1,7 @@
 """Functions made of pieces: choices, comparisons and logic.
 
-At a tie the derivative is a choice. ``maximum`` and ``minimum`` give a tie to the second
-operand, so that relu, ``maximum(x, 0)``, has the derivative 0 at 0.
+At a tie the derivative is a choice. ``maximum`` and ``minimum`` give a tie to the
+second operand, so that relu, ``maximum(x, 0)``, has the derivative 0 at 0.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ absolute = elementwise(
     doc="|x|; the derivative at 0 is 0.",
 )
 
-sign = elementwise(
-    np.sign, branch=np.sign, doc="−1, 0 or 1; passes nothing backward."
-)
+sign = elementwise(np.sign, branch=np.sign, doc="−1, 0 or 1; passes nothing backward.")
 
 where = register(
     BaseFunction(

@@ -142,7 +142,7 @@ def normal_axes(axis: Axis, rank: int) -> tuple[int, ...]:
     return tuple(sorted(each % rank for each in axes))
 
 
-@adapter(np.sum, np.add.reduce)
+@adapter(np.sum)
 def _sum(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     axes = normal_axes(axis, np.ndim(x))
     return _keep(sum_(x, axis=axes) if axes else x, np.shape(x), axes, keepdims)
@@ -173,14 +173,14 @@ def _over_last(function: BaseFunction) -> Any:
     return reduce
 
 
-for _function, _numpy_functions in (
-    (max_, (np.max, np.maximum.reduce)),
-    (min_, (np.min, np.minimum.reduce)),
-    (argmax, (np.argmax,)),
-    (argmin, (np.argmin,)),
-    (prod, (np.prod, np.multiply.reduce)),
+for _function, _numpy_function in (
+    (max_, np.max),
+    (min_, np.min),
+    (argmax, np.argmax),
+    (argmin, np.argmin),
+    (prod, np.prod),
 ):
-    adapter(*_numpy_functions)(_over_last(_function))
+    adapter(_numpy_function)(_over_last(_function))
 
 
 def _keep(y: Any, shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Any:

@@ -31,7 +31,7 @@ def _reshape_shape(old: Shape, *, shape: Shape) -> Shape:
     return shape
 
 
-reshape = register(
+reshape: BaseFunction = register(
     BaseFunction(
         name="reshape",
         value=lambda x, *, shape: np.reshape(x, shape),
@@ -43,7 +43,7 @@ reshape = register(
     )
 )
 
-transpose = register(
+transpose: BaseFunction = register(
     BaseFunction(
         name="transpose",
         value=lambda x, *, axes: np.transpose(x, axes),
@@ -99,7 +99,9 @@ class Slices:
 
     def read(self, x: NDArray[Any]) -> NDArray[Any]:
         """The part of the last axes of x; a view."""
-        return x[(..., *self.key)]
+        key: tuple[Any, ...] = (..., *self.key)
+        part: NDArray[Any] = x[key]
+        return part
 
     def add(self, out: NDArray[Any], v: NDArray[Any]) -> None:
         """Add v to the part."""
@@ -134,7 +136,7 @@ class Positions:
 
 Index = Slices | Positions
 
-index = register(
+index: BaseFunction = register(
     BaseFunction(
         name="index",
         value=lambda x, *, at: at.read(np.asarray(x)),
@@ -161,7 +163,7 @@ def _place_shape(*shapes: Shape, at: tuple[Index, ...], shape: Shape) -> Shape:
     return shape
 
 
-place = register(
+place: BaseFunction = register(
     BaseFunction(
         name="place",
         value=_place_value,

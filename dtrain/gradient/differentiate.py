@@ -132,12 +132,12 @@ def _sum_to(v: Symbol, x: Symbol, y: Symbol) -> Symbol:
             f"for an input of shape {shape}"
         ) from None
     if v.shape != full:  # the same for elements that it was not computed for
-        v = v.builder.symbol(np.broadcast_to(v, full))  # type: ignore[call-overload]
+        v = v.builder.symbol(np.broadcast_to(v, full))
     new = len(full) - len(shape)
     stretched = tuple(
         i for i in range(len(full)) if i < new or shape[i - new] != full[i]
     )
-    summed = np.sum(v, axis=stretched) if stretched else v  # type: ignore[call-overload]
+    summed = np.sum(v, axis=stretched) if stretched else v
     return v.builder.symbol(np.reshape(summed, shape))
 
 
@@ -156,7 +156,7 @@ def _total(parts: Sequence[Symbol]) -> Symbol:
         parts = [part for part in parts if part.node.function is not place] + [joined]
     total = parts[0]
     for part in parts[1:]:
-        total = total + part  # type: ignore[operator]
+        total = total + part
     return total
 
 

@@ -87,7 +87,7 @@ def _add(a: Symbol, b: Symbol) -> Any:
             return x
         negated = _made_by(other, arithmetic.negative)
         if negated:
-            return x - negated[0]  # type: ignore[operator]
+            return x - negated[0]
     return None
 
 
@@ -97,7 +97,7 @@ def _subtract(a: Symbol, b: Symbol) -> Any:
     if _is(a, 0) and _like(b, a):
         return -b
     negated = _made_by(b, arithmetic.negative)
-    return a + negated[0] if negated else None  # type: ignore[operator]
+    return a + negated[0] if negated else None
 
 
 def _multiply(a: Symbol, b: Symbol) -> Any:
@@ -108,7 +108,7 @@ def _multiply(a: Symbol, b: Symbol) -> Any:
             return -x
         negated = _made_by(x, arithmetic.negative)
         if negated:  # move signs outward, where they meet
-            return -(negated[0] * other)  # type: ignore[operator]
+            return -(negated[0] * other)
     return None
 
 
@@ -139,13 +139,13 @@ def _power(a: Symbol, b: Symbol) -> Any:
     if _is(b, 1):
         return a
     if _is(b, 2):
-        return np.square(a)  # type: ignore[call-overload]
+        return np.square(a)
     if _is(b, 3):
-        return np.square(a) * a  # type: ignore[call-overload]
+        return np.square(a) * a
     if _is(b, 0.5):
-        return np.sqrt(a)  # type: ignore[call-overload]
+        return np.sqrt(a)
     if _is(b, -1):
-        return np.reciprocal(a)  # type: ignore[call-overload]
+        return np.reciprocal(a)
     return None
 
 
@@ -158,12 +158,10 @@ def _reciprocal(x: Symbol) -> Any:
     return _sigmoid_of(x)
 
 
-def _factors(x: Symbol) -> tuple[Symbol, Symbol] | None:
-    """The factors of an elementwise product."""
+def _factors(x: Symbol) -> tuple[Symbol, ...] | None:
+    """The two factors of an elementwise product."""
     squared = _made_by(x, arithmetic.square)
-    if squared:
-        return squared[0], squared[0]
-    return _made_by(x, arithmetic.multiply)  # type: ignore[return-value]
+    return squared * 2 if squared else _made_by(x, arithmetic.multiply)
 
 
 def _sum(x: Symbol, *, axis: tuple[int, ...]) -> Any:
@@ -174,7 +172,8 @@ def _sum(x: Symbol, *, axis: tuple[int, ...]) -> Any:
     kept = tuple(label for i, label in enumerate(ly) if i not in axis)
     if not any(label in la and label in lb for label in ly if label not in kept):
         return None  # nothing is multiplied and then summed
-    return contraction.sum_of_products(*factors, (la, lb, kept))
+    a, b = factors
+    return contraction.sum_of_products(a, b, (la, lb, kept))
 
 
 def _block_sum(x: Symbol) -> Any:
@@ -221,7 +220,7 @@ def _long(x: Symbol, labels: Sequence[int]) -> list[int]:
 def _reshape(x: Symbol, *, shape: tuple[int, ...]) -> Any:
     inner = _made_by(x, shapes.reshape)
     if inner:
-        return np.reshape(inner[0], shape)  # type: ignore[call-overload]
+        return np.reshape(inner[0], shape)
     return x if x.shape == shape else None
 
 
@@ -230,10 +229,11 @@ def _where(condition: Symbol, a: Symbol, b: Symbol) -> Any:
         return a
     if a.node.dtype != b.node.dtype:
         return piecewise.where(
-            condition, *(x if x.node.dtype == "real" else piecewise.real(x) for x in (a, b))
+            condition,
+            *(x if x.node.dtype == "real" else piecewise.real(x) for x in (a, b)),
         )
     if condition.node.dtype != "bool":
-        return piecewise.where(np.not_equal(condition, 0), a, b)  # type: ignore[call-overload]
+        return piecewise.where(np.not_equal(condition, 0), a, b)
     return None
 
 

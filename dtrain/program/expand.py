@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dtrain.program.builder import Builder
-from dtrain.program.graph import FlowGraph, Node
+from dtrain.program.graph import INPUT, WEIGHT, FlowGraph, Node
 from dtrain.program.symbol import Symbol
 
 
@@ -29,10 +29,10 @@ def expand(graph: FlowGraph, only_without_vjp: bool = False) -> FlowGraph:
         builder.source = node.source
         xs = [symbols[i] for i in node.inputs]
         constant = node.constant
-        if node.name in graph.inputs:
-            symbol = builder.input(node.name, node.shape)
-        elif node.name in graph.weights:
-            symbol = builder.weight(graph.specs[node.name])
+        if node.function is INPUT:
+            symbol = builder.input(node.keywords["name"], node.shape)
+        elif node.function is WEIGHT:
+            symbol = builder.weight(graph.specs[node.keywords["name"]])
         elif constant is not None:
             symbol = builder.constant(constant)
         elif expands(node):

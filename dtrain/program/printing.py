@@ -93,7 +93,9 @@ def _index(at: Index) -> str:
     if not isinstance(at, Slices):
         return f"{at.key.size} places"
     return ", ".join(
-        str(start) if length == 1 else f"{start}:{start + length * step}:{step}"
+        str(start)
+        if length == 1
+        else f"{start}:{start + length * step}:{step}"
         if step != 1
         else f"{start}:{start + length}"
         for start, length, step in at.axes

@@ -23,7 +23,12 @@ _ADD = (
     "write it with the functions there are, or make it a base function with "
     "`@dtrain.base_function`"
 )
-_REDUCTIONS = {"reduce"}
+_REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: np.sum,
+    np.multiply: np.prod,
+    np.maximum: np.max,
+    np.minimum: np.min,
+}
 _QUESTIONS: dict[Callable[..., Any], Callable[[Symbol], Any]] = {
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
@@ -31,7 +36,15 @@ _QUESTIONS: dict[Callable[..., Any], Callable[[Symbol], Any]] = {
 }
 
 
-class Symbol:
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Symbol, *args: Any, **keywords: Any) -> Any:
+        return function(self, *args, **keywords)
+
+    method.__doc__ = f"As ``np.{function.__name__}``."
+    return method
+
+
+class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     """A node of a flow graph that is being made, to compute with."""
 
     __slots__ = ("builder", "number")
@@ -64,7 +77,7 @@ class Symbol:
     @property
     def T(self) -> Any:
         """The axes in reverse order."""
-        return np.transpose(self)  # type: ignore[call-overload]
+        return np.transpose(self)
 
     def __dtrain_apply__(
         self, function: BaseFunction, xs: Sequence[Any], params: Mapping[str, Any]
@@ -74,27 +87,27 @@ class Symbol:
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *xs: Any, **keywords: Any
     ) -> Any:
-        name = ufunc.__name__
-        if keywords.pop("out", None) is not None:
+        name = f"np.{ufunc.__name__}"
+        out = keywords.pop("out", (None,))[0]
+        # `a += b` on a symbol makes a new value and gives it the name a.
+        if out is not None and not isinstance(out, Symbol):
             self._refuse(
-                f"np.{name} is to write into an array; a traced program has no "
-                "arrays to write into: use its result (`a = a + b`, not `a += b`)"
+                f"{name} is to write into an array; a traced program has no arrays to "
+                "write into: use its result (`a = a + b`, not `a += b`)"
             )
-        key: Any = ufunc if method == "__call__" else getattr(ufunc, method, None)
-        table: Mapping[Any, Callable[..., Any]] = UFUNCS
-        if method in _REDUCTIONS:
-            key, table = _reduction(ufunc), ADAPTERS
-            keywords.setdefault("axis", 0)
-            keywords = {k: v for k, v in keywords.items() if k in ("axis", "keepdims")}
-        if key not in table:
-            more = "" if method == "__call__" else f".{method}"
-            self._refuse(f"np.{name}{more} is not in the table of functions: {_ADD}")
-        return self._adapted(f"np.{name}", table[key], xs, keywords)
+        if method == "__call__" and ufunc in UFUNCS:
+            return self._adapted(name, UFUNCS[ufunc], xs, keywords)
+        if method == "reduce" and ufunc in _REDUCTIONS:
+            kept = {key: keywords[key] for key in ("keepdims",) if key in keywords}
+            axis = keywords.get("axis", 0)
+            return _REDUCTIONS[ufunc](*xs, axis=axis, **kept)
+        more = "" if method == "__call__" else f".{method}"
+        return self._refuse(f"{name}{more} is not in the table of functions: {_ADD}")
 
     def __array_function__(
         self,
         function: Callable[..., Any],
-        types: Any,  # noqa: ARG002  (NEP 18 fixes the signature)
+        types: Any,
         args: tuple[Any, ...],
         keywords: dict[str, Any],
     ) -> Any:
@@ -184,91 +197,22 @@ class Symbol:
             self._refuse(f"an array's .{name} is not traced: {_ADD}")
         raise AttributeError(name)
 
-    # Operators and methods of arrays. There are no in-place ones: Python then turns
-    # `a += b` into `a = a + b`.
+    # Methods of arrays
 
-    def __neg__(self) -> Any:
-        return np.negative(self)  # type: ignore[call-overload]
-
-    def __pos__(self) -> Any:
-        return self
-
-    def __abs__(self) -> Any:
-        return np.absolute(self)  # type: ignore[call-overload]
-
-    def __invert__(self) -> Any:
-        return np.logical_not(self)  # type: ignore[call-overload]
+    sum = _method(np.sum)
+    mean = _method(np.mean)
+    prod = _method(np.prod)
+    max = _method(np.max)
+    min = _method(np.min)
+    argmax = _method(np.argmax)
+    argmin = _method(np.argmin)
+    dot = _method(np.dot)
+    ravel = _method(np.ravel)
 
     def reshape(self, *shape: Any) -> Any:
         """As ``np.reshape``."""
-        target = shape[0] if len(shape) == 1 else shape
-        return np.reshape(self, target)  # type: ignore[call-overload]
+        return np.reshape(self, shape[0] if len(shape) == 1 else shape)
 
     def transpose(self, *axes: Any) -> Any:
         """As ``np.transpose``."""
-        order = axes[0] if len(axes) == 1 else axes or None
-        return np.transpose(self, order)  # type: ignore[call-overload]
-
-
-def _reduction(ufunc: np.ufunc) -> Callable[..., Any] | None:
-    """The NumPy function that is a ufunc's ``reduce``."""
-    return {
-        np.add: np.sum,
-        np.multiply: np.prod,
-        np.maximum: np.max,
-        np.minimum: np.min,
-    }.get(ufunc)
-
-
-def _operator(ufunc: np.ufunc, reverse: bool = False) -> Callable[[Symbol, Any], Any]:
-    def forward(self: Symbol, other: Any) -> Any:
-        return ufunc(self, other)
-
-    def backward(self: Symbol, other: Any) -> Any:
-        return ufunc(other, self)
-
-    return backward if reverse else forward
-
-
-def _method(function: Callable[..., Any]) -> Callable[..., Any]:
-    def method(self: Symbol, *args: Any, **keywords: Any) -> Any:
-        return function(self, *args, **keywords)
-
-    method.__doc__ = f"As ``np.{function.__name__}``."
-    return method
-
-
-for _name, _ufunc in (
-    ("add", np.add),
-    ("sub", np.subtract),
-    ("mul", np.multiply),
-    ("truediv", np.divide),
-    ("pow", np.power),
-    ("matmul", np.matmul),
-    ("and", np.logical_and),
-    ("or", np.logical_or),
-    ("xor", np.logical_xor),
-):
-    setattr(Symbol, f"__{_name}__", _operator(_ufunc))
-    setattr(Symbol, f"__r{_name}__", _operator(_ufunc, reverse=True))
-for _name, _ufunc in (
-    ("gt", np.greater),
-    ("ge", np.greater_equal),
-    ("lt", np.less),
-    ("le", np.less_equal),
-    ("eq", np.equal),
-    ("ne", np.not_equal),
-):
-    setattr(Symbol, f"__{_name}__", _operator(_ufunc))
-for _function in (
-    np.sum,
-    np.mean,
-    np.prod,
-    np.max,
-    np.min,
-    np.argmax,
-    np.argmin,
-    np.ravel,
-    np.dot,
-):
-    setattr(Symbol, _function.__name__.replace("amax", "max"), _method(_function))
+        return np.transpose(self, axes[0] if len(axes) == 1 else axes or None)

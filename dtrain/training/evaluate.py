@@ -1,0 +1,322 @@
+"""Programs on arrays: loss and gradient, predictions, and exact metrics over ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.data.columns import Samples
+from dtrain.data.order import Batch
+from dtrain.descent import losses
+from dtrain.descent.losses import Loss
+from dtrain.descent.objective import objective
+from dtrain.engine.engine import Engine
+from dtrain.errors import DataError
+from dtrain.functions.base import Kind
+from dtrain.functions.piecewise import real
+from dtrain.functions.samples import to_samples
+from dtrain.gradient.vector import GradientVector, Layout, Weights
+from dtrain.parallel.world import SoloWorld, World
+from dtrain.program.builder import Builder
+from dtrain.program.graph import FlowGraph
+from dtrain.program.trace import Program
+from dtrain.training.settings import check_dtype
+from dtrain.training.shard import Shard, default_block
+from dtrain.training.trainer import check_target, columns_in
+
+Inputs = Mapping[str, Any] | Sequence[Any] | NDArray[Any]
+
+
+def loss_and_gradient(
+    program: Program,
+    weights: Mapping[str, Any],
+    inputs: Inputs,
+    targets: Any = None,
+    *,
+    loss: str = "square",
+    dtype: str = "float64",
+    block: int | None = None,
+    execution: str = "sequential",
+    backend: str = "numpy",
+) -> tuple[float, dict[str, NDArray[Any]]]:
+    """The mean loss over samples, and its derivative by every weight.
+
+    Args:
+        program: the program.
+        weights: a value for each weight, by name.
+        inputs: arrays whose first axis is the sample: a mapping by input name, a
+            sequence in the program's order, or one array for a program of one input.
+        targets: what the output is compared with; none for ``loss="mean"``.
+        loss: ``square``, the sum of squared errors of the output, or ``mean``, the
+            output itself.
+        dtype: in which it is computed.
+        block: samples in a block, as in `dtrain.train`.
+        execution: the execution model.
+        backend: what runs the plan.
+
+    Raises:
+        UsageError, DataError, ProgramError: as `dtrain.train`.
+
+    Example:
+        >>> from dtrain import loss_and_gradient, program, weight
+        >>> @program
+        ... def double(x):
+        ...     return weight("W") * x
+        >>> loss_and_gradient(double, {"W": 1.0}, [[1.0, 2.0]], [2.0, 4.0])
+        (2.5, {'W': array(-5.)})
+    """
+    check_dtype(dtype)
+    samples = as_samples(program, inputs, targets)
+    joined = objective(traced(program, samples), losses.named(loss))
+    check_target(joined, samples)
+    values = as_weights(joined.layout(dtype), weights)
+    engine = Engine(
+        joined.graph,
+        joined.layout(dtype),
+        columns_in(samples, dtype),
+        gradients=joined.gradients,
+        execution=execution,
+        backend=backend,
+    )
+    vector = GradientVector(joined.layout(dtype))
+    size = block or default_block(joined.graph, len(samples))
+    summed(SoloWorld(), engine, values, vector, whole(samples), size)
+    vector.scale(joined.loss.scale(vector.samples))
+    return vector.loss, {name: view.copy() for name, view in vector.values.items()}
+
+
+def predict(
+    program: Program, weights: Mapping[str, Any], inputs: Inputs
+) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """The program's output for every sample, first axis the sample.
+
+    Args:
+        program: the program.
+        weights: a value for each weight, by name; their dtype is the result's.
+        inputs: as for `loss_and_gradient`.
+
+    Returns:
+        An array, or a dict of arrays if the program has several named outputs.
+
+    Example:
+        >>> from dtrain import predict, program, weight
+        >>> @program
+        ... def double(x):
+        ...     return weight("W") * x
+        >>> predict(double, {"W": 2.0}, [[1.0, 2.0]])
+        array([2., 4.])
+    """
+    samples = as_samples(program, inputs, None)
+    outputs = Prediction(program, samples, weights).rows(0, len(samples))
+    return outputs if len(outputs) > 1 else next(iter(outputs.values()))
+
+
+class Prediction:
+    """A program's outputs, for any range of samples.
+
+    Args:
+        program: the program.
+        samples: the inputs.
+        weights: a value for each weight, by name.
+    """
+
+    def __init__(
+        self, program: Program, samples: Samples, weights: Mapping[str, Any]
+    ) -> None:
+        dtype = dtype_of(weights)
+        graph = with_sample_outputs(traced(program, samples))
+        shapes = {name: spec.shape for name, spec in graph.specs.items()}
+        layout = Layout.of(shapes, dtype)
+        self._weights = as_weights(layout, weights)
+        self._engine = Engine(graph, layout, columns_in(samples, dtype))
+        self._samples = samples
+        self._block = default_block(graph, len(samples))
+
+    def rows(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """Each output's values for the samples [start, stop)."""
+        graph, layout = self._engine.graph, self._engine.layout
+        found = {
+            name: np.empty((stop - start, *graph.nodes[i].shape), layout.dtype)
+            for name, i in graph.outputs.items()
+        }
+        # Blocks lie where they lie for one rank, whatever range is asked for, so a
+        # sample's output has the same bits in each.
+        first = start // self._block * self._block
+        for low in range(first, stop, self._block):
+            high = min(low + self._block, len(self._samples))
+            outputs = self._engine.run(self._weights, _Rows(slice(low, high)))
+            begin, end = max(low, start), min(high, stop)
+            for name, values in found.items():
+                values[begin - start : end - start] = outputs[name][0][
+                    begin - low : end - low
+                ]
+        return found
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well weights fit samples.
+
+    Attributes:
+        samples: how many there are.
+        loss: the mean loss.
+        accuracy: the share of samples whose largest output is the target's, if the
+            targets are one-hot.
+    """
+
+    samples: int
+    loss: float
+    accuracy: float | None
+
+
+def evaluate(
+    world: World,
+    program: Program,
+    samples: Samples,
+    weights: Mapping[str, Any],
+    loss: Loss,
+) -> Evaluation:
+    """The mean loss and the accuracy of weights, exact over all ranks; collective."""
+    dtype = dtype_of(weights)
+    classes = samples.target is not None and one_hot(samples.target)
+    joined = objective(traced(program, samples), loss, gradient=False, correct=classes)
+    check_target(joined, samples)
+    layout = joined.layout(dtype, metrics=int(classes))
+    engine = Engine(
+        joined.graph,
+        layout,
+        columns_in(samples, dtype),
+        tail=("correct",) if classes else (),
+    )
+    vector = GradientVector(layout)
+    block = default_block(joined.graph, len(samples))
+    values = as_weights(layout, weights)
+    summed(world, engine, values, vector, whole(samples), block)
+    accuracy = float(vector.metrics[0]) / vector.samples if classes else None
+    return Evaluation(vector.samples, vector.loss, accuracy)
+
+
+def summed(
+    world: World,
+    engine: Engine,
+    weights: Weights,
+    vector: GradientVector,
+    batch: Batch,
+    block: int,
+) -> None:
+    """Sum an engine's vectors over all blocks of a batch and all ranks."""
+    shard = Shard.of(world, block)
+    partials = (engine.gradient(weights, each) for each in shard.blocks(batch))
+    world.tree_sum(shard.count(batch), partials, vector)
+
+
+def whole(samples: Samples) -> Batch:
+    """All samples, in their order."""
+    return Batch(0, slice(0, len(samples)), len(samples))
+
+
+def one_hot(target: NDArray[Any]) -> bool:
+    """Whether every row has one 1 and zeros beside it."""
+    if target.ndim != 2 or target.shape[1] < 2:
+        return False
+    return bool(
+        np.isin(target, (0, 1)).all() and (np.count_nonzero(target, axis=1) == 1).all()
+    )
+
+
+def as_samples(program: Program, inputs: Inputs, targets: Any) -> Samples:
+    """Arrays given by a caller, as samples.
+
+    Raises:
+        DataError: if they are not what the program takes, or of different lengths.
+    """
+    names = program.inputs
+    if isinstance(inputs, Mapping):
+        given = dict(inputs)
+    elif isinstance(inputs, np.ndarray):
+        given = dict(zip(names, [inputs], strict=False))
+    else:
+        given = dict(zip(names, inputs, strict=False))
+        if len(inputs) != len(names):
+            raise DataError(
+                f"program {program.name} takes {len(names)} inputs "
+                f"({', '.join(names)}), not {len(inputs)}"
+            )
+    missing = [name for name in names if name not in given]
+    unknown = [name for name in given if name not in names]
+    if missing or unknown:
+        raise DataError(
+            f"program {program.name} takes the inputs {', '.join(names)}; "
+            + (f"{', '.join(missing)} is missing" if missing else "")
+            + (f"{', '.join(unknown)} is unknown" if unknown and not missing else "")
+        )
+    arrays = {name: np.asarray(given[name]) for name in names}
+    target = None if targets is None else np.asarray(targets)
+    everything = {**arrays, **({} if target is None else {"targets": target})}
+    lengths = {}
+    for name, array in everything.items():
+        if array.ndim == 0 or array.dtype.kind not in "biuf":
+            raise DataError(
+                f"{name} must be an array of numbers, first axis the sample"
+            )
+        lengths[name] = len(array)
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"different numbers of samples: {lengths}")
+    if not all(lengths.values()):
+        raise DataError("there are no samples")
+    origins = tuple((name,) for name in everything)
+    return Samples(arrays, target, "the arrays given", origins)
+
+
+def traced(program: Program, samples: Samples) -> FlowGraph:
+    """Trace a program for the shapes of samples."""
+    return program.trace(
+        **{name: column.shape[1:] for name, column in samples.inputs.items()}
+    )
+
+
+def with_sample_outputs(graph: FlowGraph) -> FlowGraph:
+    """The same graph, with each output there for every sample, as a real number."""
+    builder = Builder(graph.name)
+    symbols = builder.include(graph)
+    outputs = {}
+    for name, number in graph.outputs.items():
+        x = symbols[number]
+        if x.node.dtype != "real":
+            x = builder.symbol(real(x))
+        if x.node.kind is not Kind.SAMPLE:
+            x = builder.symbol(to_samples(x))
+        outputs[name] = x
+    return builder.graph(outputs)
+
+
+def as_weights(layout: Layout, values: Mapping[str, Any]) -> Weights:
+    """Values by name, as weights.
+
+    Raises:
+        UsageError: if a name or a shape does not fit.
+    """
+    weights = Weights(layout)
+    weights.assign(values)
+    return weights
+
+
+def dtype_of(weights: Mapping[str, Any]) -> str:
+    """The dtype that weights were trained in."""
+    dtypes = {np.asarray(value).dtype.name for value in weights.values()}
+    return "float32" if dtypes == {"float32"} else "float64"
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A block that is a range of rows."""
+
+    rows: slice
+
+    @property
+    def length(self) -> int:
+        return int(self.rows.stop - self.rows.start)

@@ -1,0 +1,109 @@
+"""A finished training run: its weights, its history, and what can be said of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What a callback is told after every step, on every rank alike.
+
+    Attributes:
+        step: the step's number in the run, from 1.
+        epoch: the epoch's number, from 1.
+        loss: the mean loss of the batch, before the step.
+        samples: the samples of the batch, over all ranks.
+        learning_rate: the rate of the step.
+        seconds: since the training loop began.
+    """
+
+    step: int
+    epoch: int
+    loss: float
+    samples: int
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """The result of `dtrain.train`.
+
+    Attributes:
+        weights: the trained weights, by name.
+        history: one record a step.
+        digest: SHA-256 over the weights in name order; equal digests, equal bits.
+        report: the run in numbers; the keys are those of ``--report``.
+    """
+
+    weights: Mapping[str, NDArray[Any]]
+    history: Sequence[StepRecord]
+    digest: str
+    report: Mapping[str, Any]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights to a safetensors file, whole or not at all.
+
+        Raises:
+            UsageError: if it cannot be written; a file that was there is kept.
+        """
+        save(self.weights, path)
+
+
+def save(weights: Mapping[str, NDArray[Any]], path: str | os.PathLike[str]) -> None:
+    """Write weights to a file: to a temporary name first, then renamed."""
+    from safetensors.numpy import save as serialise
+
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    content = serialise({name: np.ascontiguousarray(w) for name, w in weights.items()})
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(
+            f"cannot write the weights to {target}: {error.strerror}"
+        ) from None
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Read weights that `Run.save` wrote, by name.
+
+    Raises:
+        DataError: if there is no such file, or it holds no weights.
+
+    Example:
+        >>> import tempfile, dtrain
+        >>> from dtrain.training.run import save
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save({"W0": np.ones(3)}, folder + "/w.safetensors")
+        ...     dtrain.load(folder + "/w.safetensors")
+        {'W0': array([1., 1., 1.])}
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as parse
+
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read weights from {path}: {error.strerror}") from None
+    try:
+        return dict(parse(content))
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} holds no weights that dtrain has saved: {error}"
+        ) from None

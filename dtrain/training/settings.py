@@ -1,0 +1,118 @@
+"""What a training run is asked to do, checked once, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dtrain.descent import losses, optimizers, schedules
+from dtrain.descent.losses import Loss
+from dtrain.descent.rule import Rule
+from dtrain.engine.engine import BACKENDS, chosen
+from dtrain.engine.execution import EXECUTIONS
+from dtrain.errors import UsageError
+
+DTYPES = ("float32", "float64")
+Schedule = Callable[[int], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The options of a run, as `dtrain.train` documents them.
+
+    Raises:
+        UsageError: an option has no such value; the message says which there are.
+    """
+
+    epochs: int
+    learning_rate: float | Schedule
+    target: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    loss: str = "square"
+    batch: int | None = None
+    block: int | None = None
+    optimizer: str | Rule = "sgd"
+    seed: int = 0
+    dtype: str = "float32"
+    execution: str = "sequential"
+    backend: str = "numpy"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Check every value that can be checked without data."""
+        losses.named(self.loss)
+        chosen("execution", self.execution, EXECUTIONS)
+        chosen("backend", self.backend, BACKENDS)
+        check_dtype(self.dtype)
+        for name, least in (("epochs", 0), ("batch", 1), ("block", 1), ("threads", 1)):
+            value = getattr(self, name)
+            if value is not None:
+                _check_whole(name, value, least)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise UsageError(f"seed is {self.seed!r}; it must be a whole number")
+        _ = self.rule, self.schedule
+
+    @property
+    def the_loss(self) -> Loss:
+        """The loss of that name."""
+        return losses.named(self.loss)
+
+    @property
+    def rule(self) -> Rule:
+        """The optimizer's step rule."""
+        if isinstance(self.optimizer, Rule):
+            return self.optimizer
+        if not isinstance(self.optimizer, str):
+            raise UsageError(
+                f"optimizer is {self.optimizer!r}; give a name or one of "
+                "dtrain.optimizers, such as optimizers.sgd(momentum=0.9)"
+            )
+        return optimizers.named(self.optimizer)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learning rate as a function of the step."""
+        if callable(self.learning_rate):
+            return self.learning_rate
+        if isinstance(self.learning_rate, bool) or not isinstance(
+            self.learning_rate, int | float
+        ):
+            raise UsageError(
+                f"learning_rate is {self.learning_rate!r}; give a number or a callable "
+                "of the step, such as one of dtrain.schedules"
+            )
+        return schedules.constant(float(self.learning_rate))
+
+    def describe(self) -> str:
+        """The settings as text, the same for the same run; ranks compare it."""
+        schedule: Any = self.schedule
+        if type(schedule).__module__ != schedules.__name__:  # addresses differ by rank
+            schedule = getattr(schedule, "__qualname__", type(schedule).__qualname__)
+        return repr(
+            (
+                self.epochs,
+                self.batch,
+                self.block,
+                self.rule,
+                schedule,
+                self.loss,
+                self.target,
+                sorted(self.columns.items()),
+                self.seed,
+                self.dtype,
+                self.execution,
+                self.backend,
+            )
+        )
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse a dtype that dtrain does not train in."""
+    if dtype not in DTYPES:
+        raise UsageError(f"no dtype {dtype!r}; there are {', '.join(DTYPES)}")
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(f"{name} is {value!r}; it must be a whole number ≥ {least}")

@@ -1,0 +1,354 @@
+"""The training loop of the lecture, on a world of ranks.
+
+For every batch each rank runs its blocks forward and backward; the partial
+GradientVectors are summed over all ranks, scaled by −2/N, and applied alike on every
+rank.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from dtrain.data.columns import Dataset, Samples, bind
+from dtrain.data.order import Batch, Order
+from dtrain.data.readers import open_data
+from dtrain.descent.objective import TARGET, Objective, objective
+from dtrain.engine.engine import Engine
+from dtrain.errors import DataError, NotFiniteError
+from dtrain.gradient.vector import GradientVector, Weights
+from dtrain.parallel.blocks import share
+from dtrain.parallel.launch import open_world
+from dtrain.parallel.world import World
+from dtrain.program.trace import Program
+from dtrain.program.weights import draw
+from dtrain.training.clock import process_seconds
+from dtrain.training.run import Run, StepRecord
+from dtrain.training.settings import Schedule, Settings
+from dtrain.training.shard import Shard, default_block
+
+Callback = Callable[[StepRecord], Any]
+Data = Mapping[str, Any] | str | os.PathLike[str] | Dataset
+
+
+def train(
+    program: Program,
+    data: Data,
+    *,
+    epochs: int,
+    learning_rate: float | Schedule,
+    target: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    loss: str = "square",
+    batch: int | None = None,
+    block: int | None = None,
+    optimizer: Any = "sgd",
+    weights: Mapping[str, NDArray[Any]] | None = None,
+    seed: int = 0,
+    dtype: str = "float32",
+    execution: str = "sequential",
+    backend: str = "numpy",
+    threads: int = 1,
+    world: World | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Fit a program's weights to data by gradient descent.
+
+    The same call works in one process, under ``mpirun`` (every rank makes it, with the
+    whole data or its path) and on ``world=ThreadWorld(4)``; the weights come out with
+    the same bits.
+
+    Args:
+        program: the program, a function of one sample.
+        data: named columns, first axis the sample: a mapping of arrays, or the path of
+            an ``.npz``, a folder of ``.npy`` or a ``.csv``.
+        epochs: how often every sample is visited.
+        learning_rate: η, or a callable of the step (from 0).
+        target: the column to fit; by default ``t``, or the one that is no input.
+        columns: for an input, the column or the range ``first:last`` to read.
+        loss: ``square`` (the lecture's) or ``mean`` (the output is the loss).
+        batch: samples in a step; ``None`` is the lecture's full batch.
+        block: samples in a block, the unit of exact sums; by default chosen from
+            program and batch. Another block gives other bits.
+        optimizer: a name, or one of `dtrain.optimizers`.
+        weights: first values, by name, instead of the initialisers'.
+        seed: of first values and of the order of samples.
+        dtype: ``float32`` or ``float64``.
+        execution: the execution model.
+        backend: what runs the plan.
+        threads: of BLAS, for each rank.
+        world: the ranks; by default those that a launcher started, or one.
+        callbacks: called after every step, on every rank, with a `StepRecord`.
+
+    Returns:
+        The run, the same on every rank.
+
+    Raises:
+        UsageError: bad options; DataError: bad data; ProgramError: a program that
+            cannot be traced; NotFiniteError: the loss or the gradient overflowed.
+
+    Example:
+        >>> import numpy as np
+        >>> from dtrain import program, train, weight
+        >>> @program
+        ... def line(x):
+        ...     return weight("slope") * x + weight("offset")
+        >>> x = np.linspace(-1, 1, 100)
+        >>> run = train(line, {"x": x, "t": 3 * x + 1}, epochs=200, learning_rate=0.5)
+        >>> {name: round(float(w), 3) for name, w in run.weights.items()}
+        {'offset': 1.0, 'slope': 3.0}
+    """
+    settings = Settings(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        target=target,
+        columns=dict(columns or {}),
+        loss=loss,
+        batch=batch,
+        block=block,
+        optimizer=optimizer,
+        seed=seed,
+        dtype=dtype,
+        execution=execution,
+        backend=backend,
+        threads=threads,
+    )
+    world = world if world is not None else open_world()
+    return world.run(
+        lambda rank: Trainer(rank, program, data, settings, weights).run(callbacks)
+    )
+
+
+class Trainer:
+    """One rank's side of a training run: set up by all ranks together, then run.
+
+    Attributes:
+        world: the ranks.
+        objective: the program's graph with its loss and derivatives.
+        samples: the data, bound to the program's inputs.
+        weights: the current weights, the same on every rank.
+        block: samples in a block.
+        order: the order of samples.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        program: Program,
+        data: Data,
+        settings: Settings,
+        weights: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        self.world = world
+        self.settings = settings
+        with together(world):
+            dataset = open_data(data)
+            self.samples = bind(
+                dataset,
+                program.inputs,
+                settings.target,
+                settings.columns,
+                with_target=settings.the_loss.takes_target,
+            )
+            self.objective = trace_objective(program, self.samples, settings)
+        graph, self.layout = self.objective.graph, self.objective.layout(settings.dtype)
+        world.compare("configuration", settings.describe())
+        world.compare("data set", dataset.digest())
+        world.compare("program", graph.fingerprint)
+        world.compare("layout of the weights", self.layout.digest)
+        with together(world):
+            rows = share(len(self.samples), world.rank, world.size)
+            self.samples.check_finite(rows.start, rows.stop)
+            self.weights = Weights(self.layout)
+            first = draw(graph, settings.seed, settings.dtype)
+            self.weights.assign(first if weights is None else weights)
+        world.broadcast(self.weights.flat)  # libm may differ between hosts
+        self.order = Order(len(self.samples), settings.batch, settings.seed)
+        self.block = min(
+            settings.block or default_block(graph, self.order.nominal),
+            self.order.nominal,
+        )
+        self.engine = Engine(
+            graph,
+            self.layout,
+            columns_in(self.samples, settings.dtype),
+            gradients=self.objective.gradients,
+            execution=settings.execution,
+            backend=settings.backend,
+        )
+        self.shard = Shard.of(world, self.block)
+        self.descent = settings.rule.start(self.weights.flat)
+        self.gradient = GradientVector(self.layout)
+        self.steps = settings.epochs * self.order.steps_per_epoch
+
+    @property
+    def blocks(self) -> int:
+        """Blocks in a nominal batch."""
+        return -(-self.order.nominal // self.block)
+
+    def step(self, batch: Batch, rate: float) -> GradientVector:
+        """One step of gradient descent (lecture, the inner loop)."""
+        world, shard, engine = self.world, self.shard, self.engine
+        weights, gradient = self.weights, self.gradient
+        partials = (engine.gradient(weights, block) for block in shard.blocks(batch))
+        world.tree_sum(shard.count(batch), partials, gradient)
+        gradient.scale(self.objective.loss.scale(gradient.samples))
+        check_finite(gradient)
+        self.descent.step(gradient.slots, rate)
+        weights.version += 1
+        return gradient
+
+    def run(self, callbacks: Iterable[Callback] = ()) -> Run:
+        """All epochs; a callback that raises ends the run."""
+        callbacks = tuple(callbacks)
+        schedule = self.settings.schedule
+        history: list[StepRecord] = []
+        losses: list[float] = []
+        with threadpool_limits(self.settings.threads):
+            begun = time.perf_counter()
+            for epoch in range(self.settings.epochs):
+                total = 0.0
+                for batch in self.order.batches(epoch):
+                    rate = float(schedule(len(history)))
+                    gradient = self.step(batch, rate)
+                    total += float(gradient.tail[0])
+                    record = StepRecord(
+                        step=len(history) + 1,
+                        epoch=epoch + 1,
+                        loss=gradient.loss,
+                        samples=gradient.samples,
+                        learning_rate=rate,
+                        seconds=time.perf_counter() - begun,
+                    )
+                    history.append(record)
+                    for callback in callbacks:
+                        callback(record)
+                losses.append(total / len(self.samples))
+            seconds = time.perf_counter() - begun
+        digest = self.weights.digest
+        self.world.compare("trained weights", digest)
+        report = self._report(history, losses, seconds, digest)
+        return Run(self.weights.copies(), history, digest, report)
+
+    def _report(
+        self,
+        history: Sequence[StepRecord],
+        losses: Sequence[float],
+        seconds: float,
+        digest: str,
+    ) -> dict[str, Any]:
+        """The run in numbers, by the keys of ``--report``."""
+        visited = sum(record.samples for record in history)
+        return {
+            "program": self.objective.graph.name,
+            "ranks": self.world.size,
+            "hosts": list(dict.fromkeys(self.world.hosts)),
+            "mpi": self.world.mpi,
+            "backend": self.settings.backend,
+            "execution": self.settings.execution,
+            "threads": self.settings.threads,
+            "dtype": self.settings.dtype,
+            "seed": self.settings.seed,
+            "samples": len(self.samples),
+            "weights": self.layout.count,
+            "batch": self.order.nominal,
+            "block": self.block,
+            "blocks": self.blocks,
+            "epochs": self.settings.epochs,
+            "steps": len(history),
+            "loss": losses[-1] if losses else None,
+            "loss_history": list(losses),
+            "seconds": seconds,
+            "seconds_total": process_seconds(),
+            "samples_per_second": visited / seconds if seconds else 0.0,
+            "weights_sha256": digest,
+            "recovered_failures": 0,
+            "resumed_from_step": None,
+        }
+
+
+@contextmanager
+def together(world: World) -> Iterator[None]:
+    """Set-up that may fail on some ranks only: all ranks go on, or all raise."""
+    try:
+        yield
+    except Exception as error:
+        world.agree(error)
+        raise  # not reached: an error is never agreed away
+    world.agree(None)
+
+
+def trace_objective(
+    program: Program, samples: Samples, settings: Settings
+) -> Objective:
+    """Trace a program for the shapes of its data, and join it with the loss.
+
+    Raises:
+        DataError: the target's width is not that of the program's output.
+    """
+    shapes = {name: column.shape[1:] for name, column in samples.inputs.items()}
+    joined = objective(program.trace(**shapes), settings.the_loss)
+    check_target(joined, samples)
+    return joined
+
+
+def check_target(joined: Objective, samples: Samples) -> None:
+    """Hold the target's shape against what the loss expects.
+
+    Raises:
+        DataError: if they differ.
+    """
+    expected = joined.loss.target_shape(joined.output)
+    if expected is None:
+        return
+    if samples.target is None:
+        raise DataError(f"{samples.source}: loss {joined.loss.name!r} needs a target")
+    if samples.target.shape[1:] != expected:
+        raise DataError(
+            f"{samples.source}: the target has shape {samples.target.shape[1:]} for "
+            f"one sample, but program {joined.graph.name} returns {expected}; choose "
+            "another target (--target, or a range with --columns), or change the "
+            "program's output"
+        )
+
+
+def columns_in(samples: Samples, dtype: str) -> dict[str, NDArray[Any]]:
+    """The columns in the run's dtype; memory-mapped ones are converted by the block."""
+    columns = dict(samples.inputs)
+    if samples.target is not None:
+        columns[TARGET] = samples.target
+    return {
+        name: column
+        if isinstance(column, np.memmap)
+        else np.ascontiguousarray(column, dtype)
+        for name, column in columns.items()
+    }
+
+
+def check_finite(gradient: GradientVector) -> None:
+    """Refuse to step along a GradientVector that is not finite.
+
+    Raises:
+        NotFiniteError: on every rank alike, because every rank has the same vector.
+    """
+    if gradient.finite():
+        return
+    bad = [
+        name
+        for name, values in gradient.values.items()
+        if not np.isfinite(values).all()
+    ]
+    what = f"the derivatives of {', '.join(bad)}" if bad else "the loss"
+    error = NotFiniteError(
+        f"{what} overflowed or became NaN (loss {gradient.loss}); try a smaller "
+        "learning rate, --clip-norm, or --dtype float64"
+    )
+    error.agreed = True
+    raise error
