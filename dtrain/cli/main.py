@@ -1,8 +1,118 @@
-"""The command line's entrance."""
+"""The command line's entrance: find the command, join the world, run, report errors.
+
+Nothing here imports NumPy before the number of BLAS threads is set, because BLAS reads
+it when NumPy is first imported.
+"""
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
+import traceback
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
 
-def main() -> int:
-    """Run one command; return its exit code."""
-    raise NotImplementedError
+from dtrain import __version__
+from dtrain.cli.options import Parser
+from dtrain.errors import DtrainError, UsageError
+
+if TYPE_CHECKING:
+    from dtrain.parallel.world import World
+
+COMMANDS = {
+    "train": "fit a program's weights to data",
+    "eval": "measure how well weights fit data",
+    "predict": "compute a program's output for every sample",
+    "show": "print a program's flow graph",
+    "check": "check a program's gradient",
+}
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code, the same on every rank.
+
+    Args:
+        argv: the words after ``dtrain``; those of the process if not given.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = parse(words)
+        _set_threads(getattr(args, "threads", 1))
+        return _run(args)
+    except DtrainError as error:
+        return _report(error)
+    except KeyboardInterrupt:
+        print("dtrain: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception:
+        traceback.print_exc()
+        return DtrainError.exit_code
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """Parse the words; without a command, ``train`` is meant.
+
+    Raises:
+        UsageError: for words that mean nothing.
+    """
+    if not words or words[0] not in (*COMMANDS, "-h", "--help", "--version"):
+        words = ["train", *words]
+    if words[0] in COMMANDS:
+        command = words[0]
+        module = importlib.import_module(f"dtrain.cli.{command}")
+        parser = Parser(
+            prog=f"dtrain {command}",
+            description=module.__doc__,
+            epilog=f"example:\n{module.EXAMPLE}",
+        )
+        module.add_arguments(parser)
+        args = parser.parse_args(words[1:])
+        args.run = module.run
+        return args
+    return _parse_top(words)
+
+
+def _parse_top(words: Sequence[str]) -> NoReturn:
+    """Answer ``--help`` and ``--version``."""
+    commands = "\n".join(f"  {name:8} {does}" for name, does in COMMANDS.items())
+    parser: ArgumentParser = Parser(
+        prog="dtrain",
+        description="Train parameterized programs on 1 to P ranks, with the same "
+        f"bits.\n\ncommands:\n{commands}\n\n`dtrain COMMAND --help` says more. "
+        "Without a command, `train` is meant.",
+        epilog="example:\n  mpirun -n 4 python -m dtrain",
+    )
+    parser.add_argument("--version", action="version", version=f"dtrain {__version__}")
+    parser.parse_args(words)
+    raise UsageError(f"no command {words[0]!r}; there are {', '.join(COMMANDS)}")
+
+
+def _set_threads(threads: int) -> None:
+    for variable in _THREADS:
+        os.environ[variable] = str(threads)
+
+
+def _run(args: Namespace) -> int:
+    from dtrain.parallel.launch import open_world
+
+    world: World = open_world()
+    code: int = world.run(lambda rank: args.run(rank, args))
+    return code
+
+
+def _report(error: DtrainError) -> int:
+    """Print an error that every rank has: once, by rank 0 or in its name."""
+    from dtrain.parallel.launcher import launched
+
+    launch = launched()
+    speaks = launch is None or launch.rank == 0
+    if speaks:
+        sys.stdout.flush()
+        print(f"dtrain: error: {error}", file=sys.stderr, flush=True)
+    return error.exit_code

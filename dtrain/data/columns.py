@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,14 @@ class Samples:
         yield from self.inputs.values()
         if self.target is not None:
             yield self.target
+
+    def first(self, count: int) -> Samples:
+        """The first ``count`` samples."""
+        return replace(
+            self,
+            inputs={name: column[:count] for name, column in self.inputs.items()},
+            target=None if self.target is None else self.target[:count],
+        )
 
     def check_finite(self, start: int, stop: int) -> None:
         """Check that the rows [start, stop) hold neither infinities nor NaN.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import FrameType
 from typing import NamedTuple
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -12,7 +13,15 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _MACHINERY = (
     *(
         os.path.join(_PACKAGE, layer) + os.sep
-        for layer in ("functions", "program", "gradient", "engine", "descent")
+        for layer in (
+            "functions",
+            "program",
+            "gradient",
+            "engine",
+            "descent",
+            "training",
+            "cli",
+        )
     ),
     os.sep + "numpy" + os.sep,
 )
@@ -30,14 +39,19 @@ class Source(NamedTuple):
         return f"{self.file if file.startswith('..') else file}:{self.line}"
 
 
+def is_machinery(file: str) -> bool:
+    """Whether a file is dtrain's or NumPy's own, and not a user's."""
+    if file.startswith(("<stdin", "<string", "<ipython", "<doctest")):
+        return False
+    return file.startswith("<") or any(part in file for part in _MACHINERY)
+
+
 def here() -> Source:
     """The innermost line of the call stack that is not dtrain's or NumPy's own."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not any(part in file for part in _MACHINERY) and file[:1] != "<":
+        if not is_machinery(file):
             return Source(file, frame.f_lineno)
-        if file.startswith(("<stdin", "<string", "<ipython", "<doctest")):
-            return Source(file, frame.f_lineno)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return Source("<unknown>", 0)

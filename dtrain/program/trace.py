@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.errors import ProgramError
+from dtrain.errors import DtrainError, ProgramError
 from dtrain.program.builder import Builder
 from dtrain.program.graph import FlowGraph
-from dtrain.program.source import here
+from dtrain.program.source import here, is_machinery
 from dtrain.program.symbol import Symbol
 
 # Context variables, because ranks may be threads.
@@ -95,6 +96,13 @@ class Program:
             }
             result = self.function(**values)
             return builder.graph(_outputs(builder, self.name, result))
+        except DtrainError:
+            raise
+        except Exception as error:
+            raise ProgramError(
+                f"program {self.name} raised {type(error).__name__} while it was "
+                f"traced\n{user_frames(error)}"
+            ) from error
         finally:
             _BUILDER.reset(context[0])
             _SCOPE.reset(context[1])
@@ -157,6 +165,18 @@ def current(what: str) -> Builder:
             "traced; to run a program on numbers use dtrain.predict"
         )
     return builder
+
+
+def user_frames(error: BaseException) -> str:
+    """A traceback as text, without the frames of dtrain and of the import system."""
+    kept = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not is_machinery(frame.filename) and "importlib" not in frame.filename
+    ]
+    lines = traceback.format_list(kept)
+    lines += traceback.format_exception_only(error)
+    return "".join(lines).rstrip()
 
 
 def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:

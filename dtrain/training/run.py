@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,23 +62,54 @@ class Run:
 
 
 def save(weights: Mapping[str, NDArray[Any]], path: str | os.PathLike[str]) -> None:
-    """Write weights to a file: to a temporary name first, then renamed."""
+    """Write weights to a safetensors file, whole or not at all."""
     from safetensors.numpy import save as serialise
 
+    content = serialise({name: np.ascontiguousarray(w) for name, w in weights.items()})
+    with written_whole(path, "weights") as file:
+        file.write(content)
+
+
+@contextmanager
+def written_whole(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]:
+    """A file that appears under its name when it is complete, or not at all.
+
+    It is written under a temporary name beside it, flushed to the disk and renamed.
+
+    Raises:
+        UsageError: if it cannot be written; a file that was there is kept.
+    """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    content = serialise({name: np.ascontiguousarray(w) for name, w in weights.items()})
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UsageError(
-            f"cannot write the weights to {target}: {error.strerror}"
+            f"cannot write the {what} to {target}: {error.strerror}"
         ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(option: str, path: str | None) -> None:
+    """Refuse, before any work, a file that could not be written after it.
+
+    Raises:
+        UsageError: if its folder is missing or not writable, or it is a folder.
+    """
+    if path is None:
+        return
+    target = Path(path)
+    if target.is_dir():
+        raise UsageError(f"{option} {path} is a folder; give a file's name")
+    if not target.parent.is_dir():
+        raise UsageError(f"{option} {path}: there is no folder {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise UsageError(f"{option} {path}: the folder {target.parent} is read-only")
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

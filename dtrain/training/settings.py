@@ -38,6 +38,8 @@ class Settings:
     execution: str = "sequential"
     backend: str = "numpy"
     threads: int = 1
+    learning_rate_schedule: str = "constant"
+    warmup: int = 0
 
     def __post_init__(self) -> None:
         """Check every value that can be checked without data."""
@@ -45,13 +47,19 @@ class Settings:
         chosen("execution", self.execution, EXECUTIONS)
         chosen("backend", self.backend, BACKENDS)
         check_dtype(self.dtype)
-        for name, least in (("epochs", 0), ("batch", 1), ("block", 1), ("threads", 1)):
+        for name, least in (
+            ("epochs", 0),
+            ("batch", 1),
+            ("block", 1),
+            ("threads", 1),
+            ("warmup", 0),
+        ):
             value = getattr(self, name)
             if value is not None:
                 _check_whole(name, value, least)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise UsageError(f"seed is {self.seed!r}; it must be a whole number")
-        _ = self.rule, self.schedule
+        _ = self.rule, self.schedule(1)
 
     @property
     def the_loss(self) -> Loss:
@@ -70,32 +78,34 @@ class Settings:
             )
         return optimizers.named(self.optimizer)
 
-    @property
-    def schedule(self) -> Schedule:
-        """The learning rate as a function of the step."""
-        if callable(self.learning_rate):
-            return self.learning_rate
-        if isinstance(self.learning_rate, bool) or not isinstance(
-            self.learning_rate, int | float
-        ):
+    def schedule(self, steps: int) -> Schedule:
+        """The learning rate as a function of the step, for a run of so many steps."""
+        rate = self.learning_rate
+        if callable(rate):
+            return rate
+        if isinstance(rate, bool) or not isinstance(rate, int | float):
             raise UsageError(
-                f"learning_rate is {self.learning_rate!r}; give a number or a callable "
-                "of the step, such as one of dtrain.schedules"
+                f"learning_rate is {rate!r}; give a number or a callable of the step, "
+                "such as one of dtrain.schedules"
             )
-        return schedules.constant(float(self.learning_rate))
+        named = schedules.named(self.learning_rate_schedule, float(rate), max(steps, 1))
+        return schedules.warmup(named, self.warmup) if self.warmup else named
 
     def describe(self) -> str:
         """The settings as text, the same for the same run; ranks compare it."""
-        schedule: Any = self.schedule
-        if type(schedule).__module__ != schedules.__name__:  # addresses differ by rank
-            schedule = getattr(schedule, "__qualname__", type(schedule).__qualname__)
+        rate: Any = self.learning_rate
+        if callable(rate) and type(rate).__module__ != schedules.__name__:
+            # A repr may hold an address, which differs by rank.
+            rate = getattr(rate, "__qualname__", type(rate).__qualname__)
         return repr(
             (
                 self.epochs,
                 self.batch,
                 self.block,
                 self.rule,
-                schedule,
+                rate,
+                self.learning_rate_schedule,
+                self.warmup,
                 self.loss,
                 self.target,
                 sorted(self.columns.items()),

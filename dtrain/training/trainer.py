@@ -208,7 +208,7 @@ class Trainer:
     def run(self, callbacks: Iterable[Callback] = ()) -> Run:
         """All epochs; a callback that raises ends the run."""
         callbacks = tuple(callbacks)
-        schedule = self.settings.schedule
+        schedule = self.settings.schedule(self.steps)
         history: list[StepRecord] = []
         losses: list[float] = []
         with threadpool_limits(self.settings.threads):

@@ -1,0 +1,83 @@
+"""Check a program's gradient, weight by weight, against differences of the loss.
+
+Without DATA the inputs are random. Exit code 1 says that a gradient is wrong.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dtrain.cli import options
+from dtrain.cli.show import input_shapes
+from dtrain.data.columns import Samples, bind
+from dtrain.descent import losses
+from dtrain.parallel.world import World
+from dtrain.program.trace import Program
+from dtrain.training.check import check_samples
+from dtrain.training.evaluate import as_samples
+from dtrain.training.run import load
+from dtrain.training.trainer import together
+
+EXAMPLE = "  dtrain check lecture"
+_SAMPLES = 64  # enough to meet every branch; a check needs no more
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The command's arguments."""
+    options.add_program(parser)
+    options.add_data(parser)
+    options.add_shape(parser)
+    options.add_loss(parser)
+    parser.add_argument(
+        "--weights", metavar="FILE", help="where to check (default: first values)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of weights, inputs and directions"
+    )
+
+
+def run(world: World, args: Namespace) -> int:
+    """Check on every rank alike, print on rank 0; return the exit code."""
+    with together(world):
+        program = options.load_program(args.program)
+        weights: Mapping[str, Any] | None = None
+        if args.weights is not None:
+            weights = load(args.weights)
+        result = check_samples(
+            program,
+            _samples(program, args),
+            losses.named(args.loss),
+            weights,
+            args.seed,
+        )
+    if world.rank == 0:
+        print(result)
+    return 0 if result.passed else 1
+
+
+def _samples(program: Program, args: Namespace) -> Samples:
+    """The first samples of DATA, or random ones."""
+    entry = options.zoo_entry(args.program)
+    if args.data is None and entry is None:
+        rng = np.random.default_rng(args.seed)
+        shapes = input_shapes(program, args)
+        drawn = {
+            name: rng.standard_normal((_SAMPLES, *shapes.get(name, ())))
+            for name in program.inputs
+        }
+        return as_samples(program, drawn, None)
+    loss = losses.named(args.loss)
+    samples = bind(
+        options.load_data(args.data, entry),
+        program.inputs,
+        args.target,
+        options.bound_columns(args),
+        with_target=loss.takes_target,
+    )
+    count = min(len(samples), _SAMPLES)
+    samples.check_finite(0, count)
+    return samples.first(count)

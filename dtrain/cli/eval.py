@@ -1,0 +1,64 @@
+"""Measure how well weights fit data: the mean loss, and the accuracy of classes.
+
+The accuracy, for one-hot targets, is the share of samples whose largest output is that
+of the target. Both are exact, on any number of ranks.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from dtrain.cli import options
+from dtrain.data.columns import bind
+from dtrain.descent import losses
+from dtrain.parallel.blocks import share
+from dtrain.parallel.world import World
+from dtrain.report.table import print_table
+from dtrain.training.evaluate import evaluate
+from dtrain.training.run import load
+from dtrain.training.trainer import together
+
+EXAMPLE = """\
+  dtrain train mlp --epochs 5 --save mlp.safetensors
+  dtrain eval mlp digits-heldout --weights mlp.safetensors"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The command's arguments."""
+    options.add_program(parser)
+    options.add_data(parser, required=True)
+    options.add_loss(parser)
+    parser.add_argument(
+        "--weights", metavar="FILE", required=True, help="weights from --save"
+    )
+
+
+def run(world: World, args: Namespace) -> int:
+    """Evaluate on all ranks, print on rank 0; return the exit code."""
+    with together(world):
+        program = options.load_program(args.program)
+        loss = losses.named(args.loss)
+        dataset = options.load_data(args.data, None)
+        samples = bind(
+            dataset,
+            program.inputs,
+            args.target,
+            options.bound_columns(args),
+            with_target=loss.takes_target,
+        )
+        weights = load(args.weights)
+        rows = share(len(samples), world.rank, world.size)
+        samples.check_finite(rows.start, rows.stop)
+    world.compare("data set", dataset.digest())
+    result = evaluate(world, program, samples, weights, loss)
+    if world.rank == 0:
+        rows_ = {
+            "program": program.name,
+            "ranks": world.size,
+            "samples": result.samples,
+            "loss": f"{result.loss:.6g}",
+        }
+        if result.accuracy is not None:
+            rows_["accuracy"] = f"{100 * result.accuracy:.2f} %"
+        print_table(rows_)
+    return 0

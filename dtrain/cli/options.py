@@ -1,0 +1,259 @@
+"""What commands share: the parser, the program, the data, and their options."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from dtrain.errors import ProgramError, UsageError
+
+if TYPE_CHECKING:
+    from dtrain.data.columns import Dataset
+    from dtrain.program.trace import Program
+    from dtrain.zoo import Entry
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises its errors and keeps the lines of its texts."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **options,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print."""
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help, once for all ranks."""
+        from dtrain.parallel.launcher import launched
+
+        launch = launched()
+        if launch is None or launch.rank == 0:
+            super().print_help(file)
+
+
+def add_program(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
+    """The argument PROGRAM."""
+    parser.add_argument(
+        "program",
+        metavar="PROGRAM",
+        nargs="?" if default else None,
+        default=default,
+        help="path/to/file.py:name, package.module:name, or a name of the zoo"
+        + (f" (default: {default})" if default else ""),
+    )
+
+
+def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """The argument DATA and how its columns are bound."""
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        nargs=None if required else "?",
+        help="a .npz, a folder of .npy, a .csv, or a data set of the zoo",
+    )
+    parser.add_argument(
+        "--columns",
+        metavar="INPUT=COLUMN[:LAST]",
+        action="append",
+        default=[],
+        help="the column that an input reads, or the range of columns that make a "
+        "vector; may be given several times",
+    )
+    parser.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="the column to fit (default: t, or the one that is no input)",
+    )
+
+
+def add_loss(parser: argparse.ArgumentParser) -> None:
+    """The option --loss."""
+    parser.add_argument(
+        "--loss",
+        default="square",
+        metavar="NAME",
+        help="square: squared error of the output; mean: the output is the loss "
+        "(default: square)",
+    )
+
+
+def add_shape(parser: argparse.ArgumentParser) -> None:
+    """The option --shape, for commands that may run without data."""
+    parser.add_argument(
+        "--shape",
+        metavar="INPUT=N[,M...]",
+        action="append",
+        default=[],
+        help="an input's shape for one sample (default: a scalar)",
+    )
+
+
+def whole_number(text: str) -> int:
+    """A whole number of 1 or more, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def batch_size(text: str) -> int | None:
+    """A batch size, or ``full`` for all samples."""
+    return None if text == "full" else whole_number(text)
+
+
+def number(text: str) -> float:
+    """A finite number, for argparse."""
+    value = float(text)
+    if not -float("inf") < value < float("inf"):
+        raise ValueError
+    return value
+
+
+def pairs(option: str, texts: list[str]) -> dict[str, str]:
+    """The ``name=value`` texts of an option.
+
+    Raises:
+        UsageError: if one has another form, or a name comes twice.
+    """
+    result: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals or not value:
+            raise UsageError(f"{option} {text!r} must have the form name=value")
+        if name in result:
+            raise UsageError(f"{option} names {name!r} twice")
+        result[name] = value
+    return result
+
+
+def shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
+    """The shapes that ``--shape`` gives."""
+    result = {}
+    for name, value in pairs("--shape", texts).items():
+        try:
+            sizes = tuple(int(size) for size in value.split(","))
+        except ValueError:
+            raise UsageError(f"--shape {name}={value}: sizes are numbers") from None
+        if min(sizes) < 0:
+            raise UsageError(f"--shape {name}={value}: sizes are not negative")
+        result[name] = sizes
+    return result
+
+
+def zoo_entry(name: str) -> Entry | None:
+    """The zoo's entry for PROGRAM, if it is a name of the zoo."""
+    from dtrain.zoo import ENTRIES
+
+    return ENTRIES.get(name)
+
+
+def load_program(text: str) -> Program:
+    """The program that PROGRAM names.
+
+    Raises:
+        ProgramError: if there is none, or its file cannot be imported; the message
+            shows the user's own frames.
+    """
+    entry = zoo_entry(text)
+    if entry is not None:
+        return entry.program
+    where, colon, name = text.rpartition(":")
+    if not colon or not where or not name:
+        raise ProgramError(_unknown_program(text))
+    module = _import_file(where) if where.endswith(".py") else _import_module(where)
+    return _program_in(module, where, name)
+
+
+def load_data(text: str | None, entry: Entry | None) -> Dataset:
+    """The data set that DATA names; that of the zoo's program if there is no DATA.
+
+    Raises:
+        UsageError: if there is neither.
+    """
+    from dtrain.data.readers import open_data
+    from dtrain.zoo import DATA
+
+    if text is None:
+        if entry is None:
+            raise UsageError(
+                "DATA is missing: a .npz, a folder of .npy, a .csv, or one of "
+                + ", ".join(DATA)
+            )
+        text = entry.data
+    return DATA[text]() if text in DATA else open_data(text)
+
+
+def _unknown_program(text: str) -> str:
+    from dtrain.zoo import ENTRIES
+
+    near = difflib.get_close_matches(text, ENTRIES, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    return (
+        f"no program {text!r}; give path/to/file.py:name, package.module:name, or a "
+        f"name of the zoo: {', '.join(ENTRIES)}.{guess}"
+    )
+
+
+def _import_file(where: str) -> Any:
+    path = Path(where)
+    if not path.is_file():
+        raise ProgramError(f"there is no program file {where}")
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    if spec is None or spec.loader is None:
+        raise ProgramError(f"{where} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    sys.path.insert(0, str(path.resolve().parent))  # as for `python file.py`
+    _guarded(lambda: spec.loader.exec_module(module), where)
+    return module
+
+
+def _import_module(where: str) -> Any:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as for `python -m`
+    found: list[Any] = []
+    _guarded(lambda: found.append(importlib.import_module(where)), where)
+    return found[0]
+
+
+def _guarded(execute: Any, where: str) -> None:
+    """Import; what the user's code raises becomes a message with their frames."""
+    from dtrain.program.trace import user_frames
+
+    try:
+        execute()
+    except ProgramError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ProgramError(f"cannot import {where}\n{user_frames(error)}") from None
+
+
+def _program_in(module: Any, where: str, name: str) -> Program:
+    from dtrain.program.trace import Program
+
+    found = getattr(module, name, None)
+    if isinstance(found, Program):
+        return found
+    if callable(found):
+        raise ProgramError(f"{name} in {where} is no program: mark it with @program")
+    there = [key for key, value in vars(module).items() if isinstance(value, Program)]
+    raise ProgramError(
+        f"{where} has no program {name!r}; "
+        + (f"it has {', '.join(there)}" if there else "it has none at all")
+    )
+
+
+def bound_columns(args: argparse.Namespace) -> Mapping[str, str]:
+    """What ``--columns`` says."""
+    return pairs("--columns", args.columns)

@@ -1,0 +1,105 @@
+"""Compute a program's output for every sample, in the order of the data.
+
+The result goes to a .npy (one output), a .npz (any number, by name) or a .csv, or to
+the screen as CSV.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.cli import options
+from dtrain.data.columns import bind
+from dtrain.errors import UsageError
+from dtrain.parallel.blocks import share
+from dtrain.parallel.world import World
+from dtrain.training.evaluate import Prediction
+from dtrain.training.run import load, written_whole
+from dtrain.training.trainer import together
+
+EXAMPLE = """\
+  dtrain train lecture --epochs 5 --save lecture.safetensors
+  dtrain predict lecture lecture --weights lecture.safetensors --out R.csv"""
+
+_ENDINGS = (".npy", ".npz", ".csv")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The command's arguments."""
+    options.add_program(parser)
+    options.add_data(parser, required=True)
+    parser.add_argument(
+        "--weights", metavar="FILE", required=True, help="weights from --save"
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", help="a .npy, .npz or .csv (default: the screen)"
+    )
+
+
+def run(world: World, args: Namespace) -> int:
+    """Predict on all ranks, write on rank 0; return the exit code."""
+    with together(world):
+        if args.out is not None and Path(args.out).suffix not in _ENDINGS:
+            raise UsageError(f"--out {args.out} must end in {', '.join(_ENDINGS)}")
+        program = options.load_program(args.program)
+        dataset = options.load_data(args.data, None)
+        samples = bind(
+            dataset,
+            program.inputs,
+            None,
+            options.bound_columns(args),
+            with_target=False,
+        )
+        rows = share(len(samples), world.rank, world.size)
+        samples.check_finite(rows.start, rows.stop)
+        prediction = Prediction(program, samples, load(args.weights))
+    world.compare("data set", dataset.digest())
+    mine = prediction.rows(rows.start, rows.stop)
+    gathered = {name: world.gather_rows(values) for name, values in mine.items()}
+    with together(world):
+        if world.rank == 0:
+            _write(args.out, {k: v for k, v in gathered.items() if v is not None})
+    return 0
+
+
+def _write(out: str | None, outputs: Mapping[str, NDArray[Any]]) -> None:
+    if out is None:
+        _write_csv(sys.stdout, outputs)
+    elif out.endswith(".npz"):
+        with written_whole(out, "predictions") as file:
+            np.savez(file, **outputs)  # type: ignore[arg-type]
+    elif out.endswith(".npy"):
+        if len(outputs) > 1:
+            raise UsageError(
+                f"{out} holds one array, but there are the outputs "
+                f"{', '.join(outputs)}; write a .npz"
+            )
+        with written_whole(out, "predictions") as file:
+            np.save(file, next(iter(outputs.values())))
+    else:
+        with written_whole(out, "predictions") as file:
+            text = io.TextIOWrapper(file, "utf-8", newline="")
+            _write_csv(text, outputs)
+            text.flush()
+            text.detach()
+
+
+def _write_csv(file: TextIO, outputs: Mapping[str, NDArray[Any]]) -> None:
+    """One row a sample; the elements of an array are columns name_0, name_1, ..."""
+    header, columns = [], []
+    for name, values in outputs.items():
+        flat = values.reshape(len(values), -1)
+        columns.append(flat)
+        single = values.ndim == 1
+        header += [name] if single else [f"{name}_{i}" for i in range(flat.shape[1])]
+    file.write(",".join(header) + "\n")
+    for row in np.hstack(columns):
+        file.write(",".join(map(repr, row.tolist())) + "\n")

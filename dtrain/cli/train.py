@@ -1,0 +1,230 @@
+"""Fit a program's weights to data by gradient descent, alone or under mpirun.
+
+Without PROGRAM, the zoo's default is trained: an MLP 64-32-10 on the UCI digits. A
+program of the zoo needs no DATA and has its own defaults. The trained weights have the
+same bits on any number of ranks.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from typing import Any
+
+from dtrain.cli import options
+from dtrain.data.columns import bind
+from dtrain.descent import optimizers
+from dtrain.parallel.world import World
+from dtrain.report.progress import Progress
+from dtrain.report.table import print_table, say
+from dtrain.training.evaluate import evaluate
+from dtrain.training.run import Run, check_writable, written_whole
+from dtrain.training.settings import Settings
+from dtrain.training.trainer import Trainer, together
+from dtrain.zoo import DATA, Entry
+
+EXAMPLE = """\
+  dtrain train lecture --epochs 100 --learning-rate 0.5
+  dtrain train mlp --optimizer sgd --momentum 0.9 --learning-rate 0.1 --epochs 5"""
+
+_DEFAULTS: dict[str, Any] = {
+    "epochs": 10,
+    "learning_rate": 0.01,
+    "batch": None,
+    "block": None,
+    "optimizer": "sgd",
+}
+_OPTIMIZER_OPTIONS = ("momentum", "nesterov", "weight_decay", "clip_norm")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The command's arguments. Those without a default here may have one in the zoo."""
+    options.add_program(parser, default="mlp")
+    options.add_data(parser)
+    add = parser.add_argument
+    whole, number = options.whole_number, options.number
+    add(
+        "--epochs",
+        default=SUPPRESS,
+        type=whole,
+        metavar="E",
+        help="visits of each sample (10)",
+    )
+    add(
+        "--batch",
+        default=SUPPRESS,
+        type=options.batch_size,
+        metavar="N|full",
+        help="samples in a step, or full, the lecture's (full)",
+    )
+    add(
+        "--block",
+        default=SUPPRESS,
+        type=whole,
+        metavar="K",
+        help="samples in a block, the unit of exact sums (chosen from the program)",
+    )
+    add(
+        "--optimizer",
+        default=SUPPRESS,
+        metavar="NAME",
+        help=f"{', '.join(optimizers.OPTIMIZERS)} (sgd)",
+    )
+    add("--learning-rate", default=SUPPRESS, type=number, metavar="η", help="(0.01)")
+    add(
+        "--momentum",
+        default=SUPPRESS,
+        type=number,
+        metavar="μ",
+        help="of sgd and rmsprop",
+    )
+    add("--nesterov", default=SUPPRESS, action="store_true", help="Nesterov's momentum")
+    add(
+        "--weight-decay",
+        default=SUPPRESS,
+        type=number,
+        metavar="λ",
+        help="L2; of adamw decoupled",
+    )
+    add(
+        "--clip-norm",
+        default=SUPPRESS,
+        type=number,
+        metavar="C",
+        help="shorten a longer gradient to this norm",
+    )
+    add(
+        "--learning-rate-schedule",
+        metavar="NAME",
+        default="constant",
+        help="constant, step or cosine, over the whole run (constant)",
+    )
+    add(
+        "--warmup",
+        type=whole,
+        metavar="STEPS",
+        default=0,
+        help="raise the learning rate linearly over the first steps",
+    )
+    options.add_loss(parser)
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="of first values and of the order of samples (0)",
+    )
+    add("--dtype", default="float32", metavar="NAME", help="float32 or float64")
+    add(
+        "--threads",
+        type=whole,
+        default=1,
+        metavar="N",
+        help="BLAS threads of each rank (1)",
+    )
+    add("--execution", default="sequential", metavar="NAME", help="sequential")
+    add("--backend", default="numpy", metavar="NAME", help="numpy")
+    add("--save", metavar="FILE", help="write the weights, as safetensors")
+    add("--report", metavar="FILE.json", help="write the run in numbers, as JSON")
+    add("--quiet", action="store_true", help="print nothing but errors")
+
+
+def run(world: World, args: Namespace) -> int:
+    """Train on all ranks, print on rank 0; return the exit code."""
+    entry = options.zoo_entry(args.program)
+    with together(world):
+        program = options.load_program(args.program)
+        settings = settings_of(args, entry)
+        data = options.load_data(args.data, entry)
+        if world.rank == 0:
+            for option, path in (("--save", args.save), ("--report", args.report)):
+                check_writable(option, path)
+    trainer = Trainer(world, program, data, settings)
+    speaks = world.rank == 0 and not args.quiet
+    if speaks and trainer.blocks < world.size:
+        say(_too_few_blocks(trainer))
+    with Progress(trainer.steps, trainer.order.steps_per_epoch, shown=speaks) as shown:
+        result = trainer.run([shown])
+    accuracy = _heldout_accuracy(world, entry, args, result)
+    with together(world):
+        if world.rank == 0:
+            _write(args, result)
+    if speaks:
+        print_table(_rows(result, accuracy))
+    return 0
+
+
+def settings_of(args: Namespace, entry: Entry | None) -> Settings:
+    """The options as settings: given ones, else the zoo's, else the defaults.
+
+    Raises:
+        UsageError: if they mean nothing, or not together.
+    """
+    given = vars(args)
+    chosen = {**_DEFAULTS, **(entry.options if entry else {})}
+    chosen.update((name, given[name]) for name in _DEFAULTS if name in given)
+    rule = {name: given[name] for name in _OPTIMIZER_OPTIONS if name in given}
+    chosen["optimizer"] = optimizers.named(chosen["optimizer"], **rule)
+    return Settings(
+        **chosen,
+        target=args.target,
+        columns=options.bound_columns(args),
+        loss=args.loss,
+        learning_rate_schedule=args.learning_rate_schedule,
+        warmup=args.warmup,
+        seed=args.seed,
+        dtype=args.dtype,
+        execution=args.execution,
+        backend=args.backend,
+        threads=args.threads,
+    )
+
+
+def _heldout_accuracy(
+    world: World, entry: Entry | None, args: Namespace, result: Run
+) -> float | None:
+    """The accuracy on the samples that the zoo keeps out of training."""
+    if entry is None or entry.heldout is None or args.data not in (None, entry.data):
+        return None
+    loss = Settings(epochs=1, learning_rate=0, loss=args.loss).the_loss
+    samples = bind(DATA[entry.heldout](), entry.program.inputs, None, {})
+    return evaluate(world, entry.program, samples, result.weights, loss).accuracy
+
+
+def _too_few_blocks(trainer: Trainer) -> str:
+    ranks, batch = trainer.world.size, trainer.order.nominal
+    text = f"{trainer.blocks} blocks of {trainer.block} samples keep only "
+    text += f"{trainer.blocks} of {ranks} ranks busy"
+    if batch < ranks:
+        return f"{text}; a batch of {batch} has no more than {batch} blocks"
+    block = -(-batch // ranks)
+    while -(-batch // block) < ranks:
+        block -= 1
+    return f"{text}; --block {block} would use all, with other bits in the result"
+
+
+def _write(args: Namespace, result: Run) -> None:
+    if args.save:
+        result.save(args.save)
+    if args.report:
+        with written_whole(args.report, "report") as file:
+            file.write(json.dumps(dict(result.report), indent=2).encode() + b"\n")
+
+
+def _rows(result: Run, accuracy: float | None) -> dict[str, Any]:
+    report = result.report
+    rows = {
+        "program": report["program"],
+        "ranks": f"{report['ranks']} on {', '.join(report['hosts'])}",
+        "samples": f"{report['samples']:,}",
+        "weights": f"{report['weights']:,}",
+        "blocks": f"{report['blocks']} of {report['block']} samples a step",
+        "epochs": f"{report['epochs']} ({report['steps']:,} steps)",
+        "loss": f"{report['loss']:.6g}",
+    }
+    if accuracy is not None:
+        rows["held-out accuracy"] = f"{100 * accuracy:.2f} %"
+    rows["seconds"] = f"{report['seconds']:.2f}"
+    rows["samples/s"] = f"{report['samples_per_second']:,.0f}"
+    rows["weights_sha256"] = report["weights_sha256"]
+    return rows

@@ -1,0 +1,97 @@
+"""How far a run is: a bar on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from dtrain.report.terminal import on_terminal
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from dtrain.training.run import StepRecord
+
+_REDRAW = 0.1  # seconds: a step may be far shorter than a screen can show
+
+
+class Progress:
+    """A callback for `dtrain.train` that shows loss, samples/s and time left.
+
+    Args:
+        steps: the steps of the whole run.
+        steps_per_epoch: the steps of an epoch.
+        shown: whether to show anything; false on all ranks but one.
+    """
+
+    def __init__(self, steps: int, steps_per_epoch: int, *, shown: bool) -> None:
+        self._steps = steps
+        self._steps_per_epoch = steps_per_epoch
+        self._shown = shown
+        self._bar: Bar | None = None
+        self._drawn = 0.0
+        self._samples = 0
+
+    def __enter__(self) -> Progress:
+        """Start the bar."""
+        if self._shown and on_terminal():
+            self._bar = _bar()
+            self._bar.start()
+            self._bar.add_task("", total=self._steps, loss="", rate="")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, record: StepRecord) -> None:
+        """Show a step: at once if it is the last, else not too often."""
+        if not self._shown:
+            return
+        self._samples += record.samples
+        last = record.step == self._steps
+        now = time.monotonic()
+        rate = self._samples / record.seconds if record.seconds else 0.0
+        if self._bar is not None:
+            if last or now - self._drawn > _REDRAW:
+                self._drawn = now
+                self._bar.update(
+                    self._bar.task_ids[0],
+                    completed=record.step,
+                    loss=f"loss {record.loss:.6g}",
+                    rate=f"{rate:,.0f} samples/s",
+                )
+        elif last or (
+            record.step % self._steps_per_epoch == 0 and now - self._drawn > 1
+        ):
+            self._drawn = now
+            left = record.seconds / record.step * (self._steps - record.step)
+            print(
+                f"epoch {record.epoch}  step {record.step}/{self._steps}  "
+                f"loss {record.loss:.6g}  {rate:,.0f} samples/s  {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _bar() -> Bar:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} steps"),
+        TextColumn("{task.fields[loss]}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True, force_terminal=True),
+        refresh_per_second=10,
+    )

@@ -1,0 +1,24 @@
+"""Tables and lines for people, on rank 0."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+
+def print_table(rows: Mapping[str, Any]) -> None:
+    """Print names and values in two columns.
+
+    Plain text, unlike the progress bar: a digest is to be copied, and must not be
+    folded to the width of some terminal.
+    """
+    width = max(map(len, rows), default=0)
+    for name, value in rows.items():
+        print(f"{name:{width}}  {value}")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Print a line that is no result: to standard error."""
+    print(f"dtrain: {text}", file=sys.stderr, flush=True)

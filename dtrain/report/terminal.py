@@ -1,0 +1,43 @@
+"""Whether a person watches standard error on a terminal, perhaps through a launcher."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+_LAUNCHERS = ("mpirun", "mpiexec", "prte", "hydra", "orte")
+
+
+def on_terminal() -> bool:
+    """Whether what is written to standard error ends up on a terminal.
+
+    Under a launcher it is a pipe to the launcher, so the launcher's own standard error
+    is looked at, where it runs on this host (and /proc shows it).
+    """
+    if sys.stderr.isatty():
+        return True
+    launcher = _launcher()
+    if launcher is None:
+        return False
+    try:
+        return os.readlink(f"/proc/{launcher}/fd/2").startswith(
+            ("/dev/pts", "/dev/tty")
+        )
+    except OSError:
+        return False
+
+
+def _launcher() -> int | None:
+    """The process that the user started: the farthest ancestor that is a launcher's."""
+    found = None
+    pid = os.getppid()
+    try:
+        while pid > 1:
+            name, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+            if not name.partition("(")[2].startswith(_LAUNCHERS):
+                break
+            found, pid = pid, int(rest.split()[1])
+    except (OSError, ValueError, IndexError):
+        return found
+    return found
