@@ -1,0 +1,68 @@
+"""What the documents show is what happens."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def namespace(tmp_path_factory):
+    """The names that the README's Python leaves behind, run in one go."""
+    folder = tmp_path_factory.mktemp("readme")
+    source = folder / "model.py"
+    source.write_text("\n".join(blocks("python")))
+    names: dict[str, object] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        exec(compile(source.read_text(), str(source), "exec"), names)  # noqa: S102
+    return names
+
+
+def test_the_readme_trains_and_repeats_its_digest(namespace):
+    assert namespace["again"].digest == namespace["run"].digest
+    assert namespace["run"].report["loss"] < 0.01
+
+
+def test_the_readme_prints_its_graph(namespace):
+    assert f"{namespace['R'].trace()}\n" in blocks("text")
+
+
+def commands() -> list[str]:
+    lines = "".join(blocks("console")).splitlines()
+    return [line[2:] for line in lines if " python -m dtrain " in line]
+
+
+def test_the_readme_has_commands():
+    assert len(commands()) == 5
+
+
+def test_the_commands_of_the_readme_run(namespace, tmp_path):
+    (tmp_path / "model.py").write_text(blocks("python")[0])
+    rows = zip(namespace["p"], namespace["q"], namespace["t"], strict=True)
+    (tmp_path / "data.csv").write_text(
+        "p,q,t\n" + "".join(f"{p},{q},{t}\n" for p, q, t in rows)
+    )
+    for command in commands():
+        words = command.replace("mpirun -n 4 ", "").split()
+        assert words[:3] == ["python", "-m", "dtrain"]
+        done = subprocess.run(
+            [sys.executable, *words[1:]],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "R.csv").read_text().startswith("R\n")
