@@ -65,7 +65,7 @@ def save(weights: Mapping[str, NDArray[Any]], path: str | os.PathLike[str]) -> N
     """Write weights to a safetensors file, whole or not at all."""
     from safetensors.numpy import save as serialise
 
-    content = serialise({name: np.ascontiguousarray(w) for name, w in weights.items()})
+    content = serialise({name: np.asarray(w, order="C") for name, w in weights.items()})
     with written_whole(path, "weights") as file:
         file.write(content)
 
