@@ -14,12 +14,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.engine.arena import ALIGNMENT, Arena
 from dtrain.engine.plan import Plan, Step, View
 from dtrain.functions.base import FUNCTIONS
 
 Array = NDArray[Any]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
-_ALIGNMENT = 64
 
 
 class BoundPlan:
@@ -63,20 +63,16 @@ class BoundPlan:
 
 
 def _place(plan: Plan, external: dict[str, Array]) -> list[Array]:
-    """Memory for every buffer: one arena, each buffer at a cache line of its own."""
-    starts, end = [], 0
-    for buffer in plan.buffers:
-        starts.append(end)
-        if buffer.external is None:
-            bytes_ = buffer.size * buffer.dtype.itemsize
-            end += -(-bytes_ // _ALIGNMENT) * _ALIGNMENT
-    raw = np.zeros(end + _ALIGNMENT, np.uint8)
-    arena = raw[-raw.ctypes.data % _ALIGNMENT :]
+    """Memory for every buffer: its place in one arena, or somebody else's."""
+    placed = Arena(plan)
+    raw = np.zeros(placed.size + ALIGNMENT, np.uint8)
+    arena = raw[-raw.ctypes.data % ALIGNMENT :]
     memory = []
-    for buffer, start in zip(plan.buffers, starts, strict=True):
+    for buffer, start in zip(plan.buffers, placed.offsets, strict=True):
         if buffer.external is not None:
             memory.append(external[buffer.external])
         else:
+            assert start is not None  # noqa: S101  (the arena places all others)
             stop = start + buffer.size * buffer.dtype.itemsize
             memory.append(arena[start:stop].view(buffer.dtype))
     return memory

@@ -1,0 +1,133 @@
+"""Placing a plan's buffers in one piece of memory, by how long each is needed.
+
+A buffer's place is free again after the last step that uses it, and an elementwise step
+may write over an input that nobody needs afterwards. So what was just read is written
+next, while it is in the cache, and memory does not grow with the number of steps.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable
+
+from dtrain.engine.plan import Plan, Step, View
+from dtrain.functions.base import FUNCTIONS
+
+ALIGNMENT = 64  # bytes, a cache line
+_WASTE = 2  # a freed place serves buffers down to this fraction of it
+_FOREVER = 1 << 62
+
+# Kernels that may write over an input of the output's own layout. `where` may not: it
+# writes its output in two passes.
+IN_PLACE = {name for name, f in FUNCTIONS.items() if f.elementwise} | {"sigmoid"}
+
+
+class Arena:
+    """Where each buffer of a plan lies.
+
+    Attributes:
+        offsets: the first byte of each buffer; ``None`` for memory of others.
+        size: how many bytes there are in all.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.offsets: list[int | None] = [None] * len(plan.buffers)
+        self.size = 0
+        self._lengths: dict[int, int] = {}  # of the places that buffers have taken
+        self._free: dict[int, list[int]] = {}  # places by size, last freed on top
+        self._sizes: list[int] = []  # the sizes of free places, sorted
+        self._place_all()
+
+    def _place_all(self) -> None:
+        plan = self._plan
+        steps = [*plan.once, *plan.steps]
+        last = self._last_uses(steps)
+        for view, _ in plan.constants:
+            self._take(view.buffer)
+        ending: dict[int, list[int]] = {}
+        for buffer, end in enumerate(last):
+            ending.setdefault(end, []).append(buffer)
+        for number, step in enumerate(steps):
+            if number == len(plan.once):  # inputs are filled before each run
+                for view in plan.inputs.values():
+                    self._take(view.buffer)
+            buffer = step.out.buffer
+            if self._external(buffer) or self.offsets[buffer] is not None:
+                reused = None
+            else:
+                reused = self._overwritten(step, number, last)
+                if reused is None:
+                    self._take(buffer)
+                else:
+                    self.offsets[buffer] = self.offsets[reused]
+                    self._lengths[buffer] = self._lengths[reused]
+            for done in ending.get(number, ()):
+                if done != reused:
+                    self._release(done)
+        for buffer in range(len(plan.buffers)):  # inputs that no step reads
+            if self.offsets[buffer] is None and not self._external(buffer):
+                self._take(buffer)
+
+    def _last_uses(self, steps: Iterable[Step]) -> list[int]:
+        """The last step that reads or writes each buffer."""
+        plan = self._plan
+        last = [-1] * len(plan.buffers)
+        for number, step in enumerate(steps):
+            for view in (*step.inputs, step.out):
+                last[view.buffer] = number
+        kept: list[View] = [view for view, _ in plan.constants]
+        kept += plan.outputs.values()
+        for view in kept:
+            last[view.buffer] = _FOREVER
+        for step in plan.once:  # what every block reads must outlive each run
+            if last[step.out.buffer] >= len(plan.once):
+                last[step.out.buffer] = _FOREVER
+        return last
+
+    def _overwritten(self, step: Step, number: int, last: list[int]) -> int | None:
+        """The input whose place the step's output takes, if there is one."""
+        if step.kernel not in IN_PLACE:
+            return None
+        for view in step.inputs:
+            if (
+                last[view.buffer] == number
+                and not self._external(view.buffer)
+                and view.shape == step.out.shape
+                and view.strides == step.out.strides
+                and view.offset == step.out.offset
+                and self._bytes(view.buffer) == self._bytes(step.out.buffer)
+            ):
+                return view.buffer
+        return None
+
+    def _external(self, buffer: int) -> bool:
+        return self._plan.buffers[buffer].external is not None
+
+    def _bytes(self, buffer: int) -> int:
+        need = self._plan.buffers[buffer]
+        return -(-need.size * need.dtype.itemsize // ALIGNMENT) * ALIGNMENT
+
+    def _take(self, buffer: int) -> None:
+        """Give a buffer the smallest free place that fits well, or a new one."""
+        need = self._bytes(buffer)
+        at = bisect_left(self._sizes, need)
+        if at < len(self._sizes) and self._sizes[at] <= _WASTE * need:
+            size = self._sizes[at]
+            places = self._free[size]
+            self.offsets[buffer], self._lengths[buffer] = places.pop(), size
+            if not places:
+                del self._free[size], self._sizes[at]
+            return
+        self.offsets[buffer], self._lengths[buffer] = self.size, need
+        self.size += need
+
+    def _release(self, buffer: int) -> None:
+        offset = self.offsets[buffer]
+        if offset is None:
+            return
+        size = self._lengths[buffer]
+        if size not in self._free:
+            self._free[size] = []
+            insort(self._sizes, size)
+        self._free[size].append(offset)
