@@ -89,6 +89,7 @@ class Arena:
         """The input whose place the step's output takes, if there is one."""
         if step.kernel not in IN_PLACE:
             return None
+        buffers = self._plan.buffers
         for view in step.inputs:
             if (
                 last[view.buffer] == number
@@ -96,7 +97,7 @@ class Arena:
                 and view.shape == step.out.shape
                 and view.strides == step.out.strides
                 and view.offset == step.out.offset
-                and self._bytes(view.buffer) == self._bytes(step.out.buffer)
+                and buffers[view.buffer] == buffers[step.out.buffer]
             ):
                 return view.buffer
         return None
