@@ -144,12 +144,21 @@ class GradientVector:
         layout: where each weight's derivative lies.
         slots: the flat array of derivatives, in the run's dtype.
         tail: loss, sample count and metrics, in float64.
+        level: it is the sum of the 2ˡᵉᵛᵉˡ blocks of a subtree of the canonical tree.
+        values: each weight's derivative, by name: views of the slots.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        slots: NDArray[Any] | None = None,
+        tail: NDArray[np.float64] | None = None,
+        level: int = 0,
+    ) -> None:
         self.layout = layout
-        self.slots = np.zeros(layout.size, layout.dtype)
-        self.tail = np.zeros(layout.tail)
+        self.slots = np.zeros(layout.size, layout.dtype) if slots is None else slots
+        self.tail = np.zeros(layout.tail) if tail is None else tail
+        self.level = level
         self.values = layout.views(self.slots)
 
     @property

@@ -39,6 +39,7 @@ class Row:
 
     slots: NDArray[Any]
     tail: NDArray[np.float64]
+    level: int = 0
 
 
 def copy(record: Record, target: Record) -> Record:
@@ -73,15 +74,37 @@ def alike(one: Record, other: Record) -> bool:
     )
 
 
-def exactly(count: int, partials: Iterable[Record]) -> Iterator[Record]:
-    """Give the records as they come, if they are as many as the rank has blocks."""
-    given = 0
-    for given, record in enumerate(partials, start=1):
-        if given > count:
-            break
-        yield record
-    if given != count:
-        raise ValueError(f"this rank owns {count} blocks, not the {given} it brings")
+class Arrivals:
+    """The records of a rank's blocks as they come, each with its node in the tree."""
+
+    def __init__(self, own: range, partials: Iterable[Record]) -> None:
+        self._own = own
+        self._next = own.start
+        self._records = iter(partials)
+
+    def until(self, stop: int) -> Iterator[tuple[Node, Record]]:
+        """Give the records up to block ``stop``, or tell that they do not fit."""
+        while self._next < stop:
+            record = next(self._records, None)
+            if record is None:
+                raise self._wrong(f"those up to {self._next}")
+            start, level = self._next, record.level
+            self._next += 1 << level
+            if start % (1 << level) or self._next > self._own.stop:
+                raise self._wrong(f"a sum of {1 << level} from {start} on")
+            yield (level, start >> level), record
+
+    def end(self) -> None:
+        """Let the records end, or tell that there are too many."""
+        if next(self._records, None) is not None:
+            raise self._wrong("more")
+
+    def _wrong(self, found: str) -> ValueError:
+        own = self._own
+        return ValueError(
+            f"this rank owns {len(own)} blocks, {own.start} to {own.stop}; it brings "
+            f"{found}"
+        )
 
 
 class Reduction:
@@ -111,7 +134,8 @@ class Reduction:
         pieces = self._exchange(world, [len(own) for own in nodes], rows, total, words)
         mine = Row(slices[rank], total.tail)
         if count:
-            copy(fold(chain(*nodes), pieces, keep=lambda piece: piece, add=add), mine)
+            sums = zip(chain(*nodes), pieces, strict=True)
+            copy(fold(sums, keep=lambda piece: piece, add=add), mine)
         else:
             mine.slots.fill(0)
             mine.tail.fill(0)
@@ -142,12 +166,11 @@ class Reduction:
                 self._used -= 1
             return add(left, right)
 
-        records = exactly(len(own), partials)
+        arrivals = Arrivals(own, partials)
         for level, index in nodes:
-            start = index << level
-            leaves = range(start, min(start + (1 << level), own.stop))
-            fold(((0, leaf) for leaf in leaves), records, keep, add_youngest)
-        next(records, None)  # lets the records end, or tell that there are too many
+            stop = min((index + 1) << level, own.stop)
+            fold(arrivals.until(stop), keep, add_youngest)
+        arrivals.end()
         return list(self._pool[: self._used])
 
     def _exchange(

@@ -23,6 +23,7 @@ class Record(Protocol):
     Attributes:
         slots: 1-D, C-contiguous; its bytes are a multiple of 64.
         tail: 1-D float64 (loss, sample count, metrics).
+        level: it is the sum of the 2ˡᵉᵛᵉˡ blocks of one subtree; 0 for one block.
 
     """
 
@@ -33,6 +34,10 @@ class Record(Protocol):
     @property
     def tail(self) -> NDArray[np.float64]:
         """The numbers that every rank sums whole."""
+
+    @property
+    def level(self) -> int:
+        """The height of the subtree that is summed in it already."""
 
 
 def subtrees(first: int, last: int, count: int) -> list[Node]:
@@ -57,20 +62,18 @@ def subtrees(first: int, last: int, count: int) -> list[Node]:
 
 
 def fold(
-    nodes: Iterable[Node],
-    items: Iterable[T],
+    items: Iterable[tuple[Node, T]],
     keep: Callable[[T], T],
     add: Callable[[T, T], T],
 ) -> T:
-    """Add the items, which are the sums of consecutive ``nodes``, to one subtree's sum.
+    """Add items, each the sum of its node, of consecutive nodes, to a subtree's sum.
 
     A binary counter: at most log2 of the nodes are kept at a time. ``keep`` is asked
     for something that outlives its item, ``add`` adds its second argument, which is
     the youngest, to its first and returns that.
     """
     stack: list[tuple[Node, T]] = []
-    for node, item in zip(nodes, items, strict=False):
-        level, index = node
+    for (level, index), item in items:
         value, kept = item, False
         while index % 2 and stack and stack[-1][0] == (level, index - 1):
             value, kept = add(stack.pop()[1], value), True

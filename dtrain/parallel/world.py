@@ -74,12 +74,13 @@ class World(ABC):
         total: Record,
         flags: int = 0,
     ) -> int:
-        """Sum one record a block, over all ranks, in an order that only count fixes.
+        """Sum the blocks' records of all ranks, in an order that only count fixes.
 
         Args:
             count: how many blocks all ranks have together; with 0 the sum is zeros.
             partials: one record for each block that ``blocks.share`` gives this rank,
-                ascending; asked for one by one, and read before the next is asked for.
+                or for a subtree of several, ascending; asked for one by one, and read
+                before the next is asked for.
             total: where the sum is written, on every rank.
             flags: this rank's flag word, 63 bits.
 
@@ -87,7 +88,7 @@ class World(ABC):
             All ranks' flag words, OR-ed.
 
         Raises:
-            ValueError: there are not as many partials as this rank owns blocks.
+            ValueError: the partials are not those of the blocks that this rank owns.
 
         Source: design §5, rule 3.
 

@@ -19,6 +19,7 @@ class Buffer:
 
     slots: NDArray[Any]
     tail: NDArray[np.float64]
+    level: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,23 @@ class Case:
             record.slots[:] = 99  # what a late reader would see
             record.tail[:] = 99
 
-    def reference(self) -> Buffer:
+    def subtree(self, level: int, index: int) -> Buffer | None:
         """Sum by the definition: left child plus right child, if there is one."""
+        if index << level >= self.count:
+            return None
+        if level == 0:
+            return self.fill(self.buffer(), index)
+        left = self.subtree(level - 1, 2 * index)
+        right = self.subtree(level - 1, 2 * index + 1)
+        if left and right:
+            left.slots[:] = left.slots + right.slots
+            left.tail[:] = left.tail + right.tail
+        return left
 
-        def node(level: int, index: int) -> Buffer | None:
-            if index << level >= self.count:
-                return None
-            if level == 0:
-                return self.fill(self.buffer(), index)
-            left, right = node(level - 1, 2 * index), node(level - 1, 2 * index + 1)
-            if left and right:
-                left.slots[:] = left.slots + right.slots
-                left.tail[:] = left.tail + right.tail
-            return left
-
+    def reference(self) -> Buffer:
+        """Sum all blocks by the definition; zeros if there are none."""
         zero = Buffer(np.zeros(self.length, self.dtype), np.zeros(3))
-        return node(self.count.bit_length(), 0) or zero
+        return self.subtree(self.count.bit_length(), 0) or zero
 
     def sum(self, world: World) -> Buffer:
         """Sum by the world's ``tree_sum``, and check the flag words."""

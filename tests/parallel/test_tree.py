@@ -40,7 +40,11 @@ def test_fold_adds_in_the_tree_s_order_wherever_the_range_is_cut(count, data):
     ends = [0, *sorted(cut), count]
 
     def parenthesize(nodes, items):
-        return fold(nodes, items, keep=lambda x: x, add=lambda a, b: f"({a}{b})")
+        return fold(
+            zip(nodes, items, strict=True),
+            keep=lambda x: x,
+            add=lambda a, b: f"({a}{b})",
+        )
 
     letters = [f"<{number}>" for number in range(count)]
     whole = parenthesize([(0, number) for number in range(count)], letters)
@@ -55,7 +59,7 @@ def test_fold_adds_in_the_tree_s_order_wherever_the_range_is_cut(count, data):
 
 def test_seven_blocks_are_added_like_this():
     numbers = range(7)
-    order = fold([(0, n) for n in numbers], numbers, lambda x: x, lambda a, b: (a, b))
+    order = fold((((0, n), n) for n in numbers), lambda x: x, lambda a, b: (a, b))
     assert order == (((0, 1), (2, 3)), ((4, 5), 6))
 
 

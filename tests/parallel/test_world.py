@@ -1,6 +1,7 @@
 """One sum, bit for bit, in worlds of any size; and decisions that all ranks share."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dtrain.errors import DataError, DtrainError, MismatchError, RankError
+from dtrain.parallel.blocks import share
 from dtrain.parallel.tree import subtrees
 from dtrain.parallel.world import SoloWorld, ThreadWorld
 from tests.parallel.cases import Buffer, Case, deliver
@@ -60,6 +62,8 @@ def test_partials_are_asked_for_one_by_one_and_few_are_kept():
     alive = [0]
 
     class Counted:
+        level = 0
+
         def __init__(self):
             self.slots, self.tail = np.ones(16), np.ones(1)
             alive[0] += 1
@@ -79,11 +83,51 @@ def test_partials_are_asked_for_one_by_one_and_few_are_kept():
     assert len(world._reduction._pool) <= len(subtrees(0, 1000, 1000)) + 10
 
 
-@pytest.mark.parametrize("given", [2, 4])
-def test_too_few_or_too_many_partials_are_refused(given):
+@pytest.mark.parametrize(
+    ("levels", "found"),
+    [
+        ([0, 0], "those up to 2"),
+        ([0, 0, 0, 0], "more"),
+        ([1], "those up to 2"),
+        ([2], "a sum of 4 from 0"),
+        ([0, 1], "a sum of 2 from 1"),
+    ],
+)
+def test_partials_that_are_not_the_ranks_blocks_are_refused(levels, found):
     case = Case(3)
-    with pytest.raises(ValueError, match=f"owns 3 blocks, not the {given}"):
-        SoloWorld().tree_sum(3, [case.buffer()] * given, case.buffer())
+    partials = [replace(case.buffer(), level=level) for level in levels]
+    with pytest.raises(ValueError, match=f"owns 3 blocks, 0 to 3; it brings {found}"):
+        SoloWorld().tree_sum(3, partials, case.buffer())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 13, 40])
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_sums_of_subtrees_may_come_in_place_of_blocks(size, count, most):
+    """As an engine brings them that runs several blocks at once."""
+    case = Case(count)
+
+    def work(world):
+        own = share(count, world.rank, size)
+        partials = []
+        for level, index in pieces(own.start, own.stop, most):
+            part = Case(count).subtree(level, index)
+            partials.append(replace(part, level=level))
+        total = case.buffer()
+        world.tree_sum(count, partials, total)
+        return case.differs(total)
+
+    assert not ThreadWorld(size).run(work)
+
+
+def pieces(start, stop, most):
+    """Cut a range into aligned subtrees of at most 2**most whole blocks."""
+    while start < stop:
+        level = most
+        while start % (1 << level) or start + (1 << level) > stop:
+            level -= 1
+        yield level, start >> level
+        start += 1 << level
 
 
 def test_one_exchange_a_sum_and_no_new_memory_after_the_first():
