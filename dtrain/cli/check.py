@@ -9,15 +9,14 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from dtrain.cli import options
 from dtrain.cli.show import input_shapes
 from dtrain.data.columns import Samples, bind
 from dtrain.descent import losses
+from dtrain.errors import UsageError
 from dtrain.parallel.world import World
 from dtrain.program.trace import Program
-from dtrain.training.check import check_samples
+from dtrain.training.check import check_samples, seeded
 from dtrain.training.evaluate import as_samples
 from dtrain.training.run import load
 from dtrain.training.trainer import together
@@ -36,7 +35,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--weights", metavar="FILE", help="where to check (default: first values)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of weights, inputs and directions"
+        "--seed",
+        type=options.whole_number,
+        metavar="S",
+        default=0,
+        help="of weights, inputs and directions (0)",
     )
 
 
@@ -60,10 +63,16 @@ def run(world: World, args: Namespace) -> int:
 
 
 def _samples(program: Program, args: Namespace) -> Samples:
-    """The first samples of DATA, or random ones."""
+    """The first samples of DATA, or random ones.
+
+    Raises:
+        UsageError: if there are both DATA and the shapes of random inputs.
+    """
     entry = options.zoo_entry(args.program)
-    if args.data is None and entry is None:
-        rng = np.random.default_rng(args.seed)
+    if args.data is not None and args.shape:
+        raise UsageError("--shape is for random inputs: give it or DATA, not both")
+    if args.data is None and (entry is None or args.shape):
+        rng = seeded(args.seed)
         shapes = input_shapes(program, args)
         drawn = {
             name: rng.standard_normal((_SAMPLES, *shapes.get(name, ())))

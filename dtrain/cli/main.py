@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
+        _set_threads(words)
         args = parse(words)
-        _set_threads(getattr(args, "threads", 1))
         return _run(args)
     except DtrainError as error:
         return _report(error)
@@ -50,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        if not getattr(error, "agreed", False) or _speaks():
+            traceback.print_exc()
         return DtrainError.exit_code
 
 
@@ -93,26 +94,36 @@ def _parse_top(words: Sequence[str]) -> NoReturn:
     raise UsageError(f"no command {words[0]!r}; there are {', '.join(COMMANDS)}")
 
 
-def _set_threads(threads: int) -> None:
+def _set_threads(words: Sequence[str]) -> None:
+    """Find --threads before the command is imported, which imports NumPy."""
+    peek = Parser(prog="dtrain", add_help=False)
+    peek.add_argument("--threads", default="1")
+    threads = peek.parse_known_args(words)[0].threads
     for variable in _THREADS:
-        os.environ[variable] = str(threads)
+        os.environ[variable] = threads if threads.isdigit() else "1"
 
 
 def _run(args: Namespace) -> int:
+    from threadpoolctl import threadpool_limits
+
     from dtrain.parallel.launch import open_world
 
     world: World = open_world()
-    code: int = world.run(lambda rank: args.run(rank, args))
+    with threadpool_limits(getattr(args, "threads", 1)):  # if NumPy was there before
+        code: int = world.run(lambda rank: args.run(rank, args))
     return code
 
 
 def _report(error: DtrainError) -> int:
     """Print an error that every rank has: once, by rank 0 or in its name."""
-    from dtrain.parallel.launcher import launched
-
-    launch = launched()
-    speaks = launch is None or launch.rank == 0
-    if speaks:
+    if _speaks():
         sys.stdout.flush()
         print(f"dtrain: error: {error}", file=sys.stderr, flush=True)
     return error.exit_code
+
+
+def _speaks() -> bool:
+    from dtrain.parallel.launcher import launched
+
+    launch = launched()
+    return launch is None or launch.rank == 0

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import importlib
 import importlib.util
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +55,9 @@ def add_program(parser: argparse.ArgumentParser, *, default: str | None = None) 
     )
 
 
-def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+def add_data(
+    parser: argparse.ArgumentParser, *, required: bool = False, target: bool = True
+) -> None:
     """The argument DATA and how its columns are bound."""
     parser.add_argument(
         "data",
@@ -70,11 +73,12 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = False) -> None
         help="the column that an input reads, or the range of columns that make a "
         "vector; may be given several times",
     )
-    parser.add_argument(
-        "--target",
-        metavar="COLUMN",
-        help="the column to fit (default: t, or the one that is no input)",
-    )
+    if target:
+        parser.add_argument(
+            "--target",
+            metavar="COLUMN",
+            help="the column to fit (default: t, or the one that is no input)",
+        )
 
 
 def add_loss(parser: argparse.ArgumentParser) -> None:
@@ -99,25 +103,54 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def whole_number(text: str) -> int:
+def count(text: str) -> int:
     """A whole number of 1 or more, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    return _at_least(1, text, "a whole number of 1 or more")
+
+
+def count_or_none(text: str) -> int:
+    """A whole number of 0 or more, for argparse."""
+    return _at_least(0, text, "a whole number of 0 or more")
 
 
 def batch_size(text: str) -> int | None:
     """A batch size, or ``full`` for all samples."""
-    return None if text == "full" else whole_number(text)
+    if text == "full":
+        return None
+    return _at_least(1, text, "full, or a whole number of 1 or more")
+
+
+def whole_number(text: str) -> int:
+    """A whole number of either sign, for argparse."""
+    try:
+        return int(text)
+    except ValueError:
+        raise _must_be("a whole number", text) from None
 
 
 def number(text: str) -> float:
     """A finite number, for argparse."""
-    value = float(text)
-    if not -float("inf") < value < float("inf"):
-        raise ValueError
+    try:
+        value = float(text)
+    except ValueError:
+        raise _must_be("a number", text) from None
+    if not math.isfinite(value):
+        raise _must_be("a finite number", text)
     return value
+
+
+def _at_least(least: int, text: str, what: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise _must_be(what, text) from None
+    if number < least:
+        raise _must_be(what, text)
+    return number
+
+
+def _must_be(what: str, text: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"must be {what}, not {text!r}")
 
 
 def pairs(option: str, texts: list[str]) -> dict[str, str]:

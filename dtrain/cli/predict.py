@@ -22,7 +22,7 @@ from dtrain.errors import UsageError
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
 from dtrain.training.evaluate import Prediction
-from dtrain.training.run import load, written_whole
+from dtrain.training.run import check_writable, load, written_whole
 from dtrain.training.trainer import together
 
 EXAMPLE = """\
@@ -35,7 +35,7 @@ _ENDINGS = (".npy", ".npz", ".csv")
 def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments."""
     options.add_program(parser)
-    options.add_data(parser, required=True)
+    options.add_data(parser, required=True, target=False)
     parser.add_argument(
         "--weights", metavar="FILE", required=True, help="weights from --save"
     )
@@ -49,6 +49,8 @@ def run(world: World, args: Namespace) -> int:
     with together(world):
         if args.out is not None and Path(args.out).suffix not in _ENDINGS:
             raise UsageError(f"--out {args.out} must end in {', '.join(_ENDINGS)}")
+        if world.rank == 0:
+            check_writable("--out", args.out)
         program = options.load_program(args.program)
         dataset = options.load_data(args.data, None)
         samples = bind(
@@ -62,6 +64,8 @@ def run(world: World, args: Namespace) -> int:
         samples.check_finite(rows.start, rows.stop)
         prediction = Prediction(program, samples, load(args.weights))
     world.compare("data set", dataset.digest())
+    world.compare("program", prediction.graph.fingerprint)
+    world.compare("weights", prediction.weights.digest)
     mine = prediction.rows(rows.start, rows.stop)
     gathered = {name: world.gather_rows(values) for name, values in mine.items()}
     with together(world):

@@ -42,11 +42,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_program(parser, default="mlp")
     options.add_data(parser)
     add = parser.add_argument
-    whole, number = options.whole_number, options.number
+    count, number = options.count, options.number
     add(
         "--epochs",
         default=SUPPRESS,
-        type=whole,
+        type=count,
         metavar="E",
         help="visits of each sample (10)",
     )
@@ -60,7 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add(
         "--block",
         default=SUPPRESS,
-        type=whole,
+        type=count,
         metavar="K",
         help="samples in a block, the unit of exact sums (chosen from the program)",
     )
@@ -101,7 +101,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add(
         "--warmup",
-        type=whole,
+        type=options.count_or_none,
         metavar="STEPS",
         default=0,
         help="raise the learning rate linearly over the first steps",
@@ -109,7 +109,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_loss(parser)
     add(
         "--seed",
-        type=int,
+        type=options.whole_number,
         default=0,
         metavar="S",
         help="of first values and of the order of samples (0)",
@@ -117,7 +117,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--dtype", default="float32", metavar="NAME", help="float32 or float64")
     add(
         "--threads",
-        type=whole,
+        type=count,
         default=1,
         metavar="N",
         help="BLAS threads of each rank (1)",

@@ -133,7 +133,7 @@ def check_samples(
     """The same, for a data set that is bound to the program's inputs."""
     graph = traced(program, samples)
     joined = objective(graph, loss)
-    rng = np.random.default_rng(seed)
+    rng = seeded(seed)
     shape = loss.target_shape(joined.output)
     if samples.target is None and shape is not None:
         target = rng.standard_normal((len(samples), *shape))
@@ -153,6 +153,11 @@ def check_samples(
         slope = float(np.sum(gradient[name] * direction))
         checks.append(probe.along(name, direction, slope))
     return GradientCheck(checks)
+
+
+def seeded(seed: int) -> np.random.Generator:
+    """A generator for any seed, negative ones too."""
+    return np.random.default_rng([abs(seed), int(seed < 0)])
 
 
 class _Probe:

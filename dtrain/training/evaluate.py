@@ -24,9 +24,9 @@ from dtrain.parallel.world import SoloWorld, World
 from dtrain.program.builder import Builder
 from dtrain.program.graph import FlowGraph
 from dtrain.program.trace import Program
-from dtrain.training.settings import check_dtype
+from dtrain.training.settings import check_dtype, check_whole
 from dtrain.training.shard import Shard, default_block
-from dtrain.training.trainer import check_target, columns_in
+from dtrain.training.trainer import check_program, check_target, columns_in, together
 
 Inputs = Mapping[str, Any] | Sequence[Any] | NDArray[Any]
 
@@ -70,6 +70,8 @@ def loss_and_gradient(
         (2.5, {'W': array(-5.)})
     """
     check_dtype(dtype)
+    if block is not None:
+        check_whole("block", block, 1)
     samples = as_samples(program, inputs, targets)
     joined = objective(traced(program, samples), losses.named(loss))
     check_target(joined, samples)
@@ -83,7 +85,7 @@ def loss_and_gradient(
         backend=backend,
     )
     vector = GradientVector(joined.layout(dtype))
-    size = block or default_block(joined.graph, len(samples))
+    size = default_block(joined.graph, len(samples)) if block is None else block
     summed(SoloWorld(), engine, values, vector, whole(samples), size)
     vector.scale(joined.loss.scale(vector.samples))
     return vector.loss, {name: view.copy() for name, view in vector.values.items()}
@@ -122,23 +124,27 @@ class Prediction:
         program: the program.
         samples: the inputs.
         weights: a value for each weight, by name.
+
+    Attributes:
+        graph: the program's graph.
+        weights: the weights.
     """
 
     def __init__(
         self, program: Program, samples: Samples, weights: Mapping[str, Any]
     ) -> None:
         dtype = dtype_of(weights)
-        graph = with_sample_outputs(traced(program, samples))
+        graph = self.graph = with_sample_outputs(traced(program, samples))
         shapes = {name: spec.shape for name, spec in graph.specs.items()}
         layout = Layout.of(shapes, dtype)
-        self._weights = as_weights(layout, weights)
+        self.weights = as_weights(layout, weights)
         self._engine = Engine(graph, layout, columns_in(samples, dtype))
         self._samples = samples
         self._block = default_block(graph, len(samples))
 
     def rows(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
         """Each output's values for the samples [start, stop)."""
-        graph, layout = self._engine.graph, self._engine.layout
+        graph, layout = self.graph, self.weights.layout
         found = {
             name: np.empty((stop - start, *graph.nodes[i].shape), layout.dtype)
             for name, i in graph.outputs.items()
@@ -148,7 +154,7 @@ class Prediction:
         first = start // self._block * self._block
         for low in range(first, stop, self._block):
             high = min(low + self._block, len(self._samples))
-            outputs = self._engine.run(self._weights, _Rows(slice(low, high)))
+            outputs = self._engine.run(self.weights, _Rows(slice(low, high)))
             begin, end = max(low, start), min(high, stop)
             for name, values in found.items():
                 values[begin - start : end - start] = outputs[name][0][
@@ -181,20 +187,24 @@ def evaluate(
     loss: Loss,
 ) -> Evaluation:
     """The mean loss and the accuracy of weights, exact over all ranks; collective."""
-    dtype = dtype_of(weights)
-    classes = samples.target is not None and one_hot(samples.target)
-    joined = objective(traced(program, samples), loss, gradient=False, correct=classes)
-    check_target(joined, samples)
-    layout = joined.layout(dtype, metrics=int(classes))
-    engine = Engine(
-        joined.graph,
-        layout,
-        columns_in(samples, dtype),
-        tail=("correct",) if classes else (),
-    )
+    with together(world):
+        dtype = dtype_of(weights)
+        classes = samples.target is not None and one_hot(samples.target)
+        graph = traced(program, samples)
+        joined = objective(graph, loss, gradient=False, correct=classes)
+        check_target(joined, samples)
+        layout = joined.layout(dtype, metrics=int(classes))
+        values = as_weights(layout, weights)
+        engine = Engine(
+            joined.graph,
+            layout,
+            columns_in(samples, dtype),
+            tail=("correct",) if classes else (),
+        )
+    world.compare("program", joined.graph.fingerprint)
+    world.compare("weights", values.digest)
     vector = GradientVector(layout)
     block = default_block(joined.graph, len(samples))
-    values = as_weights(layout, weights)
     summed(world, engine, values, vector, whole(samples), block)
     accuracy = float(vector.metrics[0]) / vector.samples if classes else None
     return Evaluation(vector.samples, vector.loss, accuracy)
@@ -234,7 +244,12 @@ def as_samples(program: Program, inputs: Inputs, targets: Any) -> Samples:
     Raises:
         DataError: if they are not what the program takes, or of different lengths.
     """
+    check_program(program)
     names = program.inputs
+    if not names and targets is None:
+        raise DataError(
+            f"program {program.name} has no inputs, so there are no samples"
+        )
     if isinstance(inputs, Mapping):
         given = dict(inputs)
     elif isinstance(inputs, np.ndarray):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -74,14 +75,21 @@ def save(weights: Mapping[str, NDArray[Any]], path: str | os.PathLike[str]) -> N
 def written_whole(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]:
     """A file that appears under its name when it is complete, or not at all.
 
-    It is written under a temporary name beside it, flushed to the disk and renamed.
+    It is written under a temporary name beside it, flushed to the disk and renamed;
+    into a device or a pipe it is written as it comes.
 
     Raises:
         UsageError: if it cannot be written; a file that was there is kept.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    if target.is_symlink() and target.is_file():
+        target = target.resolve()
+    temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"
     try:
+        if _is_device(target):
+            with target.open("wb") as file:
+                yield file
+            return
         with temporary.open("wb") as file:
             yield file
             file.flush()
@@ -89,10 +97,16 @@ def written_whole(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]
         temporary.replace(target)
     except OSError as error:
         raise UsageError(
-            f"cannot write the {what} to {target}: {error.strerror}"
+            f"cannot write the {what} to {path}: {error.strerror}"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _is_device(path: Path) -> bool:
+    """Whether it is, like /dev/stdout, something to write into and not to replace."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def check_writable(option: str, path: str | None) -> None:
@@ -108,8 +122,15 @@ def check_writable(option: str, path: str | None) -> None:
         raise UsageError(f"{option} {path} is a folder; give a file's name")
     if not target.parent.is_dir():
         raise UsageError(f"{option} {path}: there is no folder {target.parent}")
-    if not os.access(target.parent, os.W_OK):
-        raise UsageError(f"{option} {path}: the folder {target.parent} is read-only")
+    if _is_device(target):
+        return
+    try:
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{option} {path}: cannot write into {target.parent}: {error.strerror}"
+        ) from None
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
 
 from dtrain.descent import losses, optimizers, schedules
@@ -56,8 +57,8 @@ class Settings:
         ):
             value = getattr(self, name)
             if value is not None:
-                _check_whole(name, value, least)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+                check_whole(name, value, least)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, Integral):
             raise UsageError(f"seed is {self.seed!r}; it must be a whole number")
         _ = self.rule, self.schedule(1)
 
@@ -83,7 +84,7 @@ class Settings:
         rate = self.learning_rate
         if callable(rate):
             return rate
-        if isinstance(rate, bool) or not isinstance(rate, int | float):
+        if isinstance(rate, bool) or not isinstance(rate, Real):
             raise UsageError(
                 f"learning_rate is {rate!r}; give a number or a callable of the step, "
                 "such as one of dtrain.schedules"
@@ -91,30 +92,18 @@ class Settings:
         named = schedules.named(self.learning_rate_schedule, float(rate), max(steps, 1))
         return schedules.warmup(named, self.warmup) if self.warmup else named
 
-    def describe(self) -> str:
-        """The settings as text, the same for the same run; ranks compare it."""
+    def describe(self) -> dict[str, str]:
+        """Each setting as text, the same for the same run; ranks compare them."""
+        texts = {each.name: str(getattr(self, each.name)) for each in fields(self)}
+        texts["optimizer"] = repr(self.rule)
+        texts["columns"] = repr(sorted(self.columns.items()))
         rate: Any = self.learning_rate
         if callable(rate) and type(rate).__module__ != schedules.__name__:
             # A repr may hold an address, which differs by rank.
-            rate = getattr(rate, "__qualname__", type(rate).__qualname__)
-        return repr(
-            (
-                self.epochs,
-                self.batch,
-                self.block,
-                self.rule,
-                rate,
-                self.learning_rate_schedule,
-                self.warmup,
-                self.loss,
-                self.target,
-                sorted(self.columns.items()),
-                self.seed,
-                self.dtype,
-                self.execution,
-                self.backend,
+            texts["learning_rate"] = getattr(
+                rate, "__qualname__", type(rate).__qualname__
             )
-        )
+        return texts
 
 
 def check_dtype(dtype: str) -> None:
@@ -123,6 +112,7 @@ def check_dtype(dtype: str) -> None:
         raise UsageError(f"no dtype {dtype!r}; there are {', '.join(DTYPES)}")
 
 
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Refuse what is no whole number, NumPy's included, or too small a one."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise UsageError(f"{name} is {value!r}; it must be a whole number ≥ {least}")

@@ -22,7 +22,7 @@ from dtrain.data.order import Batch, Order
 from dtrain.data.readers import open_data
 from dtrain.descent.objective import TARGET, Objective, objective
 from dtrain.engine.engine import Engine
-from dtrain.errors import DataError, NotFiniteError
+from dtrain.errors import DataError, NotFiniteError, ProgramError
 from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.parallel.blocks import share
 from dtrain.parallel.launch import open_world
@@ -121,9 +121,10 @@ def train(
         threads=threads,
     )
     world = world if world is not None else open_world()
-    return world.run(
-        lambda rank: Trainer(rank, program, data, settings, weights).run(callbacks)
-    )
+    with threadpool_limits(settings.threads):
+        return world.run(
+            lambda rank: Trainer(rank, program, data, settings, weights).run(callbacks)
+        )
 
 
 class Trainer:
@@ -148,8 +149,13 @@ class Trainer:
     ) -> None:
         self.world = world
         self.settings = settings
+        compare_settings(world, settings)
         with together(world):
+            check_program(program)
             dataset = open_data(data)
+            held = dataset.digest()
+        world.compare("data set", held)
+        with together(world):
             self.samples = bind(
                 dataset,
                 program.inputs,
@@ -159,8 +165,6 @@ class Trainer:
             )
             self.objective = trace_objective(program, self.samples, settings)
         graph, self.layout = self.objective.graph, self.objective.layout(settings.dtype)
-        world.compare("configuration", settings.describe())
-        world.compare("data set", dataset.digest())
         world.compare("program", graph.fingerprint)
         world.compare("layout of the weights", self.layout.digest)
         with together(world):
@@ -169,6 +173,8 @@ class Trainer:
             self.weights = Weights(self.layout)
             first = draw(graph, settings.seed, settings.dtype)
             self.weights.assign(first if weights is None else weights)
+        given = "drawn" if weights is None else self.weights.digest
+        world.compare("first weights", given)
         world.broadcast(self.weights.flat)  # libm may differ between hosts
         self.order = Order(len(self.samples), settings.batch, settings.seed)
         self.block = min(
@@ -193,6 +199,7 @@ class Trainer:
         """Blocks in a nominal batch."""
         return -(-self.order.nominal // self.block)
 
+    @np.errstate(all="ignore")  # what must be finite is checked
     def step(self, batch: Batch, rate: float) -> GradientVector:
         """One step of gradient descent (lecture, the inner loop)."""
         world, shard, engine = self.world, self.shard, self.engine
@@ -211,27 +218,28 @@ class Trainer:
         schedule = self.settings.schedule(self.steps)
         history: list[StepRecord] = []
         losses: list[float] = []
-        with threadpool_limits(self.settings.threads):
-            begun = time.perf_counter()
-            for epoch in range(self.settings.epochs):
-                total = 0.0
-                for batch in self.order.batches(epoch):
-                    rate = float(schedule(len(history)))
-                    gradient = self.step(batch, rate)
-                    total += float(gradient.tail[0])
-                    record = StepRecord(
-                        step=len(history) + 1,
-                        epoch=epoch + 1,
-                        loss=gradient.loss,
-                        samples=gradient.samples,
-                        learning_rate=rate,
-                        seconds=time.perf_counter() - begun,
-                    )
-                    history.append(record)
-                    for callback in callbacks:
-                        callback(record)
-                losses.append(total / len(self.samples))
-            seconds = time.perf_counter() - begun
+        begun = time.perf_counter()
+        for epoch in range(self.settings.epochs):
+            total = 0.0
+            for batch in self.order.batches(epoch):
+                rate = float(schedule(len(history)))
+                gradient = self.step(batch, rate)
+                total += float(gradient.tail[0])
+                record = StepRecord(
+                    step=len(history) + 1,
+                    epoch=epoch + 1,
+                    loss=gradient.loss,
+                    samples=gradient.samples,
+                    learning_rate=rate,
+                    seconds=time.perf_counter() - begun,
+                )
+                history.append(record)
+                for callback in callbacks:
+                    callback(record)
+            losses.append(total / len(self.samples))
+        seconds = time.perf_counter() - begun
+        if not np.isfinite(self.weights.flat).all():
+            raise not_finite("the last step made weights that are not finite")
         digest = self.weights.digest
         self.world.compare("trained weights", digest)
         report = self._report(history, losses, seconds, digest)
@@ -285,6 +293,29 @@ def together(world: World) -> Iterator[None]:
     world.agree(None)
 
 
+def compare_settings(world: World, settings: Settings) -> None:
+    """Hold the settings of all ranks against each other, and name what differs.
+
+    Raises:
+        MismatchError: on every rank.
+    """
+    described = settings.describe()
+    if len(set(world.allgather(repr(described).encode()))) > 1:
+        for option, text in described.items():
+            world.compare(option, text)
+
+
+def check_program(program: Program) -> None:
+    """Refuse what is no program, such as a plain function.
+
+    Raises:
+        ProgramError: saying how to make it one.
+    """
+    if not isinstance(program, Program):
+        name = getattr(program, "__name__", repr(program))
+        raise ProgramError(f"{name} is no program: mark the function with @program")
+
+
 def trace_objective(
     program: Program, samples: Samples, settings: Settings
 ) -> Objective:
@@ -324,12 +355,13 @@ def columns_in(samples: Samples, dtype: str) -> dict[str, NDArray[Any]]:
     columns = dict(samples.inputs)
     if samples.target is not None:
         columns[TARGET] = samples.target
-    return {
-        name: column
-        if isinstance(column, np.memmap)
-        else np.ascontiguousarray(column, dtype)
-        for name, column in columns.items()
-    }
+    with np.errstate(over="ignore"):  # what is too large ends as a loss not finite
+        return {
+            name: column
+            if isinstance(column, np.memmap)
+            else np.ascontiguousarray(column, dtype)
+            for name, column in columns.items()
+        }
 
 
 def check_finite(gradient: GradientVector) -> None:
@@ -346,9 +378,13 @@ def check_finite(gradient: GradientVector) -> None:
         if not np.isfinite(values).all()
     ]
     what = f"the derivatives of {', '.join(bad)}" if bad else "the loss"
+    raise not_finite(f"{what} overflowed or became NaN (loss {gradient.loss})")
+
+
+def not_finite(what: str) -> NotFiniteError:
+    """The error for numbers that every rank has alike, so that all raise it."""
     error = NotFiniteError(
-        f"{what} overflowed or became NaN (loss {gradient.loss}); try a smaller "
-        "learning rate, --clip-norm, or --dtype float64"
+        f"{what}; try a smaller learning rate, --clip-norm, or --dtype float64"
     )
     error.agreed = True
-    raise error
+    return error
