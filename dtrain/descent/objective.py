@@ -14,7 +14,8 @@ import numpy as np
 
 from dtrain.descent.losses import Loss
 from dtrain.errors import ProgramError
-from dtrain.functions.samples import block_sum
+from dtrain.functions.base import Kind
+from dtrain.functions.samples import block_sum, to_samples
 from dtrain.gradient.differentiate import backward
 from dtrain.gradient.vector import Layout
 from dtrain.program.builder import Builder
@@ -71,6 +72,8 @@ def objective(
     builder = Builder(program.name)
     symbols = builder.include(program)
     output = symbols[program.output]
+    if output.node.kind is not Kind.SAMPLE:  # a sample's, though all have the same
+        output = builder.symbol(to_samples(output))
     shape = loss.target_shape(output.shape)
     target = None if shape is None else builder.input(TARGET, shape)
     value, seed = loss.of_sample(output, target)

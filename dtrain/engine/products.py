@@ -51,9 +51,6 @@ def lower(low: _Lowering, number: int, node: Node) -> View:
     la, lb, ly = node.keywords["labels"]
     kinds = [low.graph.nodes[i].kind for i in node.inputs]
     views = [low.values[i] for i in node.inputs]
-    if node.keywords.get("over_block") and Kind.SAMPLE not in kinds:
-        views[0] = low._led(views[0], node.inputs[0], Kind.SAMPLE)
-        kinds[0] = Kind.SAMPLE
     a = _Operand(views[0], _LEAD[kinds[0]] + la)
     b = _Operand(views[1], _LEAD[kinds[1]] + lb)
     if node.keywords.get("over_block"):

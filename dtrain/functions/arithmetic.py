@@ -34,7 +34,8 @@ def _power_vjp(
 ) -> tuple[Expression, Expression]:
     # Both are limits that the plain formulas miss: a⁰ has the derivative 0 even at
     # a = 0, and 0ᵇ does not change with b.
-    lower = np.where(np.equal(b, 0), 1, b - 1)
+    corner = np.logical_and(np.equal(a, 0), np.equal(b, 0))
+    lower = np.where(corner, 1, b - 1)
     base = np.where(np.equal(a, 0), 1, a)
     return v * (b * a**lower), v * (y * np.log(base))
 

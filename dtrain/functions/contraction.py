@@ -99,22 +99,25 @@ def sum_of_products(
         for label, size in zip(axes, np.shape(x), strict=True):
             if size != 1 and sizes.setdefault(label, size) != size:
                 raise ValueError(f"axes of {sizes[label]} and {size} do not fit")
-    a, la = _drop_axes(a, la, lb + ly)
-    b, lb = _drop_axes(b, lb, la + ly)
+    a, la = _without_ones(a, la)
+    b, lb = _without_ones(b, lb)
+    a, la = _without_lone(a, la, lb + ly)
+    b, lb = _without_lone(b, lb, la + ly)
     full = tuple(sizes.get(label, 1) for label in ly)
     kept = tuple(label for label in ly if label in la + lb)
     y = labelled(a, b, (la, lb, kept), over_block)
     return y if np.shape(y) == full else np.reshape(y, full)
 
 
-def _drop_axes(x: Expression, labels: Labels, wanted: Labels) -> Any:
-    """Drop axes of size 1, and sum over those whose label nobody else has."""
+def _without_ones(x: Expression, labels: Labels) -> Any:
+    """Drop axes of size 1."""
     shape = np.shape(x)
-    if any(size == 1 for size in shape):
-        x = np.reshape(x, tuple(size for size in shape if size != 1))
-        labels = tuple(
-            label for label, size in zip(labels, shape, strict=True) if size != 1
-        )
+    long = [i for i, size in enumerate(shape) if size != 1]
+    return np.reshape(x, tuple(shape[i] for i in long)), tuple(labels[i] for i in long)
+
+
+def _without_lone(x: Expression, labels: Labels, wanted: Labels) -> Any:
+    """Sum over the axes whose label nobody else has."""
     lone = tuple(i for i, label in enumerate(labels) if label not in wanted)
     if lone:
         x = np.sum(x, axis=lone)

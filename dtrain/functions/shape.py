@@ -9,6 +9,7 @@ one buffer.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -196,7 +197,7 @@ def _ravel(x: Any) -> Any:
 def _transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
     rank = np.ndim(x)
     order = tuple(reversed(range(rank))) if axes is None else tuple(axes)
-    order = tuple(int(i) % rank for i in order)
+    order = tuple(i + rank if i < 0 else i for i in map(operator.index, order))
     if sorted(order) != list(range(rank)):
         raise ValueError(f"axes {axes} are no order of {rank} axes")
     return x if order == tuple(range(rank)) else transpose(x, axes=order)
@@ -211,7 +212,7 @@ def _broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
 def getitem(x: Expression, key: Any) -> Expression:
     """``x[key]`` for a key that is known when the program is traced."""
     keys = key if isinstance(key, tuple) else (key,)
-    if any(isinstance(each, list | np.ndarray) for each in keys):
+    if any(isinstance(each, list | np.ndarray | bool | np.bool) for each in keys):
         return _gather(x, key)
     shape = np.shape(x)
     used = sum(each is not None and each is not Ellipsis for each in keys)
@@ -233,7 +234,7 @@ def getitem(x: Expression, key: Any) -> Expression:
             axes.append((start, length, step) if length else (0, 0, 1))
             result.append(length)
         else:
-            i, n = int(each), shape[len(axes)]
+            i, n = operator.index(each), shape[len(axes)]
             if not -n <= i < n:
                 raise ValueError(f"index {i} is outside an axis of {n}")
             axes.append((i % n, 1, 1))

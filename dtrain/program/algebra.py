@@ -176,12 +176,25 @@ def _sum(x: Symbol, *, axis: tuple[int, ...]) -> Any:
     return contraction.sum_of_products(a, b, (la, lb, kept))
 
 
+def _contract(a: Symbol, b: Symbol, *, over_block: bool = False, **labels: Any) -> Any:
+    if over_block and Kind.SAMPLE not in (a.node.kind, b.node.kind):
+        # So that its adjoint is summed, too.
+        a = samples.to_samples(a)
+        return contraction.contract(a, b, over_block=True, **labels)
+    return None
+
+
 def _block_sum(x: Symbol) -> Any:
     """Move a sum over the block to where it is one contraction, or one smaller sum."""
     for function in (arithmetic.negative, shapes.reshape, shapes.transpose):
         inner = _made_by(x, function)
         if inner:
             return function(samples.block_sum(inner[0]), **x.node.keywords)
+    if x.node.kind is not Kind.SAMPLE:  # so that its adjoint is summed, too
+        return samples.block_sum(samples.to_samples(x))
+    parts = _made_by(x, shapes.place)
+    if parts:
+        return shapes.place(*map(samples.block_sum, parts), **x.node.keywords)
     product = _product(x)
     if product is None:
         return None
@@ -224,6 +237,14 @@ def _reshape(x: Symbol, *, shape: tuple[int, ...]) -> Any:
     return x if x.shape == shape else None
 
 
+def _place(*parts: Symbol, **where: Any) -> Any:
+    if len({x.node.dtype for x in parts}) == 1:
+        return None
+    return shapes.place(
+        *(x if x.node.dtype == "real" else piecewise.real(x) for x in parts), **where
+    )
+
+
 def _where(condition: Symbol, a: Symbol, b: Symbol) -> Any:
     if a.number == b.number and _like(a, condition):
         return a
@@ -245,8 +266,10 @@ _RULES: dict[BaseFunction, Callable[..., Any]] = {
     FUNCTIONS["power"]: _power,
     FUNCTIONS["negative"]: _negative,
     FUNCTIONS["reciprocal"]: _reciprocal,
+    contraction.contract: _contract,
     reduction.sum_: _sum,
     samples.block_sum: _block_sum,
     FUNCTIONS["reshape"]: _reshape,
+    shapes.place: _place,
     piecewise.where: _where,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dtrain.functions.base import Kind
+from dtrain.functions.samples import to_samples
 from dtrain.program.builder import Builder
 from dtrain.program.graph import INPUT, WEIGHT, FlowGraph, Node
 from dtrain.program.symbol import Symbol
@@ -38,6 +40,8 @@ def expand(graph: FlowGraph, only_without_vjp: bool = False) -> FlowGraph:
         elif expands(node):
             assert node.function.definition is not None  # noqa: S101
             symbol = builder.symbol(node.function.definition(*xs, **node.keywords))
+            if symbol.node.kind is not node.kind is Kind.SAMPLE:
+                symbol = builder.symbol(to_samples(symbol))
         else:
             symbol = builder.apply(node.function, xs, node.keywords)
         if node.name and symbol.node.name is None and node.name not in builder.names:

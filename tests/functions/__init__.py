@@ -1,0 +1,1 @@
+"""Base functions: values, transfer functions, ties."""

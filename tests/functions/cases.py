@@ -1,0 +1,171 @@
+"""One table: samples of every base function, over broadcast shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dtrain.functions.base import FUNCTIONS, Shape
+from dtrain.functions.shape import Positions, Slices
+
+SAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Case:
+    """A base function on inputs of given shapes.
+
+    Attributes:
+        name: its name in `FUNCTIONS`.
+        shapes: of the inputs, for one sample.
+        call: applies it, to arrays (then it is `BaseFunction.value`) or symbols.
+        low: the least entry of an input.
+        high: the largest.
+        over_block: whether it sums over the samples of a block.
+    """
+
+    name: str
+    shapes: tuple[Shape, ...]
+    call: Callable[..., Any]
+    low: float
+    high: float
+    over_block: bool
+
+    def __str__(self) -> str:
+        return f"{self.name}-{'-'.join(map(str, self.shapes))}".replace(" ", "")
+
+    def draw(self, rng: np.random.Generator, argument: int) -> np.ndarray[Any, Any]:
+        """Entries in the domain; no two of all arguments are as near as a difference.
+
+        A kink between two of them would spoil it.
+        """
+        most = max(math.prod(shape) for shape in self.shapes)
+        arguments = len(self.shapes)
+        grid = np.linspace(self.low, self.high, 2 * max(most, 1) * arguments)
+        shape = self.shapes[argument]
+        chosen = rng.permutation(grid[argument::arguments])[: math.prod(shape)]
+        return chosen.reshape(shape)
+
+
+def _case(
+    name: str,
+    *shapes: Shape,
+    low: float = -1.5,
+    high: float = 1.5,
+    call: Callable[..., Any] | None = None,
+    **params: Any,
+) -> Case:
+    def apply(*xs: Any) -> Any:
+        return FUNCTIONS[name](*xs, **params)
+
+    over_block = name == "block_sum" or "over_block" in params
+    return Case(name, shapes, call or apply, low, high, over_block)
+
+
+_ONE = ((), (3,), (2, 3), (1, 3), (0,))
+_TWO = (
+    ((), ()),
+    ((3,), ()),
+    ((), (2, 3)),
+    ((3,), (3,)),
+    ((2, 1), (1, 3)),
+    ((2, 3), (3,)),
+    ((2, 0), (1,)),
+)
+_MAPS = "negative square expm1 exp sin cos arctan sinh cosh tanh sigmoid absolute sign"
+_POSITIVE = "reciprocal sqrt log log1p"
+_PAIRS = "add subtract multiply maximum minimum"
+_COMPARISONS = "greater greater_equal less less_equal equal not_equal"
+_LOGICAL = "logical_and logical_or logical_xor"
+
+
+def _where(condition: Any, a: Any, b: Any) -> Any:
+    return FUNCTIONS["where"](FUNCTIONS["greater"](condition, 0.0), a, b)
+
+
+def _logical(name: str) -> Callable[..., Any]:
+    def apply(*xs: Any) -> Any:
+        return FUNCTIONS[name](*(FUNCTIONS["greater"](x, 0.0) for x in xs))
+
+    return apply
+
+
+def _places(shape: Shape, key: Any) -> Positions:
+    places = np.arange(np.prod(shape), dtype=np.int64).reshape(shape)[key]
+    return Positions(places.tobytes(), places.shape)
+
+
+CASES: list[Case] = [
+    *(_case(name, shape) for name in _MAPS.split() for shape in _ONE),
+    *(_case("tan", shape, low=-1, high=1) for shape in _ONE),
+    *(_case(n, s, low=0.4, high=2) for n in _POSITIVE.split() for s in _ONE),
+    *(_case(name, *shapes) for name in _PAIRS.split() for shapes in _TWO),
+    *(_case("divide", *shapes, low=0.4, high=2) for shapes in _TWO),
+    *(_case("power", *shapes, low=0.4, high=2) for shapes in _TWO),
+    *(_case(n, *shapes) for n in _COMPARISONS.split() for shapes in _TWO[:4]),
+    *(
+        _case(n, *shapes, call=_logical(n))
+        for n in _LOGICAL.split()
+        for shapes in _TWO[:4]
+    ),
+    *(_case("logical_not", s, call=_logical("logical_not")) for s in _ONE),
+    *(_case("real", shape, call=_logical("real")) for shape in _ONE),
+    _case("where", (), (), (), call=_where),
+    _case("where", (3,), (3,), (), call=_where),
+    _case("where", (), (2, 3), (3,), call=_where),
+    _case("where", (2, 1), (), (1, 3), call=_where),
+    _case("sum", (3,), axis=(0,)),
+    _case("sum", (2, 3), axis=(1,)),
+    _case("sum", (2, 3, 2), axis=(0, 2)),
+    _case("sum", (2, 0), axis=(1,)),
+    _case("sum", (1, 3), axis=(0,)),
+    *(_case(n, s) for n in ("max", "min") for s in ((3,), (2, 3), (2, 1), (2, 2, 3))),
+    *(_case(n, s) for n in ("argmax", "argmin") for s in ((3,), (2, 3), (2, 1))),
+    *(_case("prod", s) for s in ((1,), (3,), (2, 3), (2, 7), (2, 0))),
+    _case("reshape", (2, 3), shape=(3, 2)),
+    _case("reshape", (6,), shape=(1, 2, 1, 3)),
+    _case("reshape", (), shape=(1, 1)),
+    _case("reshape", (0, 3), shape=(3, 0, 2)),
+    _case("transpose", (2, 3), axes=(1, 0)),
+    _case("transpose", (2, 3, 4), axes=(2, 0, 1)),
+    _case("broadcast", (3,), shape=(2, 3)),
+    _case("broadcast", (), shape=(2, 2)),
+    _case("broadcast", (2, 1, 3), shape=(2, 4, 3)),
+    _case("index", (5,), at=Slices(((1, 3, 1),))),
+    _case("index", (5, 4), at=Slices(((4, 3, -2), (0, 2, 3)))),
+    _case("index", (5,), at=Slices(((0, 0, 1),))),
+    _case("index", (2, 3), at=_places((2, 3), ([1, 0, 1], [2, 0, 2]))),
+    _case("index", (4,), at=_places((4,), [[3, 3], [0, 3]])),
+    _case("place", (3,), at=(Slices(((1, 3, 1),)),), shape=(5,)),
+    _case(
+        "place",
+        (2,),
+        (3,),
+        at=(Slices(((4, 2, -2),)), Slices(((0, 3, 1),))),
+        shape=(5,),
+    ),
+    _case(
+        "place",
+        (3,),
+        (2, 2),
+        at=(_places((2, 3), ([1, 0, 1], [2, 0, 2])), Slices(((0, 2, 1), (1, 2, 1)))),
+        shape=(2, 3),
+    ),
+    _case("place", (0,), at=(Slices(((0, 0, 1),)),), shape=(2,)),
+    _case("contract", (2, 3), (3,), labels=((0, 1), (1,), (0,))),
+    _case("contract", (3,), (3, 2), labels=((0,), (0, 1), (1,))),
+    _case("contract", (2, 3), (3, 4), labels=((0, 1), (1, 2), (2, 0))),
+    _case("contract", (2,), (3,), labels=((0,), (1,), (0, 1))),
+    _case("contract", (3,), (3,), labels=((0,), (0,), ())),
+    _case("contract", (2, 3, 4), (2, 4, 3), labels=((0, 1, 2), (0, 2, 1), (0,))),
+    _case("contract", (2, 3, 4), (2, 4, 2), labels=((0, 1, 2), (0, 2, 3), (1, 0, 3))),
+    _case("contract", (2, 0), (0,), labels=((0, 1), (1,), (0,))),
+    _case("contract", (2, 1), (1, 3), labels=((0, 1), (1, 2), (0, 2))),
+    _case("contract", (2,), (3,), labels=((0,), (1,), (0, 1)), over_block=True),
+    _case("contract", (3,), (3,), labels=((0,), (0,), ()), over_block=True),
+    *(_case(n, s) for n in ("block_sum", "to_samples") for s in _ONE),
+]
