@@ -39,12 +39,11 @@ def differentiate(graph: FlowGraph, output: str | None = None) -> FlowGraph:
         ... def line(x):
         ...     return weight("slope") * x
         >>> print(differentiate(line.trace()))
-        line(x) -> line, d line / d slope: 1 weight, 3 functions, 3 levels
-          x                  ()  input
-          slope              ()  weight
-          line               ()  slope * x
-          3                  ()  to_samples(1)
-          d line / d slope   ()  block_sum(3, x; ,->)
+        line(x) -> line, d line / d slope: 1 weight, 2 functions, 2 levels
+          x      ()  input
+          slope  ()  weight
+          line   ()  slope * x
+          3      ()  block_sum(x)
     """
     graph = expand(graph, only_without_vjp=True)
     builder = Builder(graph.name)

@@ -16,6 +16,7 @@ import numpy as np
 from dtrain.errors import ProgramError
 from dtrain.functions.base import BaseFunction, DType, Kind, Shape, constant
 from dtrain.functions.piecewise import real
+from dtrain.functions.shape import reshape
 from dtrain.program import algebra
 from dtrain.program.graph import (
     CONSTANT,
@@ -149,7 +150,7 @@ class Builder:
         return Symbol(self, number)
 
     def name_node(self, x: Symbol, name: str) -> Symbol:
-        """Give a node a name; a node that has one is copied."""
+        """Give a node a name; one that has a name gets a view with the new one."""
         other = self.names.get(name)
         if other is not None and other != x.number:
             raise self.error(
@@ -157,8 +158,16 @@ class Builder:
                 f"{self.nodes[other].source}"
             )
         if x.node.name not in (None, name):
-            copy = replace(x.node, name=None)
-            return self.name_node(Symbol(self, self._add(copy)), name)
+            view = Node(
+                function=reshape,
+                inputs=(x.number,),
+                params=(("shape", x.shape),),
+                shape=x.shape,
+                kind=x.node.kind,
+                dtype=x.node.dtype,
+                source=self.source or here(),
+            )
+            x = Symbol(self, self._add(view))
         self.nodes[x.number] = replace(x.node, name=name)
         self.names[name] = x.number
         return x

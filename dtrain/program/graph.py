@@ -142,10 +142,14 @@ class FlowGraph:
     def fingerprint(self) -> str:
         """SHA-256 of what is computed: functions, wiring, constants, names of leaves.
 
-        Neither file names nor lines nor the names of inner nodes enter.
+        Neither file names nor lines nor the names of inner nodes enter. Functions that
+        are made of others enter as what they are made of.
         """
+        from dtrain.program.expand import expand
+
+        graph = expand(self)
         digest = hashlib.sha256()
-        for node in self.nodes:
+        for node in graph.nodes:
             params: Iterable[Any] = node.params
             if node.function is CONSTANT:
                 value = node.params[0][1]
@@ -154,7 +158,7 @@ class FlowGraph:
             label = node.name if node.function in (INPUT, WEIGHT) else None
             fields = (node.function.name, label, node.inputs, *params, node.shape)
             digest.update(repr(fields).encode() + b"\0")
-        digest.update(repr(sorted(self.outputs.items())).encode())
+        digest.update(repr(sorted(graph.outputs.items())).encode())
         return digest.hexdigest()
 
     def needed(self) -> list[bool]:

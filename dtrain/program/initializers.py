@@ -97,7 +97,12 @@ def initializer(init: Initializer | str | float | None, rank: int) -> Initialize
         if init not in NAMED:
             raise UsageError(f"no initialiser {init!r}; there are {', '.join(NAMED)}")
         return NAMED[init]
-    return constant(init)
+    if not isinstance(init, int | float | np.number):
+        raise UsageError(
+            f"a {type(init).__name__} is no initialiser; give a number, a name "
+            f"({', '.join(NAMED)}) or one of dtrain.initializers"
+        )
+    return constant(float(init))
 
 
 def _fan_scale(fans: str | None, shape: tuple[int, ...]) -> float:

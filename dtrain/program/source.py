@@ -7,6 +7,8 @@ import sys
 from types import FrameType
 from typing import NamedTuple
 
+import numpy as np
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # A person reads their own lines; the machinery between them and a node is skipped.
 # The zoo is not machinery: its programs are a user's, shipped.
@@ -23,7 +25,7 @@ _MACHINERY = (
             "cli",
         )
     ),
-    os.sep + "numpy" + os.sep,
+    os.path.dirname(os.path.abspath(np.__file__)) + os.sep,
 )
 
 
@@ -43,7 +45,7 @@ def is_machinery(file: str) -> bool:
     """Whether a file is dtrain's or NumPy's own, and not a user's."""
     if file.startswith(("<stdin", "<string", "<ipython", "<doctest")):
         return False
-    return file.startswith("<") or any(part in file for part in _MACHINERY)
+    return file.startswith("<") or file.startswith(_MACHINERY)
 
 
 def here() -> Source:

@@ -29,10 +29,10 @@ _REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.maximum: np.max,
     np.minimum: np.min,
 }
-_QUESTIONS: dict[Callable[..., Any], Callable[[Symbol], Any]] = {
+_QUESTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
-    np.size: lambda x: x.size,
+    np.size: lambda x, axis=None: x.size if axis is None else x.shape[axis],
 }
 
 
@@ -90,7 +90,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         name = f"np.{ufunc.__name__}"
         out = keywords.pop("out", (None,))[0]
         # `a += b` on a symbol makes a new value and gives it the name a.
-        if out is not None and not isinstance(out, Symbol):
+        if out is not None and not (isinstance(out, Symbol) and out is xs[0]):
             self._refuse(
                 f"{name} is to write into an array; a traced program has no arrays to "
                 "write into: use its result (`a = a + b`, not `a += b`)"
@@ -98,9 +98,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         if method == "__call__" and ufunc in UFUNCS:
             return self._adapted(name, UFUNCS[ufunc], xs, keywords)
         if method == "reduce" and ufunc in _REDUCTIONS:
-            kept = {key: keywords[key] for key in ("keepdims",) if key in keywords}
-            axis = keywords.get("axis", 0)
-            return _REDUCTIONS[ufunc](*xs, axis=axis, **kept)
+            return _REDUCTIONS[ufunc](*xs, **{"axis": 0, **keywords})
         more = "" if method == "__call__" else f".{method}"
         return self._refuse(f"{name}{more} is not in the table of functions: {_ADD}")
 
@@ -112,7 +110,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         keywords: dict[str, Any],
     ) -> Any:
         if function in _QUESTIONS:
-            return _QUESTIONS[function](args[0])
+            return _QUESTIONS[function](*args, **keywords)
         name = f"{function.__module__}.{function.__name__}".replace("numpy", "np")
         if function not in ADAPTERS:
             self._refuse(f"{name} is not in the table of functions: {_ADD}")
@@ -130,7 +128,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         except ProgramError:
             raise
         except (TypeError, ValueError, IndexError) as error:
-            shapes = [str(x.shape) for x in args if isinstance(x, Symbol)]
+            shapes = [str(x.shape) for x in args if isinstance(x, Symbol | np.ndarray)]
             raise self.builder.error(
                 f"{name} of shape{'s' * (len(shapes) > 1)} "
                 f"{' and '.join(shapes)}: {error}"

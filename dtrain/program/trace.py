@@ -14,7 +14,7 @@ import numpy as np
 from dtrain.errors import DtrainError, ProgramError
 from dtrain.program.builder import Builder
 from dtrain.program.graph import FlowGraph
-from dtrain.program.source import here, is_machinery
+from dtrain.program.source import Source, here, is_machinery
 from dtrain.program.symbol import Symbol
 
 # Context variables, because ranks may be threads.
@@ -40,7 +40,10 @@ class Program:
         self._defaults: dict[str, Any] = {}
         self._required: list[str] = []
         for parameter in inspect.signature(function).parameters.values():
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            if parameter.kind not in (
+                parameter.POSITIONAL_OR_KEYWORD,
+                parameter.KEYWORD_ONLY,
+            ):
                 raise ProgramError(
                     f"{here()}: program {self.name} takes {parameter}; its inputs "
                     "are columns of the data and need names"
@@ -79,12 +82,12 @@ class Program:
         Example:
             >>> from dtrain import zoo
             >>> len(zoo.lecture.trace().levels)
-            5
+            6
         """
         for name in shapes:
             if name not in self.inputs:
                 raise ProgramError(
-                    f"program {self.name} has no input {name!r}; it has "
+                    f"{here()}: program {self.name} has no input {name!r}; it has "
                     + ", ".join(self.inputs)
                 )
         builder = Builder(self.name)
@@ -95,6 +98,8 @@ class Program:
                 for name in self.inputs
             }
             result = self.function(**values)
+            code = self.function.__code__
+            builder.source = Source(code.co_filename, code.co_firstlineno)
             return builder.graph(_outputs(builder, self.name, result))
         except DtrainError:
             raise
@@ -124,9 +129,9 @@ def program(function: Callable[..., Any]) -> Program:
         line(x) -> line: 2 weights, 2 functions, 3 levels
           x       ()  input
           slope   ()  weight
-          3       ()  slope * x
+          2       ()  slope * x
           offset  ()  weight
-          line    ()  3 + offset
+          line    ()  2 + offset
     """
     return Program(function)
 
@@ -191,17 +196,20 @@ def _outputs(builder: Builder, name: str, result: Any) -> dict[str, Symbol]:
     outputs: dict[str, Symbol] = {}
     for key, x in results.items():
         if not isinstance(x, Symbol):
-            raise ProgramError(
+            raise builder.error(
                 f"program {name} returns a {type(x).__name__}, which does not depend "
                 "on its inputs or weights; return a value computed from them, or a "
                 "dict of such values"
             )
+        builder.symbol(x)  # no other program's
         if key is not None and not isinstance(key, str):
-            raise ProgramError(f"program {name}: an output's name must be a text")
+            raise builder.error(f"program {name}: an output's name must be a text")
         label = key or x.node.name or name
         if x.node.name is None and label not in builder.names:
             builder.name_node(x, label)
         outputs[label] = x
     if not outputs:
-        raise ProgramError(f"program {name} returns nothing")
+        raise builder.error(
+            f"program {name} returns nothing; return a value, or a dict of values"
+        )
     return outputs
