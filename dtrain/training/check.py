@@ -38,6 +38,7 @@ from dtrain.training.evaluate import (
     traced,
     whole,
 )
+from dtrain.training.shard import RowBlocks
 from dtrain.training.trainer import check_target, columns_in
 
 TOLERANCE = 1e-6
@@ -230,18 +231,12 @@ class _Probe:
         return (values[0] - values[1]) / (2 * step), size, straddled
 
     def _pieces(self) -> list[NDArray[Any]]:
-        block = _All(slice(0, len(self.batch)), len(self.batch))
+        block = RowBlocks(0, 0, slice(0, len(self.batch)), len(self.batch))
         outputs = self.watch.run(self.weights, block)
         return [
             np.array(branch(*(outputs[name] for name in names)))
             for _, branch, names in self.kinks
         ]
-
-
-@dataclass(frozen=True)
-class _All:
-    rows: slice
-    length: int
 
 
 def _kink_inputs(graph: FlowGraph) -> tuple[FlowGraph, list[Any]]:

@@ -25,7 +25,7 @@ from dtrain.program.builder import Builder
 from dtrain.program.graph import FlowGraph
 from dtrain.program.trace import Program
 from dtrain.training.settings import check_dtype, check_whole
-from dtrain.training.shard import Shard, default_block
+from dtrain.training.shard import RowBlocks, Shard, default_block
 from dtrain.training.trainer import check_program, check_target, columns_in, together
 
 Inputs = Mapping[str, Any] | Sequence[Any] | NDArray[Any]
@@ -154,7 +154,9 @@ class Prediction:
         first = start // self._block * self._block
         for low in range(first, stop, self._block):
             high = min(low + self._block, len(self._samples))
-            outputs = self._engine.run(self.weights, _Rows(slice(low, high)))
+            outputs = self._engine.run(
+                self.weights, RowBlocks(0, 0, slice(low, high), high - low)
+            )
             begin, end = max(low, start), min(high, stop)
             for name, values in found.items():
                 values[begin - start : end - start] = outputs[name][0][
@@ -219,7 +221,7 @@ def summed(
     block: int,
 ) -> None:
     """Sum an engine's vectors over all blocks of a batch and all ranks."""
-    shard = Shard.of(world, block)
+    shard = Shard.of(world, engine, block)
     partials = (engine.gradient(weights, each) for each in shard.blocks(batch))
     world.tree_sum(shard.count(batch), partials, vector)
 
@@ -324,14 +326,3 @@ def dtype_of(weights: Mapping[str, Any]) -> str:
     """The dtype that weights were trained in."""
     dtypes = {np.asarray(value).dtype.name for value in weights.values()}
     return "float32" if dtypes == {"float32"} else "float64"
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A block that is a range of rows."""
-
-    rows: slice
-
-    @property
-    def length(self) -> int:
-        return int(self.rows.stop - self.rows.start)

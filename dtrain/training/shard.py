@@ -6,18 +6,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dtrain.data.order import Batch
-from dtrain.engine.engine import Rows
+from dtrain.engine.engine import Engine, Rows
 from dtrain.functions.contraction import contract
-from dtrain.parallel.blocks import Blocks
+from dtrain.parallel.blocks import Blocks, share
 from dtrain.parallel.world import World
 from dtrain.program.graph import WEIGHT, FlowGraph
 
 
 @dataclass(frozen=True)
-class RowBlock:
-    """One block of a batch: the data rows it holds."""
+class RowBlocks:
+    """Consecutive blocks of a batch, a subtree of the canonical tree.
+
+    Attributes:
+        number: the first block's number.
+        level: there are 2ˡᵉᵛᵉˡ blocks.
+        rows: the data rows of all of them.
+        length: the rows of each.
+    """
 
     number: int
+    level: int
     rows: Rows
     length: int
 
@@ -30,26 +38,37 @@ class Shard:
         rank: the rank.
         size: how many ranks there are.
         block: samples in a block.
+        level: so many blocks, as a power of 2, are run at once where they can be.
     """
 
     rank: int
     size: int
     block: int
+    level: int = 0
 
     @classmethod
-    def of(cls, world: World, block: int) -> Shard:
-        """The shard of a world's rank."""
-        return cls(world.rank, world.size, block)
+    def of(cls, world: World, engine: Engine, block: int) -> Shard:
+        """The shard of a world's rank, for an engine."""
+        return cls(world.rank, world.size, block, engine.stack_level(block))
 
     def count(self, batch: Batch) -> int:
         """How many blocks all ranks together compute of a batch."""
         return Blocks(batch.samples, self.block).count
 
-    def blocks(self, batch: Batch) -> Iterator[RowBlock]:
+    def blocks(self, batch: Batch) -> Iterator[RowBlocks]:
         """This rank's blocks of a batch, in ascending order; there may be none."""
-        for block in Blocks(batch.samples, self.block).owned(self.rank, self.size):
-            rows = batch.take(block.start, block.stop)
-            yield RowBlock(block.number, rows, block.stop - block.start)
+        own = share(self.count(batch), self.rank, self.size)
+        whole = min(own.stop, batch.samples // self.block)  # blocks that are not short
+        number = own.start
+        while number < own.stop:
+            level = self.level
+            while level and (number % (1 << level) or number + (1 << level) > whole):
+                level -= 1
+            start = number * self.block
+            end = min((number + (1 << level)) * self.block, batch.samples)
+            length = min(self.block, end - start)
+            yield RowBlocks(number, level, batch.take(start, end), length)
+            number += 1 << level
 
 
 def default_block(graph: FlowGraph, batch: int) -> int:

@@ -189,7 +189,7 @@ class Trainer:
             execution=settings.execution,
             backend=settings.backend,
         )
-        self.shard = Shard.of(world, self.block)
+        self.shard = Shard.of(world, self.engine, self.block)
         self.descent = settings.rule.start(self.weights.flat)
         self.gradient = GradientVector(self.layout)
         self.steps = settings.epochs * self.order.steps_per_epoch
@@ -204,7 +204,7 @@ class Trainer:
         """One step of gradient descent (lecture, the inner loop)."""
         world, shard, engine = self.world, self.shard, self.engine
         weights, gradient = self.weights, self.gradient
-        partials = (engine.gradient(weights, block) for block in shard.blocks(batch))
+        partials = (engine.gradient(weights, blocks) for blocks in shard.blocks(batch))
         world.tree_sum(shard.count(batch), partials, gradient)
         gradient.scale(self.objective.loss.scale(gradient.samples))
         check_finite(gradient)
