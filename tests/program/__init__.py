@@ -1,0 +1,1 @@
+"""Programs: tracing, graphs, printing, initialisers, errors."""
