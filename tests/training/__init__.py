@@ -1,0 +1,1 @@
+"""Programs that learn from data, on worlds of all sizes."""

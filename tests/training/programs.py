@@ -1,0 +1,64 @@
+"""Programs and data that are small, but have what makes sums hard to keep in order."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain import layers, program, weight
+
+
+@program
+def net(x: Any, s: Any) -> Any:
+    """A matrix that is used twice, a bias, and a scalar input beside a vector."""
+    W = weight("W", (4, 4))
+    hidden = np.tanh(W @ x + weight("b", 4) * s)
+    return layers.dense(W @ hidden, 2, name="out")
+
+
+@program
+def line(x: Any) -> Any:
+    """A straight line."""
+    return weight("slope", init=0.5) * x + weight("offset", init=-0.5)
+
+
+@program
+def distance(x: Any) -> Any:
+    """A sample's own loss, for loss="mean"."""
+    return np.sum(np.square(x - weight("centre", 3, init="zeros")))
+
+
+@program
+def both(x: Any) -> Any:
+    """Two outputs by name."""
+    W = weight("W", (2, 3))
+    return {"high": np.max(W @ x), "all": np.tanh(W @ x)}
+
+
+def net_data(samples: int) -> dict[str, NDArray[Any]]:
+    """Columns for `net`, drawn from the number of samples alone."""
+    rng = np.random.default_rng([1, samples])
+    x, s = rng.standard_normal((samples, 4)), rng.standard_normal(samples)
+    t = np.stack([np.sin(x[:, 0] + s), x[:, 1] * x[:, 2]], axis=1)
+    return {"x": x, "s": s, "t": t}
+
+
+def line_data(samples: int = 23) -> dict[str, NDArray[Any]]:
+    """Points on t = 3x + 1."""
+    x = np.linspace(-1, 1, samples)
+    return {"x": x, "t": 3 * x + 1}
+
+
+def digest(weights: dict[str, NDArray[Any]]) -> str:
+    """The digest by its definition, as another program would compute it."""
+    stream = b""
+    for name in sorted(weights):
+        array = np.asarray(weights[name])
+        little = array.astype(array.dtype.newbyteorder("<"))
+        shape = ",".join(str(length) for length in little.shape)
+        stream += f"{name}\0{little.dtype.str}\0{shape}\0".encode()
+        stream += little.tobytes("C")
+    return hashlib.sha256(stream).hexdigest()
