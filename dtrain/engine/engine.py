@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,37 +13,41 @@ from dtrain.engine.execution import EXECUTIONS
 from dtrain.engine.lowering import plan
 from dtrain.engine.numpy_backend import BoundPlan
 from dtrain.engine.plan import Plan
+from dtrain.engine.stack import Stack
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import GradientVector, Layout, Weights
 from dtrain.program.graph import FlowGraph
 
 BACKENDS = {"numpy": BoundPlan}
 Rows = slice | NDArray[np.intp]
-_CALL = 8192  # elements of a scalar's stack that hide the cost of a call
-_CACHE = 1 << 20  # bytes of an arena that stay in a core's cache
+_CACHE = 3 << 19  # bytes that stay in a core's cache, or near it
 
 
 class Blocks(Protocol):
     """Some consecutive blocks of a batch: which rows of the columns they hold."""
 
     @property
-    def rows(self) -> Rows:
-        """The rows of all the blocks, in order."""
+    def number(self) -> int:
+        """The first block's number in the batch."""
+
+    @property
+    def count(self) -> int:
+        """How many blocks there are."""
 
     @property
     def length(self) -> int:
         """How many rows each block has."""
 
     @property
-    def level(self) -> int:
-        """There are 2ˡᵉᵛᵉˡ blocks, those of a subtree of the canonical tree."""
+    def rows(self) -> Rows:
+        """The rows of all the blocks, in order."""
 
 
 class Engine:
     """Runs a graph on blocks of the rows of columns.
 
-    Each size of stack and each block length gets a plan of its own when it first comes
-    up; there are few, the stacks being powers of 2 and only the last block short.
+    Each number of blocks and each block length gets a plan of its own when it first
+    comes up; there are few: whole stacks, the rest, and a short last block.
 
     Args:
         graph: the graph to run. Its output ``loss`` and those named in ``tail`` are
@@ -74,110 +78,65 @@ class Engine:
         self._tail = ("loss", *tail)
         self._execute = chosen("execution", execution, EXECUTIONS)
         self._backend = chosen("backend", backend, BACKENDS)
-        self._plans: dict[tuple[int, int], _Planned] = {}
+        self._plans: dict[tuple[int, int], Plan] = {}
+        self._stacks: dict[tuple[int, int], Stack] = {}
         self._weights: Weights | None = None
 
-    def gradient(self, weights: Weights, blocks: Blocks) -> GradientVector:
-        """The partial GradientVector of blocks: a sum over samples, never a mean.
+    def gradients(
+        self, weights: Weights, parts: Iterable[Blocks]
+    ) -> Iterator[GradientVector]:
+        """The partial GradientVectors of blocks: sums over samples, never means.
 
-        Several blocks are added as the canonical tree adds them. The vector is the
-        engine's own and is overwritten by the next call.
+        There is one for each subtree of the canonical tree that a stack makes up. A
+        vector is the engine's own and is overwritten when the next part is run.
         """
-        self.run(weights, blocks)
-        return self._planned(weights, blocks).sum()
+        for blocks in parts:
+            self.run(weights, blocks)
+            yield from self._stack(weights, blocks).sums(blocks.number)
 
     def run(self, weights: Weights, blocks: Blocks) -> Mapping[str, NDArray[Any]]:
         """Run blocks; the outputs are the engine's own arrays, first axis the block."""
         with np.errstate(all="ignore"):  # what must be finite is tested by the trainer
-            planned = self._planned(weights, blocks)
-            if planned.version != weights.version:
-                self._execute(planned.bound.once)
-                planned.version = weights.version
-            for name, array in planned.inputs.items():
+            stack = self._stack(weights, blocks)
+            if stack.version != weights.version:
+                self._execute(stack.bound.once)
+                stack.version = weights.version
+            for name, array in stack.inputs.items():
                 fetch(self.columns[name], blocks.rows, array)
-            self._execute(planned.bound.calls)
-        return planned.bound.outputs
+            self._execute(stack.bound.calls)
+        return stack.bound.outputs
 
-    def stack_level(self, length: int) -> int:
-        """How many blocks, as a power of 2, are best run by one call.
+    def most_blocks(self, length: int) -> int:
+        """How many blocks of a length, a power of 2, are best run by one call.
 
         A larger stack costs less Python for each block, until what it works on leaves
         the cache. It changes no bits.
         """
-        memory = Arena(self._plan(1, length)).size + self.layout.size
-        stack = min(_CALL // length, _CACHE // memory)
-        return max(stack, 1).bit_length() - 1
+        memory = Arena(self._plan(1, length)).size
+        memory += self.layout.size * self.layout.dtype.itemsize
+        return 1 << (max(_CACHE // max(memory, 1), 1).bit_length() - 1)
 
-    def _plan(self, stack: int, length: int) -> Plan:
-        return plan(
-            self.graph, self.layout, length, gradients=self._gradients, stack=stack
-        )
-
-    def _planned(self, weights: Weights, blocks: Blocks) -> _Planned:
-        """The plan for so many blocks of a length."""
-        if weights is not self._weights:
-            self._plans.clear()
-            self._weights = weights
-        key = (blocks.level, blocks.length)
-        planned = self._plans.get(key)
-        if planned is None:
-            stack = 1 << blocks.level
-            slots = np.zeros((stack, self.layout.size), self.layout.dtype)
-            bound = self._backend(
-                self._plan(stack, blocks.length), weights.flat, slots.reshape(-1)
+    def _plan(self, count: int, length: int) -> Plan:
+        key = (count, length)
+        if key not in self._plans:
+            self._plans[key] = plan(
+                self.graph, self.layout, length, gradients=self._gradients, stack=count
             )
-            planned = _Planned(self.layout, bound, slots, blocks.length, self._tail)
-            self._plans[key] = planned
-        return planned
+        return self._plans[key]
 
-
-class _Planned:
-    """A bound plan for a stack of blocks, and the GradientVectors that it fills.
-
-    Attributes:
-        bound: the plan.
-        inputs: the plan's inputs with the blocks' rows along one axis.
-        version: of the weights for which the steps on weights alone have run.
-    """
-
-    def __init__(
-        self,
-        layout: Layout,
-        bound: BoundPlan,
-        slots: NDArray[Any],
-        length: int,
-        names: Sequence[str],
-    ) -> None:
-        stack = len(slots)
-        self.bound = bound
-        self.inputs = {
-            name: array.reshape(stack * length, *array.shape[2:])
-            for name, array in bound.inputs.items()
-        }
-        self.version = -1
-        self._length = length
-        self._tails = np.zeros((stack, layout.tail))
-        self._summed = [bound.outputs[name] for name in names if name in bound.outputs]
-        self._vector = GradientVector(
-            layout, slots[0], self._tails[0], stack.bit_length() - 1
-        )
-        self._additions = [
-            (rows[:: 2 * step], rows[step :: 2 * step])
-            for step in (1 << level for level in range(self._vector.level))
-            for rows in (slots, self._tails)
-        ]
-
-    def sum(self) -> GradientVector:
-        """Fill the tails, and add the blocks' vectors as the canonical tree does."""
-        loss, *metrics = self._summed
-        self._tails[:, 0] = loss
-        self._tails[:, 1] = self._length
-        for i, metric in enumerate(metrics, start=2):
-            self._tails[:, i] = metric
-        with np.errstate(all="ignore"):
-            for left, right in self._additions:
-                np.add(left, right, left)
-        return self._vector
+    def _stack(self, weights: Weights, blocks: Blocks) -> Stack:
+        """The stack of so many blocks of a length."""
+        if weights is not self._weights:
+            self._stacks.clear()
+            self._weights = weights
+        key = (blocks.count, blocks.length)
+        stack = self._stacks.get(key)
+        if stack is None:
+            slots = np.zeros((blocks.count, self.layout.size), self.layout.dtype)
+            bound = self._backend(self._plan(*key), weights.flat, slots.reshape(-1))
+            stack = Stack(self.layout, bound, slots, blocks.length, self._tail)
+            self._stacks[key] = stack
+        return stack
 
 
 def fetch(column: NDArray[Any], rows: Rows, out: NDArray[Any]) -> None:

@@ -231,7 +231,7 @@ class _Probe:
         return (values[0] - values[1]) / (2 * step), size, straddled
 
     def _pieces(self) -> list[NDArray[Any]]:
-        block = RowBlocks(0, 0, slice(0, len(self.batch)), len(self.batch))
+        block = RowBlocks(0, 1, len(self.batch), self.batch.rows)
         outputs = self.watch.run(self.weights, block)
         return [
             np.array(branch(*(outputs[name] for name in names)))

@@ -155,7 +155,7 @@ class Prediction:
         for low in range(first, stop, self._block):
             high = min(low + self._block, len(self._samples))
             outputs = self._engine.run(
-                self.weights, RowBlocks(0, 0, slice(low, high), high - low)
+                self.weights, RowBlocks(0, 1, high - low, slice(low, high))
             )
             begin, end = max(low, start), min(high, stop)
             for name, values in found.items():
@@ -222,7 +222,7 @@ def summed(
 ) -> None:
     """Sum an engine's vectors over all blocks of a batch and all ranks."""
     shard = Shard.of(world, engine, block)
-    partials = (engine.gradient(weights, each) for each in shard.blocks(batch))
+    partials = engine.gradients(weights, shard.blocks(batch))
     world.tree_sum(shard.count(batch), partials, vector)
 
 

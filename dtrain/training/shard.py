@@ -15,19 +15,19 @@ from dtrain.program.graph import WEIGHT, FlowGraph
 
 @dataclass(frozen=True)
 class RowBlocks:
-    """Consecutive blocks of a batch, a subtree of the canonical tree.
+    """Consecutive blocks of a batch.
 
     Attributes:
         number: the first block's number.
-        level: there are 2ˡᵉᵛᵉˡ blocks.
-        rows: the data rows of all of them.
+        count: how many there are.
         length: the rows of each.
+        rows: the data rows of all of them.
     """
 
     number: int
-    level: int
-    rows: Rows
+    count: int
     length: int
+    rows: Rows
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,18 @@ class Shard:
         rank: the rank.
         size: how many ranks there are.
         block: samples in a block.
-        level: so many blocks, as a power of 2, are run at once where they can be.
+        stack: so many blocks at most are run at once; it changes no bits.
     """
 
     rank: int
     size: int
     block: int
-    level: int = 0
+    stack: int = 1
 
     @classmethod
     def of(cls, world: World, engine: Engine, block: int) -> Shard:
         """The shard of a world's rank, for an engine."""
-        return cls(world.rank, world.size, block, engine.stack_level(block))
+        return cls(world.rank, world.size, block, engine.most_blocks(block))
 
     def count(self, batch: Batch) -> int:
         """How many blocks all ranks together compute of a batch."""
@@ -61,14 +61,12 @@ class Shard:
         whole = min(own.stop, batch.samples // self.block)  # blocks that are not short
         number = own.start
         while number < own.stop:
-            level = self.level
-            while level and (number % (1 << level) or number + (1 << level) > whole):
-                level -= 1
-            start = number * self.block
-            end = min((number + (1 << level)) * self.block, batch.samples)
+            next_stack = (number // self.stack + 1) * self.stack
+            stop = min(next_stack, whole) if number < whole else own.stop
+            start, end = number * self.block, min(stop * self.block, batch.samples)
             length = min(self.block, end - start)
-            yield RowBlocks(number, level, batch.take(start, end), length)
-            number += 1 << level
+            yield RowBlocks(number, stop - number, length, batch.take(start, end))
+            number = stop
 
 
 def default_block(graph: FlowGraph, batch: int) -> int:

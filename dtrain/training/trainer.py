@@ -204,7 +204,7 @@ class Trainer:
         """One step of gradient descent (lecture, the inner loop)."""
         world, shard, engine = self.world, self.shard, self.engine
         weights, gradient = self.weights, self.gradient
-        partials = (engine.gradient(weights, blocks) for blocks in shard.blocks(batch))
+        partials = engine.gradients(weights, shard.blocks(batch))
         world.tree_sum(shard.count(batch), partials, gradient)
         gradient.scale(self.objective.loss.scale(gradient.samples))
         check_finite(gradient)
