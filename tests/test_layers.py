@@ -27,7 +27,6 @@ LAYERS = [
     "report",
     "zoo",
     "cli",
-    ,
 ]
 # The package's lazy table and the module that runs it are the doors to all of it.
 DOORS = {"__init__", "__main__"}

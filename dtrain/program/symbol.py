@@ -143,7 +143,8 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getitem__(self, key: Any) -> Any:
         keys = key if isinstance(key, tuple) else (key,)
-        if any(isinstance(each, Symbol) for each in keys):
+        parts = [p for k in keys for p in (k if isinstance(k, list) else [k])]
+        if any(isinstance(part, Symbol) for part in parts):
             self._refuse(
                 "an index depends on the data; the flow graph is fixed before the "
                 "data is seen: use np.where, or an index that is known"

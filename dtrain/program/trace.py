@@ -104,6 +104,8 @@ class Program:
         except DtrainError:
             raise
         except Exception as error:
+            if isinstance(error.__cause__, ProgramError):  # NumPy wraps some
+                raise error.__cause__ from None
             raise ProgramError(
                 f"program {self.name} raised {type(error).__name__} while it was "
                 f"traced\n{user_frames(error)}"
