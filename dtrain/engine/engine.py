@@ -20,7 +20,7 @@ from dtrain.program.graph import FlowGraph
 
 BACKENDS = {"numpy": BoundPlan}
 Rows = slice | NDArray[np.intp]
-_CACHE = 3 << 19  # bytes that stay in a core's cache, or near it
+_CACHE = 3 << 20  # bytes that stay in a core's cache, or near it
 
 
 class Blocks(Protocol):

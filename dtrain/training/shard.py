@@ -75,19 +75,16 @@ def default_block(graph: FlowGraph, batch: int) -> int:
     It depends on the program and the nominal batch size alone, never on the machine or
     the rank count, because it fixes the order of sums. A sixteenth of the batch, in
     eights, but not so little that reading the weight matrices outweighs their use, and
-    not so much that a block leaves the cache.
+    not so much that a block leaves the cache; a little less where that divides the
+    batch, since a short last block is a call of its own (docs/performance.md).
     """
     entries = _matrix_entries(graph)
-    least = next(
-        (
-            floor
-            for floor, limit in ((16, 1), (32, 1 << 11), (64, 1 << 15))
-            if entries < limit
-        ),
-        128,
-    )
+    limits = ((16, 1), (32, 1 << 11), (64, 1 << 15))
+    least = next((floor for floor, limit in limits if entries < limit), 128)
     most = 512 if entries else 8192
-    return max(1, min(batch, max(least, min(most, 8 * (batch // 128)))))
+    block = min(batch, max(least, min(most, 8 * (batch // 128))))
+    near = range(block, 3 * block // 4, -1)
+    return next((size for size in near if batch % size == 0), max(block, 1))
 
 
 def _matrix_entries(graph: FlowGraph) -> int:
