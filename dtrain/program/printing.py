@@ -93,13 +93,14 @@ def _index(at: Index) -> str:
     if not isinstance(at, Slices):
         return f"{at.key.size} places"
     return ", ".join(
-        str(start)
-        if length == 1
-        else f"{start}:{start + length * step}:{step}"
-        if step != 1
-        else f"{start}:{start + length}"
-        for start, length, step in at.axes
+        str(key.start) if length == 1 else _slice(key)
+        for key, (_, length, _) in zip(at.key, at.axes, strict=True)
     )
+
+
+def _slice(key: slice) -> str:
+    stop = "" if key.stop is None else key.stop
+    return f"{key.start}:{stop}" + (f":{key.step}" if key.step != 1 else "")
 
 
 def _count(number: int, noun: str) -> str:
