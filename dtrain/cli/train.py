@@ -25,7 +25,7 @@ from dtrain.zoo import DATA, Entry
 
 EXAMPLE = """\
   dtrain train lecture --epochs 100 --learning-rate 0.5
-  dtrain train mlp --optimizer sgd --momentum 0.9 --learning-rate 0.1 --epochs 5"""
+  dtrain train mlp --optimizer sgd --momentum 0.9 --learning-rate 0.02 --epochs 5"""
 
 _DEFAULTS: dict[str, Any] = {
     "epochs": 10,

@@ -1,0 +1,178 @@
+"""`dtrain eval`, `predict`, `show` and `check`."""
+
+import numpy as np
+import pytest
+
+import dtrain as library
+from dtrain.cli.main import COMMANDS
+from dtrain.cli.options import load_program
+from tests.cli.conftest import data, options_of
+
+NET = ["model.py:net", "data.npz"]
+
+
+@pytest.fixture
+def weights(dtrain):
+    """Files of trained weights: net's, another net's, and both's."""
+    for name, extra in (("net", []), ("other", ["--seed", 1])):
+        words = ["train", *NET, "--epochs", 1, "--save", f"{name}.w", *extra]
+        assert dtrain(*words).code == 0
+    library_save("both.w", {"gain": np.array(2.0)})
+    library_save("wrong.w", {"W": np.array(0.5), "b": np.array(0.5)})
+    return library.load("net.w")
+
+
+def library_save(path, values):
+    from dtrain.training.run import save
+
+    save(values, path)
+
+
+USUAL = {
+    "eval": ["eval", *NET, "--weights", "net.w"],
+    "predict": ["predict", *NET, "--weights", "net.w"],
+    "show": ["show", "model.py:line"],
+    "check": ["check", *NET],
+}
+WITHOUT_DATA = ["check", "model.py:line"]
+
+# command: {option: words that change what is printed}
+EFFECTS = {
+    "eval": {
+        "--columns": ["--columns", "x=y"],
+        "--loss": ["--loss", "mean"],
+        "--target": ["--target", "u"],
+        "--weights": ["--weights", "other.w"],
+    },
+    "predict": {
+        "--columns": ["--columns", "x=y"],
+        "--out": ["--out", "out.csv"],
+        "--weights": ["--weights", "other.w"],
+    },
+    "show": {"--shape": ["--shape", "p=3,2"]},
+    "check": {
+        "--columns": ["--columns", "x=y"],
+        "--loss": ["--loss", "mean"],
+        "--seed": ["--seed", -3],
+        "--target": ["--target", "u"],
+        "--weights": ["--weights", "other.w"],
+        "--shape": None,  # below
+    },
+}
+
+
+def test_every_command_and_option_is_in_the_tables(dtrain):
+    assert set(EFFECTS) == set(USUAL) == set(COMMANDS) - {"train"}
+    for command, options in EFFECTS.items():
+        assert options_of(dtrain, command) == set(options)
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [(command, option) for command, options in EFFECTS.items() for option in options],
+)
+@pytest.mark.usefixtures("weights")
+def test_every_option_changes_what_is_printed(dtrain, command, option):
+    usual, words = USUAL[command], EFFECTS[command][option]
+    if words is None:
+        usual, words = WITHOUT_DATA, ["--shape", "p=2,3"]
+    before, after = dtrain(*usual), dtrain(*usual, *words)
+    assert before.code == after.code == 0, after.err
+    assert before.out != after.out
+    assert before.out == dtrain(*usual).out
+
+
+def test_eval_gives_the_mean_loss(dtrain, weights):
+    answer = dtrain(*USUAL["eval"])
+    assert list(answer.table) == ["program", "ranks", "samples", "loss"]
+    columns = data()
+    output = library.predict(load_program("model.py:net"), weights, [columns["x"]])
+    loss = np.square(columns["t"] - output).mean()
+    assert float(answer.table["loss"]) == pytest.approx(loss, rel=1e-5)
+    assert answer.table["samples"] == "30"
+
+
+def test_eval_gives_the_accuracy_of_classes(dtrain):
+    assert dtrain("mlp", "--epochs", 3, "--save", "mlp.w").code == 0
+    trained = dtrain("mlp", "--epochs", 3).table
+    answer = dtrain("eval", "mlp", "digits-heldout", "--weights", "mlp.w")
+    assert answer.table["accuracy"] == trained["held-out accuracy"]
+    assert answer.table["samples"] == "360"
+
+
+def test_predict_writes_what_predict_gives(dtrain, weights, folder):
+    right = library.predict(load_program("model.py:net"), weights, [data()["x"]])
+    for ending in ("npy", "npz", "csv"):
+        answer = dtrain(*USUAL["predict"], "--out", f"out.{ending}")
+        assert (answer.code, answer.out, answer.err) == (0, "", "")
+    np.testing.assert_array_equal(np.load("out.npy"), right)
+    with np.load("out.npz") as arrays:
+        assert list(arrays) == ["net"]
+        np.testing.assert_array_equal(arrays["net"], right)
+    text = (folder / "out.csv").read_text()
+    assert text == dtrain(*USUAL["predict"]).out
+    lines = text.splitlines()
+    assert lines[0] == "net"
+    np.testing.assert_array_equal(np.float32(lines[1:]), right)
+
+
+@pytest.mark.usefixtures("weights")
+def test_predict_gives_several_outputs_by_name(dtrain, folder):
+    words = ["predict", "model.py:both", "data.npz", "--weights", "both.w"]
+    x = data()["x"]
+    assert dtrain(*words, "--out", "out.npz").code == 0
+    with np.load("out.npz") as arrays:
+        assert sorted(arrays) == ["all", "sum"]
+        np.testing.assert_allclose(arrays["sum"], 2 * x.sum(axis=1))
+        np.testing.assert_allclose(arrays["all"], np.exp(-x))
+    lines = dtrain(*words).out.splitlines()
+    assert lines[0] == "sum,all_0,all_1,all_2,all_3"
+    table = np.array([line.split(",") for line in lines[1:]], float)
+    np.testing.assert_array_equal(table[:, 1:], np.exp(-x))
+    before = {path.name for path in folder.iterdir()}
+    answer = dtrain(*words, "--out", "out.npy")
+    assert (answer.code, answer.out) == (2, "")
+    assert "sum, all" in answer.err
+    assert {path.name for path in folder.iterdir()} == before
+
+
+def test_show_prints_the_graph(dtrain):
+    for words, shapes in (([], {}), (["--shape", "x=4"], {"x": (4,)})):
+        name = "net" if shapes else "line"
+        answer = dtrain("show", f"model.py:{name}", *words)
+        graph = load_program(f"model.py:{name}").trace(**shapes)
+        assert answer.code == 0
+        assert answer.out.startswith(str(graph) + "\n\n")
+        levels = [x for x in answer.out.splitlines() if x.startswith("  level ")]
+        assert len(levels) == len(graph.levels)
+
+
+def test_show_takes_the_shapes_of_the_zoo_s_data(dtrain):
+    answer = dtrain("show", "mlp")
+    assert "(32, 64)" in answer.out
+    assert answer.out.startswith("mlp(x) -> mlp: 4 weights")
+
+
+def test_show_needs_no_shape_of_an_input_that_is_a_scalar(dtrain):
+    assert dtrain("show", "lecture", "--shape", "P=2").code == 0
+
+
+@pytest.mark.usefixtures("weights")
+def test_check_names_the_weight_whose_gradient_is_wrong(dtrain):
+    for extra in ([], ["data.csv"], ["--weights", "wrong.w"], ["--seed", 7]):
+        answer = dtrain("check", "model.py:wrong", *extra)
+        assert (answer.code, answer.err) == (1, "")
+        verdicts = dict(line.split(maxsplit=1) for line in answer.out.splitlines())
+        assert verdicts["W"].endswith("WRONG")
+
+
+@pytest.mark.parametrize("program", ["lecture", "mlp"])
+def test_check_passes_the_zoo(dtrain, program):
+    answer = dtrain("check", program)
+    assert answer.code == 0
+    lines = answer.out.splitlines()
+    graph_weights = library.init(
+        getattr(library.zoo, program), shapes={"x": 64} if program == "mlp" else {}
+    )
+    assert [line.split()[0] for line in lines] == sorted(graph_weights)
+    assert all(line.endswith("  ok") for line in lines)

@@ -1,0 +1,229 @@
+"""`dtrain train`: every option does something, and the default learns."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+import dtrain as library
+from dtrain.training.settings import Settings
+from tests.cli.conftest import data, options_of
+from tests.training.programs import digest
+
+USUAL = ["model.py:net", "data.npz", "--epochs", 3, "--learning-rate", 0.1]
+USUAL += ["--batch", 8, "--momentum", 0.5]
+
+# option: (words, what of the report must be so); None: the digest must be another.
+EFFECTS = {
+    "--batch": (["--batch", "full"], {"batch": 30, "steps": 3}),
+    "--backend": (["--backend", "numpy"], {"backend": "numpy"}),
+    "--block": (["--block", 3], {"block": 3, "blocks": 3}),
+    "--clip-norm": (["--clip-norm", 0.01], None),
+    "--columns": (["--columns", "x=y"], None),
+    "--dtype": (["--dtype", "float64"], {"dtype": "float64"}),
+    "--epochs": (["--epochs", 4], {"epochs": 4, "steps": 16}),
+    "--execution": (["--execution", "sequential"], {"execution": "sequential"}),
+    "--learning-rate": (["--learning-rate", 0.2], None),
+    "--learning-rate-schedule": (["--learning-rate-schedule", "cosine"], None),
+    "--loss": (["--loss", "mean"], None),
+    "--momentum": (["--momentum", 0.6], None),
+    "--nesterov": (["--nesterov"], None),
+    "--optimizer": (["--optimizer", "rmsprop"], None),
+    "--seed": (["--seed", -1], {"seed": -1}),
+    "--target": (["--target", "u"], None),
+    "--threads": (["--threads", 2], {"threads": 2}),
+    "--warmup": (["--warmup", 4], None),
+    "--weight-decay": (["--weight-decay", 0.1], None),
+}
+SAME_BITS = {"--backend", "--execution", "--threads"}
+ELSEWHERE = {"--report", "--save", "--quiet"}  # their own tests are below
+
+
+def report_of(dtrain, *words):
+    answer = dtrain("train", *words, "--quiet", "--report", "report.json")
+    assert answer.code == 0, answer.err
+    with open("report.json") as file:
+        return json.load(file)
+
+
+def test_every_option_is_in_the_table(dtrain):
+    assert options_of(dtrain, "train") == set(EFFECTS) | ELSEWHERE
+
+
+@pytest.mark.parametrize("option", EFFECTS)
+def test_every_option_has_its_effect(dtrain, option):
+    words, right = EFFECTS[option]
+    usual, other = report_of(dtrain, *USUAL), report_of(dtrain, *USUAL, *words)
+    same = usual["weights_sha256"] == other["weights_sha256"]
+    assert same == (option in SAME_BITS)
+    found = {key: other[key] for key in right or {}}
+    assert found == (right or {})
+
+
+def test_every_schedule_gives_other_bits(dtrain):
+    digests = {
+        report_of(dtrain, *USUAL, "--learning-rate-schedule", name)["weights_sha256"]
+        for name in ("constant", "step", "cosine")
+    }
+    assert len(digests) == len(library.schedules.SCHEDULES) == 3
+
+
+def test_the_command_line_has_what_train_has(dtrain):
+    """And the same bits."""
+    run = library.train(
+        _net(),
+        data(),
+        epochs=3,
+        learning_rate=0.1,
+        batch=8,
+        optimizer=library.optimizers.sgd(momentum=0.5),
+    )
+    report = report_of(dtrain, *USUAL)
+    assert report["weights_sha256"] == run.digest
+    assert set(report) == set(run.report)
+    for key in ("loss_history", "samples", "weights", "block", "blocks", "steps"):
+        assert report[key] == run.report[key]
+    options = {name.removeprefix("--").replace("-", "_") for name in EFFECTS}
+    assert set(Settings.__dataclass_fields__) <= options
+
+
+def _net():
+    from dtrain.cli.options import load_program
+
+    return load_program("model.py:net")
+
+
+def test_save_writes_the_weights(dtrain, folder):
+    answer = dtrain("train", *USUAL, "--save", "out.safetensors")
+    assert answer.code == 0
+    weights = library.load(folder / "out.safetensors")
+    assert digest(weights) == answer.table["weights_sha256"]
+
+
+def test_report_and_table_agree(dtrain):
+    answer = dtrain("train", *USUAL, "--report", "report.json")
+    with open("report.json") as file:
+        report = json.load(file)
+    table = answer.table
+    assert table["weights_sha256"] == report["weights_sha256"]
+    assert table["ranks"].startswith("1 on ")
+    assert float(table["loss"]) == pytest.approx(report["loss"], rel=1e-5)
+    assert list(table) == [
+        "program",
+        "ranks",
+        "samples",
+        "weights",
+        "blocks",
+        "epochs",
+        "loss",
+        "seconds",
+        "samples/s",
+        "weights_sha256",
+    ]
+
+
+def test_quiet_prints_nothing(dtrain):
+    answer = dtrain("train", *USUAL, "--quiet")
+    assert (answer.code, answer.out, answer.err) == (0, "", "")
+
+
+def test_there_is_one_line_an_epoch_at_most_where_there_is_no_terminal(dtrain):
+    answer = dtrain("train", *USUAL)
+    lines = answer.err.splitlines()
+    assert 1 <= len(lines) <= 3
+    epochs = [int(re.match(r"epoch (\d+)  step \d+/12  loss ", x)[1]) for x in lines]
+    assert epochs == sorted(set(epochs))
+    assert epochs[-1] == 3
+    assert "\x1b" not in answer.out + answer.err
+
+
+def test_the_default_learns_the_digits(dtrain):
+    answer = dtrain()
+    assert answer.code == 0
+    table = answer.table
+    assert table["program"] == "mlp"
+    assert table["samples"] == "1,437"
+    assert float(table["held-out accuracy"].removesuffix(" %")) >= 95
+
+
+MLP = ["--batch", 128, "--block", 16, "--optimizer", "adam"]  # the zoo's own
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["train"],
+        ["mlp"],
+        ["train", "mlp"],
+        ["mlp", "digits"],
+        ["dtrain.zoo.mlp:mlp", "digits", *MLP],
+    ],
+    ids=lambda words: " ".join(map(str, words)) or "nothing",
+)
+def test_without_a_command_or_a_program_the_default_is_meant(dtrain, words):
+    answer = dtrain(*words, "--epochs", 1)
+    assert answer.code == 0, answer.err
+    right = dtrain("train", "mlp", "digits", "--epochs", 1)
+    assert answer.table["weights_sha256"] == right.table["weights_sha256"]
+
+
+def test_an_option_overrides_the_zoo_s(dtrain):
+    one = report_of(dtrain, "lecture", "--epochs", 2)
+    assert (one["epochs"], one["batch"]) == (2, 1000)
+    two = report_of(dtrain, "lecture", "--epochs", 2, "--learning-rate", 0.1)
+    assert one["weights_sha256"] != two["weights_sha256"]
+
+
+DATA = {
+    "npz": "data.npz",
+    "csv": "data.csv",
+    "folder": "data",
+    "path": "./data.csv",
+}
+
+
+def test_data_and_programs_come_by_every_kind_of_name(dtrain, folder):
+    package = folder / "shop"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "models.py").write_text((folder / "model.py").read_text())
+    programs = ["model.py:line", str(folder / "model.py") + ":line"]
+    programs += ["model:line", "shop.models:line", "shop/models.py:line"]
+    # both forms of data have one free column, t; the .npz has more, but a column t
+    digests = {
+        report_of(dtrain, program, source, "--epochs", 1)["weights_sha256"]
+        for program in programs
+        for source in DATA.values()
+    }
+    assert len(digests) == 1
+
+
+def test_a_program_file_imports_its_neighbours(dtrain, folder):
+    (folder / "parts").mkdir()
+    (folder / "parts" / "helper_of_main.py").write_text("SCALE = 2.0\n")
+    (folder / "parts" / "main.py").write_text(
+        "from helper_of_main import SCALE\n"
+        "from dtrain import program, weight\n"
+        "@program\n"
+        "def scaled(p):\n"
+        "    return SCALE * weight('W') * p\n"
+    )
+    report = report_of(dtrain, "parts/main.py:scaled", "data.csv", "--epochs", 1)
+    assert report["program"] == "scaled"
+
+
+def test_a_range_of_columns_makes_a_vector(dtrain, folder):
+    columns = data()
+    names = [f"pixel_{i}" for i in range(4)]
+    rows = np.column_stack([columns["x"], columns["t"]])
+    lines = [",".join([*names, "t"]), *(",".join(map(repr, r)) for r in rows.tolist())]
+    (folder / "pixels.csv").write_text("\n".join(lines))
+    pixels = report_of(
+        dtrain, "model.py:net", "pixels.csv", "--columns", "x=pixel_0:pixel_3"
+    )
+    assert (
+        pixels["weights_sha256"]
+        == (report_of(dtrain, "model.py:net", "data.npz")["weights_sha256"])
+    )
