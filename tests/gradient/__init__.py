@@ -1,0 +1,1 @@
+"""Gradients: closed forms, random programs, another implementation."""
