@@ -1,0 +1,354 @@
+"""Bad input: exit code 2, one clear message, no frames of ours, nothing left behind."""
+
+import re
+
+import numpy as np
+import pytest
+
+from dtrain.cli.main import COMMANDS
+from dtrain.descent import losses, optimizers, schedules
+from dtrain.engine.engine import BACKENDS
+from dtrain.engine.execution import EXECUTIONS
+from dtrain.training.run import save
+from dtrain.training.settings import DTYPES
+from dtrain.zoo import DATA, ENTRIES
+from tests.cli.conftest import options_of
+
+LINE = ["train", "model.py:line"]
+NET = ["train", "model.py:net"]
+
+BAD_FILES = {
+    "text.csv": "p,q,t\n1,2,3\n4,5,six\n",
+    "short.csv": "p,t\n1,2\n3\n",
+    "hole.csv": "p,t\n1,2\n,4\n",
+    "nan.csv": "p,t\n1,2\n3,4\nnan,6\n",
+    "inf.csv": "p,t\n1,2\n3,4\n5,-inf\n",
+    "empty.csv": "",
+    "header.csv": "p,t\n",
+    "numbers.csv": "1,2\n3,4\n",
+    "twice.csv": "p,p\n3,4\n",
+    "damaged.npz": "PK no zip at all",
+    "data.txt": "p t\n1 2\n",
+    "syntax.py": "def f(:\n    pass\n",
+    "name.py": "from dtrain import program\nx = undefined_name\n",
+    "wants.py": "import no_such_module_anywhere\n",
+    "exits.py": "import sys\nsys.exit(3)\n",
+    "deep.py": "def helper():\n    raise RuntimeError('mine')\n\nhelper()\n",
+    "none.py": "x = 1\n",
+    "raises.py": (
+        "from dtrain import program, weight\n\n\n"
+        "def helper(p):\n    raise KeyError('mine')\n\n\n"
+        "@program\ndef R(p):\n    return helper(p)\n"
+    ),
+    "leaves.py": (
+        "import sys\nfrom dtrain import program\n\n\n"
+        "@program\ndef R(p):\n    sys.exit(0)\n"
+    ),
+    "stray.py": (
+        "from dtrain import program, weight\n\n\n"
+        "@program\ndef R(p):\n    if p > 0:\n        return weight('W')\n"
+        "    return weight('V')\n"
+    ),
+    "untraced.py": (
+        "import numpy as np\nfrom dtrain import program, weight\n\n\n"
+        "@program\ndef R(p):\n    return np.i0(weight('W') * p)\n"
+    ),
+    "misfit.py": (
+        "from dtrain import program, weight\n\n\n"
+        "@program\ndef R(x):\n    W = weight('W', (2, 7))\n    return W @ x\n"
+    ),
+    "no.w": "these are no weights",
+}
+
+# what: (words, texts of the message)
+CASES = {
+    # data
+    "a file that is missing": ([*LINE, "gone.csv"], ["gone.csv", "no such file"]),
+    "a folder without arrays": ([*LINE, "bare"], ["bare", "no .npy files"]),
+    "another kind of file": ([*LINE, "data.txt"], ["data.txt", ".npz", ".csv"]),
+    "a damaged .npz": ([*LINE, "damaged.npz"], ["damaged.npz", "not an .npz"]),
+    "no DATA": (LINE, ["DATA is missing", *DATA]),
+    "an unknown column": ([*LINE, "data.csv", "--columns", "p=z"], ["'z'", "p, q, t"]),
+    "a column of the zoo's": ([*LINE, "digits"], ["'p'", "x, t, label"]),
+    "columns of no input": (
+        [*LINE, "data.csv", "--columns", "z=p"],
+        ["'z'", "neither an input"],
+    ),
+    "columns without =": (
+        [*LINE, "data.csv", "--columns", "p"],
+        ["--columns", "'p'", "name=value"],
+    ),
+    "columns given twice": (
+        [*LINE, "data.csv", "--columns", "p=q", "--columns", "p=t"],
+        ["--columns", "'p' twice"],
+    ),
+    "a range that is reversed": (
+        [*NET, "data.csv", "--columns", "x=q:p"],
+        ["reversed", "p:q"],
+    ),
+    "an unknown target": ([*LINE, "data.csv", "--target", "z"], ["'z'", "p, q, t"]),
+    "a target that is not clear": (
+        [*LINE, "data.npz", "--columns", "p=t"],
+        ["could be any of", "--target"],
+    ),
+    "text in a numeric column": (
+        [*LINE, "text.csv"],
+        ["text.csv", "line 3", "row 2", "'t'", "'six'"],
+    ),
+    "a row too short": ([*LINE, "short.csv"], ["short.csv", "line 3", "row 2"]),
+    "an empty field": ([*LINE, "hole.csv"], ["hole.csv", "row 2", "'p'", "empty"]),
+    "NaN": ([*LINE, "nan.csv"], ["nan.csv", "row 3", "line 4", "'p'", "nan"]),
+    "infinity": ([*LINE, "inf.csv"], ["inf.csv", "row 3", "line 4", "'t'", "-inf"]),
+    "an empty file": ([*LINE, "empty.csv"], ["empty.csv", "empty"]),
+    "no rows": ([*LINE, "header.csv"], ["header.csv", "no samples"]),
+    "no header": ([*LINE, "numbers.csv"], ["numbers.csv", "column names"]),
+    "a name twice": ([*LINE, "twice.csv"], ["twice.csv", "'p'"]),
+    "text arrays": ([*LINE, "text.npz"], ["text.npz", "'p'"]),
+    "unequal lengths": ([*LINE, "uneven.npz"], ["'p'", "'t'", "3", "4"]),
+    "a target too wide": (
+        [*LINE, "data.npz", "--target", "x"],
+        ["target", "(4,)", "()", "line"],
+    ),
+    # programs
+    "shapes that do not fit": (
+        ["train", "misfit.py:R", "data.npz"],
+        ["misfit.py:6", "(2, 7)", "(4,)"],
+    ),
+    "a name that is no program": (["train", "nope"], ["'nope'", *ENTRIES]),
+    "a name nearly right": (["train", "lectura"], ["Did you mean 'lecture'"]),
+    "a file without a name": (["train", "model.py"], ["model.py", ":name"]),
+    "a file that is not there": (["train", "gone.py:R"], ["gone.py"]),
+    "a module that is not there": (["train", "gone:R"], ["gone", "No module named"]),
+    "a name that is not there": (
+        ["train", "model.py:R"],
+        ["'R'", "net, line, both, wrong"],
+    ),
+    "a file of no programs": (
+        ["train", "none.py:R"],
+        ["none.py", "'R'", "none at all"],
+    ),
+    "a plain function": (["train", "model.py:plain"], ["plain", "@program"]),
+    "a syntax error": (
+        ["train", "syntax.py:R"],
+        ["syntax.py", "line 1", "SyntaxError"],
+    ),
+    "a name error": (["train", "name.py:R"], ["name.py", "line 2", "NameError"]),
+    "an import error": (
+        ["train", "wants.py:R"],
+        ["wants.py", "line 1", "ModuleNotFoundError"],
+    ),
+    "sys.exit at import": (
+        ["train", "exits.py:R"],
+        ["exits.py", "line 2", "SystemExit"],
+    ),
+    "an error at import": (
+        ["train", "deep.py:R"],
+        ["deep.py", "line 2, in helper", "RuntimeError: mine"],
+    ),
+    "an error while traced": (
+        ["train", "raises.py:R", "data.csv"],
+        ["raises.py", "line 5, in helper", "line 10, in R", "KeyError: 'mine'"],
+    ),
+    "sys.exit while traced": (
+        ["train", "leaves.py:R", "data.csv"],
+        ["leaves.py", "line 7, in R", "SystemExit"],
+    ),
+    "a branch on a symbol": (
+        ["train", "stray.py:R", "data.csv"],
+        ["stray.py:6", "np.where"],
+    ),
+    "a function not in the table": (
+        ["train", "untraced.py:R", "data.csv"],
+        ["untraced.py:7", "i0", "base_function"],
+    ),
+    "several outputs": ([*NET[:1], "model.py:both", "data.npz"], ["sum, all"]),
+    "loss mean of a vector": (
+        ["train", "mlp", "--loss", "mean"],
+        ["'mean'", "(10,)"],
+    ),
+    # options
+    "an unknown option": (["train", "--frob"], ["--frob", "train --help"]),
+    "an abbreviated option": (["train", "--epoch", "3"], ["--epoch"]),
+    "an option without its value": (["train", "--epochs"], ["--epochs", "argument"]),
+    "an argument too many": ([*LINE, "data.csv", "more"], ["more"]),
+    "momentum with adam": (
+        ["train", "lecture", "--optimizer", "adam", "--momentum", "0.9"],
+        ["adam", "momentum"],
+    ),
+    "nesterov without momentum": (
+        ["train", "lecture", "--nesterov"],
+        ["nesterov", "momentum"],
+    ),
+    # files to write
+    "--save into no folder": (
+        ["train", "lecture", "--save", "gone/w"],
+        ["--save", "gone"],
+    ),
+    "--save where nobody may": (
+        ["train", "lecture", "--save", "/proc/w"],
+        ["--save", "/proc"],
+    ),
+    "--report is a folder": (
+        ["train", "lecture", "--report", "bare"],
+        ["--report", "bare", "folder"],
+    ),
+    "--save that is empty": (["train", "lecture", "--save", ""], ["--save"]),
+    "--out into no folder": (
+        ["predict", "lecture", "lecture", "--weights", "R.w", "--out", "gone/o.npy"],
+        ["--out", "gone"],
+    ),
+    "--out of another kind": (
+        ["predict", "lecture", "lecture", "--weights", "R.w", "--out", "o.txt"],
+        ["--out", "o.txt", ".npy", ".npz", ".csv"],
+    ),
+    # weights
+    "no --weights": (["eval", "lecture", "lecture"], ["--weights"]),
+    "weights that are missing": (
+        ["eval", "lecture", "lecture", "--weights", "gone.w"],
+        ["gone.w", "No such file"],
+    ),
+    "weights that are none": (
+        ["predict", "lecture", "lecture", "--weights", "no.w"],
+        ["no.w", "no weights"],
+    ),
+    "weights of another program": (
+        ["eval", "model.py:line", "data.csv", "--weights", "R.w"],
+        ["'W0'", "slope"],
+    ),
+    "weights of another shape": (
+        ["predict", "lecture", "lecture", "--weights", "wide.w"],
+        ["'W1'", "(2,)"],
+    ),
+    "weights to check of another program": (
+        ["check", "model.py:line", "--weights", "R.w"],
+        ["'W0'", "slope"],
+    ),
+    # the other commands
+    "eval without DATA": (["eval", "lecture", "--weights", "R.w"], ["DATA"]),
+    "eval of NaN": (
+        ["eval", "model.py:line", "nan.csv", "--weights", "line.w"],
+        ["row 3", "'p'"],
+    ),
+    "predict of NaN": (
+        ["predict", "model.py:line", "nan.csv", "--weights", "line.w"],
+        ["row 3", "'p'"],
+    ),
+    "check of NaN": (["check", "model.py:line", "nan.csv"], ["row 3", "'p'"]),
+    "a shape of no input": (["show", "lecture", "--shape", "z=3"], ["'z'", "P, Q"]),
+    "a shape that is none": (["show", "lecture", "--shape", "P=a"], ["--shape", "P=a"]),
+    "a negative shape": (["show", "lecture", "--shape", "P=-1"], ["--shape", "P=-1"]),
+    "a shape beside DATA": (
+        ["check", "model.py:line", "data.csv", "--shape", "p=3"],
+        ["--shape", "DATA"],
+    ),
+    "check of no PROGRAM": (["check"], ["PROGRAM"]),
+    "show of no PROGRAM": (["show"], ["PROGRAM"]),
+}
+
+LISTS = {
+    "--loss": losses.LOSSES,
+    "--optimizer": optimizers.OPTIMIZERS,
+    "--learning-rate-schedule": schedules.SCHEDULES,
+    "--dtype": DTYPES,
+    "--execution": EXECUTIONS,
+    "--backend": BACKENDS,
+}
+for option, names in LISTS.items():
+    CASES[f"{option} nope"] = (["train", "lecture", option, "nope"], ["'nope'", *names])
+
+# A count is 1 or more (--warmup: 0 or more); a number is finite.
+COUNTS = ("--epochs", "--batch", "--block", "--threads", "--warmup")
+NUMBERS = {
+    "--learning-rate": ["-0.1", "nan", "inf", "fast", ""],
+    "--momentum": ["-0.1", "1", "nan", "fast"],
+    "--weight-decay": ["-0.1", "nan", "fast"],
+    "--clip-norm": ["-1", "0", "inf", "fast"],
+    "--seed": ["1.5", "one"],
+}
+for option in COUNTS:
+    NUMBERS[option] = ["-1", "1.5", "many", *([] if option == "--warmup" else ["0"])]
+for option, values in NUMBERS.items():
+    for value in values:
+        texts = [option.removeprefix("--").replace("-", "[-_ ]"), value or "''"]
+        CASES[f"{option} {value!r}"] = (["train", "lecture", option, value], texts)
+
+NO_WRONG_VALUE = {"--nesterov", "--quiet"}
+
+
+@pytest.fixture
+def bad(folder):
+    """The folder, with the bad files."""
+    for name, content in BAD_FILES.items():
+        (folder / name).write_text(content)
+    (folder / "bare").mkdir()
+    np.savez(folder / "text.npz", p=np.array(["a", "b"]), t=np.ones(2))
+    np.savez(folder / "uneven.npz", p=np.ones(3), t=np.ones(4))
+    save({f"W{i}": np.ones(()) for i in range(3)}, folder / "R.w")
+    save({f"W{i}": np.ones(2 * (i == 1) or ()) for i in range(3)}, folder / "wide.w")
+    save({"slope": np.ones(()), "offset": np.ones(())}, folder / "line.w")
+    return folder
+
+
+def files(folder):
+    """Everything in a folder, and what it holds; Python's own caches aside."""
+    return {
+        str(path): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+        if "__pycache__" not in path.parts
+    }
+
+
+def said(text, message):
+    """Whether the message has the text; [-_ ] is any of them."""
+    pattern = re.escape(text).replace(re.escape("[-_ ]"), "[-_ ]")
+    return re.search(pattern, message) is not None
+
+
+@pytest.mark.parametrize("what", CASES)
+def test_bad_input_is_told_once_and_leaves_nothing(dtrain, bad, what):
+    words, texts = CASES[what]
+    before = files(bad)
+    answer = dtrain(*words)
+    assert answer.code == 2, answer.err
+    assert answer.out == ""
+    assert answer.err.startswith("dtrain: error: ")
+    assert answer.err.count("dtrain: error:") == 1
+    missing = [text for text in texts if not said(text, answer.err)]
+    assert missing == [], answer.err
+    frames = re.findall(r'File "([^"]+)"', answer.err)
+    assert all(frame.startswith((str(bad), "<")) for frame in frames), answer.err
+    for word in ("Traceback", "Warning", "dtrain.errors", "invalid "):
+        assert word not in answer.err
+    assert files(bad) == before
+
+
+def test_every_option_of_train_has_a_wrong_value(dtrain):
+    tried = {word for words, _ in CASES.values() for word in words if "--" in str(word)}
+    assert options_of(dtrain, "train") <= tried | NO_WRONG_VALUE
+
+
+def test_every_command_is_tried():
+    assert {words[0] for words, _ in CASES.values()} == set(COMMANDS)
+
+
+def test_every_bad_file_is_used():
+    words = " ".join(str(word) for words, _ in CASES.values() for word in words)
+    assert [name for name in BAD_FILES if name not in words] == []
+
+
+def test_a_run_that_ends_early_writes_nothing(dtrain, folder):
+    before = files(folder)
+    words = ["--learning-rate", 1e9, "--save", "w", "--report", "r.json"]
+    answer = dtrain(*LINE, "data.csv", *words)
+    assert answer.code == 70
+    assert answer.out == ""
+    errors = [x for x in answer.err.splitlines() if not x.startswith("epoch ")]
+    assert len(errors) == 1
+    assert "smaller learning rate" in errors[0]
+    assert files(folder) == before
+
+
+def test_a_run_keeps_the_old_file_when_it_fails(dtrain, folder):
+    (folder / "w").write_text("old")
+    assert dtrain(*LINE, "data.csv", "--learning-rate", 1e9, "--save", "w").code == 70
+    assert (folder / "w").read_text() == "old"
