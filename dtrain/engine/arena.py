@@ -17,9 +17,13 @@ ALIGNMENT = 64  # bytes, a cache line
 _WASTE = 2  # a freed place serves buffers down to this fraction of it
 _FOREVER = 1 << 62
 
-# Kernels that may write over an input of the output's own layout. `where` may not: it
-# writes its output in two passes.
-IN_PLACE = {name for name, f in FUNCTIONS.items() if f.elementwise} | {"sigmoid"}
+# Kernels that may write over an input of the output's own layout. `select` may not: it
+# writes its output before it has read all.
+IN_PLACE = {name for name, f in FUNCTIONS.items() if f.elementwise} | {
+    "drop",
+    "keep",
+    "sigmoid",
+}
 
 
 class Arena:

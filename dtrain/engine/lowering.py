@@ -199,6 +199,27 @@ def _kernel(name: str) -> Callable[[_Lowering, int, Node], View]:
     return lambda low, number, node: low._elementwise(number, node, name)
 
 
+def _where(low: _Lowering, number: int, node: Node) -> View:
+    """A choice; where one side is 0, as in most adjoints, a mask."""
+    _, a, b = (low.graph.nodes[i].constant for i in node.inputs)
+    inputs = tuple(low.aligned(i, number) for i in node.inputs)
+    out = low.result(number)
+    if node.dtype != "real":
+        low.step(number, "choose", inputs, out)
+    elif b is not None and _is_zero(b):
+        low.step(number, "keep", inputs[:2], out)
+    elif a is not None and _is_zero(a):
+        low.step(number, "drop", (inputs[0], inputs[2]), out)
+    else:
+        low.step(number, "select", inputs, out)
+    return out
+
+
+def _is_zero(value: NDArray[Any]) -> bool:
+    """Whether all is +0; −0 has another bit."""
+    return not value.any() and not np.signbit(value).any()
+
+
 def _last_axis(kernel: str) -> Callable[[_Lowering, int, Node], View]:
     def lower(low: _Lowering, number: int, node: Node) -> View:
         out = low.result(number)
@@ -295,7 +316,7 @@ def _block_sum(low: _Lowering, number: int, node: Node) -> View:
 
 _LOWERINGS: dict[str, Callable[[_Lowering, int, Node], View]] = {
     "sigmoid": _kernel("sigmoid"),
-    "where": _kernel("where"),
+    "where": _where,
     "real": _kernel("copy"),
     "sum": _sum,
     "max": _last_axis("max"),

@@ -7,6 +7,7 @@ look-ups, no shape checks, no new arrays.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
@@ -34,7 +35,7 @@ class BoundPlan:
 
     def __init__(self, plan: Plan, weights: Array, slots: Array) -> None:
         self._memory = _place(plan, {"weights": weights, "slots": slots})
-        self._plan = plan
+        self._masks = np.empty(0, np.uint8)
         self.inputs = {name: self._array(view) for name, view in plan.inputs.items()}
         self.outputs = {name: self._array(view) for name, view in plan.outputs.items()}
         for view, value in plan.constants:
@@ -54,11 +55,21 @@ class BoundPlan:
             tuple(stride * size for stride in view.strides),
         )
 
+    def _mask(self, out: View) -> Array:
+        """Integers of the output's shape and element size, shared by all that mask."""
+        size = math.prod(out.shape)
+        width = self._memory[out.buffer].itemsize
+        if self._masks.nbytes < size * width:
+            self._masks = np.empty(size * width, np.uint8)
+        return self._masks[: size * width].view(f"i{width}").reshape(out.shape)
+
     def _bind(self, steps: Sequence[Step]) -> list[Call]:
         calls: list[Call] = []
         for step in steps:
-            arrays = [self._array(view) for view in step.inputs]
-            calls += KERNELS[step.kernel](*arrays, self._array(step.out), *step.params)
+            arrays = [self._array(view) for view in (*step.inputs, step.out)]
+            if step.kernel in MASKED:
+                arrays.append(self._mask(step.out))
+            calls += KERNELS[step.kernel](*arrays, *step.params)
         return calls
 
 
@@ -94,10 +105,50 @@ def _sigmoid(x: Array, out: Array) -> list[Call]:
     ]
 
 
-def _where(condition: Array, a: Array, b: Array, out: Array) -> list[Call]:
+def _choose(condition: Array, a: Array, b: Array, out: Array) -> list[Call]:
     return [
         (np.copyto, (out, b)),
         (partial(np.copyto, where=condition), (out, a)),
+    ]
+
+
+# NumPy copies `where` a mask holds one element at a time. Arithmetic on the elements'
+# bits is ten times faster, and exact for infinities and NaN.
+
+
+def _bits(x: Array) -> Array:
+    """The same memory as integers."""
+    return x.view(f"i{x.itemsize}")
+
+
+def _keep(condition: Array, a: Array, out: Array, mask: Array) -> list[Call]:
+    """The value a, or 0 where the condition does not hold: bits times 1 or 0."""
+    return [
+        (np.copyto, (mask, condition)),
+        (np.multiply, (_bits(a), mask, _bits(out))),
+    ]
+
+
+def _drop(condition: Array, b: Array, out: Array, mask: Array) -> list[Call]:
+    """The value b, or 0 where the condition holds: bits and all ones or none."""
+    one = np.ones((), mask.dtype)
+    return [
+        (np.copyto, (mask, condition)),
+        (np.subtract, (mask, one, mask)),
+        (np.bitwise_and, (_bits(b), mask, _bits(out))),
+    ]
+
+
+def _select(
+    condition: Array, a: Array, b: Array, out: Array, mask: Array
+) -> list[Call]:
+    """The value a where the condition holds, else b: b ^ ((a ^ b) & ones or none)."""
+    return [
+        (np.copyto, (mask, condition)),
+        (np.negative, (mask, mask)),
+        (np.bitwise_xor, (_bits(a), _bits(b), _bits(out))),
+        (np.bitwise_and, (_bits(out), mask, _bits(out))),
+        (np.bitwise_xor, (_bits(out), _bits(b), _bits(out))),
     ]
 
 
@@ -110,6 +161,7 @@ def _add_at(v: Array, out: Array, places: Array) -> list[Call]:
     return [(np.add.at, (out, (..., places), v))]
 
 
+MASKED = {"keep", "drop", "select"}
 KERNELS: dict[str, Callable[..., list[Call]]] = {
     **{
         name: _ufunc(cast(np.ufunc, function.value))
@@ -121,7 +173,10 @@ KERNELS: dict[str, Callable[..., list[Call]]] = {
     "copy": lambda x, out: [(np.copyto, (out, x))],
     "zero": lambda out: [(out.fill, (0,))],
     "sigmoid": _sigmoid,
-    "where": _where,
+    "choose": _choose,
+    "keep": _keep,
+    "drop": _drop,
+    "select": _select,
     "sum": lambda x, out, axes: [(np.add.reduce, (x, axes, None, out))],
     "max": lambda x, out: [(np.maximum.reduce, (x, -1, None, out))],
     "min": lambda x, out: [(np.minimum.reduce, (x, -1, None, out))],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,19 +17,7 @@ from dtrain.gradient.vector import Layout, Weights
 from dtrain.program.builder import Builder
 from dtrain.program.expand import expand
 from dtrain.program.trace import Program
-
-
-@dataclass(frozen=True)
-class Rows:
-    """One block: a range of rows."""
-
-    rows: slice
-    level: int = 0
-
-    @property
-    def length(self) -> int:
-        """How many."""
-        return self.rows.stop - self.rows.start
+from dtrain.training.shard import RowBlocks
 
 
 def program_of(
@@ -114,7 +101,8 @@ class Slopes:
         self.engine = Engine(builder.graph(outputs), layout, columns)
         self.weights = Weights(layout)
         self.weights.assign(values)
-        self.rows = Rows(slice(0, len(next(iter(columns.values())))))
+        count = len(next(iter(columns.values())))
+        self.rows = RowBlocks(0, 1, count, slice(0, count))
 
     def at(self, order: str, along: int = 0, step: float = 0.0) -> float:
         """An output, with the weights moved along one of the directions."""
