@@ -103,7 +103,7 @@ class Program:
             return builder.graph(_outputs(builder, self.name, result))
         except DtrainError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if isinstance(error.__cause__, ProgramError):  # NumPy wraps some
                 raise error.__cause__ from None
             raise ProgramError(

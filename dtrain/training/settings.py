@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
@@ -89,6 +90,8 @@ class Settings:
                 f"learning_rate is {rate!r}; give a number or a callable of the step, "
                 "such as one of dtrain.schedules"
             )
+        if not (math.isfinite(rate) and rate >= 0):
+            raise UsageError(f"learning_rate is {rate}; it must be finite and ≥ 0")
         named = schedules.named(self.learning_rate_schedule, float(rate), max(steps, 1))
         return schedules.warmup(named, self.warmup) if self.warmup else named
 

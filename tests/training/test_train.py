@@ -299,7 +299,7 @@ def test_an_unknown_value_is_answered_by_what_there_is(option):
 def test_a_value_that_means_nothing_is_named(option, value):
     with pytest.raises(UsageError) as caught:
         short(**{option: value})
-    assert option.replace("learning_rate", "rate") in str(caught.value)
+    assert option in str(caught.value)
 
 
 @pytest.mark.parametrize("rate", [math.nan, -1.0, math.inf])
