@@ -1,0 +1,264 @@
+"""Training where each rank is a process, against one process that does it alone.
+
+Every rank also trains alone (`SoloWorld`), so it knows the bits that must come out.
+Bodies go through ``world.run``: a rank that fails an assertion alone ends the job with
+its traceback, so that the others do not wait for it.
+"""
+
+import faulthandler
+import os
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from dtrain import SoloWorld, losses, optimizers, predict, program, train, weight
+from dtrain.errors import DataError, MismatchError, NotFiniteError, UsageError
+from dtrain.parallel.blocks import share
+from dtrain.parallel.launch import open_world
+from dtrain.training.evaluate import Prediction, as_samples, evaluate
+from dtrain.training.settings import Settings
+from dtrain.training.trainer import Trainer, together
+from tests.training.programs import line, line_data, net, net_data
+
+pytestmark = pytest.mark.mpi
+
+
+@pytest.fixture(autouse=True)
+def _limit():
+    faulthandler.dump_traceback_later(60, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(scope="module")
+def world():
+    world = open_world()
+    assert world.size == int(os.environ["DTRAIN_TEST_RANKS"])
+    return world
+
+
+@contextmanager
+def refused(world, kind, *texts):
+    """All ranks raise the same message of this kind, and all know that they do."""
+    with pytest.raises(kind) as caught:
+        yield
+    message = str(caught.value)
+    assert caught.value.agreed
+    for text in texts:
+        assert text in message
+    assert set(world.allgather(message.encode())) == {message.encode()}
+
+
+OPTIONS = {
+    "full": {},
+    "mini": {"batch": 24},
+    "float64": {"batch": 24, "dtype": "float64"},
+    "adam": {"batch": 50, "optimizer": "adam"},
+    "short": {"batch": 24, "block": 7, "optimizer": optimizers.sgd(momentum=0.9)},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("samples", [101, 3, 1])
+def test_unequal_shares_give_what_one_process_gives(world, samples, name):
+    def work(world):
+        options = {"epochs": 3, "learning_rate": 0.05, "block": 5, **OPTIONS[name]}
+        data = net_data(samples)
+        alone = train(net, data, world=SoloWorld(), **options)
+        run = train(net, data, **options)
+        assert run.report["ranks"] == world.size
+        assert run.report["mpi"] == world.mpi
+        assert run.digest == alone.digest
+        assert run.report["loss_history"] == alone.report["loss_history"]
+        assert [r.samples for r in run.history] == [r.samples for r in alone.history]
+
+    world.run(work)
+
+
+def test_one_message_a_step(world):
+    def work(world):
+        before = world.exchanges
+        train(net, net_data(50), world=world, epochs=3, batch=10, learning_rate=0.1)
+        assert world.exchanges == before + 15
+
+    world.run(work)
+
+
+def test_every_rank_calls_back_with_equal_records(world):
+    def work(world):
+        calls = []
+        train(line, line_data(), epochs=5, learning_rate=0.1, callbacks=[calls.append])
+        assert [record.step for record in calls] == [1, 2, 3, 4, 5]
+        text = repr([{**asdict(record), "seconds": 0} for record in calls]).encode()
+        assert set(world.allgather(text)) == {text}
+
+    world.run(work)
+
+
+def test_predictions_are_gathered_in_order(world):
+    def work(world):
+        for samples in (1, 2, 53):
+            data = net_data(samples)
+            inputs = {"x": data["x"], "s": data["s"]}
+            run = train(net, data, epochs=1, learning_rate=0.1)
+            rows = share(samples, world.rank, world.size)
+            mine = Prediction(net, as_samples(net, inputs, None), run.weights)
+            (part,) = mine.rows(rows.start, rows.stop).values()
+            whole = world.gather_rows(part)
+            if world.rank == 0:
+                alone = predict(net, run.weights, inputs)
+                assert whole.tobytes() == alone.tobytes()
+
+    world.run(work)
+
+
+def test_loss_and_accuracy_are_one_process_s(world):
+    def work(world):
+        square = losses.named("square")
+        for samples in (1, 53):
+            data = net_data(samples)
+            hot = np.eye(2)[np.arange(samples) % 2]
+            bound = as_samples(net, {"x": data["x"], "s": data["s"]}, hot)
+            weights = train(net, data, epochs=1, learning_rate=0.1).weights
+            alone = evaluate(SoloWorld(), net, bound, weights, square)
+            assert evaluate(world, net, bound, weights, square) == alone
+            assert alone.accuracy is not None
+
+    world.run(work)
+
+
+@program
+def bent(x):
+    """Like `line`, with the same weights and shapes, but another function."""
+    return weight("slope", init=0.5) * np.sin(x) + weight("offset", init=-0.5)
+
+
+@program
+def long(x):
+    """Like `line`, with another shape."""
+    return weight("slope", 2)[0] * x + weight("offset")
+
+
+def changed(**arrays):
+    return line_data() | arrays
+
+
+# what: what the last rank has, beside the usual; the texts of the message
+DIFFERENT = {
+    "values": ({"data": changed(x=line_data()["x"] + 1)}, ["data set"]),
+    "rows": ({"data": line_data(22)}, ["data set"]),
+    "columns": ({"data": {"z": np.ones(3)}}, ["data set"]),
+    "a dtype of data": (
+        {"data": changed(t=line_data()["t"].astype("float32"))},
+        ["data set"],
+    ),
+    "a function": ({"program": bent}, ["program"]),
+    "a shape": ({"program": long}, ["program"]),
+    "epochs": ({"epochs": 3}, ["epochs", "(3)", "against 2"]),
+    "batch": ({"batch": 5}, ["batch", "(5)", "against None"]),
+    "block": ({"block": 5}, ["block", "(5)"]),
+    "learning_rate": (
+        {"learning_rate": 0.2},
+        ["learning_rate", "(0.2)", "against 0.1"],
+    ),
+    "optimizer": ({"optimizer": "adam"}, ["optimizer", "(adam"]),
+    "momentum": ({"optimizer": optimizers.sgd(momentum=0.5)}, ["optimizer"]),
+    "seed": ({"seed": 1}, ["seed"]),
+    "dtype": ({"dtype": "float64"}, ["dtype", "(float64)"]),
+    "threads": ({"threads": 2}, ["threads"]),
+    "target": ({"target": "t"}, ["target", "(t)"]),
+    "columns=": ({"columns": {"x": "t"}}, ["columns"]),
+    "weights": ({"weights": {"slope": 1.0, "offset": 0.0}}, ["first weights"]),
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_a_rank_that_was_given_something_else_is_named(world, what):
+    def work(world):
+        last = world.size - 1
+        other, texts = DIFFERENT[what]
+        mine = {"program": line, "data": line_data(), "epochs": 2, "learning_rate": 0.1}
+        if world.rank == last:
+            mine |= other
+        named = f"rank {last} on {world.host}" if world.size > 2 else "rank 1 on"
+        with refused(world, MismatchError, named, *texts):
+            train(**mine)
+
+    world.run(work)
+
+
+def test_other_weights_or_programs_are_refused_by_evaluate_too(world):
+    def work(world):
+        last = world.rank == world.size - 1
+        x = line_data()["x"]
+        samples, square = as_samples(line, [x], x), losses.named("square")
+        mine = {"slope": 1.0 + last, "offset": 0.0}
+        with refused(world, MismatchError, "weights", f"rank {world.size - 1}"):
+            evaluate(world, line, samples, mine, square)
+        same = {"slope": 1.0, "offset": 0.0}
+        with refused(world, MismatchError, "program", f"rank {world.size - 1}"):
+            evaluate(world, bent if last else line, samples, same, square)
+        with refused(world, UsageError, "'offset' is missing"):
+            evaluate(world, line, samples, {"slope": 1.0} if last else same, square)
+
+    world.run(work)
+
+
+def test_together_all_go_on_or_all_raise(world):
+    def work(world):
+        with together(world):
+            pass
+        last = world.size - 1
+        with refused(world, DataError, "row 7"), together(world):
+            if world.rank == last:
+                raise DataError("row 7")
+        with refused(world, DataError, "row 0"), together(world):
+            raise DataError(f"row {world.rank}")
+
+    world.run(work)
+
+
+def test_a_row_that_is_not_finite_is_named_by_who_finds_it(world):
+    """Each rank reads its own share; the first bad row of all is told by all."""
+
+    def work(world):
+        data = line_data()
+        data["x"][[11, 22]] = np.nan
+        with refused(world, DataError, "row 12", "'x'"):
+            train(line, data, epochs=1, learning_rate=0.1)
+
+    world.run(work)
+
+
+def test_files_that_only_one_rank_lacks_are_told_by_all(world, tmp_path_factory):
+    def work(world):
+        folder = tmp_path_factory.mktemp("data")
+        path = folder / "data.npz"
+        if world.rank != world.size - 1:
+            np.savez(path, **line_data())
+        with refused(world, DataError, "no such file"):
+            train(line, path, epochs=1, learning_rate=0.1)
+
+    world.run(work)
+
+
+def test_numbers_that_overflow_end_all_ranks_together(world):
+    def work(world):
+        with refused(world, NotFiniteError, "smaller learning rate"):
+            train(line, line_data(), epochs=50, learning_rate=1e9)
+
+    world.run(work)
+
+
+def test_all_ranks_start_from_rank_0_s_weights(world):
+    """Where libm differs between hosts, so do drawn weights, in their last bits."""
+
+    def work(world):
+        settings = Settings(epochs=1, learning_rate=0.1)
+        trainer = Trainer(world, line, line_data(), settings)
+        digest = trainer.weights.digest.encode()
+        assert set(world.allgather(digest)) == {digest}
+
+    world.run(work)
