@@ -79,6 +79,8 @@ class View:
             start * stride for (start, _, _), stride in zip(axes, strides, strict=True)
         )
         lengths = tuple(length for _, length, _ in axes)
+        if 0 in (*self.shape, *lengths):
+            offset = self.offset  # nothing is read, and nothing may lie outside
         steps = tuple(
             step * stride for (_, _, step), stride in zip(axes, strides, strict=True)
         )

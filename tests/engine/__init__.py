@@ -1,0 +1,1 @@
+"""The engine: plans, blocks and stacks, memory, contractions."""

@@ -1,0 +1,143 @@
+"""Programs that between them use every way of computing a plan has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dtrain import layers, program, weight
+from dtrain.descent.losses import SquareError
+from dtrain.descent.objective import TARGET, Objective, objective
+from dtrain.engine.lowering import plan
+from dtrain.engine.numpy_backend import BoundPlan
+from dtrain.functions.base import Shape
+from dtrain.gradient.vector import Weights
+from dtrain.program.trace import Program
+
+
+@program
+def mlp(x):
+    """Matrix times vector, and its two adjoints."""
+    hidden = np.tanh(layers.dense(x, 7, name="hidden"))
+    return layers.dense(hidden, 3, name="output")
+
+
+@program
+def shared(x):
+    """One matrix three times, from both sides."""
+    W = weight("W", (6, 6))
+    return np.sin(W @ np.tanh(W @ x)) @ W
+
+
+@program
+def matrices(m):
+    """A sample that is a matrix, between weights."""
+    y = weight("A", (3, 4)) @ m @ weight("B", (5, 2))
+    return y + (m.T @ weight("C", (4, 2))[::-1])[1:4] * np.array([1.0, -2.0])
+
+
+@program
+def attention(m):
+    """Products of what varies by sample with itself, and softmax."""
+    q, k = m @ weight("Q", (5, 3)), m @ weight("K", (5, 3))
+    s = q @ k.T
+    p = np.exp(s - np.max(s, axis=1, keepdims=True))
+    return (p / np.sum(p, axis=1, keepdims=True)) @ m
+
+
+@program
+def pieces(x):
+    """Slices, gathers, joins, masks, products, extremes."""
+    w = weight("w", (6,))
+    y = np.concatenate([x[::-2] * w[1:4], x[[0, 0, 5]] - w[[2, 1, 1]]])
+    y = np.where(y > 0, y, 0) + np.where(w > 0.1, 0, x) + np.where(x > w, w * w, x)
+    return np.stack([np.max(y), np.prod(y[:3]), np.min(y * w), np.dot(y, x)])
+
+
+@program
+def recurrent(m):
+    """The same weights at every step."""
+    h = weight("h", (3,))
+    for row in m:
+        h = np.tanh(weight("W", (3, 3)) @ h + weight("U", (3, 5)) @ row)
+    return h * np.exp(weight("scale"))
+
+
+@program
+def outer(x):
+    """Outer products, batched products, sums over several axes."""
+    y = np.outer(x, weight("w", (4,))) * np.outer(weight("v", (6,)), np.ones(4))
+    z = np.stack([y, np.sin(y)])
+    return np.sum(z @ weight("T", (2, 4, 3)), axis=(0, 1)) + np.vecdot(y.T, x)[:3]
+
+
+@program
+def scalars(x):
+    """Elementwise scalars, as in the lecture."""
+    a = weight("a") * x[0]
+    b = np.sin(a) + x[1]
+    return np.tanh(weight("b") * b) * layers.sigmoid(weight("c") * b)
+
+
+MODELS: dict[str, tuple[Program, dict[str, Shape]]] = {
+    "mlp": (mlp, {"x": (6,)}),
+    "shared": (shared, {"x": (6,)}),
+    "matrices": (matrices, {"m": (4, 5)}),
+    "attention": (attention, {"m": (4, 5)}),
+    "pieces": (pieces, {"x": (6,)}),
+    "recurrent": (recurrent, {"m": (4, 5)}),
+    "outer": (outer, {"x": (6,)}),
+    "scalars": (scalars, {"x": (6,)}),
+}
+
+
+@dataclass
+class Model:
+    """A model with its objective, random columns and weights."""
+
+    objective: Objective
+    columns: Mapping[str, Any]
+    weights: Weights
+
+    @classmethod
+    def of(cls, name: str, samples: int, dtype: str = "float64") -> Model:
+        """The model of a name."""
+        program, shapes = MODELS[name]
+        joined = objective(program.trace(**shapes), SquareError())
+        rng = np.random.default_rng(0)
+        columns = {
+            key: rng.standard_normal((samples, *shape)).astype(dtype)
+            for key, shape in {**shapes, TARGET: joined.output}.items()
+        }
+        weights = Weights(joined.layout(dtype))
+        weights.assign(
+            {n: rng.standard_normal(w.shape) / 2 for n, w in weights.values.items()}
+        )
+        return cls(joined, columns, weights)
+
+    def bound(self, block: int, stack: int) -> tuple[BoundPlan, Any]:
+        """A plan with memory, and its slots."""
+        layout = self.weights.layout
+        planned = plan(
+            self.objective.graph,
+            layout,
+            block,
+            gradients=self.objective.gradients,
+            stack=stack,
+        )
+        slots = np.zeros(stack * layout.size, layout.dtype)
+        bound = BoundPlan(planned, self.weights.flat, slots)
+        for function, arguments in bound.once:
+            function(*arguments)
+        return bound, slots.reshape(stack, -1)
+
+    def run(self, bound: BoundPlan, first: int) -> None:
+        """Run the plan on the rows from ``first`` on."""
+        for name, array in bound.inputs.items():
+            rows = array.reshape(-1, *array.shape[2:])
+            rows[...] = self.columns[name][first : first + len(rows)]
+        for function, arguments in bound.calls:
+            function(*arguments)

@@ -1,0 +1,194 @@
+"""Plans: what runs once, what is allocated, which dtype, what columns may be."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dtrain import loss_and_gradient, predict, program, weight
+from dtrain.engine.engine import Engine
+from dtrain.engine.lowering import plan
+from dtrain.errors import UsageError
+from dtrain.gradient.vector import Layout, Weights
+from dtrain.training.shard import RowBlocks
+from tests.engine.models import MODELS, Model
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_allocates_nothing(name: str) -> None:
+    model = Model.of(name, 64)
+    engine = Engine(
+        model.objective.graph,
+        model.weights.layout,
+        model.columns,
+        gradients=model.objective.gradients,
+    )
+
+    def step(first: int) -> None:
+        model.weights.version += 1
+        for vector in engine.gradients(
+            model.weights, [RowBlocks(0, 1, 32, slice(first, first + 32))]
+        ):
+            assert vector.samples == 32
+
+    for _ in range(3):
+        step(0)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for i in range(100):
+            step(32 * (i % 2))
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 4096
+    assert peak - before < 32 * 1024  # Python's own objects, and no block's array
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", MODELS)
+def test_reals_have_the_runs_dtype(name: str, dtype: str) -> None:
+    model = Model.of(name, 8, dtype)
+    planned = plan(model.objective.graph, model.weights.layout, 4)
+    kinds = {buffer.dtype.name for buffer in planned.buffers}
+    assert kinds <= {dtype, "bool", "int64"}
+
+
+def test_what_depends_on_weights_alone_runs_once() -> None:
+    @program
+    def f(x):
+        return np.tanh(weight("w")) * x
+
+    graph = f.trace()
+    layout = Layout.of({"w": ()}, "float64")
+    planned = plan(graph, layout, 4)
+    assert [step.kernel for step in planned.once] == ["tanh"]
+    assert [step.kernel for step in planned.steps] == ["multiply"]
+
+    engine = Engine(graph, layout, {"x": np.ones(4)})
+    weights = Weights(layout)
+    weights.assign({"w": 1.0})
+
+    def output() -> float:
+        return float(engine.run(weights, RowBlocks(0, 1, 4, slice(0, 4)))["f"][0, 0])
+
+    assert output() == np.tanh(1.0)
+    weights.flat[0] = 2.0
+    assert output() == np.tanh(1.0)  # the version says that nothing changed
+    weights.version += 1
+    assert output() == np.tanh(2.0)
+
+
+def test_other_weights_get_plans_of_their_own() -> None:
+    layout = Layout.of({"w": ()}, "float64")
+    graph = program(lambda x: weight("w") * x).trace()
+    engine = Engine(graph, layout, {"x": np.ones(4)})
+    for value in (2.0, 3.0):
+        weights = Weights(layout)
+        weights.assign({"w": value})
+        (output,) = engine.run(weights, RowBlocks(0, 1, 4, slice(0, 4))).values()
+        assert np.all(output == value)
+
+
+COLUMNS = np.array([[0, 1, 2], [3, 4, 5], [6, 7, 8], [1, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: COLUMNS.astype(np.int8),
+        lambda: COLUMNS.astype(np.float32),
+        lambda: COLUMNS.astype(np.uint64),
+        lambda: COLUMNS.astype(">f8"),
+        lambda: np.asfortranarray(COLUMNS, dtype=float),
+        lambda: np.repeat(COLUMNS, 2, axis=1)[:, ::2].astype(float)[::-1][::-1],
+        None,
+    ],
+    ids=["int8", "float32", "uint64", "big-endian", "fortran", "strided", "memmap"],
+)
+@pytest.mark.parametrize(
+    "rows", [slice(1, 3), np.array([3, 0, 3])], ids=["slice", "rows"]
+)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_columns_of_any_kind(make: Any, rows: Any, dtype: str, tmp_path: Path) -> None:
+    @program
+    def f(x):
+        return x * weight("w", (3,))
+
+    layout = Layout.of({"w": (3,)}, dtype)
+    weights = Weights(layout)
+    weights.assign({"w": [1.0, 2.0, 0.5]})
+    column = _mapped(tmp_path) if make is None else make()
+    engine = Engine(f.trace(x=3), layout, {"x": column})
+    block = RowBlocks(0, 1, len(COLUMNS[rows]), rows)
+    output = engine.run(weights, block)["f"]
+    expected = (COLUMNS[rows] * [1.0, 2.0, 0.5]).astype(dtype)
+    assert output.dtype == dtype
+    assert np.array_equal(output[0], expected)
+
+
+def _mapped(folder: Path) -> Any:
+    np.save(folder / "x.npy", COLUMNS.astype(float))
+    return np.load(folder / "x.npy", mmap_mode="r")
+
+
+def test_masks_are_exact_for_infinities_and_what_is_no_number() -> None:
+    special = np.array([np.nan, np.inf, -np.inf, -0.0, 1.5])
+
+    @program
+    def masks(x):
+        return {
+            "kept": np.where(x > 0, x, 0),
+            "dropped": np.where(x > 0, 0, x),
+            "negative zero": np.where(x > 0, -0.0, x),
+            "chosen": np.where(x > 0, 2 * x, x),
+            "bools": 1.0 * np.where(x > 0, x > 1, x < 0),
+        }
+
+    values = predict(masks, {}, [special])
+    assert isinstance(values, dict)
+    with np.errstate(invalid="ignore"):
+        for name, expected in masks.function(special).items():
+            assert values[name].tobytes() == expected.tobytes()
+
+
+def test_unknown_execution_and_backend_are_named_with_those_there_are() -> None:
+    f = program(lambda x: weight("w") * x)
+    for option in ("execution", "backend"):
+        with pytest.raises(UsageError, match=f"no {option} 'nonsense'; there are"):
+            loss_and_gradient(
+                f, {"w": 1}, [np.ones(2)], loss="mean", **{option: "nonsense"}
+            )
+
+
+def test_a_program_without_weights_or_without_inputs() -> None:
+    assert predict(program(lambda x: x + 1), {}, [np.ones(2)]).tolist() == [2, 2]
+    loss, gradient = loss_and_gradient(
+        program(lambda x: x + 1), {}, [np.ones(2)], loss="mean"
+    )
+    assert (loss, gradient) == (2.0, {})
+
+
+def test_a_loss_of_weights_alone_counts_every_sample() -> None:
+    @program
+    def penalty(x):  # noqa: ARG001
+        return weight("w") ** 2
+
+    for block in (1, 2, 5):
+        loss, gradient = loss_and_gradient(
+            penalty, {"w": 3.0}, [np.ones(5)], loss="mean", block=block
+        )
+        assert (loss, gradient["w"]) == (9.0, 6.0)
+        loss, gradient = loss_and_gradient(
+            program(lambda x: weight("w")),  # noqa: ARG005
+            {"w": 3.0},
+            [np.ones(5)],
+            np.ones(5),
+            block=block,
+        )
+        assert (loss, gradient["w"]) == (4.0, 4.0)
