@@ -39,6 +39,11 @@ def world():
     return world
 
 
+def test_all_trainings_share_one_world(world):
+    """Each has communicators, and MPICH runs out of them after two thousand."""
+    assert open_world() is world
+
+
 @contextmanager
 def refused(world, kind, *texts):
     """All ranks raise the same message of this kind, and all know that they do."""
