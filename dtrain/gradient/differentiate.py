@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dtrain.errors import ProgramError
 from dtrain.functions.base import Kind, broadcast_shape
 from dtrain.functions.samples import block_sum, to_samples
 from dtrain.functions.shape import place
@@ -32,6 +33,9 @@ def differentiate(graph: FlowGraph, output: str | None = None) -> FlowGraph:
         graph: the forward graph.
         output: the output that is differentiated; needed if there are several.
 
+    Raises:
+        ProgramError: if there is no such output, or several to choose from.
+
     Example:
         >>> from dtrain import program, weight
         >>> from dtrain.gradient.differentiate import differentiate
@@ -48,7 +52,10 @@ def differentiate(graph: FlowGraph, output: str | None = None) -> FlowGraph:
     graph = expand(graph, only_without_vjp=True)
     builder = Builder(graph.name)
     symbols = builder.include(graph)
-    name = output or next(iter(graph.outputs))
+    name = output or ", ".join(graph.outputs)
+    if name not in graph.outputs:
+        listed = ", ".join(graph.outputs)
+        raise ProgramError(f"differentiate one output of {graph.name}: {listed}")
     top = symbols[graph.outputs[name]]
     weights = [symbols[number] for number in graph.weights.values()]
     adjoints = backward(top, builder.constant(np.ones(top.shape)), weights)

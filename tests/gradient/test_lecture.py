@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dtrain import loss_and_gradient, program, weight, zoo
+from dtrain.errors import ProgramError
 from dtrain.gradient.differentiate import differentiate
 
 WEIGHTS = {"W0": 0.7, "W1": -1.1, "W2": 1.9}
@@ -105,3 +106,15 @@ def test_the_gradient_graph_can_be_differentiated_again() -> None:
     once = differentiate(wave.trace())
     twice = differentiate(once, "d wave / d w")
     assert list(twice.outputs) == ["wave", "d wave / d w", "d d wave / d w / d w"]
+
+
+@pytest.mark.parametrize("output", [None, "c"])
+def test_one_of_several_outputs_has_to_be_chosen(output: str | None) -> None:
+    @program
+    def two(x):
+        return {"a": weight("w") * x, "b": x}
+
+    graph = two.trace()
+    with pytest.raises(ProgramError, match="one output of two: a, b"):
+        differentiate(graph, output)
+    assert list(differentiate(graph, "a").outputs) == ["a", "b", "d a / d w"]
