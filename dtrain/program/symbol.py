@@ -129,11 +129,12 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
             raise
         except (TypeError, ValueError, IndexError) as error:
             shapes = [str(x.shape) for x in args if isinstance(x, Symbol | np.ndarray)]
+            of = f" of shape{'s' * (len(shapes) > 1)} {' and '.join(shapes)}"
+            # Python names a function that lacks a keyword as it is called in here.
+            inner = getattr(function, "__qualname__", name)
+            reason = str(error).replace(f"{inner}()", f"{name} as traced")
             raise self.builder.error(
-                f"{name} of shape{'s' * (len(shapes) > 1)} "
-                f"{' and '.join(shapes)}: {error}"
-                if shapes
-                else f"{name}: {error}"
+                f"{name}{of if shapes else ''}: {reason}"
             ) from None
 
     def _refuse(self, message: str) -> NoReturn:
