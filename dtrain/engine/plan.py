@@ -7,7 +7,7 @@ buffers is the backend's work, and it alone knows NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -174,7 +174,3 @@ def contiguous(shape: Shape) -> Shape:
         strides.append(stride)
         stride *= max(n, 1)
     return tuple(reversed(strides))
-
-
-Slots = Mapping[str, int]
-"""Where in the slots of a GradientVector each gradient output begins."""
