@@ -187,7 +187,7 @@ def test_a_rank_that_was_given_something_else_is_named(world, what):
         mine = {"program": line, "data": line_data(), "epochs": 2, "learning_rate": 0.1}
         if world.rank == last:
             mine |= other
-        named = f"rank {last} on {world.host}" if world.size > 2 else "rank 1 on"
+        named = f"rank {last} on {world.hosts[last]}" if world.size > 2 else "rank 1 on"
         with refused(world, MismatchError, named, *texts):
             train(**mine)
 
