@@ -53,3 +53,9 @@ class NotFiniteError(DtrainError):
 
 class RankError(DtrainError):
     """Another rank raised something that is not of this tree; carries its traceback."""
+
+
+class RankLostError(DtrainError):
+    """The process of another rank has ended, in the middle of the work."""
+
+    exit_code = 71

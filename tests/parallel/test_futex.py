@@ -1,0 +1,123 @@
+"""Nobody passes the barrier early; waiting is cheap; the dead are found."""
+
+import mmap
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from dtrain.errors import RankLostError
+from dtrain.parallel import futex
+from dtrain.parallel.futex import Barrier
+from dtrain.parallel.segment import born
+
+ENDED = 3  # exit code of a child that has met what it was to meet
+
+
+def lines(processes):
+    return np.frombuffer(mmap.mmap(-1, 4096), np.uint8)[: processes * futex.LINE]
+
+
+def nothing():
+    """Nobody is looked after."""
+
+
+def fork(body):
+    """Run ``body`` in a child; it ends with ENDED if that returns."""
+    child = os.fork()
+    if child == 0:
+        try:
+            body()
+            os._exit(ENDED)
+        finally:
+            os._exit(1)
+    return child
+
+
+def code(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("spin", [True, False])
+@pytest.mark.parametrize("first", [0, 2**32 - 40])
+def test_nobody_passes_before_all_have_arrived(spin, first):
+    shared = lines(3)
+    shared.view(np.uint32)[:: futex.LINE // 4] = first
+    seen = np.frombuffer(mmap.mmap(-1, 4096), np.int64)
+
+    def rank_main(rank):
+        barrier = Barrier(shared, rank, spin=spin, look_after=nothing)
+        pause = np.random.default_rng(rank)
+        for step in range(1, 101):
+            if pause.random() < 0.1:
+                time.sleep(pause.random() / 500)
+            seen[rank] = step
+            barrier.wait()
+            assert (seen[:3] >= step).all()
+            assert (seen[:3] <= step + 1).all()
+
+    children = [fork(lambda rank=rank: rank_main(rank)) for rank in (1, 2)]
+    rank_main(0)
+    assert [code(child) for child in children] == [ENDED, ENDED]
+
+
+def test_who_waits_uses_no_core():
+    shared = lines(2)
+
+    def wait():
+        Barrier(shared, 1, spin=False, look_after=nothing).wait()
+        assert time.process_time() - begun < 0.1
+
+    begun = time.process_time()
+    child = fork(wait)
+    time.sleep(1)
+    Barrier(shared, 0, spin=False, look_after=nothing).wait()
+    assert code(child) == ENDED
+
+
+def test_a_killed_process_ends_those_that_wait_for_it():
+    shared = lines(3)
+    killed = fork(lambda: time.sleep(60))
+    since = born(killed)
+
+    def look_after():
+        if born(killed) != since:
+            raise RankLostError("rank 2 is gone")
+
+    def wait():
+        with pytest.raises(RankLostError):
+            Barrier(shared, 1, spin=True, look_after=look_after).wait()
+
+    waiting = fork(wait)
+    time.sleep(0.3)
+    os.kill(killed, signal.SIGKILL)
+    start = time.monotonic()
+    with pytest.raises(RankLostError):  # not reaped yet: a zombie is gone, too
+        Barrier(shared, 0, spin=True, look_after=look_after).wait()
+    assert code(waiting) == ENDED
+    assert time.monotonic() - start < 5
+    assert code(killed) == -signal.SIGKILL
+    assert born(killed) is None
+
+
+def test_a_signal_is_handled_while_waiting():
+    class HandledError(Exception):
+        pass
+
+    def handler(*_):
+        raise HandledError
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(HandledError):
+            Barrier(lines(2), 0, spin=False, look_after=nothing).wait()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_what_the_kernel_refuses_is_raised():
+    with pytest.raises(OSError, match="futex"):
+        futex.wait(4, 0, 0.01)  # nobody's memory
