@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from dtrain.parallel.failure import Alarm
 from dtrain.parallel.launcher import Launch, launched
-from dtrain.parallel.reduction import Message
+from dtrain.parallel.messages import Message
+from dtrain.parallel.reduction import Reduction
+from dtrain.parallel.shared import SharedMemory
 from dtrain.parallel.verdict import agreed
 from dtrain.parallel.world import World, flat
 
@@ -30,6 +32,7 @@ class MPIWorld(World):
 
     Args:
         longest: a message has at most so many bytes; longer buffers are sent in parts.
+        shared: whether sums go through shared memory where all ranks can have it.
 
     Raises:
         LaunchError: MPI cannot be loaded, or has not connected the ranks that the
@@ -37,7 +40,7 @@ class MPIWorld(World):
 
     """
 
-    def __init__(self, longest: int = LONGEST) -> None:
+    def __init__(self, longest: int = LONGEST, *, shared: bool = True) -> None:
         launch = launched()
         self._mpi, library = start(launch)
         everybody = self._mpi.COMM_WORLD
@@ -50,6 +53,7 @@ class MPIWorld(World):
         self.hosts = [host.decode() for host in self.allgather(self.host.encode())]
         if self.size > 1:
             self._alarm.guard()
+            self._reduction = Reduction(SharedMemory() if shared else None)
 
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         """Send and receive all at once, none waiting for another."""

@@ -1,77 +1,22 @@
 """The one reduction of a step: subtrees on each rank, then slices across ranks.
 
 Each rank adds the subtrees inside its own range while its blocks arrive. Then every
-rank gets everybody's sums for its own slice of the slots, finishes the tree there, and
-the finished slices are gathered. Tails are short and are summed whole by each rank.
+rank finishes the tree for its own slice of the slots, and the finished slices go to
+all: through memory that the ranks share where they can, else by messages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from dtrain.parallel.messages import Messages, Peers
+from dtrain.parallel.partition import Partition
+from dtrain.parallel.shared import SharedMemory
+from dtrain.parallel.spare import Spare
+from dtrain.parallel.tree import Node, Record
 
-from dtrain.parallel.blocks import share
-from dtrain.parallel.tree import Node, Record, fold, subtrees
-
-ALIGNMENT = 64  # bytes: no two ranks write to one cache line
-
-Message = tuple[int, NDArray[Any]]  # the other rank; a contiguous 1-D buffer
-
-
-class Exchange(Protocol):
-    """The part of a World that a reduction needs."""
-
-    rank: int
-    size: int
-
-    def swap(self, sends: list[Message], receives: list[Message]) -> None:
-        """Send and receive buffers; see ``World.swap``."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One partial sum: a Record in memory that the reduction owns."""
-
-    slots: NDArray[Any]
-    tail: NDArray[np.float64]
-    level: int = 0
-
-
-def copy(record: Record, target: Record) -> Record:
-    """Copy the record's numbers to ``target``, and return that."""
-    np.copyto(target.slots, record.slots, casting="no")
-    np.copyto(target.tail, record.tail, casting="no")
-    return target
-
-
-# Inf and NaN are numbers here: whether a sum may be finite is for the trainer to check.
-@np.errstate(all="ignore")
-def add(left: Record, right: Record) -> Record:
-    """Add the numbers of ``right`` to those of ``left``, in place, and return that."""
-    np.add(left.slots, right.slots, out=left.slots)
-    np.add(left.tail, right.tail, out=left.tail)
-    return left
-
-
-def cuts(slots: NDArray[Any], size: int) -> list[int]:
-    """Cut slots in ``size`` slices at multiples of 64 bytes: give both ends of each."""
-    step = ALIGNMENT // slots.itemsize
-    units = -(-slots.size // step)
-    return [min(units * rank // size * step, slots.size) for rank in range(size + 1)]
-
-
-def alike(one: Record, other: Record) -> bool:
-    """Tell whether two records have the same lengths and types."""
-    return (one.slots.size, one.slots.dtype, one.tail.size) == (
-        other.slots.size,
-        other.slots.dtype,
-        other.tail.size,
-    )
+KEPT = 16  # partitions to remember: those of full and of short batches, of evaluations
 
 
 class Arrivals:
@@ -108,112 +53,50 @@ class Arrivals:
 
 
 class Reduction:
-    """The buffers of one rank's reductions, made once and used at every step."""
+    """One rank's part in all sums of a world; its memory is made once and kept.
 
-    def __init__(self) -> None:
-        self._pool: list[Row] = []
-        self._used = 0
-        self._inbox: NDArray[Any] = np.empty(0, np.uint8)
+    Args:
+        shared: where the ranks may share memory, their way to it.
+
+    """
+
+    def __init__(self, shared: SharedMemory | None = None) -> None:
+        self._shared = shared
+        self._messages = Messages()
+        self._spare = Spare()
+        self._partitions: dict[tuple[Any, ...], Partition] = {}
 
     def run(
         self,
-        world: Exchange,
+        peers: Peers,
         count: int,
         partials: Iterable[Record],
         total: Record,
         flags: int = 0,
     ) -> int:
         """Sum all ranks' records into ``total``; return their flag words, OR-ed."""
-        rank, size = world.rank, world.size
-        owned = [share(count, other, size) for other in range(size)]
-        nodes = [subtrees(own.start, own.stop, count) for own in owned]
-        rows = self._subtrees(nodes[rank], owned[rank], partials, total)
-        slices = [total.slots[a:b] for a, b in pairwise(cuts(total.slots, size))]
-        words = np.zeros(size, np.int64)
-        words[rank] = flags
-        pieces = self._exchange(world, [len(own) for own in nodes], rows, total, words)
-        mine = Row(slices[rank], total.tail)
-        if count:
-            sums = zip(chain(*nodes), pieces, strict=True)
-            copy(fold(sums, keep=lambda piece: piece, add=add), mine)
-        else:
-            mine.slots.fill(0)
-            mine.tail.fill(0)
-        others = [other for other in range(size) if other != rank]
-        world.swap(
-            [(other, slices[rank]) for other in others],
-            [(other, slices[other]) for other in others],
-        )
-        return int(np.bitwise_or.reduce(words))
-
-    def _subtrees(
-        self, nodes: list[Node], own: range, partials: Iterable[Record], like: Record
-    ) -> list[Record]:
-        """Add each block as it arrives; give this rank's sums, one a node."""
-        if self._pool and not alike(self._pool[0], like):
-            self._pool.clear()
-        self._used = 0
-
-        def keep(record: Record) -> Record:
-            if self._used == len(self._pool):
-                row = Row(np.empty_like(like.slots), np.empty_like(like.tail))
-                self._pool.append(row)
-            self._used += 1
-            return copy(record, self._pool[self._used - 1])
-
-        def add_youngest(left: Record, right: Record) -> Record:
-            if right is self._pool[self._used - 1]:
-                self._used -= 1
-            return add(left, right)
-
-        arrivals = Arrivals(own, partials)
-        for level, index in nodes:
-            stop = min((index + 1) << level, own.stop)
-            fold(arrivals.until(stop), keep, add_youngest)
+        part = self._partition(peers, count, total)
+        way: Messages | SharedMemory = self._messages
+        if self._shared:
+            if self._shared.holds(peers, part):
+                way = self._shared
+            else:
+                self._shared = None
+        arrivals = Arrivals(part.owned, partials)
+        rows = way.rows(part)
+        for (level, index), row in zip(part.own_nodes, rows, strict=True):
+            stop = min((index + 1) << level, part.owned.stop)
+            self._spare.sum(arrivals.until(stop), row)
         arrivals.end()
-        return list(self._pool[: self._used])
+        return way.finish(peers, part, total, flags)
 
-    def _exchange(
-        self,
-        world: Exchange,
-        lengths: list[int],
-        rows: list[Record],
-        total: Record,
-        words: NDArray[np.int64],
-    ) -> list[Record]:
-        """Get all ranks' sums in order: my slice of their slots, their whole tails."""
-        where = cuts(total.slots, world.size)
-        ends = list(accumulate(lengths, initial=0))
-        tails = np.empty((ends[-1], total.tail.size))
-        for tail, row in zip(tails[ends[world.rank] :], rows, strict=False):
-            tail[:] = row.tail
-        low, high = where[world.rank], where[world.rank + 1]
-        mine = [row.slots[low:high] for row in rows]
-        inbox = self._room(ends[-1] - len(rows), high - low, total.slots.dtype)
-        sends: list[Message] = []
-        receives: list[Message] = []
-        pieces: list[NDArray[Any]] = []
-        for other, (first, last) in enumerate(pairwise(ends)):
-            if other == world.rank:
-                pieces += mine
-                continue
-            theirs = [next(inbox) for _ in range(first, last)]
-            pieces += theirs
-            receives.append((other, words[other : other + 1]))
-            receives.append((other, tails[first:last].reshape(-1)))
-            receives += [(other, piece) for piece in theirs]
-            own = slice(ends[world.rank], ends[world.rank + 1])
-            sends.append((other, words[world.rank : world.rank + 1]))
-            sends.append((other, tails[own].reshape(-1)))
-            sends += [(other, r.slots[where[other] : where[other + 1]]) for r in rows]
-        world.swap(sends, receives)
-        return [Row(*both) for both in zip(pieces, tails, strict=True)]
-
-    def _room(
-        self, rows: int, width: int, dtype: np.dtype[Any]
-    ) -> Iterator[NDArray[Any]]:
-        """Give rows to receive into; the memory grows when it must, then stays."""
-        size = rows * width * dtype.itemsize
-        if self._inbox.size < size:
-            self._inbox = np.empty(size, np.uint8)
-        return iter(self._inbox[:size].view(dtype).reshape(rows, width))
+    def _partition(self, peers: Peers, count: int, like: Record) -> Partition:
+        slots = like.slots
+        key = (count, slots.size, slots.dtype, like.tail.size)
+        part = self._partitions.get(key)
+        if part is None:
+            if len(self._partitions) == KEPT:
+                self._partitions.clear()
+            part = Partition(peers.rank, peers.size, *key)
+            self._partitions[key] = part
+        return part

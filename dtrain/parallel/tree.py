@@ -40,6 +40,32 @@ class Record(Protocol):
         """The height of the subtree that is summed in it already."""
 
 
+R = TypeVar("R", bound=Record)
+
+
+def copy(record: Record, target: R) -> R:
+    """Copy the record's numbers to ``target``, and return that."""
+    np.copyto(target.slots, record.slots, casting="no")
+    np.copyto(target.tail, record.tail, casting="no")
+    return target
+
+
+def clear(record: Record) -> None:
+    """Make it the sum of nothing."""
+    record.slots.fill(0)
+    record.tail.fill(0)
+
+
+# Inf and NaN are numbers here: whether a sum may be finite is for the trainer to check.
+@np.errstate(all="ignore")
+def add(left: R, right: Record, out: R | None = None) -> R:
+    """Add the numbers of two records into ``out``, else into ``left``; return it."""
+    out = out or left
+    np.add(left.slots, right.slots, out=out.slots)
+    np.add(left.tail, right.tail, out=out.tail)
+    return out
+
+
 def subtrees(first: int, last: int, count: int) -> list[Node]:
     """Cut [first, last) into the maximal aligned subtrees (level, index).
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from dtrain.parallel import verdict
 from dtrain.parallel.meeting import Meeting, root_cause
-from dtrain.parallel.reduction import Message, Reduction
+from dtrain.parallel.messages import Message
+from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.tree import Record
 
 T = TypeVar("T")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dtrain.errors import DataError, MismatchError, RankError
+from dtrain.parallel import shared
 from dtrain.parallel.launch import launched, open_world
 from dtrain.parallel.mpi import MPIWorld
 from tests.parallel.cases import Case, deliver
@@ -25,9 +26,23 @@ def _limit():
     faulthandler.cancel_dump_traceback_later()
 
 
-@pytest.fixture(params=[1 << 30, 24], ids=["whole", "in-parts"], scope="module")
+WAYS = {
+    "shared": {},
+    "shared-long": {},
+    "messages": {"shared": False},
+    "in-parts": {"shared": False, "longest": 24},
+}
+
+
+@pytest.fixture(params=WAYS, scope="module")
 def world(request):
-    return MPIWorld(longest=request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "shared-long":
+            patch.setattr(shared, "SHORT", 0)
+        world = MPIWorld(**WAYS[request.param])
+        yield world
+        if request.param.startswith("shared") and world.size > 1:
+            assert world._reduction._shared is not None
 
 
 def test_the_world_has_the_size_that_was_asked_for():

@@ -7,9 +7,11 @@ from tests.mpirun import mpirun
 SECONDS = 20  # a limit for slow machines; it takes about two
 
 SCRIPT = """
-import sys, time
+import os, signal, sys, time
 import numpy as np
 from dtrain.errors import DataError, NotFiniteError
+from dtrain.gradient.vector import GradientVector, Layout
+from dtrain.parallel import segment
 from dtrain.parallel.launch import open_world
 
 def culprit(error):
@@ -139,3 +141,25 @@ def test_a_job_that_hangs_is_killed_with_all_its_ranks():
             ["-c", "import time; print('started', flush=True); time.sleep(600)"],
             timeout=3,
         )
+
+
+SUM = "world.tree_sum(0, [], GradientVector(Layout.of({'w': (99,)}, 'float32')))"
+
+
+@libraries
+def test_a_rank_that_is_killed_in_a_sum_ends_all(library):
+    killed = "time.sleep(0.5); os.kill(os.getpid(), signal.SIGKILL)"
+    run = job(f"{SUM}; world.rank != 1 or exec({killed!r}); {SUM}", library)
+    assert run.returncode != 0
+    for rank in (0, 2):  # the launcher often ends them before they can say it
+        assert "Traceback" not in run.errors[rank] or "rank 1 on" in run.errors[rank]
+
+
+@libraries
+def test_a_rank_that_finds_another_gone_ends_all(library):
+    pretend = "setattr(segment, 'born', lambda pid: None)"
+    late = f"world.rank == 1 and time.sleep(60); world.rank == 0 and {pretend}"
+    run = job(f"{SUM}; {late}; {SUM}", library)
+    assert aborted_with(run, 71)
+    assert failed(run) == [0]
+    assert "RankLostError: rank 0 on " in run.errors[0]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from dtrain.errors import DataError, DtrainError, MismatchError, RankError
 from dtrain.parallel.blocks import share
-from dtrain.parallel.tree import subtrees
 from dtrain.parallel.world import SoloWorld, ThreadWorld
 from tests.parallel.cases import Buffer, Case, deliver
 
@@ -80,7 +79,7 @@ def test_partials_are_asked_for_one_by_one_and_few_are_kept():
     total = Buffer(np.empty(16), np.empty(1))
     world.tree_sum(1000, partials(), total)
     assert total.slots[0] == total.tail[0] == 1000
-    assert len(world._reduction._pool) <= len(subtrees(0, 1000, 1000)) + 10
+    assert len(world._reduction._spare._rows) <= 10
 
 
 @pytest.mark.parametrize(
@@ -134,11 +133,11 @@ def test_one_exchange_a_sum_and_no_new_memory_after_the_first():
     def work(world):
         case = Case(11, 4096)
         case.sum(world)
-        reduction = world._reduction
-        before = [id(row) for row in reduction._pool], id(reduction._inbox)
+        messages, spare = world._reduction._messages, world._reduction._spare
+        before = [*map(id, messages._rows + spare._rows)], id(messages._inbox)
         Case(7, 4096).sum(world)  # a short last batch
         case.sum(world)
-        assert before == ([id(row) for row in reduction._pool], id(reduction._inbox))
+        assert before == ([*map(id, messages._rows + spare._rows)], id(messages._inbox))
         return world.exchanges
 
     assert ThreadWorld(3).run(work) == 3

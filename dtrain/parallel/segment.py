@@ -1,0 +1,189 @@
+"""Memory that the ranks of one node share, and that nothing can leave behind.
+
+It has no name in any file system: rank 0 makes it, the others open it through /proc,
+and it ends with the last process that maps it (memfd_create(2), proc_pid_fd(5)).
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import platform
+import secrets
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.errors import RankLostError
+from dtrain.parallel import futex
+from dtrain.parallel.blocks import share
+
+T = TypeVar("T")
+
+NAME = "dtrain"  # to be seen in /proc only
+TOKEN = slice(16, 32)  # where in its line each rank writes what only it knows
+STRANGE = "what is open there is not the ranks' memory"
+
+
+class Peers(Protocol):
+    """The part of a World that sharing needs."""
+
+    rank: int
+    size: int
+    hosts: list[str]
+
+    def allgather(self, data: bytes) -> list[bytes]:
+        """Each rank's bytes, on every rank; see ``World.allgather``."""
+
+
+class NotSharedError(Exception):
+    """The ranks cannot share memory, and why; all of them raise it together."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of memory that all ranks have mapped.
+
+    Attributes:
+        data: its bytes, reserved, and zeros at first.
+        barrier: where the ranks wait for each other.
+
+    """
+
+    data: NDArray[np.uint8]
+    barrier: futex.Barrier
+
+
+def open_segment(peers: Peers, size: int) -> Segment:
+    """Make ``size`` bytes that all ranks share; collective.
+
+    Raises:
+        NotSharedError: a rank runs elsewhere, or there is no memory.
+
+    """
+    head = peers.size * futex.LINE
+    token = secrets.token_hex(16)
+    made = agreed(peers, lambda: -1 if peers.rank else make(head + size, token))
+    try:
+        notes = peers.allgather(note(made, token))
+        processes = [Process(*json.loads(data)) for data in notes]
+        data = agreed(peers, lambda: map_shared(processes[0], peers, head + size))
+    finally:
+        if made >= 0:
+            os.close(made)
+    lines = data[:head].reshape(peers.size, futex.LINE)
+    lines[peers.rank, TOKEN] = np.frombuffer(bytes.fromhex(token), np.uint8)
+    tokens = [bytes.fromhex(process.token) for process in processes]
+    peers.allgather(b"")  # now all have written theirs
+    agreed(peers, lambda: check(lines, tokens))
+    cores = set().union(*(process.cores for process in processes))
+
+    hosts = peers.hosts
+
+    def look_after() -> None:
+        for rank, process in enumerate(processes):
+            if born(process.pid) != process.born:
+                error = RankLostError(f"rank {rank} on {hosts[rank]} is gone")
+                error.rank = rank
+                raise error
+
+    barrier = futex.Barrier(
+        lines.reshape(-1),
+        peers.rank,
+        spin=len(cores) >= peers.size,
+        look_after=look_after,
+    )
+    return Segment(data[head:], barrier)
+
+
+@dataclass(frozen=True)
+class Process:
+    """What a rank tells the others about its process.
+
+    Attributes:
+        fd: the file of the memory that it has made, -1 for none.
+        pid: its number.
+        born: when it was started, since numbers are used again.
+        cores: those that it may run on.
+        token: what only this process can have written, in hexadecimal.
+
+    """
+
+    fd: int
+    pid: int
+    born: str | None
+    cores: list[int]
+    token: str
+
+
+def note(fd: int, token: str) -> bytes:
+    """Write this process down for the others."""
+    pid, cores = os.getpid(), sorted(os.sched_getaffinity(0))
+    return json.dumps([fd, pid, born(pid), cores, token]).encode()
+
+
+def born(pid: int) -> str | None:
+    """Tell when a process was started, in kernel time; ``None`` if it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    state, *rest = text.rpartition(")")[2].split()  # its name may hold anything
+    return None if state in "ZX" else rest[18]
+
+
+def agreed(peers: Peers, step: Callable[[], T]) -> T:
+    """Take a step on each rank; if it fails on any, raise a NotSharedError on all."""
+    reason = b""
+    try:
+        result = step()
+    except OSError as error:
+        reason = str(error).encode()
+    for rank, data in enumerate(peers.allgather(reason)):
+        if data:
+            who = f"rank {rank} on {peers.hosts[rank]}"
+            raise NotSharedError(f"{who}: {data.decode()}")
+    return result
+
+
+def make(size: int, token: str) -> int:
+    """Make a file in memory, without a name, for rank 0; give its descriptor."""
+    if sys.platform != "linux" or futex.SYSCALL is None:
+        raise OSError(f"no futex known for {sys.platform} on {platform.machine()}")
+    fd = os.memfd_create(NAME)
+    try:
+        os.ftruncate(fd, size)
+        os.pwrite(fd, bytes.fromhex(token), TOKEN.start)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def map_shared(maker: Process, peers: Peers, size: int) -> NDArray[np.uint8]:
+    """Map all of what another process has made, and reserve this rank's part of it."""
+    path = f"/proc/{maker.pid}/fd/{maker.fd}"
+    if not os.readlink(path).startswith(f"/memfd:{NAME} "):
+        raise OSError(STRANGE)  # where processes have other numbers: do not touch it
+    part = share(size, peers.rank, peers.size)
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if os.pread(fd, 16, TOKEN.start) != bytes.fromhex(maker.token):
+            raise OSError(STRANGE)
+        # Without this a full node would end the process by SIGBUS, in the middle.
+        os.posix_fallocate(fd, part.start, len(part))
+        return np.frombuffer(mmap.mmap(fd, size), np.uint8)
+    finally:
+        os.close(fd)
+
+
+def check(lines: NDArray[np.uint8], tokens: list[bytes]) -> None:
+    """Raise an OSError unless every rank's token is in its line."""
+    if [line[TOKEN].tobytes() for line in lines] != tokens:
+        raise OSError(STRANGE)
