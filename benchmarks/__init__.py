@@ -1,0 +1,1 @@
+"""Measurements of dtrain beside its peers; `scripts/bench` runs them."""

@@ -1,0 +1,75 @@
+"""The benchmarks work and their workloads are what they say, with dtrain alone."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import duel, run
+from benchmarks.contenders import load
+from benchmarks.report import markdown
+from benchmarks.targets import TARGETS
+from benchmarks.wiring import INPUTS, wiring
+from benchmarks.workloads import CASES, short
+
+SHORT = [case for case in map(short, CASES) if case]
+
+
+@pytest.mark.parametrize("case", SHORT, ids=lambda case: case.name)
+def test_dtrain_and_autograd_compute_the_same(case):
+    first = {name: np.array(w, float) for name, w in case.weights().items()}
+    moves = []
+    for name in ("dtrain", "autograd"):
+        contender = load(name).Contender(case, 0, 1, "")
+        contender.run(3)
+        outcome = contender.outcome()
+        assert sorted(outcome) == sorted(first)
+        moves.append(
+            {w: outcome[w] - (first[w] if case.rate else 0) for w in sorted(first)}
+        )
+    for w, expected in moves[1].items():
+        scale = np.abs(expected).max()
+        assert scale > 0
+        np.testing.assert_allclose(
+            moves[0][w], expected, atol=scale * duel.TOLERANCE[case.dtype]
+        )
+
+
+def test_the_driver_compares_times_and_reports(capsys):
+    run.main(["W1", "--short", "--only", "dtrain", "--only", "autograd"])
+    page = capsys.readouterr().out
+    assert "## W1 R(p, q), float64" in page
+    assert "| autograd |" in page
+
+
+def test_a_disagreement_is_never_timed(monkeypatch):
+    monkeypatch.setitem(duel.TOLERANCE, "float32", 1e-12)
+    with pytest.raises(duel.Disagreement, match="autograd moves"):
+        duel.duel(SHORT[0], [("dtrain", 1), ("autograd", 1)], duel.SHORT)
+
+
+def test_what_was_not_measured_is_not_called_met():
+    results = {"machine": {"packages": {}}, "cases": {}}
+    results["machine"] |= dict.fromkeys(
+        ("processor", "cores", "features", "blas", "system", "libc", "python"), "?"
+    )
+    for target in TARGETS:
+        about = {"date": "", "load": 0, "rounds": 0, "contenders": {"dtrain": {}}}
+        about["contenders"]["dtrain"] = {"failed": "> 1 s"}
+        results["cases"][target.case] = about
+    page = markdown(json.loads(json.dumps(results)))
+    assert page.count("not measured") == len(TARGETS)
+    assert "| met |" not in page
+
+
+@pytest.mark.parametrize("count", [60, 200, 2000])
+def test_a_wiring_uses_all_that_it_has(count):
+    graph = wiring(count)
+    assert len(graph.nodes) == count
+    used = {i for node in graph.nodes for i in node.inputs}
+    assert used == set(range(INPUTS + count - 1))
+    assert {node.weight for node in graph.nodes} - {-1} == set(range(graph.weights))
+    for number, node in enumerate(graph.nodes):
+        assert all(i < INPUTS + number for i in node.inputs)
