@@ -23,7 +23,18 @@ WAIT, WAKE = 0, 1  # without FUTEX_PRIVATE_FLAG: the word is other processes', t
 SYSCALL = {"x86_64": 202, "aarch64": 98, "riscv64": 98}.get(platform.machine())
 EVERYBODY = 2**31 - 1
 
+NOBODY = ctypes.c_uint32()  # a word that nobody sleeps on
+REORDERS = platform.machine() != "x86_64"
+
 libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.argtypes = (
+    ctypes.c_long,
+    ctypes.c_void_p,
+    ctypes.c_int,
+    ctypes.c_uint32,
+    ctypes.c_void_p,
+)
+libc.syscall.restype = ctypes.c_long
 
 
 class Timespec(ctypes.Structure):
@@ -51,11 +62,8 @@ def fence() -> None:
 
     FUTEX_WAKE begins with a full memory barrier in the kernel, and Python has none.
     """
-    if platform.machine() != "x86_64":
+    if REORDERS:
         wake(ctypes.addressof(NOBODY))
-
-
-NOBODY = ctypes.c_uint32()
 
 
 def call(address: int, operation: int, value: int, limit: object) -> None:
@@ -65,13 +73,7 @@ def call(address: int, operation: int, value: int, limit: object) -> None:
         OSError: it cannot be used here.
 
     """
-    code = libc.syscall(
-        ctypes.c_long(SYSCALL or -1),
-        ctypes.c_void_p(address),
-        ctypes.c_int(operation),
-        ctypes.c_uint32(value),
-        limit,
-    )
+    code = libc.syscall(SYSCALL or -1, address, operation, value, limit)
     expected = (errno.EAGAIN, errno.ETIMEDOUT, errno.EINTR)
     if code < 0 and (number := ctypes.get_errno()) not in expected:
         raise OSError(number, f"futex: {os.strerror(number)}")

@@ -6,7 +6,7 @@ whole by each rank.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from dtrain.parallel.partition import Partition, Row
 from dtrain.parallel.tree import Record, add, clear, copy, fold
 
 Message = tuple[int, NDArray[Any]]  # the other rank; a contiguous 1-D buffer
+Take = Callable[[NDArray[Any], Any], object]  # see ``World.tree_sum``
 
 
 class Peers(Protocol):
@@ -52,7 +53,9 @@ class Messages:
             self._rows.append(Row(slots, np.empty(part.tail)))
         return self._rows[:count]
 
-    def finish(self, peers: Peers, part: Partition, total: Record, flags: int) -> int:
+    def finish(
+        self, peers: Peers, part: Partition, total: Record, flags: int, take: Take
+    ) -> int:
         """Sum all ranks' rows into ``total``; return their flag words, OR-ed."""
         words = np.zeros(part.size, np.int64)
         words[part.rank] = flags
@@ -69,6 +72,7 @@ class Messages:
             [(other, slices[part.rank]) for other in others],
             [(other, slices[other]) for other in others],
         )
+        take(total.slots, total)
         return int(np.bitwise_or.reduce(words))
 
     def _exchange(

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dtrain.parallel.messages import Messages, Peers
-from dtrain.parallel.partition import Partition
+from dtrain.parallel.messages import Messages, Peers, Take
+from dtrain.parallel.partition import Partition, Row
 from dtrain.parallel.shared import SharedMemory
 from dtrain.parallel.spare import Spare
 from dtrain.parallel.tree import Node, Record
@@ -72,23 +72,31 @@ class Reduction:
         count: int,
         partials: Iterable[Record],
         total: Record,
-        flags: int = 0,
+        flags: int,
+        take: Take,
     ) -> int:
         """Sum all ranks' records into ``total``; return their flag words, OR-ed."""
         part = self._partition(peers, count, total)
-        way: Messages | SharedMemory = self._messages
-        if self._shared:
-            if self._shared.holds(peers, part):
-                way = self._shared
-            else:
-                self._shared = None
+        way = self._way(peers, part)
         arrivals = Arrivals(part.owned, partials)
         rows = way.rows(part)
         for (level, index), row in zip(part.own_nodes, rows, strict=True):
             stop = min((index + 1) << level, part.owned.stop)
             self._spare.sum(arrivals.until(stop), row)
         arrivals.end()
-        return way.finish(peers, part, total, flags)
+        return way.finish(peers, part, total, flags, take)
+
+    def rows(self, peers: Peers, count: int, like: Record) -> list[Row]:
+        """Give the memory where the next sum will leave those of my subtrees."""
+        part = self._partition(peers, count, like)
+        return self._way(peers, part).rows(part)
+
+    def _way(self, peers: Peers, part: Partition) -> Messages | SharedMemory:
+        if self._shared:
+            if self._shared.holds(peers, part):
+                return self._shared
+            self._shared = None  # from now on, on all ranks
+        return self._messages
 
     def _partition(self, peers: Peers, count: int, like: Record) -> Partition:
         slots = like.slots

@@ -18,6 +18,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.parallel.messages import Take
 from dtrain.parallel.partition import ALIGNMENT, Partition, Row
 from dtrain.parallel.segment import NotSharedError, Peers, Segment, open_segment
 from dtrain.parallel.spare import Spare
@@ -35,10 +36,16 @@ class Region:
         tails: the tails of all ranks' sums, one a subtree.
         rows: all ranks' sums, one a subtree.
         own: those of this rank.
+        result: where the slices of long records come together; none for short ones.
 
     """
 
-    def __init__(self, part: Partition, data: NDArray[np.uint8]) -> None:
+    def __init__(
+        self,
+        part: Partition,
+        data: NDArray[np.uint8],
+        result: NDArray[np.uint8] | None = None,
+    ) -> None:
         head = part.size * 8
         first = head_bytes(part)
         subtrees = len(part.nodes)
@@ -50,6 +57,9 @@ class Region:
         self.tails = tails.reshape(subtrees, part.tail)
         self.rows = [Row(*both) for both in zip(slots, self.tails, strict=True)]
         self.own = self.rows[part.numbers[part.rank]]
+        self.result = None
+        if result is not None:
+            self.result = result[: part.record_bytes].view(part.dtype)
 
 
 def aligned(size: int) -> int:
@@ -74,7 +84,7 @@ class SharedMemory:
         self._segment: Segment | None = None
         self._result_room = 0
         self._sums_room = 0
-        self._regions: dict[tuple[Partition, int], Region] = {}
+        self._regions: dict[Partition, tuple[Region, Region]] = {}
         self._turn = 0  # which of the two regions for short records comes next
         self._spare = Spare()
 
@@ -83,53 +93,42 @@ class SharedMemory:
 
         Where that fails, rank 0 says why, once, if a user would have expected better.
         """
+        if part in self._regions:
+            return True
         result, sums = part.record_bytes, needed_bytes(part)
         if sums <= SHORT:
             result, sums = 0, 0
-        if self._segment and result <= self._result_room and sums <= self._sums_room:
-            return True
-        self._result_room = max(result, self._result_room)
-        self._sums_room = max(sums, self._sums_room)
-        self._regions.clear()  # and with them the last hold on the old segment
-        self._segment = None
-        try:
-            size = 2 * SHORT + self._result_room + self._sums_room
-            self._segment = open_segment(peers, size)
-        except NotSharedError as reason:
-            if peers.rank == 0 and len(set(peers.hosts)) == 1:
-                sys.stderr.write(
-                    f"no shared memory, so ranks send messages: {reason}\n"
-                )
-            return False
+        if not (
+            self._segment and result <= self._result_room and sums <= self._sums_room
+        ):
+            self._result_room = max(aligned(result), self._result_room)
+            self._sums_room = max(sums, self._sums_room)
+            try:
+                self._grow(peers)
+            except NotSharedError as reason:
+                if peers.rank == 0 and len(set(peers.hosts)) == 1:
+                    text = f"no shared memory, so ranks send messages: {reason}"
+                    print(text, file=sys.stderr)
+                return False
+        if len(self._regions) == KEPT:
+            self._regions.clear()
+        self._regions[part] = self._place(part, long=sums > 0)
         return True
 
-    def rows(self, part: Partition) -> list[Row]:
-        """Give memory for the sums of this rank's subtrees."""
-        return self._region(part).own
+    def _grow(self, peers: Peers) -> None:
+        self._regions.clear()  # and with them the last hold on the old segment
+        self._segment = None
+        size = 2 * SHORT + self._result_room + self._sums_room
+        self._segment = open_segment(peers, size)
 
-    def finish(self, _: Peers, part: Partition, total: Record, flags: int) -> int:
-        """Sum all ranks' rows into ``total``; return their flag words, OR-ed.
-
-        Raises:
-            RankLostError: another rank's process has ended.
-
-        """
-        region, wait = self._region(part), self._open.barrier.wait
-        region.words[part.rank] = flags
-        wait()
-        words = int(np.bitwise_or.reduce(region.words))
-        if needed_bytes(part) <= SHORT:
-            self._turn = 1 - self._turn
-            if part.count:
-                self._spare.sum(zip(part.nodes, region.rows, strict=True), total)
-            else:
-                clear(total)
-        else:
-            result = self._open.data[2 * SHORT :][: part.record_bytes].view(part.dtype)
-            add_slice(part, region, Row(result[part.slices[part.rank]], total.tail))
-            wait()
-            np.copyto(total.slots, result)
-        return words
+    def _place(self, part: Partition, *, long: bool) -> tuple[Region, Region]:
+        """Give the regions that sums of a partition take turns to use."""
+        data = self._open.data
+        if not long:
+            return Region(part, data), Region(part, data[SHORT:])
+        result = data[2 * SHORT :]
+        region = Region(part, result[self._result_room :], result)
+        return region, region
 
     @property
     def _open(self) -> Segment:
@@ -137,17 +136,36 @@ class SharedMemory:
             raise RuntimeError("holds() comes first")
         return self._segment
 
-    def _region(self, part: Partition) -> Region:
-        start = self._turn * SHORT
-        if needed_bytes(part) > SHORT:
-            start = 2 * SHORT + self._result_room
-        region = self._regions.get((part, start))
-        if region is None:
-            if len(self._regions) == KEPT:
-                self._regions.clear()
-            region = Region(part, self._open.data[start:])
-            self._regions[part, start] = region
-        return region
+    def rows(self, part: Partition) -> list[Row]:
+        """Give memory for the sums of this rank's subtrees in the next sum."""
+        return self._regions[part][self._turn].own
+
+    def finish(
+        self, _: Peers, part: Partition, total: Record, flags: int, take: Take
+    ) -> int:
+        """Sum all ranks' rows into ``total``; return their flag words, OR-ed.
+
+        Raises:
+            RankLostError: another rank's process has ended.
+
+        """
+        region, wait = self._regions[part][self._turn], self._open.barrier.wait
+        region.words[part.rank] = flags
+        wait()
+        words = int(np.bitwise_or.reduce(region.words))
+        if region.result is not None:
+            mine = region.result[part.slices[part.rank]]
+            add_slice(part, region, Row(mine, total.tail))
+            wait()
+            take(region.result, total)
+            return words
+        self._turn = 1 - self._turn
+        if part.count:
+            self._spare.sum(zip(part.nodes, region.rows, strict=True), total)
+        else:
+            clear(total)
+        take(total.slots, total)
+        return words
 
 
 def add_slice(part: Partition, region: Region, result: Row) -> None:

@@ -44,8 +44,9 @@ R = TypeVar("R", bound=Record)
 
 
 def copy(record: Record, target: R) -> R:
-    """Copy the record's numbers to ``target``, and return that."""
-    np.copyto(target.slots, record.slots, casting="no")
+    """Copy the record's numbers to ``target``, where they are not; return that."""
+    if record.slots is not target.slots:
+        np.copyto(target.slots, record.slots, casting="no")
     np.copyto(target.tail, record.tail, casting="no")
     return target
 

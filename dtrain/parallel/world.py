@@ -19,11 +19,17 @@ from numpy.typing import NDArray
 
 from dtrain.parallel import verdict
 from dtrain.parallel.meeting import Meeting, root_cause
-from dtrain.parallel.messages import Message
+from dtrain.parallel.messages import Message, Take
 from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.tree import Record
 
 T = TypeVar("T")
+
+
+def fill(slots: NDArray[Any], total: Record) -> None:
+    """Copy the slots to ``total``, unless they are its own."""
+    if slots is not total.slots:
+        np.copyto(total.slots, slots)
 
 
 class World(ABC):
@@ -74,6 +80,7 @@ class World(ABC):
         partials: Iterable[Record],
         total: Record,
         flags: int = 0,
+        take: Take = fill,
     ) -> int:
         """Sum the blocks' records of all ranks, in an order that only count fixes.
 
@@ -84,6 +91,9 @@ class World(ABC):
                 before the next is asked for.
             total: where the sum is written, on every rank.
             flags: this rank's flag word, 63 bits.
+            take: called as ``take(slots, total)`` when ``total.tail`` is summed, to
+                bring the summed slots, which are to be read only, into ``total``. It
+                may scale them on their way: that saves reading them twice.
 
         Returns:
             All ranks' flag words, OR-ed.
@@ -95,7 +105,15 @@ class World(ABC):
 
         """
         self.exchanges += 1
-        return self._reduction.run(self, count, partials, total, flags)
+        return self._reduction.run(self, count, partials, total, flags, take)
+
+    def rows(self, count: int, like: Record) -> Sequence[Record]:
+        """Give memory where partials of the next sum may be made, to save a copy.
+
+        One record, as long as ``like``, for each of the largest subtrees that this
+        rank owns. What begins a subtree is not copied if its slots are its record's.
+        """
+        return self._reduction.rows(self, count, like)
 
     def broadcast(self, array: NDArray[Any], root: int = 0) -> None:
         """Fill ``array`` (contiguous, of one shape on all ranks) with the root's."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.parallel.blocks import share
+from dtrain.parallel.tree import subtrees
 from dtrain.parallel.world import World
 
 
@@ -34,7 +35,7 @@ class Case:
         """Make a record full of nonsense, as unused memory is."""
         return Buffer(np.full(self.length, 7, self.dtype), np.full(3, 7.0))
 
-    def fill(self, record: Buffer, number: int) -> Buffer:
+    def fill(self, record: Any, number: int) -> Any:
         """Write a block's numbers: of very different sizes, so that order shows."""
         draw = np.random.default_rng([self.count, self.length, number])
         size = self.length + 3
@@ -76,6 +77,25 @@ class Case:
         partials = self.partials(world.rank, world.size)
         flags = world.tree_sum(self.count, partials, total, flags=1 << world.rank)
         assert flags == (1 << world.size) - 1
+        return total
+
+    def sum_in_place(self, world: World) -> Buffer:
+        """Sum partials made where they are summed, and double the sum on its way."""
+        total, other = self.buffer(), self.buffer()
+        rows = iter(world.rows(self.count, total))
+        own = share(self.count, world.rank, world.size)
+        nodes = subtrees(own.start, own.stop, self.count)
+        first = {index << level for level, index in nodes}
+
+        def partials() -> Iterator[Any]:
+            for number in own:
+                yield self.fill(next(rows) if number in first else other, number)
+
+        def take(slots: NDArray[Any], total: Any) -> None:
+            np.multiply(slots, 2, out=total.slots)
+
+        world.tree_sum(self.count, partials(), total, take=take)
+        total.slots /= 2
         return total
 
     def differs(self, total: Buffer) -> bool:

@@ -34,6 +34,14 @@ def test_the_sum_has_the_bits_of_its_definition(world, count, length, dtype):
         )
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 8, 13])
+def test_partials_may_be_made_where_they_are_summed(size, count):
+    case = Case(count)
+    world = ThreadWorld(size)
+    assert not world.run(lambda rank: case.differs(case.sum_in_place(rank)))
+
+
 def test_the_cases_would_show_another_order():
     case = Case(40)
     other = sum(case.fill(case.buffer(), n).slots for n in range(40))
