@@ -87,7 +87,7 @@ def measure(worlds: dict[str, MPIWorld], length: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Measure the lengths given, or those of the table in docs/performance.md."""
+    """Measure the lengths given, or all of LENGTHS."""
     worlds = {"messages": MPIWorld(shared=False), "shared memory": MPIWorld()}
     if worlds["messages"].rank == 0:
         print(f"{worlds['messages'].size} ranks, {worlds['messages'].mpi}")
