@@ -19,6 +19,7 @@ MODULES = {
     "dtrain": "dtrain_trainer",
     "torch eager": "torch_eager",
     "torch.compile": "torch_compile",
+    "torch.compile step": "torch_compile_step",
     "torch DDP": "torch_ddp",
     "jax.jit": "jax_jit",
     "autograd": "hips_autograd",

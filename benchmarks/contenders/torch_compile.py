@@ -1,4 +1,4 @@
-"""PyTorch with the model, the loss and their gradient compiled by inductor."""
+"""PyTorch with a compiled loss, and backward and optimizer as most people call them."""
 
 from __future__ import annotations
 
