@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from dtrain.program.trace import named, program, scope
     from dtrain.program.weights import init, weight
     from dtrain.training.check import check
-    from dtrain.training.evaluate import loss_and_gradient, predict
+    from dtrain.training.evaluate import loss_and_gradient
+    from dtrain.training.prediction import predict
     from dtrain.training.run import Run, StepRecord, load
     from dtrain.training.trainer import train
 
@@ -38,7 +39,7 @@ _HOMES = {
     "load": "dtrain.training.run",
     "loss_and_gradient": "dtrain.training.evaluate",
     "named": "dtrain.program.trace",
-    "predict": "dtrain.training.evaluate",
+    "predict": "dtrain.training.prediction",
     "scope": "dtrain.program.trace",
     "train": "dtrain.training.trainer",
     "weight": "dtrain.program.weights",

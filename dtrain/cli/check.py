@@ -19,7 +19,7 @@ from dtrain.program.trace import Program
 from dtrain.training.check import check_samples, seeded
 from dtrain.training.evaluate import as_samples
 from dtrain.training.run import load
-from dtrain.training.trainer import together
+from dtrain.training.setup import together
 
 EXAMPLE = "  dtrain check lecture"
 _SAMPLES = 64  # enough to meet every branch; a check needs no more

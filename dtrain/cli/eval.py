@@ -16,7 +16,7 @@ from dtrain.parallel.world import World
 from dtrain.report.table import print_table
 from dtrain.training.evaluate import evaluate
 from dtrain.training.run import load
-from dtrain.training.trainer import together
+from dtrain.training.setup import together
 
 EXAMPLE = """\
   dtrain train mlp --epochs 5 --save mlp.safetensors

@@ -21,9 +21,9 @@ from dtrain.data.columns import bind
 from dtrain.errors import UsageError
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
-from dtrain.training.evaluate import Prediction
+from dtrain.training.prediction import Prediction
 from dtrain.training.run import check_writable, load, written_whole
-from dtrain.training.trainer import together
+from dtrain.training.setup import together
 
 EXAMPLE = """\
   dtrain train lecture --epochs 5 --save lecture.safetensors

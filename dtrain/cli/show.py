@@ -10,7 +10,7 @@ from dtrain.parallel.world import World
 from dtrain.program.graph import FlowGraph
 from dtrain.program.printing import label
 from dtrain.program.trace import Program
-from dtrain.training.trainer import together
+from dtrain.training.setup import together
 
 EXAMPLE = "  dtrain show lecture"
 

@@ -20,7 +20,8 @@ from dtrain.report.table import print_table, say
 from dtrain.training.evaluate import evaluate
 from dtrain.training.run import Run, check_writable, written_whole
 from dtrain.training.settings import Settings
-from dtrain.training.trainer import Trainer, together
+from dtrain.training.setup import together
+from dtrain.training.trainer import Trainer
 from dtrain.zoo import DATA, Entry
 
 EXAMPLE = """\
@@ -143,6 +144,8 @@ def run(world: World, args: Namespace) -> int:
     speaks = world.rank == 0 and not args.quiet
     if speaks and trainer.blocks < world.size:
         say(_too_few_blocks(trainer))
+    if speaks and args.threads > 1:
+        say(f"{args.threads} BLAS threads may give other bits than one thread gives")
     with Progress(trainer.steps, trainer.order.steps_per_epoch, shown=speaks) as shown:
         result = trainer.run([shown])
     accuracy = _heldout_accuracy(world, entry, args, result)

@@ -38,8 +38,8 @@ from dtrain.training.evaluate import (
     traced,
     whole,
 )
+from dtrain.training.setup import check_target, columns_in
 from dtrain.training.shard import RowBlocks
-from dtrain.training.trainer import check_target, columns_in
 
 TOLERANCE = 1e-6
 """The largest relative error that passes; a wrong factor of 1.0005 is 500 times it."""

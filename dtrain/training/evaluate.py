@@ -16,17 +16,13 @@ from dtrain.descent.losses import Loss
 from dtrain.descent.objective import objective
 from dtrain.engine.engine import Engine
 from dtrain.errors import DataError
-from dtrain.functions.base import Kind
-from dtrain.functions.piecewise import real
-from dtrain.functions.samples import to_samples
 from dtrain.gradient.vector import GradientVector, Layout, Weights
 from dtrain.parallel.world import SoloWorld, World
-from dtrain.program.builder import Builder
 from dtrain.program.graph import FlowGraph
 from dtrain.program.trace import Program
 from dtrain.training.settings import check_dtype, check_whole
-from dtrain.training.shard import RowBlocks, Shard, default_block
-from dtrain.training.trainer import check_program, check_target, columns_in, together
+from dtrain.training.setup import check_program, check_target, columns_in, together
+from dtrain.training.shard import Shard, default_block
 
 Inputs = Mapping[str, Any] | Sequence[Any] | NDArray[Any]
 
@@ -89,80 +85,6 @@ def loss_and_gradient(
     summed(SoloWorld(), engine, values, vector, whole(samples), size)
     vector.scale(joined.loss.scale(vector.samples))
     return vector.loss, {name: view.copy() for name, view in vector.values.items()}
-
-
-def predict(
-    program: Program, weights: Mapping[str, Any], inputs: Inputs
-) -> NDArray[Any] | dict[str, NDArray[Any]]:
-    """The program's output for every sample, first axis the sample.
-
-    Args:
-        program: the program.
-        weights: a value for each weight, by name; their dtype is the result's.
-        inputs: as for `loss_and_gradient`.
-
-    Returns:
-        An array, or a dict of arrays if the program has several named outputs.
-
-    Example:
-        >>> from dtrain import predict, program, weight
-        >>> @program
-        ... def double(x):
-        ...     return weight("W") * x
-        >>> predict(double, {"W": 2.0}, [[1.0, 2.0]])
-        array([2., 4.])
-    """
-    samples = as_samples(program, inputs, None)
-    outputs = Prediction(program, samples, weights).rows(0, len(samples))
-    return outputs if len(outputs) > 1 else next(iter(outputs.values()))
-
-
-class Prediction:
-    """A program's outputs, for any range of samples.
-
-    Args:
-        program: the program.
-        samples: the inputs.
-        weights: a value for each weight, by name.
-
-    Attributes:
-        graph: the program's graph.
-        weights: the weights.
-    """
-
-    def __init__(
-        self, program: Program, samples: Samples, weights: Mapping[str, Any]
-    ) -> None:
-        dtype = dtype_of(weights)
-        graph = self.graph = with_sample_outputs(traced(program, samples))
-        shapes = {name: spec.shape for name, spec in graph.specs.items()}
-        layout = Layout.of(shapes, dtype)
-        self.weights = as_weights(layout, weights)
-        self._engine = Engine(graph, layout, columns_in(samples, dtype))
-        self._samples = samples
-        self._block = default_block(graph, len(samples))
-
-    def rows(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
-        """Each output's values for the samples [start, stop)."""
-        graph, layout = self.graph, self.weights.layout
-        found = {
-            name: np.empty((stop - start, *graph.nodes[i].shape), layout.dtype)
-            for name, i in graph.outputs.items()
-        }
-        # Blocks lie where they lie for one rank, whatever range is asked for, so a
-        # sample's output has the same bits in each.
-        first = start // self._block * self._block
-        for low in range(first, stop, self._block):
-            high = min(low + self._block, len(self._samples))
-            outputs = self._engine.run(
-                self.weights, RowBlocks(0, 1, high - low, slice(low, high))
-            )
-            begin, end = max(low, start), min(high, stop)
-            for name, values in found.items():
-                values[begin - start : end - start] = outputs[name][0][
-                    begin - low : end - low
-                ]
-        return found
 
 
 @dataclass(frozen=True)
@@ -294,21 +216,6 @@ def traced(program: Program, samples: Samples) -> FlowGraph:
     return program.trace(
         **{name: column.shape[1:] for name, column in samples.inputs.items()}
     )
-
-
-def with_sample_outputs(graph: FlowGraph) -> FlowGraph:
-    """The same graph, with each output there for every sample, as a real number."""
-    builder = Builder(graph.name)
-    symbols = builder.include(graph)
-    outputs = {}
-    for name, number in graph.outputs.items():
-        x = symbols[number]
-        if x.node.dtype != "real":
-            x = builder.symbol(real(x))
-        if x.node.kind is not Kind.SAMPLE:
-            x = builder.symbol(to_samples(x))
-        outputs[name] = x
-    return builder.graph(outputs)
 
 
 def as_weights(layout: Layout, values: Mapping[str, Any]) -> Weights:

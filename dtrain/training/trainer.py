@@ -7,22 +7,19 @@ rank.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from dtrain.data.columns import Dataset, Samples, bind
+from dtrain.data.columns import bind
 from dtrain.data.order import Batch, Order
 from dtrain.data.readers import open_data
-from dtrain.descent.objective import TARGET, Objective, objective
 from dtrain.engine.engine import Engine
-from dtrain.errors import DataError, NotFiniteError, ProgramError
+from dtrain.errors import NotFiniteError
 from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.parallel.blocks import share
 from dtrain.parallel.launch import open_world
@@ -32,10 +29,17 @@ from dtrain.program.weights import draw
 from dtrain.training.clock import process_seconds
 from dtrain.training.run import Run, StepRecord
 from dtrain.training.settings import Schedule, Settings
+from dtrain.training.setup import (
+    Data,
+    check_program,
+    columns_in,
+    compare_settings,
+    together,
+    trace_objective,
+)
 from dtrain.training.shard import Shard, default_block
 
 Callback = Callable[[StepRecord], Any]
-Data = Mapping[str, Any] | str | os.PathLike[str] | Dataset
 
 
 def train(
@@ -279,88 +283,6 @@ class Trainer:
             "weights_sha256": digest,
             "recovered_failures": 0,
             "resumed_from_step": None,
-        }
-
-
-@contextmanager
-def together(world: World) -> Iterator[None]:
-    """Set-up that may fail on some ranks only: all ranks go on, or all raise."""
-    try:
-        yield
-    except Exception as error:
-        world.agree(error)
-        raise  # not reached: an error is never agreed away
-    world.agree(None)
-
-
-def compare_settings(world: World, settings: Settings) -> None:
-    """Hold the settings of all ranks against each other, and name what differs.
-
-    Raises:
-        MismatchError: on every rank.
-    """
-    described = settings.describe()
-    if len(set(world.allgather(repr(described).encode()))) > 1:
-        for option, text in described.items():
-            world.compare(option, text)
-
-
-def check_program(program: Program) -> None:
-    """Refuse what is no program, such as a plain function.
-
-    Raises:
-        ProgramError: saying how to make it one.
-    """
-    if not isinstance(program, Program):
-        name = getattr(program, "__name__", repr(program))
-        raise ProgramError(f"{name} is no program: mark the function with @program")
-
-
-def trace_objective(
-    program: Program, samples: Samples, settings: Settings
-) -> Objective:
-    """Trace a program for the shapes of its data, and join it with the loss.
-
-    Raises:
-        DataError: the target's width is not that of the program's output.
-    """
-    shapes = {name: column.shape[1:] for name, column in samples.inputs.items()}
-    joined = objective(program.trace(**shapes), settings.the_loss)
-    check_target(joined, samples)
-    return joined
-
-
-def check_target(joined: Objective, samples: Samples) -> None:
-    """Hold the target's shape against what the loss expects.
-
-    Raises:
-        DataError: if they differ.
-    """
-    expected = joined.loss.target_shape(joined.output)
-    if expected is None:
-        return
-    if samples.target is None:
-        raise DataError(f"{samples.source}: loss {joined.loss.name!r} needs a target")
-    if samples.target.shape[1:] != expected:
-        raise DataError(
-            f"{samples.source}: the target has shape {samples.target.shape[1:]} for "
-            f"one sample, but program {joined.graph.name} returns {expected}; choose "
-            "another target (--target, or a range with --columns), or change the "
-            "program's output"
-        )
-
-
-def columns_in(samples: Samples, dtype: str) -> dict[str, NDArray[Any]]:
-    """The columns in the run's dtype; memory-mapped ones are converted by the block."""
-    columns = dict(samples.inputs)
-    if samples.target is not None:
-        columns[TARGET] = samples.target
-    with np.errstate(over="ignore"):  # what is too large ends as a loss not finite
-        return {
-            name: column
-            if isinstance(column, np.memmap)
-            else np.ascontiguousarray(column, dtype)
-            for name, column in columns.items()
         }
 
 

@@ -17,9 +17,11 @@ from dtrain import SoloWorld, losses, optimizers, predict, program, train, weigh
 from dtrain.errors import DataError, MismatchError, NotFiniteError, UsageError
 from dtrain.parallel.blocks import share
 from dtrain.parallel.launch import open_world
-from dtrain.training.evaluate import Prediction, as_samples, evaluate
+from dtrain.training.evaluate import as_samples, evaluate
+from dtrain.training.prediction import Prediction
 from dtrain.training.settings import Settings
-from dtrain.training.trainer import Trainer, together
+from dtrain.training.setup import together
+from dtrain.training.trainer import Trainer
 from tests.training.programs import line, line_data, net, net_data
 
 pytestmark = pytest.mark.mpi

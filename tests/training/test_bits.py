@@ -6,7 +6,8 @@ import pytest
 from dtrain import SoloWorld, ThreadWorld, optimizers, schedules, train
 from dtrain.errors import NotFiniteError
 from dtrain.parallel.blocks import share
-from dtrain.training.evaluate import Prediction, as_samples
+from dtrain.training.evaluate import as_samples
+from dtrain.training.prediction import Prediction
 from tests.training.programs import net, net_data
 
 OPTIMIZERS = {
