@@ -55,9 +55,8 @@ class Contender:
 
 def program_of(case: Case) -> Program:
     """A case's model as a program of one sample."""
-    return {"lecture": lambda: lecture, "mlp": _mlp, "wiring": _wired}[case.model](
-        *(() if case.model == "lecture" else (case,))
-    )
+    made = {"lecture": lambda _: lecture, "mlp": _mlp, "wiring": _wired}
+    return made[case.model](case)
 
 
 @program
@@ -65,7 +64,7 @@ def lecture(p: Any, q: Any) -> Any:
     """The lecture's running example."""
     W0, W1, W2 = weight("W0"), weight("W1"), weight("W2")
     b = np.sin(W0 * p) + q
-    return np.tanh(W1 * b) / (1 + np.exp(-W2 * b))
+    return np.tanh(W1 * b) * layers.sigmoid(W2 * b)
 
 
 def _mlp(case: Case) -> Program:
