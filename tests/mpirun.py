@@ -30,8 +30,11 @@ SETTINGS = {
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
 
+# The pipes to mpirun stay open, as 3 and 4: when they close at once, Open MPI 5.0.11's
+# now and then waits for itself for ever, where several ranks end with an error.
 EACH_IN_ITS_FILES = """
 rank=${OMPI_COMM_WORLD_RANK:-$PMI_RANK}
+exec 3>&1 4>&2
 exec "$@" >"$0/$rank.out" 2>"$0/$rank.err"
 """
 

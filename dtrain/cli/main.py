@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dtrain import __version__
 from dtrain.cli.options import Parser
-from dtrain.errors import DtrainError, UsageError
+from dtrain.errors import DtrainError, MismatchError, UsageError
 
 if TYPE_CHECKING:
     from dtrain.parallel.world import World
@@ -117,8 +117,11 @@ def _run(args: Namespace) -> int:
 def _report(error: DtrainError) -> int:
     """Print an error that every rank has: once, by rank 0 or in its name."""
     if _speaks():
+        # Rank 0 may well say what all have found; of another it is told who has.
+        alone = error.agreed and error.rank and not isinstance(error, MismatchError)
+        where = f"rank {error.rank}: " if alone else ""
         sys.stdout.flush()
-        print(f"dtrain: error: {error}", file=sys.stderr, flush=True)
+        print(f"dtrain: error: {where}{error}", file=sys.stderr, flush=True)
     return error.exit_code
 
 

@@ -1,0 +1,309 @@
+"""Commands as a person starts them: alone, and under mpirun with both libraries."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dtrain import load
+from tests.cli import many_runs
+from tests.mpirun import clean_environment, mpirun
+from tests.training.programs import digest, net_data
+
+ROOT = Path(__file__).parents[2]
+libraries = pytest.mark.parametrize("library", ["openmpi", "mpich"])
+SECONDS = 20  # within which a job must have ended that one rank has left
+
+MODEL = """\
+import os
+import time
+
+import numpy as np
+
+from dtrain import program, train, weight
+
+
+def here():
+    return int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", 0)))
+
+
+@program
+def line(p):
+    return weight("slope") * p + weight("offset")
+
+
+@program
+def faulty(p):
+    if here() == 2:
+        raise KeyError("mine alone")
+    return line(p)
+
+
+def grumble(record):
+    if record.step == 3 and here() == 2:
+        raise KeyError("mine alone")
+
+
+if __name__ == "__main__":
+    x = np.linspace(-1, 1, 40)
+    data = {"p": x, "t": x}
+    train(line, data, epochs=1000, learning_rate=0.1, callbacks=[grumble])
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a program and data."""
+    rng = np.random.default_rng(0)
+    p, t = rng.standard_normal((2, 101))
+    (tmp_path / "model.py").write_text(MODEL)
+    np.savez(tmp_path / "data.npz", p=p, t=t)
+    return tmp_path
+
+
+def environment(**more):
+    """The environment of a person who has this checkout installed."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return {"PYTHONPATH": path.rstrip(os.pathsep), **more}
+
+
+def alone(*args, seconds=60, **env):
+    """Run ``python *args`` without a launcher."""
+    return subprocess.run(
+        [sys.executable, *map(str, args)],
+        env=clean_environment(environment(**env)),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def on_ranks(ranks, *args, library="openmpi", **env):
+    """Run ``python *args`` under mpirun."""
+    words = [str(arg) for arg in args]
+    return mpirun(ranks, words, library=library, env=environment(**env), timeout=60)
+
+
+def under_mpirun(ranks, *args, library="openmpi"):
+    """Run ``python -m dtrain *args`` under mpirun."""
+    return on_ranks(ranks, "-m", "dtrain", *args, library=library)
+
+
+@pytest.fixture(scope="module")
+def digests_alone(tmp_path_factory):
+    """What the program of many runs prints without a launcher, and its folder."""
+    folder = tmp_path_factory.mktemp("many")
+    np.savez(folder / "data.npz", **net_data(53))
+    (folder / "npy").mkdir()
+    for name, column in net_data(53).items():
+        np.save(folder / "npy" / f"{name}.npy", column)
+    run = alone(many_runs.__file__, 1, folder)
+    assert run.returncode == 0, run.stderr
+    digests = json.loads(run.stdout)
+    assert len(digests) == 2 * 2 * 2 * 2 + 2
+    return digests, folder
+
+
+@pytest.mark.parametrize(
+    ("ranks", "library"),
+    [(2, "mpich"), (3, "openmpi"), (4, "mpich"), (7, "openmpi")],
+)
+def test_many_ways_to_train_give_the_bits_of_one_process(digests_alone, ranks, library):
+    right, folder = digests_alone
+    words = [many_runs.__file__, ranks, folder]
+    run = on_ranks(ranks, *words, library=library, OMPI_MCA_mpi_yield_when_idle="1")
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == right
+    assert len(set(right.values())) == len(right) - 1  # .npz and .npy are the same
+
+
+@pytest.fixture(scope="module")
+def default_alone(tmp_path_factory):
+    """The report of the default run without a launcher."""
+    path = tmp_path_factory.mktemp("default") / "r.json"
+    run = alone("-m", "dtrain", "--epochs", 5, "--report", path)
+    assert run.returncode == 0, run.stderr
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("ranks", "library"),
+    [
+        (1, "openmpi"),
+        (1, "mpich"),
+        (2, "openmpi"),
+        (3, "mpich"),
+        (4, "openmpi"),
+        (7, "mpich"),
+    ],
+)
+def test_the_default_gives_one_digest_and_one_voice(
+    default_alone, tmp_path, ranks, library
+):
+    words = ["--epochs", 5, "--report", tmp_path / "r.json", "--save", tmp_path / "w"]
+    run = under_mpirun(ranks, *words, library=library)
+    assert run.returncode == 0, run.stderr
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["weights_sha256"] == default_alone["weights_sha256"]
+    assert report["loss_history"] == default_alone["loss_history"]
+    assert report["ranks"] == ranks
+    assert report["mpi"].startswith({"openmpi": "Open MPI", "mpich": "MPICH"}[library])
+    assert digest(load(tmp_path / "w")) == report["weights_sha256"]
+    assert run.outputs[1:] == run.errors[1:] == [""] * (ranks - 1)
+    assert f"weights_sha256     {report['weights_sha256']}\n" in run.outputs[0]
+    epochs = re.findall(r"^epoch (\d+) ", run.errors[0], flags=re.MULTILINE)
+    assert epochs
+    assert len(epochs) == len(set(epochs)) == len(run.errors[0].splitlines())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.json", "w"]
+
+
+@pytest.mark.parametrize(
+    ("command", "library"), [("eval", "openmpi"), ("predict", "mpich")]
+)
+def test_eval_and_predict_are_one_process_s(folder, command, library):
+    model, data = f"{folder}/model.py:line", folder / "data.npz"
+    train = ["train", model, data, "--epochs", 2, "--quiet", "--save", folder / "w"]
+    assert alone("-m", "dtrain", *train).returncode == 0
+    words = [command, model, data, "--weights", folder / "w"]
+    one, three = alone("-m", "dtrain", *words), under_mpirun(3, *words, library=library)
+    assert (one.returncode, three.returncode) == (0, 0), three.stderr
+    assert three.stdout == three.outputs[0]
+    assert three.stdout.replace("ranks    3", "ranks    1") == one.stdout
+    assert len(one.stdout.splitlines()) == {"eval": 4, "predict": 102}[command]
+
+
+@libraries
+def test_bad_input_is_told_once(folder, library):
+    x = np.ones(40)
+    x[33] = np.nan  # in the share of the last rank
+    np.savez(folder / "nan.npz", p=x, t=x)
+    run = under_mpirun(
+        3, f"{folder}/model.py:line", folder / "nan.npz", library=library
+    )
+    assert run.returncode == 2
+    errors = "".join(run.errors)
+    assert errors.count("dtrain: error:") == errors.count("\n") == 1
+    assert "rank 2: " in errors
+    assert "row 34, column 'p' is nan" in errors
+    assert "Traceback" not in run.stderr
+
+
+@libraries
+def test_wrong_usage_is_told_once(library):
+    run = under_mpirun(3, "--epochs", "many", library=library)
+    assert run.returncode == 2
+    assert "".join(run.errors).count("argument --epochs: must be") == 1
+    assert run.seconds < SECONDS
+
+
+@libraries
+def test_a_rank_with_other_data_is_named(folder, library):
+    """As on a host whose copy of the file is an old one."""
+    for rank in range(3):
+        (folder / str(rank)).mkdir()
+        p = np.arange(10.0) + (rank == 1)
+        np.savez(folder / str(rank) / "data.npz", p=p, t=p)
+    code = (
+        "import os, sys; from dtrain.cli.main import main; "
+        f"os.chdir({str(folder)!r} + '/' + os.environ.get('OMPI_COMM_WORLD_RANK', "
+        "os.environ.get('PMI_RANK'))); "
+        f"sys.exit(main(['{folder}/model.py:line', 'data.npz', '--save', 'w']))"
+    )
+    run = on_ranks(3, "-c", code, library=library)
+    assert run.returncode == 2
+    errors = "".join(run.errors)
+    assert errors.count("dtrain: error:") == errors.count("\n") == 1
+    assert re.search(r"the same data set: rank 1 on \S+ \(", errors)
+    assert list(folder.glob("*/w")) == []
+
+
+@libraries
+def test_a_program_that_fails_on_one_rank_ends_all(folder, library):
+    run = under_mpirun(
+        4, f"{folder}/model.py:faulty", folder / "data.npz", library=library
+    )
+    assert run.returncode == 2  # it could not be traced
+    assert run.seconds < SECONDS
+    errors = "".join(run.errors)
+    assert errors.count("KeyError: 'mine alone'") == 1
+    assert errors.count("dtrain: error:") == 1
+    assert "dtrain: error: rank 2: program faulty raised" in errors
+    assert "in faulty" in errors
+    assert "dtrain/program" not in errors
+
+
+@libraries
+def test_a_callback_that_fails_on_one_rank_ends_all(folder, library):
+    run = on_ranks(4, folder / "model.py", library=library)
+    assert run.returncode != 0
+    assert run.seconds < SECONDS
+    errors = "".join(run.errors)
+    assert errors.count("KeyError: 'mine alone'") == 1
+    assert re.search(r"^\S+:2: Traceback", errors, flags=re.MULTILINE)
+    assert "in grumble" in errors
+
+
+def test_an_error_that_ranks_agree_on_has_one_traceback():
+    """Rank 1 cannot read a file for a reason that is none of dtrain's errors."""
+    code = (
+        "import os, sys; from dtrain.cli.main import main; "
+        "import dtrain.training.trainer as trainer; "
+        "rank = os.environ['OMPI_COMM_WORLD_RANK']; "
+        "real = trainer.open_data; "
+        "trainer.open_data = lambda data: real(data) if rank != '1' else 1 / 0; "
+        "sys.exit(main(['lecture', '--epochs', '1']))"
+    )
+    run = on_ranks(3, "-c", code)
+    assert run.returncode == 70
+    assert [text.count("ZeroDivisionError") for text in run.errors] == [1, 0, 0]
+    assert "rank 1 on" in run.errors[0]
+
+
+SEEN = "; print([name for name in ('mpi4py', 'rich', 'numpy') if name in sys.modules])"
+
+
+def test_nothing_heavy_is_imported_without_need():
+    code = "import sys; from dtrain.cli.main import main; code = main({}){}"
+    words = ["lecture", "--epochs", "1", "--quiet"]
+    assert alone("-c", code.format(words, SEEN)).stdout == "['numpy']\n"
+    words = ["lecture", "--epochs", "1"]
+    lines = alone("-c", code.format(words, SEEN)).stdout.splitlines()
+    assert lines[-1] == "['numpy']"
+    assert alone("-c", f"import sys, dtrain{SEEN}").stdout == "[]\n"
+
+
+def test_blas_hears_of_the_threads_before_numpy_is_there():
+    code = (
+        "import os, sys\n"
+        "from dtrain.cli.main import main\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'numpy':\n"
+        "            print(os.environ.get('OPENBLAS_NUM_THREADS'))\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "main(['show', 'lecture', '--help'] if len(sys.argv) == 1 else "
+        "['lecture', '--quiet', '--epochs', '1', sys.argv[1]])\n"
+    )
+    assert alone("-c", code).stdout.splitlines()[0] == "1"
+    assert alone("-c", code, "--threads=3").stdout == "3\n"
+
+
+def test_the_reader_of_a_pipe_may_leave():
+    """As head does, in: dtrain predict ... | head."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "dtrain", "show", "mlp"],
+        env=clean_environment(environment()),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait(60) == 141
+    assert errors == ""
