@@ -1,0 +1,73 @@
+"""The check itself: it passes what is right, and finds an error of 0.05 %."""
+
+import numpy as np
+import pytest
+
+from dtrain import base_function, check, program, weight
+from dtrain.training.check import TOLERANCE
+from tests.training.programs import distance, line, line_data, net, net_data
+
+
+def planted(factor):
+    """A program whose first weight's derivative is wrong by a factor."""
+
+    @base_function(vjp=lambda v, y, _x: (v * (1 - y * y) * factor,))
+    def crooked(x):
+        return np.tanh(x)
+
+    @program
+    def R(x):
+        return crooked(weight("W", init=0.7) * x) + weight("b", init=0.1)
+
+    return R
+
+
+X = np.linspace(-1, 1, 17)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("factor", [1.0005, 0.9995, -1.0, 0.0])
+def test_a_planted_error_is_found_and_its_weight_named(factor, seed):
+    found = check(planted(factor), [X], np.sin(X), seed=seed)
+    assert not found.passed
+    assert {c.weight: c.passed for c in found.weights} == {"W": False, "b": True}
+    wrong = found.weights[0]
+    assert wrong.error > 100 * TOLERANCE
+    assert wrong.gradient == pytest.approx(factor * wrong.difference, abs=1e-9)
+    assert str(found).splitlines()[0].startswith("W ")
+    assert str(found).splitlines()[0].endswith("WRONG")
+
+
+@pytest.mark.parametrize("seed", [-1, 0, 1, 2**70])
+def test_what_is_right_passes(seed):
+    data = net_data(20)
+    assert check(planted(1.0), [X], np.sin(X), seed=seed).passed
+    assert check(net, [data["x"], data["s"]], data["t"], seed=seed).passed
+    assert check(net, [data["x"], data["s"]], seed=seed).passed  # random targets
+    assert check(distance, [data["x"][:, :3]], loss="mean", seed=seed).passed
+
+
+def test_it_checks_where_it_is_told_to():
+    data = line_data()
+    weights = {"slope": 3.0, "offset": 1.0}  # the minimum: no slope at all
+    found = check(line, [data["x"]], data["t"], weights=weights)
+    assert found.passed
+    assert max(abs(c.gradient) for c in found.weights) < 1e-12
+    assert weights == {"slope": 3.0, "offset": 1.0}
+
+
+def test_a_kink_is_named_and_proves_nothing():
+    @program
+    def kinked(x):
+        return np.maximum(weight("W") * x, 0) + np.tanh(weight("V") * x)
+
+    found = check(kinked, [X], weights={"W": 0.0, "V": 0.5})  # all samples at the kink
+    by_name = {c.weight: c for c in found.weights}
+    assert found.passed
+    assert not by_name["W"].passed
+    assert len(by_name["W"].kinks) == 1
+    assert "test_check.py" in by_name["W"].kinks[0]
+    assert by_name["V"].passed
+    assert "at a kink: " in str(found)
+    away = check(kinked, [X[X > 0]], weights={"W": 0.3, "V": 0.5})
+    assert all(c.passed for c in away.weights)
