@@ -20,6 +20,13 @@ def net(x: Any, s: Any) -> Any:
 
 
 @program
+def warped(x: Any, s: Any) -> Any:
+    """A matrix that is a function of weights alone, computed once a step."""
+    V = np.tanh(weight("V", (2, 4)))
+    return (V * np.exp(weight("scale"))) @ x + s
+
+
+@program
 def line(x: Any) -> Any:
     """A straight line."""
     return weight("slope", init=0.5) * x + weight("offset", init=-0.5)

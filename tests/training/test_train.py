@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import dtrain
 from dtrain import SoloWorld, StepRecord, ThreadWorld, losses, optimizers, train
+from dtrain.data.order import Order
 from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution import EXECUTIONS
 from dtrain.errors import DataError, NotFiniteError, ProgramError, UsageError
@@ -22,6 +23,7 @@ from tests.training.programs import (
     line_data,
     net,
     net_data,
+    warped,
 )
 
 WORLDS = pytest.mark.parametrize("ranks", [1, 3])
@@ -196,6 +198,36 @@ def test_the_loss_of_a_record_is_that_before_the_step():
     first = short(weights={"slope": np.array(3.0), "offset": np.array(2.0)})
     assert first.history[0].loss == pytest.approx(1)
     assert first.history[1].loss < 1
+
+
+@WORLDS
+@pytest.mark.parametrize("batch", [None, 20])
+def test_each_step_is_one_of_loss_and_gradient(ranks, batch):
+    """Of a batch's own mean, a short one's too, and at the weights of that step."""
+    data = net_data(53)
+    inputs = {"x": data["x"], "s": data["s"]}
+    run = train(
+        warped,
+        data,
+        epochs=2,
+        batch=batch,
+        learning_rate=0.1,
+        dtype="float64",
+        world=world_of(ranks),
+    )
+    weights = dtrain.init(warped, shapes={"x": (4,)})
+    history = []
+    for epoch in range(2):
+        for part in Order(53, batch, seed=0).batches(epoch):
+            rows = {name: column[part.rows] for name, column in inputs.items()}
+            targets = data["t"][part.rows]
+            loss, gradient = dtrain.loss_and_gradient(warped, weights, rows, targets)
+            history.append((loss, part.samples))
+            weights = {name: w - 0.1 * gradient[name] for name, w in weights.items()}
+    found = [(record.loss, record.samples) for record in run.history]
+    np.testing.assert_allclose(found, history, rtol=1e-12)
+    for name, value in weights.items():
+        np.testing.assert_allclose(run.weights[name], value, rtol=1e-10, atol=1e-12)
 
 
 def test_loss_mean_takes_the_program_s_output():
