@@ -19,7 +19,9 @@ ratio is a contender's time over dtrain's in the same turn: above 1, dtrain is f
 A step is a full one of gradient descent on one batch in memory, from a library's usual
 loop: one call a step, since a trainer looks at each step's loss.
 *First step* runs from the end of imports to the end of the first step, in a fresh
-process: tracing and planning, or compiling. *Memory* is the process's peak.
+process: tracing and planning, or compiling. *Memory* is the process's peak. *Load* is
+the machine's before a case began: where it is not near 0, others were at work on the same
+cores, ratios are rough, and those of two ranks say little.
 """
 
 
