@@ -20,8 +20,8 @@ A step is a full one of gradient descent on one batch in memory, from a library'
 loop: one call a step, since a trainer looks at each step's loss.
 *First step* runs from the end of imports to the end of the first step, in a fresh
 process: tracing and planning, or compiling. *Memory* is the process's peak. *Load* is
-the machine's before a case began: where it is not near 0, others were at work on the same
-cores, ratios are rough, and those of two ranks say little.
+the machine's before a case began: where it is not near 0, others were at work on the
+same cores, ratios are rough, and those of two ranks say little.
 """
 
 

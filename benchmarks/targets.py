@@ -33,7 +33,10 @@ class Target:
     ratios: Callable[[Results], list[float]]
 
     def measured(self, results: Results) -> float | None:
-        """The ratios' median; ``None`` if a contender was not there or failed."""
+        """The ratios' median; ``None`` if a contender was not there or failed.
+
+        The best of several is the best only if all of them took part.
+        """
         try:
             return statistics.median(self.ratios(results))
         except (KeyError, ValueError):  # ValueError: none of several
@@ -53,7 +56,7 @@ def _over(theirs: str, ours: str = "dtrain") -> Callable[[Results], list[float]]
 def _over_best(peers: Sequence[str]) -> Callable[[Results], list[float]]:
     def ratios(results: Results) -> list[float]:
         best = min(
-            (peer for peer in peers if "seconds" in results.get(peer, {})),
+            (peer for peer in peers if "seconds" in results[peer]),
             key=lambda peer: statistics.median(results[peer]["seconds"]),
         )
         return paired(results, best)
@@ -68,8 +71,7 @@ def _share_of_sgemm(flops: int) -> Callable[[Results], list[float]]:
 def _first(*peers: str) -> Callable[[Results], list[float]]:
     # A peer that ran out of time would have taken longer: a lower bound.
     return lambda results: [
-        min(results[peer]["first"] for peer in peers if peer in results)
-        / results["dtrain"]["first"]
+        min(results[peer]["first"] for peer in peers) / results["dtrain"]["first"]
     ]
 
 
