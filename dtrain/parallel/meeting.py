@@ -72,7 +72,9 @@ def root_cause(errors: list[tuple[int, BaseException]], size: int) -> BaseExcept
         return cause
     rank, error = real[0]
     if verdict.agreed(error):  # all ranks raise it: take it from where it comes
-        rank, error = min(real, key=lambda pair: pair[0] != vars(pair[1])["rank"])
+        rank, error = min(
+            real, key=lambda pair: pair[0] != getattr(pair[1], "rank", None)
+        )
     if isinstance(error, DtrainError) and error.rank is None:
         error.rank = rank
     error.add_note(f"on rank {rank} of {size}")

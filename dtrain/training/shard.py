@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dtrain.data.order import Batch
 from dtrain.engine.engine import Engine, Rows
+from dtrain.functions import shape
 from dtrain.functions.contraction import contract
-from dtrain.parallel.blocks import Blocks, share
+from dtrain.parallel.blocks import block_count, share
 from dtrain.parallel.world import World
 from dtrain.program.graph import WEIGHT, FlowGraph
+
+_VIEWS = (shape.transpose, shape.reshape, shape.index, shape.broadcast)
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Shard:
 
     def count(self, batch: Batch) -> int:
         """How many blocks all ranks together compute of a batch."""
-        return Blocks(batch.samples, self.block).count
+        return block_count(batch.samples, self.block)
 
     def blocks(self, batch: Batch) -> Iterator[RowBlocks]:
         """This rank's blocks of a batch, in ascending order; there may be none."""
@@ -88,18 +92,14 @@ def default_block(graph: FlowGraph, batch: int) -> int:
 
 
 def _matrix_entries(graph: FlowGraph) -> int:
-    """The entries of the weight matrices that contractions read."""
-    used = {
-        i
-        for node in graph.nodes
-        if node.function is contract
-        for i in node.inputs
-        if graph.nodes[i].function is WEIGHT and len(graph.nodes[i].shape) > 1
-    }
-    total = 0
-    for i in used:
-        size = 1
-        for n in graph.nodes[i].shape:
-            size *= n
-        total += size
-    return total
+    """The entries of the weight matrices that contractions read, perhaps as views."""
+    read = [i for node in graph.nodes if node.function is contract for i in node.inputs]
+    matrices: set[int] = set()
+    while read:
+        number = read.pop()
+        node = graph.nodes[number]
+        if node.function in _VIEWS:
+            read += node.inputs
+        elif node.function is WEIGHT and len(node.shape) > 1:
+            matrices.add(number)
+    return sum(math.prod(graph.nodes[i].shape) for i in matrices)

@@ -238,3 +238,16 @@ def test_the_handle_of_threads_is_no_rank():
         ThreadWorld(2).allgather(b"")
     with pytest.raises(ValueError, match="at least one rank"):
         ThreadWorld(0)
+
+
+def test_an_answer_to_an_agreed_error_does_not_hide_it():
+    def work(world):
+        try:
+            world.agree(DataError("theirs") if world.rank == 0 else None)
+        except DataError:
+            if world.rank == 1:
+                raise ValueError("mine") from None
+            raise
+
+    with pytest.raises((DataError, ValueError), match=r"theirs|mine"):
+        ThreadWorld(2).run(work)
