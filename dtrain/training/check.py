@@ -8,6 +8,7 @@ smaller h is tried, and if all straddle one, the kink is named.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,8 +44,11 @@ from dtrain.training.shard import RowBlocks
 
 TOLERANCE = 1e-6
 """The largest relative error that passes; a wrong factor of 1.0005 is 500 times it."""
-STEPS = (1e-3, 1e-4, 1e-5)
-"""The steps h that are tried, in units of the weight's largest entry or 1."""
+STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+"""The steps h that are tried, in units of the weight's largest entry or 1.
+
+At the last one only what lies on a kink still straddles it, however wide the program.
+"""
 _NOISE = 1e-10  # what rounding of the loss may do to a difference, per unit of loss
 
 
@@ -86,6 +90,8 @@ class GradientCheck:
         lines = []
         for check in self.weights:
             verdict = "ok" if check.passed else "WRONG"
+            if not math.isfinite(check.gradient) or not math.isfinite(check.difference):
+                verdict = "NOT FINITE here"
             if check.kinks and not check.passed:
                 verdict = f"at a kink: {', '.join(check.kinks)}"
             lines.append(

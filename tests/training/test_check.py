@@ -71,3 +71,29 @@ def test_a_kink_is_named_and_proves_nothing():
     assert "at a kink: " in str(found)
     away = check(kinked, [X[X > 0]], weights={"W": 0.3, "V": 0.5})
     assert all(c.passed for c in away.weights)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_a_wide_program_hides_no_error_behind_its_kinks(factor):
+    """With so many units some are always within a step of their kink."""
+
+    @base_function(vjp=lambda v, _y, x: (np.where(x > 0, v * factor, 0),))
+    def ramp(x):
+        return np.maximum(x, 0)
+
+    @program
+    def wide(x):
+        return np.sum(ramp(weight("W", (512, 32)) @ x))
+
+    x = np.random.default_rng(0).standard_normal((48, 32))
+    assert check(wide, x).passed == (factor == 1.0)
+
+
+def test_what_is_not_finite_is_said_to_be_so():
+    @program
+    def logarithm(x):
+        return weight("w") * np.log(x)
+
+    found = check(logarithm, [np.array([-1.0, 1.0])])
+    assert not found.passed
+    assert "NOT FINITE" in str(found)
