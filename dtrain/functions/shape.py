@@ -27,6 +27,8 @@ from dtrain.functions.base import (
 
 
 def _reshape_shape(old: Shape, *, shape: Shape) -> Shape:
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{shape} has a negative size")
     if math.prod(old) != math.prod(shape):
         raise ValueError(f"{old} has {math.prod(old)} elements, {shape} has others")
     return shape

@@ -105,6 +105,11 @@ class Weights:
         Raises:
             UsageError: for a name that is missing or unknown, or another shape.
         """
+        if not isinstance(values, Mapping):
+            raise UsageError(
+                "weights must be a mapping of names to arrays; dtrain.load(path) reads "
+                "one from a file"
+            )
         for name in sorted(set(values) ^ set(self.values)):
             kind = "no weight of the program" if name in values else "missing"
             raise UsageError(
@@ -112,6 +117,8 @@ class Weights:
             )
         for name, view in self.values.items():
             value = np.asarray(values[name])
+            if value.dtype.kind not in "biuf" or not np.isfinite(value).all():
+                raise UsageError(f"weight {name!r} must hold finite real numbers")
             if value.shape != view.shape:
                 raise UsageError(
                     f"weight {name!r} has shape {value.shape}, but the program's has "

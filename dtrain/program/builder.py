@@ -233,7 +233,11 @@ class Builder:
         source: Source,
     ) -> Symbol:
         if name in self.names:
-            raise ProgramError(f"{source}: two values are named {name!r}")
+            other = self.nodes[self.names[name]]
+            raise ProgramError(
+                f"{source}: two values are named {name!r}: this {function.name}, and "
+                f"the {other.function.name} of {other.source}"
+            )
         params = (("name", name),)
         node = Node(function, (), params, shape, kind, "real", source, name)
         self.names[name] = self._add(node)

@@ -192,6 +192,18 @@ def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(int(n) for n in shape)
 
 
+def _advice(result: Any) -> str:
+    """What to return in place of something that is no value of the program."""
+    if result is None:
+        return "did you forget `return`?"
+    if isinstance(result, list | tuple):
+        return "return np.stack([...]) for one vector, a dict for several outputs"
+    return (
+        "which does not depend on its inputs or weights; return a value computed from "
+        "them, or a dict of such values"
+    )
+
+
 def _outputs(builder: Builder, name: str, result: Any) -> dict[str, Symbol]:
     """The program's outputs by name: one named like the program, or a dict's."""
     results = result if isinstance(result, Mapping) else {None: result}
@@ -199,9 +211,7 @@ def _outputs(builder: Builder, name: str, result: Any) -> dict[str, Symbol]:
     for key, x in results.items():
         if not isinstance(x, Symbol):
             raise builder.error(
-                f"program {name} returns a {type(x).__name__}, which does not depend "
-                "on its inputs or weights; return a value computed from them, or a "
-                "dict of such values"
+                f"program {name} returns a {type(x).__name__}; {_advice(x)}"
             )
         builder.symbol(x)  # no other program's
         if key is not None and not isinstance(key, str):

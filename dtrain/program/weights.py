@@ -14,6 +14,8 @@ from dtrain.program.initializers import Initializer, initializer
 from dtrain.program.source import here
 from dtrain.program.trace import Program, current, scoped
 
+DTYPES = ("float32", "float64")
+
 
 def weight(
     name: str,
@@ -71,7 +73,18 @@ def init(
         >>> sorted(init(zoo.lecture))
         ['W0', 'W1', 'W2']
     """
+    check_dtype(dtype)
     return draw(program.trace(**dict(shapes or {})), seed, dtype)
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse a dtype that dtrain does not train in.
+
+    Raises:
+        UsageError: saying which there are.
+    """
+    if dtype not in DTYPES:
+        raise UsageError(f"no dtype {dtype!r}; there are {', '.join(DTYPES)}")
 
 
 def draw(graph: FlowGraph, seed: int, dtype: str) -> dict[str, NDArray[Any]]:

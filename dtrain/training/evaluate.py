@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from dtrain.data.columns import Samples
 from dtrain.data.order import Batch
@@ -20,7 +21,8 @@ from dtrain.gradient.vector import GradientVector, Layout, Weights
 from dtrain.parallel.world import SoloWorld, World
 from dtrain.program.graph import FlowGraph
 from dtrain.program.trace import Program
-from dtrain.training.settings import check_dtype, check_whole
+from dtrain.program.weights import check_dtype
+from dtrain.training.settings import check_whole
 from dtrain.training.setup import check_program, check_target, columns_in, together
 from dtrain.training.shard import Shard, default_block
 
@@ -82,7 +84,8 @@ def loss_and_gradient(
     )
     vector = GradientVector(joined.layout(dtype))
     size = default_block(joined.graph, len(samples)) if block is None else block
-    summed(SoloWorld(), engine, values, vector, whole(samples), size)
+    with threadpool_limits(1):  # more BLAS threads may give other bits
+        summed(SoloWorld(), engine, values, vector, whole(samples), size)
     vector.scale(joined.loss.scale(vector.samples))
     return vector.loss, {name: view.copy() for name, view in vector.values.items()}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from dtrain.data.columns import Samples
 from dtrain.engine.engine import Engine
@@ -50,7 +51,8 @@ def predict(
         array([2., 4.])
     """
     samples = as_samples(program, inputs, None)
-    outputs = Prediction(program, samples, weights).rows(0, len(samples))
+    with threadpool_limits(1):  # more BLAS threads may give other bits
+        outputs = Prediction(program, samples, weights).rows(0, len(samples))
     return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dtrain.errors import DataError, UsageError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StepRecord:
     """What a callback is told after every step, on every rank alike.
 
@@ -52,6 +52,12 @@ class Run:
     history: Sequence[StepRecord]
     digest: str
     report: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        """A line; the history alone may be thousands."""
+        shown = {key: self.report.get(key) for key in ("epochs", "steps", "loss")}
+        about = ", ".join(f"{key}={value}" for key, value in shown.items())
+        return f"<Run of {self.report.get('program')}: {about}, digest={self.digest}>"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the weights to a safetensors file, whole or not at all.
@@ -107,6 +113,30 @@ def written_whole(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]
 def _is_device(path: Path) -> bool:
     """Whether it is, like /dev/stdout, something to write into and not to replace."""
     return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def check_outputs(
+    outputs: Mapping[str, str | None], read: Mapping[str, str | None]
+) -> None:
+    """Refuse, before any work, files that cannot be written, or must not be.
+
+    Args:
+        outputs: paths to write, by option.
+        read: paths that are read, by what they are.
+
+    Raises:
+        UsageError: if one cannot be written, or is one of the others.
+    """
+    taken = {what: Path(path).resolve() for what, path in read.items() if path}
+    for option, path in outputs.items():
+        check_writable(option, path)
+        if path is None or _is_device(Path(path)):
+            continue
+        target = Path(path).resolve()
+        for what, other in taken.items():
+            if target == other or other in target.parents:
+                raise UsageError(f"{option} {path} would overwrite {what}")
+        taken[f"what {option} writes"] = target
 
 
 def check_writable(option: str, path: str | None) -> None:

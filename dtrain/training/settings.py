@@ -14,8 +14,8 @@ from dtrain.descent.rule import Rule
 from dtrain.engine.engine import BACKENDS, chosen
 from dtrain.engine.execution import EXECUTIONS
 from dtrain.errors import UsageError
+from dtrain.program.weights import check_dtype
 
-DTYPES = ("float32", "float64")
 Schedule = Callable[[int], float]
 
 
@@ -84,6 +84,11 @@ class Settings:
         """The learning rate as a function of the step, for a run of so many steps."""
         rate = self.learning_rate
         if callable(rate):
+            if self.warmup or self.learning_rate_schedule != "constant":
+                raise UsageError(
+                    "learning_rate is a callable: it is the schedule, so give no other "
+                    "one and no warm-up"
+                )
             return rate
         if isinstance(rate, bool) or not isinstance(rate, Real):
             raise UsageError(
@@ -107,12 +112,6 @@ class Settings:
                 rate, "__qualname__", type(rate).__qualname__
             )
         return texts
-
-
-def check_dtype(dtype: str) -> None:
-    """Refuse a dtype that dtrain does not train in."""
-    if dtype not in DTYPES:
-        raise UsageError(f"no dtype {dtype!r}; there are {', '.join(DTYPES)}")
 
 
 def check_whole(name: str, value: Any, least: int) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dtrain.data.columns import Dataset, Samples
 from dtrain.descent.objective import TARGET, Objective, objective
-from dtrain.errors import DataError, ProgramError
+from dtrain.errors import DataError, ProgramError, UsageError
 from dtrain.parallel.world import World
 from dtrain.program.trace import Program
 from dtrain.training.settings import Settings
@@ -58,16 +58,36 @@ def check_program(program: Program) -> None:
         raise ProgramError(f"{name} is no program: mark the function with @program")
 
 
+def check_callbacks(callbacks: Any) -> None:
+    """Refuse callbacks that could not be called.
+
+    Raises:
+        UsageError: saying what to give.
+    """
+    if not isinstance(callbacks, list | tuple) or not all(map(callable, callbacks)):
+        raise UsageError("callbacks must be a list of callables, such as [print]")
+
+
 def trace_objective(
     program: Program, samples: Samples, settings: Settings
 ) -> Objective:
     """Trace a program for the shapes of its data, and join it with the loss.
 
     Raises:
+        ProgramError: if it has no weights, or is another one when traced again.
         DataError: the target's width is not that of the program's output.
     """
     shapes = {name: column.shape[1:] for name, column in samples.inputs.items()}
-    joined = objective(program.trace(**shapes), settings.the_loss)
+    graph = program.trace(**shapes)
+    if not graph.weights:
+        raise ProgramError(f"program {program.name} has no weights to train")
+    if program.trace(**shapes).fingerprint != graph.fingerprint:
+        raise ProgramError(
+            f"program {program.name} is another one each time it is traced: it uses "
+            "random numbers, the time, or something else that changes, and such values "
+            "would be frozen as constants; pass them in as inputs"
+        )
+    joined = objective(graph, settings.the_loss)
     check_target(joined, samples)
     return joined
 
@@ -88,7 +108,7 @@ def check_target(joined: Objective, samples: Samples) -> None:
             f"{samples.source}: the target has shape {samples.target.shape[1:]} for "
             f"one sample, but program {joined.graph.name} returns {expected}; choose "
             "another target (--target, or a range with --columns), or change the "
-            "program's output"
+            "program's output" + (" (return ...[0])" if expected == (1,) else "")
         )
 
 

@@ -31,6 +31,7 @@ from dtrain.training.run import Run, StepRecord
 from dtrain.training.settings import Schedule, Settings
 from dtrain.training.setup import (
     Data,
+    check_callbacks,
     check_program,
     columns_in,
     compare_settings,
@@ -40,6 +41,7 @@ from dtrain.training.setup import (
 from dtrain.training.shard import Shard, default_block
 
 Callback = Callable[[StepRecord], Any]
+_STEADIER = "try a smaller learning rate, --clip-norm, or --dtype float64"
 
 
 def train(
@@ -109,26 +111,31 @@ def train(
         >>> {name: round(float(w), 3) for name, w in run.weights.items()}
         {'offset': 1.0, 'slope': 3.0}
     """
-    settings = Settings(
-        epochs=epochs,
-        learning_rate=learning_rate,
-        target=target,
-        columns=dict(columns or {}),
-        loss=loss,
-        batch=batch,
-        block=block,
-        optimizer=optimizer,
-        seed=seed,
-        dtype=dtype,
-        execution=execution,
-        backend=backend,
-        threads=threads,
-    )
     world = world if world is not None else open_world()
-    with threadpool_limits(settings.threads):
-        return world.run(
-            lambda rank: Trainer(rank, program, data, settings, weights).run(callbacks)
-        )
+
+    def work(rank: World) -> Run:
+        with together(rank):
+            check_callbacks(callbacks)
+            settings = Settings(
+                epochs=epochs,
+                learning_rate=learning_rate,
+                target=target,
+                columns=dict(columns or {}),
+                loss=loss,
+                batch=batch,
+                block=block,
+                optimizer=optimizer,
+                seed=seed,
+                dtype=dtype,
+                execution=execution,
+                backend=backend,
+                threads=threads,
+            )
+        return Trainer(rank, program, data, settings, weights).run(callbacks)
+
+    # The limit is the process's, so it is set once for all ranks that live in it.
+    with threadpool_limits(threads if isinstance(threads, int) else 1):
+        return world.run(work)
 
 
 class Trainer:
@@ -197,6 +204,7 @@ class Trainer:
         self.descent = settings.rule.start(self.weights.flat)
         self.gradient = GradientVector(self.layout)
         self.steps = settings.epochs * self.order.steps_per_epoch
+        self._first_version = self.weights.version
 
     @property
     def blocks(self) -> int:
@@ -211,7 +219,7 @@ class Trainer:
         partials = engine.gradients(weights, shard.blocks(batch))
         world.tree_sum(shard.count(batch), partials, gradient)
         gradient.scale(self.objective.loss.scale(gradient.samples))
-        check_finite(gradient)
+        check_finite(gradient, weights.version == self._first_version)
         self.descent.step(gradient.slots, rate)
         weights.version += 1
         return gradient
@@ -243,7 +251,9 @@ class Trainer:
             losses.append(total / len(self.samples))
         seconds = time.perf_counter() - begun
         if not np.isfinite(self.weights.flat).all():
-            raise not_finite("the last step made weights that are not finite")
+            raise not_finite(
+                f"the last step made weights that are not finite; {_STEADIER}"
+            )
         digest = self.weights.digest
         self.world.compare("trained weights", digest)
         report = self._report(history, losses, seconds, digest)
@@ -286,8 +296,12 @@ class Trainer:
         }
 
 
-def check_finite(gradient: GradientVector) -> None:
+def check_finite(gradient: GradientVector, first: bool) -> None:
     """Refuse to step along a GradientVector that is not finite.
+
+    Args:
+        gradient: the sum over all ranks.
+        first: whether no step has been taken yet, so that no step is to blame.
 
     Raises:
         NotFiniteError: on every rank alike, because every rank has the same vector.
@@ -300,13 +314,19 @@ def check_finite(gradient: GradientVector) -> None:
         if not np.isfinite(values).all()
     ]
     what = f"the derivatives of {', '.join(bad)}" if bad else "the loss"
-    raise not_finite(f"{what} overflowed or became NaN (loss {gradient.loss})")
+    what += f" overflowed or became NaN (loss {gradient.loss})"
+    if first:
+        raise not_finite(
+            f"{what} before any step: the program itself does so on this data; look "
+            "for a log, sqrt, power or division of what may be 0 or negative (np.where "
+            "computes both of its branches), and for data too large for the dtype "
+            "(--dtype float64 holds more)"
+        )
+    raise not_finite(f"{what}; {_STEADIER}")
 
 
 def not_finite(what: str) -> NotFiniteError:
     """The error for numbers that every rank has alike, so that all raise it."""
-    error = NotFiniteError(
-        f"{what}; try a smaller learning rate, --clip-norm, or --dtype float64"
-    )
+    error = NotFiniteError(what)
     error.agreed = True
     return error

@@ -1,0 +1,88 @@
+"""What is refused before the first step, and what is said of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dtrain import ThreadWorld, init, program, train, weight
+from dtrain.errors import NotFiniteError, ProgramError, UsageError
+from tests.training.programs import line, line_data
+
+USUAL = {"epochs": 2, "learning_rate": 0.1}
+
+
+def test_a_program_that_is_another_one_each_time_is_refused():
+    draws = np.random.default_rng(0)
+
+    @program
+    def noisy(x):
+        return weight("w") * x + draws.random()
+
+    with pytest.raises(ProgramError, match="random numbers"):
+        train(noisy, line_data(), **USUAL)
+
+
+def test_a_program_without_weights_is_refused():
+    @program
+    def fixed(x):
+        return 2 * x
+
+    with pytest.raises(ProgramError, match="no weights to train"):
+        train(fixed, line_data(), **USUAL)
+
+
+@pytest.mark.parametrize("callbacks", [print, [3], "print"])
+def test_callbacks_that_cannot_be_called_are_refused(callbacks):
+    with pytest.raises(UsageError, match="list of callables"):
+        train(line, line_data(), **USUAL, callbacks=callbacks)
+
+
+@pytest.mark.parametrize(
+    ("weights", "text"),
+    [
+        ("w.safetensors", "dtrain.load"),
+        ({"slope": "steep", "offset": 0.0}, "'slope' must hold finite real"),
+        ({"slope": 1j, "offset": 0.0}, "'slope' must hold finite real"),
+        ({"slope": 1.0, "offset": np.nan}, "'offset' must hold finite real"),
+    ],
+)
+def test_first_weights_that_mean_nothing_are_refused(weights, text):
+    with pytest.raises(UsageError, match=text):
+        train(line, line_data(), **USUAL, weights=weights)
+
+
+def test_what_is_not_finite_before_any_step_is_blamed_on_the_program():
+    @program
+    def logarithm(x):
+        return weight("w") * np.log(x)
+
+    with pytest.raises(NotFiniteError, match=r"before any step.*log.*np\.where"):
+        train(logarithm, {"x": np.array([-1.0, 1.0]), "t": np.ones(2)}, **USUAL)
+    with pytest.raises(NotFiniteError, match="smaller learning rate"):
+        train(line, line_data(), epochs=200, learning_rate=1e3)
+
+
+def test_bad_options_are_refused_by_all_ranks_together():
+    with pytest.raises(UsageError, match="epochs") as caught:
+        train(line, line_data(), epochs=-1, learning_rate=0.1, world=ThreadWorld(3))
+    assert caught.value.agreed
+
+
+def test_a_callable_rate_takes_no_other_schedule():
+    from dtrain.training.settings import Settings
+
+    with pytest.raises(UsageError, match="is a callable"):
+        Settings(epochs=1, learning_rate=lambda _step: 0.1, warmup=3)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "foo", "float16"])
+def test_init_takes_the_dtypes_of_training(dtype):
+    with pytest.raises(UsageError, match="float32, float64"):
+        init(line, dtype=dtype)
+
+
+def test_a_run_prints_in_a_line():
+    run = train(line, line_data(), epochs=50, learning_rate=0.1)
+    assert len(repr(run)) < 200
+    assert run.digest in repr(run)
