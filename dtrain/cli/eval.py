@@ -6,6 +6,7 @@ of the target. Both are exact, on any number of ranks.
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser, Namespace
 
 from dtrain.cli import options
@@ -13,7 +14,7 @@ from dtrain.data.columns import bind
 from dtrain.descent import losses
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
-from dtrain.report.table import print_table
+from dtrain.report.table import print_table, say
 from dtrain.training.evaluate import evaluate
 from dtrain.training.run import load
 from dtrain.training.setup import together
@@ -52,13 +53,15 @@ def run(world: World, args: Namespace) -> int:
     world.compare("data set", dataset.digest())
     result = evaluate(world, program, samples, weights, loss)
     if world.rank == 0:
-        rows_ = {
+        shown = {
             "program": program.name,
             "ranks": world.size,
-            "samples": result.samples,
+            "samples": f"{result.samples:,}",
             "loss": f"{result.loss:.6g}",
         }
         if result.accuracy is not None:
-            rows_["accuracy"] = f"{100 * result.accuracy:.2f} %"
-        print_table(rows_)
+            shown["accuracy"] = f"{100 * result.accuracy:.2f} %"
+        print_table(shown)
+        if not math.isfinite(result.loss):
+            say("the loss is not finite: some output overflowed or became NaN")
     return 0

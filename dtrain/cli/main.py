@@ -6,6 +6,7 @@ it when NumPy is first imported.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -63,6 +64,9 @@ def parse(words: Sequence[str]) -> Namespace:
         UsageError: for words that mean nothing.
     """
     if not words or words[0] not in (*COMMANDS, "-h", "--help", "--version"):
+        near = difflib.get_close_matches(words[0], COMMANDS, n=1) if words else []
+        if near and ":" not in words[0]:
+            raise UsageError(f"no command {words[0]!r}; did you mean {near[0]!r}?")
         words = ["train", *words]
     if words[0] in COMMANDS:
         command = words[0]

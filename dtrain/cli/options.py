@@ -31,7 +31,17 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print."""
+        """Raise what argparse would print, with a guess at a mistyped option."""
+        known = [option for action in self._actions for option in action.option_strings]
+        guesses = [
+            near[0]
+            for word in message.split()
+            if word.startswith("--")
+            for near in [difflib.get_close_matches(word, known, n=1)]
+            if near and near[0] != word
+        ]
+        if message.startswith("unrecognized") and guesses:
+            message += f"; did you mean {' '.join(guesses)}?"
         raise UsageError(f"{message} (see `{self.prog} --help`)")
 
     def print_help(self, file: Any = None) -> None:
@@ -203,6 +213,8 @@ def load_program(text: str) -> Program:
         return entry.program
     where, colon, name = text.rpartition(":")
     if not colon or not where or not name:
+        if text.endswith(".py") and Path(text).is_file():
+            raise ProgramError(f"say which program of the file: {text}:name")
         raise ProgramError(_unknown_program(text))
     module = _import_file(where) if where.endswith(".py") else _import_module(where)
     return _program_in(module, where, name)
@@ -285,6 +297,15 @@ def _program_in(module: Any, where: str, name: str) -> Program:
         f"{where} has no program {name!r}; "
         + (f"it has {', '.join(there)}" if there else "it has none at all")
     )
+
+
+def files_read(args: argparse.Namespace) -> dict[str, str | None]:
+    """The files that a command reads: a command must not write over them."""
+    return {
+        "the program's file": args.program.rpartition(":")[0],
+        "the data": args.data,
+        "the weights": getattr(args, "weights", None),
+    }
 
 
 def bound_columns(args: argparse.Namespace) -> Mapping[str, str]:

@@ -22,7 +22,7 @@ from dtrain.errors import UsageError
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
 from dtrain.training.prediction import Prediction
-from dtrain.training.run import check_writable, load, written_whole
+from dtrain.training.run import check_outputs, load, written_whole
 from dtrain.training.setup import together
 
 EXAMPLE = """\
@@ -50,7 +50,7 @@ def run(world: World, args: Namespace) -> int:
         if args.out is not None and Path(args.out).suffix not in _ENDINGS:
             raise UsageError(f"--out {args.out} must end in {', '.join(_ENDINGS)}")
         if world.rank == 0:
-            check_writable("--out", args.out)
+            check_outputs({"--out": args.out}, options.files_read(args))
         program = options.load_program(args.program)
         dataset = options.load_data(args.data, None)
         samples = bind(
@@ -106,4 +106,4 @@ def _write_csv(file: TextIO, outputs: Mapping[str, NDArray[Any]]) -> None:
         header += [name] if single else [f"{name}_{i}" for i in range(flat.shape[1])]
     file.write(",".join(header) + "\n")
     for row in np.hstack(columns):
-        file.write(",".join(map(repr, row.tolist())) + "\n")
+        file.write(",".join(map(str, row)) + "\n")

@@ -25,7 +25,7 @@ def run(world: World, args: Namespace) -> int:
     """Print on rank 0; return the exit code."""
     with together(world):
         program = options.load_program(args.program)
-        graph = program.trace(**input_shapes(program, args))
+        graph = traced_with_shapes(program, args)
     if world.rank == 0:
         print(graph)
         print()
@@ -33,6 +33,25 @@ def run(world: World, args: Namespace) -> int:
             names = " ".join(label(graph, i) for i in level if _shown(graph, i))
             print(f"  level {number}: {names}")
     return 0
+
+
+def traced_with_shapes(program: Program, args: Namespace) -> FlowGraph:
+    """Trace a program for the shapes that are known.
+
+    Raises:
+        ProgramError: with a hint, if none were given and it takes other ones.
+    """
+    shapes = input_shapes(program, args)
+    try:
+        return program.trace(**shapes)
+    except ProgramError as error:
+        if shapes:
+            raise
+        name = next(iter(program.inputs), "x")
+        raise ProgramError(
+            f"{error}\n(inputs were taken for scalars; --shape {name}=64 would make "
+            f"{name} a vector)"
+        ) from None
 
 
 def input_shapes(program: Program, args: Namespace) -> dict[str, tuple[int, ...]]:

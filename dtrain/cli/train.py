@@ -18,7 +18,7 @@ from dtrain.parallel.world import World
 from dtrain.report.progress import Progress
 from dtrain.report.table import print_table, say
 from dtrain.training.evaluate import evaluate
-from dtrain.training.run import Run, check_writable, written_whole
+from dtrain.training.run import Run, check_outputs, written_whole
 from dtrain.training.settings import Settings
 from dtrain.training.setup import together
 from dtrain.training.trainer import Trainer
@@ -138,8 +138,8 @@ def run(world: World, args: Namespace) -> int:
         settings = settings_of(args, entry)
         data = options.load_data(args.data, entry)
         if world.rank == 0:
-            for option, path in (("--save", args.save), ("--report", args.report)):
-                check_writable(option, path)
+            outputs = {"--save": args.save, "--report": args.report}
+            check_outputs(outputs, options.files_read(args))
     trainer = Trainer(world, program, data, settings)
     speaks = world.rank == 0 and not args.quiet
     if speaks and trainer.blocks < world.size:
@@ -214,6 +214,10 @@ def _write(args: Namespace, result: Run) -> None:
             file.write(json.dumps(dict(result.report), indent=2).encode() + b"\n")
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def _rows(result: Run, accuracy: float | None) -> dict[str, Any]:
     report = result.report
     rows = {
@@ -221,9 +225,9 @@ def _rows(result: Run, accuracy: float | None) -> dict[str, Any]:
         "ranks": f"{report['ranks']} on {', '.join(report['hosts'])}",
         "samples": f"{report['samples']:,}",
         "weights": f"{report['weights']:,}",
-        "blocks": f"{report['blocks']} of {report['block']} samples a step",
-        "epochs": f"{report['epochs']} ({report['steps']:,} steps)",
-        "loss": f"{report['loss']:.6g}",
+        "blocks": f"{report['blocks']:,} of {report['block']:,} samples a step",
+        "epochs": f"{report['epochs']} ({_count(report['steps'], 'step')})",
+        "loss": f"{report['loss']:.6g} (mean over the last epoch)",
     }
     if accuracy is not None:
         rows["held-out accuracy"] = f"{100 * accuracy:.2f} %"

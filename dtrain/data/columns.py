@@ -220,7 +220,8 @@ def _unknown(dataset: Dataset, name: str, reader: str | None) -> DataError:
     if reader is None:
         who, advice = "the target", "with --target NAME (target=)"
     else:
-        who, advice = f"input {reader!r}", f"with --columns {reader}=NAME (columns=)"
+        who = f"input {reader!r}"
+        advice = f"with --columns {reader}=NAME, or {reader}=FIRST:LAST (columns=)"
     return DataError(
         f"{dataset.source}: there is no column {name!r} for {who}{hint} There are: "
         f"{_listing(dataset.columns)}. Choose another {advice}"

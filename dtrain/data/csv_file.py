@@ -67,6 +67,10 @@ def _header(file: TextIO, source: str) -> list[str]:
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
         raise DataError(f"{where}: {count} columns are named {name!r}")
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+        raise DataError(f"{where} has no comma: columns must be separated by commas")
+    if names[0].startswith("#"):
+        raise DataError(f"{where} begins with '#': the header is a plain line of names")
     if all(_is_number(name) for name in names):
         raise DataError(f"{where} holds numbers: put a line of column names before it")
     return names

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dtrain.report.table import say
 from dtrain.report.terminal import on_terminal
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ class Progress:
         self._steps_per_epoch = steps_per_epoch
         self._shown = shown
         self._bar: Bar | None = None
+        self._before: Any = signal.SIG_DFL
         self._drawn = 0.0
         self._samples = 0
 
@@ -38,6 +42,9 @@ class Progress:
         """Start the bar."""
         if self._shown and on_terminal():
             self._bar = _bar()
+            # A launcher ends its ranks by SIGTERM, also when it is interrupted: show
+            # the cursor again before that.
+            self._before = signal.signal(signal.SIGTERM, self._end)
             self._bar.start()
             self._bar.add_task("", total=self._steps, loss="", rate="")
         return self
@@ -51,6 +58,15 @@ class Progress:
         """Leave the terminal as it was."""
         if self._bar is not None:
             self._bar.stop()
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _end(self, number: int, _: Any) -> None:
+        """Leave the terminal as it was, say why, and end as the signal would have."""
+        if self._bar is not None:
+            self._bar.stop()
+        say(f"ended by {signal.Signals(number).name}")
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     def __call__(self, record: StepRecord) -> None:
         """Show a step: at once if it is the last, else not too often."""
@@ -66,7 +82,7 @@ class Progress:
                 self._bar.update(
                     self._bar.task_ids[0],
                     completed=record.step,
-                    loss=f"loss {record.loss:.6g}",
+                    loss=f"batch loss {record.loss:.6g}",
                     rate=f"{rate:,.0f} samples/s",
                 )
         elif last or (
@@ -76,7 +92,8 @@ class Progress:
             left = record.seconds / record.step * (self._steps - record.step)
             print(
                 f"epoch {record.epoch}  step {record.step}/{self._steps}  "
-                f"loss {record.loss:.6g}  {rate:,.0f} samples/s  {left:.0f} s left",
+                f"batch loss {record.loss:.6g}  {rate:,.0f} samples/s  "
+                f"{left:.0f} s left",
                 file=sys.stderr,
                 flush=True,
             )

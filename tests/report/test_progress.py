@@ -27,8 +27,11 @@ def test_lines_name_epoch_step_loss_rate_and_time_left(capsys):
     out, err = capsys.readouterr()
     lines = err.splitlines()
     assert out == ""
-    assert lines[0] == "epoch 1  step 4/12  loss 0.25  800 samples/s  0 s left"
-    assert lines[-1] == "epoch 3  step 12/12  loss 0.0833333  800 samples/s  0 s left"
+    assert lines[0] == "epoch 1  step 4/12  batch loss 0.25  800 samples/s  0 s left"
+    assert (
+        lines[-1]
+        == "epoch 3  step 12/12  batch loss 0.0833333  800 samples/s  0 s left"
+    )
     assert len(lines) == 2  # no more than one a second, but the last
 
 
