@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from dtrain.engine import products
 from dtrain.engine.plan import Buffer, External, Plan, Shape, Step, View, contiguous
+from dtrain.functions.arithmetic import multiply
 from dtrain.functions.base import BaseFunction, Kind
+from dtrain.functions.samples import block_sum
 from dtrain.functions.shape import Slices
 from dtrain.gradient.vector import Layout
 from dtrain.program.expand import expand
@@ -65,10 +67,7 @@ class _Lowering:
         }
         self.weights = self._buffer(layout.size, layout.dtype, "weights")
         self.slots = self._buffer(stack * layout.size, layout.dtype, "slots")
-        self.uses = [0] * len(graph.nodes)
-        for node in graph.nodes:
-            for i in node.inputs:
-                self.uses[i] += 1
+        self.dotted = _dotted(graph)
         self.targets: dict[int, View] = {}
         for output, weight in gradients.items():
             if output in graph.outputs:
@@ -156,6 +155,17 @@ class _Lowering:
             view = view.inserted(axis)
         return view
 
+    def operand(self, i: int, number: int) -> View:
+        """Input i of an elementwise call; one number has no axes.
+
+        NumPy has a short way for operands that are contiguous or without axes; one of
+        shape (1, 1) costs a call of small arrays two and a half times the time.
+        """
+        view = self.aligned(i, number)
+        if math.prod(view.shape) == 1:
+            return View(view.buffer, view.offset, (), ())
+        return view
+
     def compact(self, number: int, view: View, shape: Shape) -> View:
         """A view in another shape, by a copy if strides cannot say it."""
         reshaped = view.reshaped(shape)
@@ -177,6 +187,8 @@ class _Lowering:
             return View(self.weights, start, node.shape, contiguous(node.shape))
         if node.function is CONSTANT:
             return self._constant(node)
+        if number in self.dotted:
+            return self.values[node.inputs[0]]  # its one reader computes it as well
         if node.function.elementwise:
             return self._elementwise(number, node, node.function.name)
         return _LOWERINGS[node.function.name](self, number, node)
@@ -189,9 +201,31 @@ class _Lowering:
 
     def _elementwise(self, number: int, node: Node, kernel: str) -> View:
         out = self.result(number)
-        inputs = tuple(self.aligned(i, number) for i in node.inputs)
+        inputs = tuple(self.operand(i, number) for i in node.inputs)
         self.step(number, kernel, inputs, out)
         return out
+
+
+def _dotted(graph: FlowGraph) -> set[int]:
+    """The products of samples' scalars that are only summed over the block.
+
+    Such is the derivative of a scalar weight, Σ v·x: one dot product.
+    """
+    uses = [0] * len(graph.nodes)
+    for number in (i for node in graph.nodes for i in node.inputs):
+        uses[number] += 1
+    for number in graph.outputs.values():
+        uses[number] += 1
+    found = set()
+    for node in graph.nodes:
+        if node.function is block_sum and uses[node.inputs[0]] == 1:
+            product = graph.nodes[node.inputs[0]]
+            factors = [graph.nodes[i] for i in product.inputs]
+            if product.function is multiply and all(
+                (factor.kind, factor.shape) == (Kind.SAMPLE, ()) for factor in factors
+            ):
+                found.add(node.inputs[0])
+    return found
 
 
 def _kernel(name: str) -> Callable[[_Lowering, int, Node], View]:
@@ -202,7 +236,7 @@ def _kernel(name: str) -> Callable[[_Lowering, int, Node], View]:
 def _where(low: _Lowering, number: int, node: Node) -> View:
     """A choice; where one side is 0, as in most adjoints, a mask."""
     _, a, b = (low.graph.nodes[i].constant for i in node.inputs)
-    inputs = tuple(low.aligned(i, number) for i in node.inputs)
+    inputs = tuple(low.operand(i, number) for i in node.inputs)
     out = low.result(number)
     if node.dtype != "real":
         low.step(number, "choose", inputs, out)
@@ -297,8 +331,12 @@ def _to_samples(low: _Lowering, _: int, node: Node) -> View:
 
 def _block_sum(low: _Lowering, number: int, node: Node) -> View:
     (i,) = node.inputs
-    x = low._led(low.values[i], i, Kind.SAMPLE)
     out = low.result(number)
+    if i in low.dotted:
+        a, b = (low.values[j] for j in low.graph.nodes[i].inputs)
+        low.step(number, "vecdot", (a, b), out)
+        return out
+    x = low._led(low.values[i], i, Kind.SAMPLE)
     stack, block = low.lead[Kind.SAMPLE]
     size = math.prod(node.shape)
     rows = x.reshaped((stack, block, size))
