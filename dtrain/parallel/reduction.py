@@ -7,7 +7,7 @@ all: through memory that the ranks share where they can, else by messages.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from dtrain.parallel.messages import Messages, Peers, Take
@@ -79,11 +79,15 @@ class Reduction:
         part = self._partition(peers, count, total)
         way = self._way(peers, part)
         arrivals = Arrivals(part.owned, partials)
-        rows = way.rows(part)
+        alone = part.size == 1 and count > 0  # then the sum is made where it is wanted
+        rows: Sequence[Record] = [total] if alone else way.rows(part)
         for (level, index), row in zip(part.own_nodes, rows, strict=True):
             stop = min((index + 1) << level, part.owned.stop)
             self._spare.sum(arrivals.until(stop), row)
         arrivals.end()
+        if alone:
+            take(total.slots, total)
+            return flags
         return way.finish(peers, part, total, flags, take)
 
     def rows(self, peers: Peers, count: int, like: Record) -> list[Row]:
