@@ -41,7 +41,8 @@ def world(request):
             patch.setattr(shared, "SHORT", 0)
         world = MPIWorld(**WAYS[request.param])
         yield world
-        if request.param.startswith("shared") and world.size > 1:
+        one_host = len(set(world.hosts)) == 1
+        if request.param.startswith("shared") and world.size > 1 and one_host:
             assert world._reduction._shared is not None
 
 
