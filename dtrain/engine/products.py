@@ -17,7 +17,7 @@ from dtrain.engine.plan import Step, View
 from dtrain.functions.base import Kind
 
 if TYPE_CHECKING:
-    from dtrain.engine.lowering import _Lowering
+    from dtrain.engine.lowering import Lowering
     from dtrain.program.graph import Node
 
 _STACK, _BLOCK = -1, -2
@@ -46,7 +46,7 @@ class _Operand:
         return view
 
 
-def lower(low: _Lowering, number: int, node: Node) -> View:
+def lower(low: Lowering, number: int, node: Node) -> View:
     """Append the steps of a contraction; return where its value is."""
     la, lb, ly = node.keywords["labels"]
     kinds = [low.graph.nodes[i].kind for i in node.inputs]
@@ -61,7 +61,7 @@ def lower(low: _Lowering, number: int, node: Node) -> View:
     return out
 
 
-def _with_block(low: _Lowering, x: _Operand) -> _Operand:
+def _with_block(low: Lowering, x: _Operand) -> _Operand:
     """An operand that has the block's label, for a sum over it."""
     if _BLOCK in x.labels:
         return x
@@ -71,9 +71,7 @@ def _with_block(low: _Lowering, x: _Operand) -> _Operand:
     return _Operand(view.inserted(1, low.plan.block), (_STACK, _BLOCK, *labels[1:]))
 
 
-def _product(
-    low: _Lowering, number: int, a: _Operand, b: _Operand, y: _Operand
-) -> None:
+def _product(low: Lowering, number: int, a: _Operand, b: _Operand, y: _Operand) -> None:
     stacked = tuple(
         label
         for label in y.labels
@@ -95,7 +93,7 @@ def _product(
 
 
 def _dot(
-    low: _Lowering,
+    low: Lowering,
     number: int,
     a: _Operand,
     b: _Operand,
@@ -112,7 +110,7 @@ def _dot(
 
 
 def _matmul(
-    low: _Lowering,
+    low: Lowering,
     number: int,
     a: _Operand,
     b: _Operand,
@@ -137,7 +135,7 @@ def _matmul(
 
 
 def _matrices(
-    low: _Lowering,
+    low: Lowering,
     number: int,
     x: _Operand,
     stacked: Labels,
@@ -161,7 +159,7 @@ def _matrices(
     return matrices
 
 
-def _by_rows(low: _Lowering, right: View, x: _Operand) -> View:
+def _by_rows(low: Lowering, right: View, x: _Operand) -> View:
     """A matrix that all samples share, turned once a step so that rows are contiguous.
 
     BLAS takes twice as long for a small product with a transposed right-hand side,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dtrain
-from dtrain.engine.lowering import lowered
+from dtrain.engine.rules import lowered
 from dtrain.functions.base import FUNCTIONS, BaseFunction
 from tests.functions.cases import CASES, SAMPLES, Case
 from tests.functions.slopes import Slopes, program_of

@@ -1,0 +1,176 @@
+"""How each base function is lowered: to views, or to steps with kernels.
+
+Elementwise functions of one ufunc need no entry; for every other function without a
+definition there is one in `LOWERINGS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.engine import products
+from dtrain.engine.plan import View
+from dtrain.functions.base import BaseFunction, Kind
+from dtrain.functions.shape import Slices
+
+if TYPE_CHECKING:
+    from dtrain.engine.lowering import Lowering
+    from dtrain.program.graph import Node
+
+
+def _kernel(name: str) -> Callable[[Lowering, int, Node], View]:
+    """The lowering of a function that is one elementwise kernel."""
+    return lambda low, number, node: low.elementwise(number, node, name)
+
+
+def _where(low: Lowering, number: int, node: Node) -> View:
+    """A choice; where one side is 0, as in most adjoints, a mask."""
+    _, a, b = (low.graph.nodes[i].constant for i in node.inputs)
+    inputs = tuple(low.operand(i, number) for i in node.inputs)
+    out = low.result(number)
+    if node.dtype != "real":
+        low.step(number, "choose", inputs, out)
+    elif b is not None and _is_zero(b):
+        low.step(number, "keep", inputs[:2], out)
+    elif a is not None and _is_zero(a):
+        low.step(number, "drop", (inputs[0], inputs[2]), out)
+    else:
+        low.step(number, "select", inputs, out)
+    return out
+
+
+def _is_zero(value: NDArray[Any]) -> bool:
+    """Whether all is +0; −0 has another bit."""
+    return not value.any() and not np.signbit(value).any()
+
+
+def _last_axis(kernel: str) -> Callable[[Lowering, int, Node], View]:
+    def lower(low: Lowering, number: int, node: Node) -> View:
+        out = low.result(number)
+        low.step(number, kernel, (low.values[node.inputs[0]],), out)
+        return out
+
+    return lower
+
+
+def _sum(low: Lowering, number: int, node: Node) -> View:
+    out = low.result(number)
+    axes = tuple(node.kind + i for i in node.keywords["axis"])
+    low.step(number, "sum", (low.values[node.inputs[0]],), out, axes)
+    return out
+
+
+def _reshape(low: Lowering, number: int, node: Node) -> View:
+    view = low.values[node.inputs[0]]
+    return low.compact(number, view, low.lead[node.kind] + node.shape)
+
+
+def _transpose(low: Lowering, _: int, node: Node) -> View:
+    lead = tuple(range(node.kind))
+    order = tuple(node.kind + i for i in node.keywords["axes"])
+    return low.values[node.inputs[0]].permuted(lead + order)
+
+
+def _broadcast(low: Lowering, number: int, node: Node) -> View:
+    (i,) = node.inputs
+    return low.aligned(i, number).stretched(low.lead[node.kind] + node.shape)
+
+
+def _index(low: Lowering, number: int, node: Node) -> View:
+    (i,) = node.inputs
+    at = node.keywords["at"]
+    view = low.values[i]
+    if isinstance(at, Slices):
+        return view.sliced(at.axes)
+    lead = low.lead[node.kind]
+    flat = low.compact(number, view, (*lead, math.prod(low.graph.nodes[i].shape)))
+    out = low.result(number)
+    low.step(number, "take", (flat,), out, at.key)
+    return out
+
+
+def _place(low: Lowering, number: int, node: Node) -> View:
+    out = low.result(number)
+    shape, parts = node.keywords["shape"], node.keywords["at"]
+    covered = np.zeros(shape, np.int32)
+    for at in parts:
+        at.add(covered, np.int32(1))
+    alone = bool(np.all(covered <= 1))
+    if not np.all(covered == 1):
+        low.step(number, "zero", (), out)
+    lead = low.lead[node.kind]
+    for i, at in zip(node.inputs, parts, strict=True):
+        x = low.led(low.values[i], i, node.kind)
+        if isinstance(at, Slices):
+            part = out.sliced(at.axes)
+            if alone:
+                low.step(number, "copy", (x,), part)
+            else:
+                low.step(number, "add", (part, x), part)
+        else:
+            flat = low.compact(number, out, (*lead, math.prod(shape)))
+            vs = low.compact(number, x, (*lead, math.prod(at.shape)))
+            low.step(number, "add_at", (vs,), flat, at.key.reshape(-1))
+    return out
+
+
+def _to_samples(low: Lowering, _: int, node: Node) -> View:
+    (i,) = node.inputs
+    return low.led(low.values[i], i, Kind.SAMPLE)
+
+
+def _block_sum(low: Lowering, number: int, node: Node) -> View:
+    (i,) = node.inputs
+    out = low.result(number)
+    if i in low.dotted:
+        a, b = (low.values[j] for j in low.graph.nodes[i].inputs)
+        low.step(number, "vecdot", (a, b), out)
+        return out
+    x = low.led(low.values[i], i, Kind.SAMPLE)
+    stack, block = low.lead[Kind.SAMPLE]
+    size = math.prod(node.shape)
+    rows = x.reshaped((stack, block, size))
+    flat = out.reshaped((stack, 1, size))
+    if size > 1 and rows is not None and rows.strides[1:] == (size, 1) and flat:
+        # One row of ones times the block: BLAS sums columns several times faster
+        # than a reduction over the first axis does.
+        ones = low.fresh((1, block), low.layout.dtype)
+        low.plan.constants.append((ones, np.ones(())))
+        low.step(number, "matmul", (ones.inserted(0), rows), flat)
+    else:
+        low.step(number, "sum", (x,), out, (1,))
+    return out
+
+
+LOWERINGS: dict[str, Callable[[Lowering, int, Node], View]] = {
+    "sigmoid": _kernel("sigmoid"),
+    "where": _where,
+    "real": _kernel("copy"),
+    "sum": _sum,
+    "max": _last_axis("max"),
+    "min": _last_axis("min"),
+    "argmax": _last_axis("argmax"),
+    "argmin": _last_axis("argmin"),
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "broadcast": _broadcast,
+    "index": _index,
+    "place": _place,
+    "block_sum": _block_sum,
+    "to_samples": _to_samples,
+    "contract": products.lower,
+}
+
+
+def lowered(function: BaseFunction) -> bool:
+    """Whether the engine can compute a base function."""
+    return (
+        function.elementwise
+        or function.definition is not None
+        or function.name in LOWERINGS
+    )
