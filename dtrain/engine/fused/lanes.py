@@ -1,0 +1,300 @@
+"""Lane arithmetic: formulas written once, computed by NumPy or emitted as LLVM IR.
+
+A lane is one place of a vector. ``Lanes`` has just the operations that every processor
+does exactly as IEEE 754 says, each rounded by itself: no fused multiply-add, no
+estimate, no library call. So a formula over lanes has the same bits wherever and however
+it is computed, and the NumPy form of it is a proof of the compiled one.
+
+Kinds of lanes: ``float32`` and ``float64``; ``word32`` and ``word64``, unsigned integers
+that wrap around; ``mask``, truth values. A Python number beside lanes takes their kind.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+WORD = {"float32": "word32", "float64": "word64"}
+FLOAT = {word: kind for kind, word in WORD.items()}
+DTYPE = {
+    "float32": np.float32,
+    "float64": np.float64,
+    "word32": np.uint32,
+    "word64": np.uint64,
+    "mask": np.bool_,
+}
+KIND = {np.dtype(dtype): kind for kind, dtype in DTYPE.items()}
+
+
+class Lanes:
+    """A value in every lane, with the operators of Python.
+
+    Attributes:
+        arithmetic: what computes: ``ArrayArithmetic`` or ``VectorArithmetic``.
+        value: that arithmetic's own value: an array, or a vector of LLVM IR.
+        kind: what the lanes hold.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+    __slots__ = ("arithmetic", "kind", "value")
+
+    def __init__(self, arithmetic: Arithmetic, value: Any, kind: str) -> None:
+        self.arithmetic = arithmetic
+        self.value = value
+        self.kind = kind
+
+    def like(self, number: Lanes | complex) -> Lanes:
+        """A number in every lane, of this kind; lanes are left as they are."""
+        if isinstance(number, Lanes):
+            return number
+        value = self.arithmetic.constant(self.kind, number)
+        return Lanes(self.arithmetic, value, self.kind)
+
+    def _apply(self, operation: str, *others: Lanes | complex, to: str = "") -> Lanes:
+        operands = [self.value, *(self.like(other).value for other in others)]
+        to = to or self.kind
+        return Lanes(
+            self.arithmetic,
+            self.arithmetic.apply(operation, self.kind, to, *operands),
+            to,
+        )
+
+    def __add__(self, other: Lanes | float) -> Lanes:
+        return self._apply("add", other)
+
+    def __radd__(self, other: float) -> Lanes:
+        return self.like(other) + self
+
+    def __sub__(self, other: Lanes | float) -> Lanes:
+        return self._apply("subtract", other)
+
+    def __rsub__(self, other: float) -> Lanes:
+        return self.like(other) - self
+
+    def __mul__(self, other: Lanes | float) -> Lanes:
+        return self._apply("multiply", other)
+
+    def __rmul__(self, other: float) -> Lanes:
+        return self.like(other) * self
+
+    def __truediv__(self, other: Lanes | float) -> Lanes:
+        return self._apply("divide", other)
+
+    def __rtruediv__(self, other: float) -> Lanes:
+        return self.like(other) / self
+
+    def __neg__(self) -> Lanes:
+        return self._apply("negative")
+
+    def __abs__(self) -> Lanes:
+        return (self.bits() & (self.sign_bit - 1)).number()
+
+    def __lt__(self, other: Lanes | float) -> Lanes:
+        return self._apply("less", other, to="mask")
+
+    def __le__(self, other: Lanes | float) -> Lanes:
+        return self._apply("less_equal", other, to="mask")
+
+    def __gt__(self, other: Lanes | float) -> Lanes:
+        return self.like(other) < self
+
+    def __ge__(self, other: Lanes | float) -> Lanes:
+        return self.like(other) <= self
+
+    def __eq__(self, other: Lanes | float) -> Lanes:  # type: ignore[override]
+        return self._apply("equal", other, to="mask")
+
+    def __ne__(self, other: Lanes | float) -> Lanes:  # type: ignore[override]
+        return self._apply("not_equal", other, to="mask")
+
+    def __and__(self, other: Lanes | int) -> Lanes:
+        return self._apply("and", other)
+
+    def __or__(self, other: Lanes | int) -> Lanes:
+        return self._apply("or", other)
+
+    def __xor__(self, other: Lanes | int) -> Lanes:
+        return self._apply("xor", other)
+
+    def __invert__(self) -> Lanes:
+        return self ^ (True if self.kind == "mask" else -1)
+
+    def __lshift__(self, other: Lanes | int) -> Lanes:
+        """Words, shifted by less than their width."""
+        return self._apply("shift_left", other)
+
+    def __rshift__(self, other: Lanes | int) -> Lanes:
+        """Words, shifted by less than their width; zeros come in."""
+        return self._apply("shift_right", other)
+
+    @property
+    def sign_bit(self) -> int:
+        """The word in which only the sign of a float is set."""
+        return 1 << 31 if self.kind == "float32" else 1 << 63
+
+    def bits(self) -> Lanes:
+        """The words that floats are made of."""
+        return self._apply("bits", to=WORD[self.kind])
+
+    def number(self) -> Lanes:
+        """The floats that have these words as bits."""
+        return self._apply("bits", to=FLOAT[self.kind])
+
+    def signed_like(self, other: Lanes) -> Lanes:
+        """Lanes that are ≥ 0, given the signs of others."""
+        return (self.bits() | (other.bits() & self.sign_bit)).number()
+
+    def sqrt(self) -> Lanes:
+        """The square root, correctly rounded, as IEEE 754 asks."""
+        return self._apply("sqrt")
+
+    def to(self, kind: str) -> Lanes:
+        """Floats of the other width, low halves of words, or truth values as 0 and 1."""
+        return self if kind == self.kind else self._apply("convert", to=kind)
+
+    def lookup(self, table: Sequence[int]) -> Lanes:
+        """The words of a table at these indices, which must lie inside of it."""
+        value = self.arithmetic.lookup(self.kind, table, self.value)
+        return Lanes(self.arithmetic, value, self.kind)
+
+
+Formula = Callable[..., tuple[Lanes, ...]]
+
+
+class Arithmetic(ABC):
+    """What computes the operations of ``Lanes``."""
+
+    @abstractmethod
+    def constant(self, kind: str, number: complex) -> Any:
+        """A number, rounded to the kind, in every lane."""
+
+    @abstractmethod
+    def apply(self, operation: str, kind: str, to: str, *operands: Any) -> Any:
+        """An operation on values of one kind, with a result of the kind ``to``."""
+
+    @abstractmethod
+    def lookup(self, kind: str, table: Sequence[int], index: Any) -> Any:
+        """Words of a table at the indices."""
+
+    @abstractmethod
+    def select(self, condition: Any, chosen: Any, otherwise: Any) -> Any:
+        """One value where the condition holds, the other elsewhere."""
+
+    @abstractmethod
+    def rarely(
+        self,
+        condition: Lanes,
+        slow: Formula,
+        operands: Sequence[Lanes],
+        usual: Sequence[Lanes],
+    ) -> tuple[Lanes, ...]:
+        """The usual lanes, and where the condition holds those of a slow formula."""
+
+
+def select(condition: Lanes, chosen: Lanes | float, otherwise: Lanes | float) -> Lanes:
+    """``chosen`` where the condition holds, else ``otherwise``; one of them is lanes."""
+    model = chosen if isinstance(chosen, Lanes) else otherwise
+    if not isinstance(model, Lanes):
+        raise TypeError("select needs lanes on one side, for their kind")
+    a, b = model.like(chosen), model.like(otherwise)
+    value = condition.arithmetic.select(condition.value, a.value, b.value)
+    return Lanes(condition.arithmetic, value, model.kind)
+
+
+def maximum(a: Lanes, b: Lanes | float) -> Lanes:
+    """The larger; NaN where one is NaN; b where they are equal."""
+    return select((a > b) | (a != a), a, b)  # noqa: PLR0124
+
+
+def minimum(a: Lanes, b: Lanes | float) -> Lanes:
+    """The smaller; NaN where one is NaN; b where they are equal."""
+    return select((a < b) | (a != a), a, b)  # noqa: PLR0124
+
+
+def at_least(bound: float, x: Lanes) -> Lanes:
+    """x, or the bound where x is less; NaN stays. One instruction."""
+    return select(x < bound, bound, x)
+
+
+def at_most(bound: float, x: Lanes) -> Lanes:
+    """x, or the bound where x is more; NaN stays. One instruction."""
+    return select(x > bound, bound, x)
+
+
+def rarely(
+    condition: Lanes, slow: Formula, operands: Sequence[Lanes], usual: Sequence[Lanes]
+) -> tuple[Lanes, ...]:
+    """The usual lanes, and where the condition holds those of a slow formula.
+
+    The formula, a named function of the operands, runs only if some lane needs it; what
+    a lane gets depends on that lane alone.
+    """
+    return condition.arithmetic.rarely(condition, slow, operands, usual)
+
+
+class ArrayArithmetic(Arithmetic):
+    """Lanes are the elements of NumPy arrays: the reference."""
+
+    operations: dict[str, Callable[..., Any]] = {  # noqa: RUF012
+        "add": np.add,
+        "subtract": np.subtract,
+        "multiply": np.multiply,
+        "divide": np.divide,
+        "negative": np.negative,
+        "less": np.less,
+        "less_equal": np.less_equal,
+        "equal": np.equal,
+        "not_equal": np.not_equal,
+        "and": np.bitwise_and,
+        "or": np.bitwise_or,
+        "xor": np.bitwise_xor,
+        "shift_left": np.left_shift,
+        "shift_right": np.right_shift,
+        "sqrt": np.sqrt,
+    }
+
+    def lanes(self, array: Any) -> Lanes:
+        """An array's elements as lanes."""
+        array = np.asarray(array)
+        return Lanes(self, array, KIND[array.dtype])
+
+    def constant(self, kind: str, number: complex) -> Any:
+        """A number, rounded to the kind."""
+        if kind in FLOAT:
+            number = int(number.real) & ((1 << int(kind[4:])) - 1)
+        return DTYPE[kind](number)  # type: ignore[arg-type]
+
+    def apply(self, operation: str, kind: str, to: str, *operands: Any) -> Any:
+        """An operation by the ufunc of that name."""
+        if operation == "bits":
+            return operands[0].view(DTYPE[to])
+        with np.errstate(all="ignore"):
+            if operation == "convert":
+                return operands[0].astype(DTYPE[to])
+            return self.operations[operation](*operands)
+
+    def lookup(self, kind: str, table: Sequence[int], index: Any) -> Any:
+        """Words of a table at the indices."""
+        return np.array(table, DTYPE[kind])[index]
+
+    def select(self, condition: Any, chosen: Any, otherwise: Any) -> Any:
+        """One value where the condition holds, the other elsewhere."""
+        return np.where(condition, chosen, otherwise)
+
+    def rarely(
+        self,
+        condition: Lanes,
+        slow: Formula,
+        operands: Sequence[Lanes],
+        usual: Sequence[Lanes],
+    ) -> tuple[Lanes, ...]:
+        """The usual lanes, mended where the condition holds."""
+        if not condition.value.any():
+            return tuple(usual)
+        mended = slow(*operands)
+        return tuple(
+            select(condition, a, b) for a, b in zip(mended, usual, strict=True)
+        )

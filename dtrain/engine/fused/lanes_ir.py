@@ -1,0 +1,216 @@
+"""Lanes as vectors of LLVM IR: each operation is one instruction, with no flags.
+
+Without fast-math flags LLVM neither re-associates nor contracts, so the bits are those
+of ``ArrayArithmetic`` on every processor (but for the sign and payload of a NaN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from dtrain.engine.fused.lanes import (
+    DTYPE,
+    FLOAT,
+    Arithmetic,
+    ArrayArithmetic,
+    Formula,
+    Lanes,
+)
+
+ELEMENT = {
+    "float32": ir.FloatType(),
+    "float64": ir.DoubleType(),
+    "word32": ir.IntType(32),
+    "word64": ir.IntType(64),
+    "mask": ir.IntType(1),
+}
+INSTRUCTIONS = {
+    "float": {
+        "add": "fadd",
+        "subtract": "fsub",
+        "multiply": "fmul",
+        "divide": "fdiv",
+        "negative": "fneg",
+    },
+    "word": {
+        "add": "add",
+        "subtract": "sub",
+        "multiply": "mul",
+        "and": "and_",
+        "or": "or_",
+        "xor": "xor",
+        "shift_left": "shl",
+        "shift_right": "lshr",
+    },
+    "mask": {"and": "and_", "or": "or_", "xor": "xor"},
+}
+COMPARISONS = {"less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!="}
+
+
+class VectorArithmetic(Arithmetic):
+    """Emits instructions on vectors where a builder stands.
+
+    Attributes:
+        builder: where instructions go; ``rarely`` moves it to a new block.
+        width: lanes of a vector.
+    """
+
+    def __init__(self, builder: ir.IRBuilder, width: int) -> None:
+        self.builder = builder
+        self.width = width
+
+    def vector(self, kind: str) -> ir.VectorType:
+        """The type of such lanes."""
+        return ir.VectorType(ELEMENT[kind], self.width)
+
+    def lanes(self, value: ir.Value, kind: str) -> Lanes:
+        """A vector as lanes."""
+        return Lanes(self, value, kind)
+
+    def splat(self, scalar: ir.Value, kind: str) -> Lanes:
+        """A scalar in every lane."""
+        one = self.builder.insert_element(
+            ir.Constant(self.vector(kind), ir.Undefined),
+            scalar,
+            ir.Constant(ir.IntType(32), 0),
+        )
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.width), None)
+        return Lanes(self, self.builder.shuffle_vector(one, one, zeros), kind)
+
+    def constant(self, kind: str, number: complex) -> ir.Constant:
+        """A number, rounded to the kind, in every lane."""
+        if kind in FLOAT:
+            element: Any = int(number.real) & ((1 << int(kind[4:])) - 1)
+        elif kind == "mask":
+            element = int(bool(number))
+        else:
+            element = float(DTYPE[kind](number))  # type: ignore[arg-type]
+        return ir.Constant(self.vector(kind), [element] * self.width)
+
+    def apply(self, operation: str, kind: str, to: str, *operands: Any) -> ir.Value:
+        """One instruction, or a call of the intrinsic square root."""
+        if operation == "bits":
+            return self.builder.bitcast(*operands, self.vector(to))
+        if operation == "convert":
+            return self._convert(kind, to, *operands)
+        if operation == "sqrt":
+            vector = self.vector(kind)
+            name = f"llvm.sqrt.v{self.width}f{kind[5:]}"
+            root = self.builder.module.globals.get(name) or ir.Function(
+                self.builder.module, ir.FunctionType(vector, [vector]), name
+            )
+            return self.builder.call(root, operands)
+        if operation in COMPARISONS:
+            return self._compare(COMPARISONS[operation], kind, *operands)
+        instruction = INSTRUCTIONS[kind.rstrip("0123456789")][operation]
+        return getattr(self.builder, instruction)(*operands)
+
+    def _compare(self, sign: str, kind: str, a: ir.Value, b: ir.Value) -> ir.Value:
+        if not kind.startswith("float"):
+            return self.builder.icmp_unsigned(sign, a, b)
+        if sign == "!=":
+            return self.builder.fcmp_unordered(sign, a, b)
+        return self.builder.fcmp_ordered(sign, a, b)
+
+    def _convert(self, kind: str, to: str, value: ir.Value) -> ir.Value:
+        if kind == "mask":
+            return self.builder.uitofp(value, self.vector(to))
+        if to == "word32":
+            return self.builder.trunc(value, self.vector(to))
+        if to == "float64":
+            return self.builder.fpext(value, self.vector(to))
+        return self.builder.fptrunc(value, self.vector(to))
+
+    def lookup(self, kind: str, table: Sequence[int], index: ir.Value) -> ir.Value:
+        """Loads from a constant array, one a lane."""
+        module = self.builder.module
+        array = ir.ArrayType(ELEMENT[kind], len(table))
+        name = f"table.{kind}.{hash(tuple(table)):x}"
+        if name not in module.globals:
+            data = ir.GlobalVariable(module, array, name)
+            data.global_constant = True
+            data.linkage = "internal"
+            data.initializer = ir.Constant(array, list(table))
+        data = module.globals[name]
+        zero = ir.Constant(ir.IntType(32), 0)
+        found: ir.Value = ir.Constant(self.vector(kind), ir.Undefined)
+        for lane in range(self.width):
+            number = ir.Constant(ir.IntType(32), lane)
+            place = self.builder.extract_element(index, number)
+            word = self.builder.load(self.builder.gep(data, [zero, place]))
+            found = self.builder.insert_element(found, word, number)
+        return found
+
+    def select(self, condition: Any, chosen: Any, otherwise: Any) -> ir.Value:
+        """One value where the condition holds, the other elsewhere."""
+        return self.builder.select(condition, chosen, otherwise)
+
+    def call(self, formula: Formula, operands: Sequence[Lanes]) -> tuple[Lanes, ...]:
+        """A formula's results, by a function of its own, emitted once a module."""
+        module = self.builder.module
+        kinds = [operand.kind for operand in operands]
+        name = f"{formula.__name__}.{'.'.join(kinds)}.{self.width}"
+        if name not in module.globals:
+            self._define(name, formula, kinds)
+        function = module.globals[name]
+        results = self.builder.call(function, [operand.value for operand in operands])
+        return tuple(
+            Lanes(self, self.builder.extract_value(results, i), kind)
+            for i, kind in enumerate(function.result_kinds)
+        )
+
+    def _define(self, name: str, formula: Formula, kinds: Sequence[str]) -> None:
+        # A function's type comes before its body: NumPy tells the kinds of the results.
+        arrays = ArrayArithmetic()
+        sample = [arrays.lanes(np.zeros(1, DTYPE[kind])) for kind in kinds]
+        results = [result.kind for result in formula(*sample)]
+        struct = ir.LiteralStructType([self.vector(kind) for kind in results])
+        arguments = [self.vector(kind) for kind in kinds]
+        function = ir.Function(
+            self.builder.module, ir.FunctionType(struct, arguments), name
+        )
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        function.result_kinds = results
+        builder = ir.IRBuilder(function.append_basic_block())
+        inner = VectorArithmetic(builder, self.width)
+        lanes = [
+            Lanes(inner, value, kind)
+            for value, kind in zip(function.args, kinds, strict=True)
+        ]
+        packed: ir.Value = ir.Constant(struct, ir.Undefined)
+        for i, result in enumerate(formula(*lanes)):
+            packed = builder.insert_value(packed, result.value, i)
+        builder.ret(packed)
+
+    def rarely(
+        self,
+        condition: Lanes,
+        slow: Formula,
+        operands: Sequence[Lanes],
+        usual: Sequence[Lanes],
+    ) -> tuple[Lanes, ...]:
+        """The usual lanes, mended behind a branch that is not taken as a rule."""
+        builder = self.builder
+        word = ir.IntType(self.width)
+        needed = builder.icmp_unsigned(
+            "!=", builder.bitcast(condition.value, word), ir.Constant(word, 0)
+        )
+        before = builder.block
+        with builder.if_then(needed, likely=False):
+            mended = [
+                builder.select(condition.value, a.value, b.value)
+                for a, b in zip(self.call(slow, operands), usual, strict=True)
+            ]
+            after = builder.block
+        results = []
+        for lanes, value in zip(usual, mended, strict=True):
+            phi = builder.phi(self.vector(lanes.kind))
+            phi.add_incoming(lanes.value, before)
+            phi.add_incoming(value, after)
+            results.append(Lanes(self, phi, lanes.kind))
+        return tuple(results)
