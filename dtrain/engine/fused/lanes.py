@@ -2,11 +2,11 @@
 
 A lane is one place of a vector. ``Lanes`` has just the operations that every processor
 does exactly as IEEE 754 says, each rounded by itself: no fused multiply-add, no
-estimate, no library call. So a formula over lanes has the same bits wherever and however
-it is computed, and the NumPy form of it is a proof of the compiled one.
+estimate, no library call. So a formula over lanes has the same bits wherever and
+however it is computed, and the NumPy form of it is a proof of the compiled one.
 
-Kinds of lanes: ``float32`` and ``float64``; ``word32`` and ``word64``, unsigned integers
-that wrap around; ``mask``, truth values. A Python number beside lanes takes their kind.
+Kinds of lanes: ``float32`` and ``float64``; ``word32`` and ``word64``, integers that
+wrap around; ``mask``, truth values. A Python number beside lanes takes their kind.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Lanes:
         return self._apply("sqrt")
 
     def to(self, kind: str) -> Lanes:
-        """Floats of the other width, low halves of words, or truth values as 0 and 1."""
+        """Floats of another width, low halves of words, or truth values as 0 and 1."""
         return self if kind == self.kind else self._apply("convert", to=kind)
 
     def lookup(self, table: Sequence[int]) -> Lanes:
@@ -195,7 +195,7 @@ class Arithmetic(ABC):
 
 
 def select(condition: Lanes, chosen: Lanes | float, otherwise: Lanes | float) -> Lanes:
-    """``chosen`` where the condition holds, else ``otherwise``; one of them is lanes."""
+    """One where the condition holds, else the other; one of them at least is lanes."""
     model = chosen if isinstance(chosen, Lanes) else otherwise
     if not isinstance(model, Lanes):
         raise TypeError("select needs lanes on one side, for their kind")
@@ -206,12 +206,12 @@ def select(condition: Lanes, chosen: Lanes | float, otherwise: Lanes | float) ->
 
 def maximum(a: Lanes, b: Lanes | float) -> Lanes:
     """The larger; NaN where one is NaN; b where they are equal."""
-    return select((a > b) | (a != a), a, b)  # noqa: PLR0124
+    return select((a > b) | (a != a), a, b)
 
 
 def minimum(a: Lanes, b: Lanes | float) -> Lanes:
     """The smaller; NaN where one is NaN; b where they are equal."""
-    return select((a < b) | (a != a), a, b)  # noqa: PLR0124
+    return select((a < b) | (a != a), a, b)
 
 
 def at_least(bound: float, x: Lanes) -> Lanes:
@@ -265,9 +265,9 @@ class ArrayArithmetic(Arithmetic):
         """A number, rounded to the kind."""
         if kind in FLOAT:
             number = int(number.real) & ((1 << int(kind[4:])) - 1)
-        return DTYPE[kind](number)  # type: ignore[arg-type]
+        return DTYPE[kind](number)
 
-    def apply(self, operation: str, kind: str, to: str, *operands: Any) -> Any:
+    def apply(self, operation: str, kind: str, to: str, *operands: Any) -> Any:  # noqa: ARG002
         """An operation by the ufunc of that name."""
         if operation == "bits":
             return operands[0].view(DTYPE[to])

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 
 from dtrain.engine.fused.lanes import (
     DTYPE,
     FLOAT,
     Arithmetic,
-    ArrayArithmetic,
     Formula,
     Lanes,
 )
@@ -88,7 +86,7 @@ class VectorArithmetic(Arithmetic):
         elif kind == "mask":
             element = int(bool(number))
         else:
-            element = float(DTYPE[kind](number))  # type: ignore[arg-type]
+            element = float(DTYPE[kind](number))
         return ir.Constant(self.vector(kind), [element] * self.width)
 
     def apply(self, operation: str, kind: str, to: str, *operands: Any) -> ir.Value:
@@ -149,44 +147,6 @@ class VectorArithmetic(Arithmetic):
         """One value where the condition holds, the other elsewhere."""
         return self.builder.select(condition, chosen, otherwise)
 
-    def call(self, formula: Formula, operands: Sequence[Lanes]) -> tuple[Lanes, ...]:
-        """A formula's results, by a function of its own, emitted once a module."""
-        module = self.builder.module
-        kinds = [operand.kind for operand in operands]
-        name = f"{formula.__name__}.{'.'.join(kinds)}.{self.width}"
-        if name not in module.globals:
-            self._define(name, formula, kinds)
-        function = module.globals[name]
-        results = self.builder.call(function, [operand.value for operand in operands])
-        return tuple(
-            Lanes(self, self.builder.extract_value(results, i), kind)
-            for i, kind in enumerate(function.result_kinds)
-        )
-
-    def _define(self, name: str, formula: Formula, kinds: Sequence[str]) -> None:
-        # A function's type comes before its body: NumPy tells the kinds of the results.
-        arrays = ArrayArithmetic()
-        sample = [arrays.lanes(np.zeros(1, DTYPE[kind])) for kind in kinds]
-        results = [result.kind for result in formula(*sample)]
-        struct = ir.LiteralStructType([self.vector(kind) for kind in results])
-        arguments = [self.vector(kind) for kind in kinds]
-        function = ir.Function(
-            self.builder.module, ir.FunctionType(struct, arguments), name
-        )
-        function.linkage = "internal"
-        function.attributes.add("noinline")
-        function.result_kinds = results
-        builder = ir.IRBuilder(function.append_basic_block())
-        inner = VectorArithmetic(builder, self.width)
-        lanes = [
-            Lanes(inner, value, kind)
-            for value, kind in zip(function.args, kinds, strict=True)
-        ]
-        packed: ir.Value = ir.Constant(struct, ir.Undefined)
-        for i, result in enumerate(formula(*lanes)):
-            packed = builder.insert_value(packed, result.value, i)
-        builder.ret(packed)
-
     def rarely(
         self,
         condition: Lanes,
@@ -197,20 +157,73 @@ class VectorArithmetic(Arithmetic):
         """The usual lanes, mended behind a branch that is not taken as a rule."""
         builder = self.builder
         word = ir.IntType(self.width)
-        needed = builder.icmp_unsigned(
-            "!=", builder.bitcast(condition.value, word), ir.Constant(word, 0)
-        )
+        needed = builder.bitcast(condition.value, word)
         before = builder.block
-        with builder.if_then(needed, likely=False):
-            mended = [
-                builder.select(condition.value, a.value, b.value)
-                for a, b in zip(self.call(slow, operands), usual, strict=True)
-            ]
-            after = builder.block
+        with builder.if_then(
+            builder.icmp_unsigned("!=", needed, word(0)), likely=False
+        ):
+            values = [lanes.value for lanes in (*operands, *usual)]
+            mend = self._mending(slow, operands, usual)
+            mended = builder.call(mend, [needed, *values])
+            mended = [builder.extract_value(mended, i) for i in range(len(usual))]
         results = []
         for lanes, value in zip(usual, mended, strict=True):
-            phi = builder.phi(self.vector(lanes.kind))
+            phi = builder.phi(value.type)
             phi.add_incoming(lanes.value, before)
-            phi.add_incoming(value, after)
-            results.append(Lanes(self, phi, lanes.kind))
+            phi.add_incoming(value, value.parent)
+            results.append(self.lanes(phi, lanes.kind))
         return tuple(results)
+
+    def _mending(
+        self, slow: Formula, operands: Sequence[Lanes], usual: Sequence[Lanes]
+    ) -> ir.Function:
+        """A function that replaces the marked lanes, one after the other.
+
+        One lane at a time compiles many times faster than all at once, and is as fast
+        where few are marked.
+        """
+        module, word = self.builder.module, ir.IntType(self.width)
+        kinds = [lanes.kind for lanes in operands]
+        name = f"{slow.__name__}.{'.'.join(kinds)}.{self.width}"
+        if name in module.globals:
+            return module.globals[name]
+        vectors = [lanes.value.type for lanes in (*operands, *usual)]
+        struct = ir.LiteralStructType(vectors[len(kinds) :])
+        function = ir.Function(module, ir.FunctionType(struct, [word, *vectors]), name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        builder = ir.IRBuilder(function.append_basic_block())
+        marked, *values = function.args
+        loop = function.append_basic_block()
+        phis = [(builder.block, value) for value in (marked, *values[len(kinds) :])]
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        marked, *results = [builder.phi(value.type) for _, value in phis]
+        for phi, incoming in zip((marked, *results), phis, strict=True):
+            phi.add_incoming(incoming[1], incoming[0])
+        lane = builder.cttz(marked, ir.IntType(1)(1))
+        one = VectorArithmetic(builder, 1)
+        singles = [
+            one.lanes(
+                builder.bitcast(builder.extract_element(value, lane), one.vector(kind)),
+                kind,
+            )
+            for value, kind in zip(values, kinds, strict=False)
+        ]
+        mended = [
+            builder.insert_element(
+                result, builder.bitcast(lanes.value, result.type.element), lane
+            )
+            for result, lanes in zip(results, slow(*singles), strict=True)
+        ]
+        left = builder.and_(marked, builder.sub(marked, word(1)))
+        for phi, value in zip((marked, *results), (left, *mended), strict=True):
+            phi.add_incoming(value, builder.block)
+        end = function.append_basic_block()
+        builder.cbranch(builder.icmp_unsigned("!=", left, word(0)), loop, end)
+        builder.position_at_end(end)
+        packed: ir.Value = ir.Constant(struct, ir.Undefined)
+        for i, value in enumerate(mended):
+            packed = builder.insert_value(packed, value, i)
+        builder.ret(packed)
+        return function

@@ -1,0 +1,52 @@
+"""Elementary functions of our own, as formulas over lanes.
+
+Reduce the argument exactly enough, evaluate a short minimax polynomial, put the result
+together: Muller, *Elementary Functions* (3rd ed., 2016), chapters 3, 4 and 11. The
+polynomials are ours: Remez's exchange, weighted for the relative error of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dtrain.engine.fused.elementary.exponential import (
+    cosh,
+    exp,
+    exp2,
+    expm1,
+    sigmoid,
+    sinh,
+    tanh,
+)
+from dtrain.engine.fused.elementary.logarithm import log, log1p, log2, log10
+from dtrain.engine.fused.elementary.power import power
+from dtrain.engine.fused.elementary.trigonometric import (
+    arctan,
+    cos,
+    sin,
+    sincos,
+    tan,
+)
+from dtrain.engine.fused.lanes import Lanes
+
+__all__ = ["FUNCTIONS", "sincos"]
+
+FUNCTIONS: dict[str, Callable[..., Lanes]] = {
+    "arctan": arctan,
+    "cos": cos,
+    "cosh": cosh,
+    "exp": exp,
+    "exp2": exp2,
+    "expm1": expm1,
+    "log": log,
+    "log10": log10,
+    "log1p": log1p,
+    "log2": log2,
+    "power": power,
+    "sigmoid": sigmoid,
+    "sin": sin,
+    "sinh": sinh,
+    "sqrt": Lanes.sqrt,
+    "tan": tan,
+    "tanh": tanh,
+}
