@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import math
 
-from dtrain.engine.fused.elementary.exponential import LOG_2_NEAREST, remainder
-from dtrain.engine.fused.elementary.logarithm import parts
-from dtrain.engine.fused.elementary.steps import nearest, polynomial, scaled, upper
+from dtrain.engine.fused.elementary.exponential import LOG_2_NEAREST, exp2, remainder
+from dtrain.engine.fused.elementary.logarithm import log2, parts
+from dtrain.engine.fused.elementary.steps import (
+    FRACTION,
+    flipped,
+    nearest,
+    polynomial,
+    scaled,
+    upper,
+)
 from dtrain.engine.fused.lanes import Lanes, at_least, at_most, select
 
 # (3·artanh(s)/s − 3 − s²)/s⁴ in s²
@@ -55,39 +62,41 @@ def _log2(x: Lanes) -> tuple[Lanes, Lanes]:
     return high, b - ((high - k) - a)
 
 
+def _magnitude(x: Lanes, y: Lanes) -> Lanes:
+    """The power for finite x > 0."""
+    y = at_most(HIGHEST, at_least(-HIGHEST, y))
+    if x.kind == "float32":
+        # In float64 plain logarithms have digits enough.
+        wide = log2(x.to("float64")) * y.to("float64")
+        return exp2(wide).to("float32")
+    high, low = _log2(x)
+    y_high = upper(y)
+    a = y_high * high
+    b = (y - y_high) * high + y * low
+    total = a + b
+    rest = b - (total - a)
+    clamped = at_most(1025.0, at_least(-1080.0, total))
+    n, word = nearest(clamped)
+    r = ((clamped - n) + select(total == clamped, rest, 0)) * LOG_2_NEAREST
+    return scaled(1 + (r + remainder(r)), word)
+
+
 def power(x: Lanes, y: Lanes) -> Lanes:
     """The power of x with exponent y; at the edges as C99 and NumPy have it."""
-    if x.kind == "float32":
-        return power(x.to("float64"), y.to("float64")).to("float32")
     a = abs(x)
     result = select(a == 0, select(y < 0, math.inf, x.like(0)), _magnitude(a, y))
     result = select(a == math.inf, select(y < 0, 0, x.like(math.inf)), result)
     integer, odd = _parity(abs(y))
-    negative = select(odd, x.bits() & x.sign_bit, 0)
-    result = (result.bits() ^ negative).number()
+    result = flipped(result, select(odd, x.bits() & x.sign_bit, 0))
     result = select((x < 0) & ~integer & (a != math.inf), math.nan, result)
     result = select((x != x) | (y != y), math.nan, result)
     return select((y == 0) | (x == 1), 1, result)
 
 
-def _magnitude(x: Lanes, y: Lanes) -> Lanes:
-    """The power for finite x > 0."""
-    y = at_most(HIGHEST, at_least(-HIGHEST, y))
-    high, low = _log2(x)
-    y_high = upper(y)
-    a = y_high * high
-    b = (y - y_high) * high + y * low
-    w = a + b
-    b = b - (w - a)
-    clamped = at_most(1025.0, at_least(-1080.0, w))
-    n, word = nearest(clamped)
-    r = ((clamped - n) + select(w == clamped, b, 0)) * LOG_2_NEAREST
-    return scaled(1 + (r + remainder(r)), word)
-
-
 def _parity(y: Lanes) -> tuple[Lanes, Lanes]:
     """Whether y ≥ 0 is an integer, and whether it is an odd one."""
-    shifted = y + 2.0**52
-    integer = (y >= 2.0**52) | (shifted - 2.0**52 == y)
-    last = select(y < 2.0**52, shifted.bits(), select(y < 2.0**53, y.bits(), 0))
+    large = 2.0 ** FRACTION[y.kind]  # from here on there are no fractions
+    shifted = y + large
+    integer = (y >= large) | (shifted - large == y)
+    last = select(y < large, shifted.bits(), select(y < 2 * large, y.bits(), 0))
     return integer, integer & ((last & 1) != 0)

@@ -1,0 +1,189 @@
+"""Elementary functions: near enough, right at the edges, and one set of bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dtrain.engine.fused import elementary
+from dtrain.engine.fused.elementary import FUNCTIONS
+from dtrain.engine.fused.lanes import DTYPE, ArrayArithmetic
+from tests.engine.fused.native import FLOATS, TARGETS, Native, same_bits
+
+Array = NDArray[Any]
+DOCUMENT = Path(__file__).parents[3] / "docs" / "elementary.md"
+BOUNDS = {
+    row.split("`")[1]: float(row.split("|")[2])
+    for row in DOCUMENT.read_text().splitlines()
+    if row.startswith("| `")
+}
+OPERANDS = {name: 2 if name == "power" else 1 for name in FUNCTIONS}
+UNARY = [name for name in FUNCTIONS if OPERANDS[name] == 1]
+# Where the result is neither 0 nor infinite, for those that grow like eˣ.
+GROWING = {
+    **dict.fromkeys(["exp", "sigmoid", "expm1", "sinh", "cosh"], 1.0),
+    "exp2": 1.45,
+}
+# Angles that come very near to multiples of π/2: 6381956970095103·2⁷⁹⁷ is the nearest
+# of all (Muller, table 11.1).
+ANGLES = [6381956970095103 * 2.0**797, 1e22, 2.0**20, 16367173 * 2.0**72]
+ANGLES += [float(k * mpmath.pi / 2) for k in (1, 2, 3, 355, 10**4, 10**6, 10**9)]
+EDGES = [0.0, 1.0, 0.5, 2.0, 3.0, 1e-8, 1.0000001, 0.9999999, 7.5, 1e10]
+EDGES += [2.0**23, 2.0**24 - 1, 2.0**52, 2.0**53 - 1, 2.0**53 + 2, float("inf")]
+EDGES += [-x for x in EDGES] + [float("nan")]
+
+
+def value(name: str, *arrays: Array) -> Array:
+    lanes = ArrayArithmetic().lanes
+    result: Array = FUNCTIONS[name](*(lanes(array) for array in arrays)).value
+    return result
+
+
+def narrowed(array: Array, kind: str) -> Array:
+    """An array in that kind; what is too large for it becomes infinite."""
+    with np.errstate(over="ignore"):
+        return array.astype(DTYPE[kind])
+
+
+def edges(kind: str) -> Array:
+    limits = np.finfo(kind)
+    numbers = np.array([limits.max, limits.tiny, limits.smallest_subnormal])
+    numbers = np.concatenate([numbers, numbers[1:] * 3, -numbers])
+    return narrowed(np.concatenate([EDGES, ANGLES, numbers]), kind)
+
+
+def samples(name: str, kind: str, count: int) -> Array:
+    """Any bits at all, numbers of size 1, and the range in which the result varies."""
+    rng = np.random.default_rng([ord(letter) for letter in name])
+    word = np.uint32 if kind == "float32" else np.uint64
+    anything = rng.integers(0, np.iinfo(word).max, count, word).view(DTYPE[kind])
+    reach = GROWING.get(name, 3) * (105 if kind == "float32" else 750)
+    rest = [
+        rng.normal(size=count) * 3,
+        rng.uniform(-1.2, 1.2, count),
+        rng.uniform(-reach, reach, count),
+        1 + rng.normal(size=count) * np.exp(rng.uniform(-20, 0, count)),
+    ]
+    return np.concatenate([anything, *(x.astype(DTYPE[kind]) for x in rest)])
+
+
+def operands(name: str, kind: str, count: int) -> list[Array]:
+    x = samples(name, kind, count)
+    if OPERANDS[name] == 1:
+        return [np.concatenate([x, edges(kind)])]
+    rng = np.random.default_rng(1)
+    x = np.abs(x)
+    with np.errstate(all="ignore"):
+        reach = (105 if kind == "float32" else 750) / np.abs(np.log(x.astype(float)))
+    y = rng.uniform(-1, 1, x.size) * np.where(np.isfinite(reach), reach, 1)
+    return [x, y.astype(DTYPE[kind])]
+
+
+def plain(name: str, *arrays: Array) -> Array:
+    """What NumPy has in float64."""
+    function = PLAIN.get(name) or getattr(np, name)
+    with np.errstate(all="ignore"):
+        result: Array = function(*(array.astype(np.float64) for array in arrays))
+    return result
+
+
+PLAIN: dict[str, Callable[..., Any]] = {"sigmoid": lambda x: 1 / (1 + np.exp(-x))}
+
+
+PRECISE: dict[str, Callable[..., Any]] = {
+    "arctan": mpmath.atan,
+    "exp2": lambda x: mpmath.power(2, x),
+    "log2": lambda x: mpmath.log(x, 2),
+    "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
+}
+
+
+def ulps(found: Array, expected: Array, rest: Array | float = 0.0) -> float:
+    """The largest error, in units in the last place of the expected numbers."""
+    limits = np.finfo(found.dtype)
+    with np.errstate(all="ignore"):
+        exponent = np.maximum(np.frexp(expected)[1], limits.minexp + 1)
+        unit = np.ldexp(1.0, np.maximum(exponent - limits.nmant - 1, -1074))
+        error = np.abs((found.astype(np.float64) - expected) - rest) / unit
+        return float(error.max())
+
+
+def test_each_function_has_a_stated_bound() -> None:
+    assert BOUNDS.keys() == FUNCTIONS.keys()
+    assert max(BOUNDS.values()) <= 4
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_float32_is_within_its_bound(name: str) -> None:
+    arrays = operands(name, "float32", 20_000)
+    expected = plain(name, *arrays)
+    chosen = np.isfinite(narrowed(expected, "float32"))
+    assert ulps(value(name, *arrays)[chosen], expected[chosen]) <= BOUNDS[name]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_float64_is_within_its_bound(name: str) -> None:
+    arrays = operands(name, "float64", 200)
+    rough = plain(name, *arrays)
+    chosen = np.isfinite(rough) & (rough != 0)
+    arrays = [array[chosen] for array in arrays]
+    function = PRECISE.get(name) or getattr(mpmath, name)
+    with mpmath.workprec(150):
+        # The nearest float64, and what is missing to the true value.
+        precise = [function(*xs) for xs in zip(*map(mp_numbers, arrays), strict=True)]
+        expected = np.array([float(p) for p in precise])
+        rest = np.array([float(p - e) for p, e in zip(precise, expected, strict=True)])
+    assert ulps(value(name, *arrays), expected, rest) <= BOUNDS[name]
+
+
+def mp_numbers(array: Array) -> list[Any]:
+    return [mpmath.mpf(float(x)) for x in array]
+
+
+@pytest.mark.parametrize("kind", FLOATS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_edges_are_those_of_numpy(name: str, kind: str) -> None:
+    arrays = [edges(kind)] * OPERANDS[name]
+    if len(arrays) > 1:
+        arrays = [array.ravel() for array in np.meshgrid(*arrays)]
+    found, expected = value(name, *arrays), narrowed(plain(name, *arrays), kind)
+    assert found.dtype == expected.dtype
+    tolerance = 16 * float(np.finfo(kind).eps)  # NumPy itself errs by 8 at an angle
+    np.testing.assert_allclose(found, expected, rtol=tolerance)
+    signed = ~np.isnan(expected)
+    assert (np.signbit(found) == np.signbit(expected))[signed].all()
+
+
+@pytest.mark.parametrize("kind", FLOATS)
+def test_sine_and_cosine_come_together(kind: str) -> None:
+    x = samples("sin", kind, 100)
+    both = elementary.sincos(ArrayArithmetic().lanes(x))
+    assert same_bits(both[0].value, value("sin", x))
+    assert same_bits(both[1].value, value("cos", x))
+
+
+@pytest.mark.parametrize("name", ["sin", "cos", "tan"])
+@pytest.mark.parametrize("kind", FLOATS)
+def test_a_lane_has_the_same_bits_beside_any_neighbours(name: str, kind: str) -> None:
+    x = samples(name, kind, 100)
+    small = np.abs(x) < 100
+    assert same_bits(value(name, x)[small], value(name, x[small]))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", FLOATS)
+def test_compiled_functions_have_the_bits_of_numpy(kind: str, target: str) -> None:
+    unary = {name: FUNCTIONS[name] for name in UNARY}
+    native = Native(unary, kind, target)
+    for name in UNARY:
+        (x,) = operands(name, kind, 2000)
+        assert same_bits(native(name, x), value(name, x)), name
+    native = Native({"power": FUNCTIONS["power"]}, kind, target, operands=2)
+    x, y = operands("power", kind, 2000)
+    assert same_bits(native("power", x, y), value("power", x, y))
