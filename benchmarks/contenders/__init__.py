@@ -17,6 +17,7 @@ from benchmarks.workloads import Case
 
 MODULES = {
     "dtrain": "dtrain_trainer",
+    "dtrain fused": "dtrain_fused",
     "torch eager": "torch_eager",
     "torch.compile": "torch_compile",
     "torch.compile step": "torch_compile_step",

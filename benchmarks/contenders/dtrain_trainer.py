@@ -19,10 +19,16 @@ from dtrain.training.trainer import Trainer
 class Contender:
     """A trainer and its one batch."""
 
+    backend = "numpy"
+
     def __init__(self, case: Case, rank: int, size: int, meeting: str) -> None:
         del meeting  # MPI knows
         settings = Settings(
-            epochs=1, learning_rate=case.rate, target="t", dtype=case.dtype
+            epochs=1,
+            learning_rate=case.rate,
+            target="t",
+            dtype=case.dtype,
+            backend=self.backend,
         )
         world = open_world()
         if (world.rank, world.size) != (rank, size):

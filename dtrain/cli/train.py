@@ -124,7 +124,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="BLAS threads of each rank (1)",
     )
     add("--execution", default="sequential", metavar="NAME", help="sequential")
-    add("--backend", default="numpy", metavar="NAME", help="numpy")
+    add("--backend", default="numpy", metavar="NAME", help="numpy or fused (numpy)")
     add("--save", metavar="FILE", help="write the weights, as safetensors")
     add("--report", metavar="FILE.json", help="write the run in numbers, as JSON")
     add("--quiet", action="store_true", help="print nothing but errors")

@@ -21,6 +21,7 @@ _FOREVER = 1 << 62
 # writes its output before it has read all.
 IN_PLACE = {name for name, f in FUNCTIONS.items() if f.elementwise} | {
     "drop",
+    "fused",
     "keep",
     "sigmoid",
 }
@@ -56,18 +57,19 @@ class Arena:
             if number == len(plan.once):  # inputs are filled before each run
                 for view in plan.inputs.values():
                     self._take(view.buffer)
-            buffer = step.out.buffer
-            if self._external(buffer) or self.offsets[buffer] is not None:
-                reused = None
-            else:
-                reused = self._overwritten(step, number, last)
-                if reused is None:
-                    self._take(buffer)
+            reused: set[int] = set()
+            for out in step.outs:
+                if self._external(out.buffer) or self.offsets[out.buffer] is not None:
+                    continue
+                over = self._overwritten(step, out, number, last, reused)
+                if over is None:
+                    self._take(out.buffer)
                 else:
-                    self.offsets[buffer] = self.offsets[reused]
-                    self._lengths[buffer] = self._lengths[reused]
+                    reused.add(over)
+                    self.offsets[out.buffer] = self.offsets[over]
+                    self._lengths[out.buffer] = self._lengths[over]
             for done in ending.get(number, ()):
-                if done != reused:
+                if done not in reused:
                     self._release(done)
         for buffer in range(len(plan.buffers)):  # inputs that no step reads
             if self.offsets[buffer] is None and not self._external(buffer):
@@ -78,30 +80,39 @@ class Arena:
         plan = self._plan
         last = [-1] * len(plan.buffers)
         for number, step in enumerate(steps):
-            for view in (*step.inputs, step.out):
+            for view in (*step.inputs, *step.outs):
                 last[view.buffer] = number
         kept: list[View] = [view for view, _ in plan.constants]
         kept += plan.outputs.values()
         for view in kept:
             last[view.buffer] = _FOREVER
         for step in plan.once:  # what every block reads must outlive each run
-            if last[step.out.buffer] >= len(plan.once):
-                last[step.out.buffer] = _FOREVER
+            for out in step.outs:
+                if last[out.buffer] >= len(plan.once):
+                    last[out.buffer] = _FOREVER
         return last
 
-    def _overwritten(self, step: Step, number: int, last: list[int]) -> int | None:
-        """The input whose place the step's output takes, if there is one."""
+    def _overwritten(
+        self, step: Step, out: View, number: int, last: list[int], taken: set[int]
+    ) -> int | None:
+        """The input whose place an output of the step takes, if there is one."""
         if step.kernel not in IN_PLACE:
             return None
         buffers = self._plan.buffers
         for view in step.inputs:
             if (
                 last[view.buffer] == number
+                and view.buffer not in taken
                 and not self._external(view.buffer)
-                and view.shape == step.out.shape
-                and view.strides == step.out.strides
-                and view.offset == step.out.offset
-                and buffers[view.buffer] == buffers[step.out.buffer]
+                and view.shape == out.shape
+                and view.strides == out.strides
+                and view.offset == out.offset
+                and buffers[view.buffer] == buffers[out.buffer]
+                and all(
+                    other == view
+                    for other in step.inputs
+                    if other.buffer == view.buffer
+                )
             ):
                 return view.buffer
         return None

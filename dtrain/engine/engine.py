@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dtrain.engine.arena import Arena
 from dtrain.engine.execution import EXECUTIONS
+from dtrain.engine.fused.backend import FusedPlan
 from dtrain.engine.lowering import plan
 from dtrain.engine.numpy_backend import BoundPlan
 from dtrain.engine.plan import Plan
@@ -18,7 +19,7 @@ from dtrain.errors import UsageError
 from dtrain.gradient.vector import GradientVector, Layout, Weights
 from dtrain.program.graph import FlowGraph
 
-BACKENDS = {"numpy": BoundPlan}
+BACKENDS = {"numpy": BoundPlan, "fused": FusedPlan}
 Rows = slice | NDArray[np.intp]
 _CACHE = 3 << 20  # bytes that stay in a core's cache, or near it
 
@@ -77,7 +78,7 @@ class Engine:
         self._gradients = dict(gradients or {})
         self._tail = ("loss", *tail)
         self._execute = chosen("execution", execution, EXECUTIONS)
-        self._backend = chosen("backend", backend, BACKENDS)
+        self._backend = chosen_backend(backend)
         self._plans: dict[tuple[int, int], Plan] = {}
         self._stacks: dict[tuple[int, int], Stack] = {}
         self._weights: Weights | None = None
@@ -119,9 +120,10 @@ class Engine:
     def _plan(self, count: int, length: int) -> Plan:
         key = (count, length)
         if key not in self._plans:
-            self._plans[key] = plan(
+            planned = plan(
                 self.graph, self.layout, length, gradients=self._gradients, stack=count
             )
+            self._plans[key] = self._backend.arranged(planned)
         return self._plans[key]
 
     def _stack(self, weights: Weights, blocks: Blocks) -> Stack:
@@ -148,6 +150,17 @@ def fetch(column: NDArray[Any], rows: Rows, out: NDArray[Any]) -> None:
         np.take(column, rows, axis=0, out=out, mode="clip")
     else:
         np.copyto(out, column[rows], casting="unsafe")
+
+
+def chosen_backend(name: str) -> type[BoundPlan]:
+    """A backend by name.
+
+    Raises:
+        UsageError: if there is none, or it lacks a package.
+    """
+    backend: type[BoundPlan] = chosen("backend", name, BACKENDS)
+    backend.check()
+    return backend
 
 
 def chosen(option: str, name: str, table: Mapping[str, Any]) -> Any:

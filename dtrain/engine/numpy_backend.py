@@ -33,6 +33,15 @@ class BoundPlan:
         calls: calls to run for every block.
     """
 
+    @staticmethod
+    def check() -> None:
+        """Refuse to be chosen where what it needs is not installed."""
+
+    @staticmethod
+    def arranged(plan: Plan) -> Plan:
+        """The plan as this backend runs it."""
+        return plan
+
     def __init__(self, plan: Plan, weights: Array, slots: Array) -> None:
         self._memory = _place(plan, {"weights": weights, "slots": slots})
         self._masks = np.empty(0, np.uint8)
@@ -64,13 +73,14 @@ class BoundPlan:
         return self._masks[: size * width].view(f"i{width}").reshape(out.shape)
 
     def _bind(self, steps: Sequence[Step]) -> list[Call]:
-        calls: list[Call] = []
-        for step in steps:
-            arrays = [self._array(view) for view in (*step.inputs, step.out)]
-            if step.kernel in MASKED:
-                arrays.append(self._mask(step.out))
-            calls += KERNELS[step.kernel](*arrays, *step.params)
-        return calls
+        return [call for step in steps for call in self._calls(step)]
+
+    def _calls(self, step: Step) -> list[Call]:
+        """A step as calls of NumPy."""
+        arrays = [self._array(view) for view in (*step.inputs, step.out)]
+        if step.kernel in MASKED:
+            arrays.append(self._mask(step.out))
+        return KERNELS[step.kernel](*arrays, *step.params)
 
 
 def _place(plan: Plan, external: dict[str, Array]) -> list[Array]:

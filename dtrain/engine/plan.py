@@ -140,6 +140,11 @@ class Step:
     out: View
     params: tuple[Any, ...] = ()
 
+    @property
+    def outs(self) -> tuple[View, ...]:
+        """All that it writes."""
+        return (self.out,)
+
 
 @dataclass
 class Plan:

@@ -11,7 +11,7 @@ from typing import Any
 from dtrain.descent import losses, optimizers, schedules
 from dtrain.descent.losses import Loss
 from dtrain.descent.rule import Rule
-from dtrain.engine.engine import BACKENDS, chosen
+from dtrain.engine.engine import chosen, chosen_backend
 from dtrain.engine.execution import EXECUTIONS
 from dtrain.errors import UsageError
 from dtrain.program.weights import check_dtype
@@ -47,7 +47,7 @@ class Settings:
         """Check every value that can be checked without data."""
         losses.named(self.loss)
         chosen("execution", self.execution, EXECUTIONS)
-        chosen("backend", self.backend, BACKENDS)
+        chosen_backend(self.backend)
         check_dtype(self.dtype)
         for name, least in (
             ("epochs", 0),

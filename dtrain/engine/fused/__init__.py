@@ -1,0 +1,1 @@
+"""A backend that compiles elementwise regions of a plan into loops."""

@@ -1,0 +1,80 @@
+"""What each kernel of a plan computes on lanes; what is not here is left to NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dtrain.engine.fused import elementary
+from dtrain.engine.fused.lanes import Lanes, maximum, minimum, select
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A kernel on lanes.
+
+    Attributes:
+        formula: from the operands' lanes to the result's.
+        operands: for each, the kinds of dtype it may have: some of ``f``, ``b``, ``i``.
+        result: the result's kind of dtype.
+    """
+
+    formula: Callable[..., Lanes]
+    operands: tuple[str, ...]
+    result: str = "f"
+
+    def takes(self, kinds: Sequence[str]) -> bool:
+        """Whether operands and result may have these kinds of dtype."""
+        *given, result = kinds
+        return (
+            result == self.result
+            and len(given) == len(self.operands)
+            and all(k in may for k, may in zip(given, self.operands, strict=True))
+        )
+
+
+def _sign(x: Lanes) -> Lanes:
+    return select(x > 0, 1.0, select(x < 0, -1.0, select(x == 0, 0.0, x)))
+
+
+def _keep(condition: Lanes, a: Lanes) -> Lanes:
+    return select(condition, a, 0.0)
+
+
+def _drop(condition: Lanes, b: Lanes) -> Lanes:
+    return select(condition, 0.0, b)
+
+
+_REAL, _PAIR = ("f",), ("f", "f")
+OPERATIONS: dict[str, Operation] = {
+    "add": Operation(lambda a, b: a + b, _PAIR),
+    "subtract": Operation(lambda a, b: a - b, _PAIR),
+    "multiply": Operation(lambda a, b: a * b, _PAIR),
+    "divide": Operation(lambda a, b: a / b, _PAIR),
+    "maximum": Operation(maximum, _PAIR),
+    "minimum": Operation(minimum, _PAIR),
+    "negative": Operation(lambda x: -x, _REAL),
+    "square": Operation(lambda x: x * x, _REAL),
+    "reciprocal": Operation(lambda x: 1 / x, _REAL),
+    "absolute": Operation(abs, _REAL),
+    "sign": Operation(_sign, _REAL),
+    "copy": Operation(lambda x: x, ("fbi",)),
+    "keep": Operation(_keep, ("b", "f")),
+    "drop": Operation(_drop, ("b", "f")),
+    "select": Operation(select, ("b", "f", "f")),
+    "greater": Operation(lambda a, b: a > b, _PAIR, "b"),
+    "greater_equal": Operation(lambda a, b: a >= b, _PAIR, "b"),
+    "less": Operation(lambda a, b: a < b, _PAIR, "b"),
+    "less_equal": Operation(lambda a, b: a <= b, _PAIR, "b"),
+    "equal": Operation(lambda a, b: a == b, _PAIR, "b"),
+    "not_equal": Operation(lambda a, b: a != b, _PAIR, "b"),
+    "logical_and": Operation(lambda a, b: a & b, ("b", "b"), "b"),
+    "logical_or": Operation(lambda a, b: a | b, ("b", "b"), "b"),
+    "logical_xor": Operation(lambda a, b: a ^ b, ("b", "b"), "b"),
+    "logical_not": Operation(lambda x: ~x, ("b",), "b"),
+    "choose": Operation(lambda c, a, b: (c & a) | (~c & b), ("b", "b", "b"), "b"),
+    **{
+        name: Operation(formula, _PAIR if name == "power" else _REAL)
+        for name, formula in elementary.FUNCTIONS.items()
+    },
+}

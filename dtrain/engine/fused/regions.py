@@ -1,0 +1,222 @@
+"""Regions: the elementwise steps of a plan, in pieces that one loop computes each.
+
+A region is a run of elementwise steps, and of sums over the samples of a block, between
+two steps that NumPy computes. A piece is some steps of a region that go over the same
+elements. What only its own steps read stays in registers and needs no memory.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dtrain.engine.fused.operations import OPERATIONS
+from dtrain.engine.plan import Plan, Shape, Step, View
+
+WHOLE = 96
+"""A region of so many steps is cut only where the elements are others."""
+SMALL = 2
+"""Steps in a piece of a larger region, so that many pieces are alike."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step as one operation on each element of a domain.
+
+    Attributes:
+        operation: its name in the table of operations.
+        inputs: operands, with the domain's axes; a stride is 0 where one is repeated.
+        out: the result, with the domain's axes; of a sum, with all but the last.
+        summed: whether the operation's values are summed over the last axis.
+        domain: the lengths of the axes, none of them 1.
+    """
+
+    operation: str
+    inputs: tuple[View, ...]
+    out: View
+    summed: bool
+    domain: Shape
+
+
+@dataclass(frozen=True)
+class Piece(Step):
+    """Nodes over one domain, as one step.
+
+    Attributes:
+        nodes: the nodes, in order.
+        outs: what of them must be in memory.
+    """
+
+    nodes: tuple[Node, ...] = ()
+    stored: tuple[View, ...] = ()
+
+    @property
+    def outs(self) -> tuple[View, ...]:
+        """All that it writes."""
+        return self.stored
+
+
+def fused(plan: Plan) -> Plan:
+    """The plan with its elementwise steps gathered into pieces."""
+    whole = replace(plan, buffers=list(plan.buffers))
+    whole.once, whole.steps = _gathered(plan, plan.once), _gathered(plan, plan.steps)
+    _keep_in_registers(whole)
+    return whole
+
+
+def node_of(plan: Plan, step: Step) -> Node | None:
+    """A step as a node, or ``None`` if NumPy has to compute it."""
+    views = (*step.inputs, step.out)
+    kinds = [plan.buffers[view.buffer].dtype.kind for view in views]
+    axes: tuple[int, ...] = ()
+    if step.kernel == "vecdot":
+        shape = np.broadcast_shapes(*(view.shape for view in step.inputs))
+        operation, axes = "multiply", (len(shape) - 1,)
+    elif step.kernel == "sum":
+        operation, shape, axes = "copy", step.inputs[0].shape, step.params[0]
+    else:
+        operation, shape = step.kernel, step.out.shape
+    if operation not in OPERATIONS or not OPERATIONS[operation].takes(kinds):
+        return None
+    if not math.prod(shape):
+        return None
+    long = [axis for axis, n in enumerate(shape) if n != 1]
+    summed = [axis for axis in long if axis in axes]
+    if summed and summed != long[-1:]:
+        return None
+    outer = step.out
+    for axis in axes:
+        outer = outer.inserted(axis)
+    return Node(
+        operation,
+        tuple(_along(view, shape, long) for view in step.inputs),
+        _along(outer, shape, long[:-1] if summed else long),
+        bool(summed),
+        tuple(shape[axis] for axis in long),
+    )
+
+
+def _along(view: View, shape: Shape, axes: Sequence[int]) -> View:
+    """A view broadcast to a shape, with some of its axes."""
+    if view.shape != shape:
+        view = view.stretched(shape)
+    return View(
+        view.buffer,
+        view.offset,
+        tuple(shape[axis] for axis in axes),
+        tuple(view.strides[axis] for axis in axes),
+    )
+
+
+def _gathered(plan: Plan, steps: Sequence[Step]) -> list[Step]:
+    """Steps with pieces in place of what can be fused."""
+    result: list[Step] = []
+    places = _Places(plan)
+    for region in _regions(plan, steps):
+        if isinstance(region, Step):
+            result.append(region)
+        else:
+            result += (_piece(nodes) for nodes in _pieces(region, places))
+    return result
+
+
+class _Places:
+    """What counts as one piece of memory: a buffer, or the slot of a derivative."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._slots = {
+            i for i, need in enumerate(plan.buffers) if need.external == "slots"
+        }
+        views = plan.outputs.values()
+        self._starts = sorted(v.offset for v in views if v.buffer in self._slots)
+
+    def __call__(self, view: View) -> tuple[int, int]:
+        """A key that two views have in common if they may overlap."""
+        if view.buffer in self._slots:
+            return view.buffer, bisect_right(self._starts, view.offset)
+        return view.buffer, 0
+
+
+def _regions(plan: Plan, steps: Sequence[Step]) -> Iterator[Step | list[Node]]:
+    region: list[Node] = []
+    for step in steps:
+        node = node_of(plan, step)
+        if node is not None:
+            region.append(node)
+            continue
+        if region:
+            yield region
+        region = []
+        yield step
+    if region:
+        yield region
+
+
+def _pieces(region: Sequence[Node], places: _Places) -> list[list[Node]]:
+    """Cut a region: a node joins a piece that comes after all that it needs.
+
+    A large region is cut small, along the values that pass from node to node.
+    """
+    whole = len(region) <= WHOLE
+    limit = WHOLE if whole else SMALL
+    pieces: list[list[Node]] = []
+    writers: dict[tuple[int, int], tuple[int, Node]] = {}  # the last, and its piece
+    touched: dict[tuple[int, int], int] = {}  # the last piece that reads or writes it
+    newest: dict[Shape, int] = {}  # by domain
+    for node in region:
+        least = touched.get(places(node.out), -1) + 1
+        known = [(v, *writers[p]) for v in node.inputs if (p := places(v)) in writers]
+        for view, at, writer in known:
+            direct = view == writer.out and node.domain == writer.domain
+            least = max(least, at if direct and not writer.summed else at + 1)
+        at = newest.get(node.domain, -1) if whole else least
+        if (
+            not least <= at < len(pieces)
+            or len(pieces[at]) >= limit
+            or pieces[at][0].domain != node.domain
+            or not (whole or known)
+        ):
+            at = newest[node.domain] = len(pieces)
+            pieces.append([])
+        pieces[at].append(node)
+        writers[places(node.out)] = at, node
+        for view in (*node.inputs, node.out):
+            place = places(view)
+            touched[place] = max(at, touched.get(place, -1))
+    return pieces
+
+
+def _piece(nodes: Sequence[Node]) -> Piece:
+    made: set[View] = set()
+    read: dict[View, None] = {}
+    for node in nodes:
+        read.update((view, None) for view in node.inputs if view not in made)
+        if not node.summed:
+            made.add(node.out)
+    stored = tuple(node.out for node in nodes)
+    return Piece("fused", tuple(read), stored[0], nodes=tuple(nodes), stored=stored)
+
+
+def _keep_in_registers(plan: Plan) -> None:
+    """Let what no other step reads be stored nowhere."""
+    everything = [*plan.once, *plan.steps]
+    readers = Counter(view.buffer for step in everything for view in step.inputs)
+    kept = {view.buffer for view in plan.outputs.values()}
+    kept |= {i for i, need in enumerate(plan.buffers) if need.external is not None}
+    for steps in (plan.once, plan.steps):
+        for i, step in enumerate(steps):
+            if not isinstance(step, Piece):
+                continue
+            stored = []
+            for node in step.nodes:
+                buffer = node.out.buffer
+                if node.summed or readers[buffer] or buffer in kept:
+                    stored.append(node.out)
+                else:
+                    plan.buffers[buffer] = replace(plan.buffers[buffer], size=0)
+            steps[i] = replace(step, out=stored[0], stored=tuple(stored))
