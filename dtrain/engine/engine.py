@@ -103,7 +103,9 @@ class Engine:
                 self._execute(stack.bound.once)
                 stack.version = weights.version
             for name, array in stack.inputs.items():
-                fetch(self.columns[name], blocks.rows, array)
+                column = self.columns[name]
+                if not stack.bound.lend(name, column, blocks.rows):
+                    fetch(column, blocks.rows, array)
             self._execute(stack.bound.calls)
         return stack.bound.outputs
 

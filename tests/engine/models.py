@@ -11,6 +11,7 @@ import numpy as np
 from dtrain import layers, program, weight
 from dtrain.descent.losses import SquareError
 from dtrain.descent.objective import TARGET, Objective, objective
+from dtrain.engine.engine import BACKENDS
 from dtrain.engine.lowering import plan
 from dtrain.engine.numpy_backend import BoundPlan
 from dtrain.functions.base import Shape
@@ -118,7 +119,9 @@ class Model:
         )
         return cls(joined, columns, weights)
 
-    def bound(self, block: int, stack: int) -> tuple[BoundPlan, Any]:
+    def bound(
+        self, block: int, stack: int, backend: str = "numpy"
+    ) -> tuple[BoundPlan, Any]:
         """A plan with memory, and its slots."""
         layout = self.weights.layout
         planned = plan(
@@ -129,7 +132,8 @@ class Model:
             stack=stack,
         )
         slots = np.zeros(stack * layout.size, layout.dtype)
-        bound = BoundPlan(planned, self.weights.flat, slots)
+        chosen = BACKENDS[backend]
+        bound = chosen(chosen.arranged(planned), self.weights.flat, slots)
         for function, arguments in bound.once:
             function(*arguments)
         return bound, slots.reshape(stack, -1)
