@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dtrain.engine.fused.elementary.error import erf
 from dtrain.engine.fused.elementary.exponential import (
     cosh,
     exp,
@@ -18,10 +19,19 @@ from dtrain.engine.fused.elementary.exponential import (
     sinh,
     tanh,
 )
+from dtrain.engine.fused.elementary.inverse import (
+    arccos,
+    arccosh,
+    arcsin,
+    arcsinh,
+    arctan,
+    arctan2,
+    arctanh,
+)
 from dtrain.engine.fused.elementary.logarithm import log, log1p, log2, log10
 from dtrain.engine.fused.elementary.power import power
+from dtrain.engine.fused.elementary.root import cbrt, hypot
 from dtrain.engine.fused.elementary.trigonometric import (
-    arctan,
     cos,
     sin,
     sincos,
@@ -32,12 +42,21 @@ from dtrain.engine.fused.lanes import Lanes
 __all__ = ["FUNCTIONS", "sincos"]
 
 FUNCTIONS: dict[str, Callable[..., Lanes]] = {
+    "arccos": arccos,
+    "arccosh": arccosh,
+    "arcsin": arcsin,
+    "arcsinh": arcsinh,
     "arctan": arctan,
+    "arctan2": arctan2,
+    "arctanh": arctanh,
+    "cbrt": cbrt,
     "cos": cos,
     "cosh": cosh,
+    "erf": erf,
     "exp": exp,
     "exp2": exp2,
     "expm1": expm1,
+    "hypot": hypot,
     "log": log,
     "log10": log10,
     "log1p": log1p,
