@@ -29,6 +29,11 @@ DTYPE = {
 KIND = {np.dtype(dtype): kind for kind, dtype in DTYPE.items()}
 
 
+def word(kind: str, number: float) -> int:
+    """An integer as a word of that kind: two's complement."""
+    return int(number) & ((1 << int(kind.removeprefix("word"))) - 1)
+
+
 class Lanes:
     """A value in every lane, with the operators of Python.
 
@@ -46,14 +51,14 @@ class Lanes:
         self.value = value
         self.kind = kind
 
-    def like(self, number: Lanes | complex) -> Lanes:
+    def like(self, number: Lanes | float) -> Lanes:
         """A number in every lane, of this kind; lanes are left as they are."""
         if isinstance(number, Lanes):
             return number
         value = self.arithmetic.constant(self.kind, number)
         return Lanes(self.arithmetic, value, self.kind)
 
-    def _apply(self, operation: str, *others: Lanes | complex, to: str = "") -> Lanes:
+    def _apply(self, operation: str, *others: Lanes | float, to: str = "") -> Lanes:
         operands = [self.value, *(self.like(other).value for other in others)]
         to = to or self.kind
         return Lanes(
@@ -168,7 +173,7 @@ class Arithmetic(ABC):
     """What computes the operations of ``Lanes``."""
 
     @abstractmethod
-    def constant(self, kind: str, number: complex) -> Any:
+    def constant(self, kind: str, number: float) -> Any:
         """A number, rounded to the kind, in every lane."""
 
     @abstractmethod
@@ -261,11 +266,9 @@ class ArrayArithmetic(Arithmetic):
         array = np.asarray(array)
         return Lanes(self, array, KIND[array.dtype])
 
-    def constant(self, kind: str, number: complex) -> Any:
+    def constant(self, kind: str, number: float) -> Any:
         """A number, rounded to the kind."""
-        if kind in FLOAT:
-            number = int(number.real) & ((1 << int(kind[4:])) - 1)
-        return DTYPE[kind](number)
+        return DTYPE[kind](word(kind, number) if kind in FLOAT else number)
 
     def apply(self, operation: str, kind: str, to: str, *operands: Any) -> Any:  # noqa: ARG002
         """An operation by the ufunc of that name."""

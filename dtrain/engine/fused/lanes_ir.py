@@ -17,6 +17,7 @@ from dtrain.engine.fused.lanes import (
     Arithmetic,
     Formula,
     Lanes,
+    word,
 )
 
 ELEMENT = {
@@ -26,6 +27,7 @@ ELEMENT = {
     "word64": ir.IntType(64),
     "mask": ir.IntType(1),
 }
+INDEX = ir.IntType(32)
 INSTRUCTIONS = {
     "float": {
         "add": "fadd",
@@ -47,6 +49,18 @@ INSTRUCTIONS = {
     "mask": {"and": "and_", "or": "or_", "xor": "xor"},
 }
 COMPARISONS = {"less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!="}
+
+
+class Splat(ir.Constant):  # type: ignore[misc]
+    """A vector of one constant: written out, most of a module's text would be these."""
+
+    def __init__(self, vector: ir.VectorType, scalar: ir.Constant) -> None:
+        super().__init__(vector, None)
+        self.scalar = scalar
+
+    def get_reference(self) -> str:
+        """The constant in LLVM's own words."""
+        return f"splat ({self.scalar})"
 
 
 class VectorArithmetic(Arithmetic):
@@ -74,20 +88,16 @@ class VectorArithmetic(Arithmetic):
         one = self.builder.insert_element(
             ir.Constant(self.vector(kind), ir.Undefined),
             scalar,
-            ir.Constant(ir.IntType(32), 0),
+            INDEX(0),
         )
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.width), None)
+        zeros = ir.Constant(ir.VectorType(INDEX, self.width), None)
         return Lanes(self, self.builder.shuffle_vector(one, one, zeros), kind)
 
-    def constant(self, kind: str, number: complex) -> ir.Constant:
+    def constant(self, kind: str, number: float) -> ir.Constant:
         """A number, rounded to the kind, in every lane."""
-        if kind in FLOAT:
-            element: Any = int(number.real) & ((1 << int(kind[4:])) - 1)
-        elif kind == "mask":
-            element = int(bool(number))
-        else:
-            element = float(DTYPE[kind](number))
-        return ir.Constant(self.vector(kind), [element] * self.width)
+        rounded: Any = DTYPE[kind](word(kind, number) if kind in FLOAT else number)
+        scalar = ir.Constant(ELEMENT[kind], rounded.item())
+        return Splat(self.vector(kind), scalar)
 
     def apply(self, operation: str, kind: str, to: str, *operands: Any) -> ir.Value:
         """One instruction, or a call of the intrinsic square root."""
@@ -134,10 +144,10 @@ class VectorArithmetic(Arithmetic):
             data.linkage = "internal"
             data.initializer = ir.Constant(array, list(table))
         data = module.globals[name]
-        zero = ir.Constant(ir.IntType(32), 0)
+        zero = INDEX(0)
         found: ir.Value = ir.Constant(self.vector(kind), ir.Undefined)
         for lane in range(self.width):
-            number = ir.Constant(ir.IntType(32), lane)
+            number = INDEX(lane)
             place = self.builder.extract_element(index, number)
             word = self.builder.load(self.builder.gep(data, [zero, place]))
             found = self.builder.insert_element(found, word, number)
@@ -156,11 +166,11 @@ class VectorArithmetic(Arithmetic):
     ) -> tuple[Lanes, ...]:
         """The usual lanes, mended behind a branch that is not taken as a rule."""
         builder = self.builder
-        word = ir.IntType(self.width)
-        needed = builder.bitcast(condition.value, word)
+        marks = ir.IntType(self.width)
+        needed = builder.bitcast(condition.value, marks)
         before = builder.block
         with builder.if_then(
-            builder.icmp_unsigned("!=", needed, word(0)), likely=False
+            builder.icmp_unsigned("!=", needed, marks(0)), likely=False
         ):
             values = [lanes.value for lanes in (*operands, *usual)]
             mend = self._mending(slow, operands, usual)
@@ -182,48 +192,46 @@ class VectorArithmetic(Arithmetic):
         One lane at a time compiles many times faster than all at once, and is as fast
         where few are marked.
         """
-        module, word = self.builder.module, ir.IntType(self.width)
+        module, marks = self.builder.module, ir.IntType(self.width)
         kinds = [lanes.kind for lanes in operands]
         name = f"{slow.__name__}.{'.'.join(kinds)}.{self.width}"
         if name in module.globals:
             return module.globals[name]
         vectors = [lanes.value.type for lanes in (*operands, *usual)]
         struct = ir.LiteralStructType(vectors[len(kinds) :])
-        function = ir.Function(module, ir.FunctionType(struct, [word, *vectors]), name)
+        function = ir.Function(module, ir.FunctionType(struct, [marks, *vectors]), name)
         function.linkage = "internal"
         function.attributes.add("noinline")
-        builder = ir.IRBuilder(function.append_basic_block())
         marked, *values = function.args
-        loop = function.append_basic_block()
-        phis = [(builder.block, value) for value in (marked, *values[len(kinds) :])]
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        marked, *results = [builder.phi(value.type) for _, value in phis]
-        for phi, incoming in zip((marked, *results), phis, strict=True):
-            phi.add_incoming(incoming[1], incoming[0])
+        before, loop, end = (function.append_basic_block() for _ in range(3))
+        ir.IRBuilder(before).branch(loop)
+        builder = ir.IRBuilder(loop)
+        phis = []
+        for value in (marked, *values[len(kinds) :]):
+            phis.append(builder.phi(value.type))
+            phis[-1].add_incoming(value, before)
+        marked, *results = phis
         lane = builder.cttz(marked, ir.IntType(1)(1))
         one = VectorArithmetic(builder, 1)
-        singles = [
-            one.lanes(
-                builder.bitcast(builder.extract_element(value, lane), one.vector(kind)),
-                kind,
-            )
-            for value, kind in zip(values, kinds, strict=False)
-        ]
-        mended = [
+        mended = slow(*map(one._single, values, kinds, [lane] * len(kinds)))
+        results = [
             builder.insert_element(
-                result, builder.bitcast(lanes.value, result.type.element), lane
+                result, builder.extract_element(new.value, INDEX(0)), lane
             )
-            for result, lanes in zip(results, slow(*singles), strict=True)
+            for result, new in zip(results, mended, strict=True)
         ]
-        left = builder.and_(marked, builder.sub(marked, word(1)))
-        for phi, value in zip((marked, *results), (left, *mended), strict=True):
+        left = builder.and_(marked, builder.sub(marked, marks(1)))
+        for phi, value in zip(phis, (left, *results), strict=True):
             phi.add_incoming(value, builder.block)
-        end = function.append_basic_block()
-        builder.cbranch(builder.icmp_unsigned("!=", left, word(0)), loop, end)
+        builder.cbranch(builder.icmp_unsigned("!=", left, marks(0)), loop, end)
         builder.position_at_end(end)
         packed: ir.Value = ir.Constant(struct, ir.Undefined)
-        for i, value in enumerate(mended):
+        for i, value in enumerate(results):
             packed = builder.insert_value(packed, value, i)
         builder.ret(packed)
         return function
+
+    def _single(self, vector: ir.Value, kind: str, lane: ir.Value) -> Lanes:
+        """One lane of a vector, as the only one of this arithmetic."""
+        scalar = self.builder.extract_element(vector, lane)
+        return self.lanes(self.builder.bitcast(scalar, self.vector(kind)), kind)
