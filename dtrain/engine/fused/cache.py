@@ -9,6 +9,7 @@ written costs time and one line on stderr, never a run.
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import os
 import sys
@@ -49,7 +50,7 @@ def cached(key: str, make: Callable[[], bytes]) -> bytes:
                     code = make()
                     _write(file, code)
     except OSError as error:
-        _say(f"compiled code is not kept: {error}")
+        _say(f"compiled code is not kept: {error.strerror or error}")
     return make() if code is None else code
 
 
@@ -90,5 +91,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
+@functools.cache
 def _say(what: str) -> None:
+    """Say a thing once."""
     print(f"dtrain: {what}", file=sys.stderr)

@@ -235,7 +235,9 @@ class _Kernel:
                 values.append(turned[first][TURNS[operation]])
                 continue
             inputs = [values[number] for number in numbers]
-            values.append(OPERATIONS[operation].formula(*inputs))
+            value = OPERATIONS[operation].formula(*inputs)
+            real = OPERATIONS[operation].result == "f"
+            values.append(value.to(self.dtype) if real else value)
         added: list[ir.Value] = []
         for array in self.arrays[len(operands) :]:
             value = values[array.port.value]
@@ -309,8 +311,6 @@ class _Kernel:
         builder = self.builder
         if array.port.dtype == "bool":
             value = builder.zext(lanes.value, ir.VectorType(BYTE, self.width))
-        elif lanes.kind == "mask":
-            value = lanes.to(self.dtype).value
         else:
             value = lanes.value
         at = self._at(array, i)

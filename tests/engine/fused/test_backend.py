@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,12 @@ from dtrain.engine.engine import Engine
 from dtrain.engine.fused.operations import OPERATIONS
 from dtrain.engine.fused.regions import Piece, fused
 from dtrain.engine.lowering import plan
-from dtrain.gradient.vector import Layout
+from dtrain.functions.base import FUNCTIONS
+from dtrain.gradient.vector import Layout, Weights
+from dtrain.training.shard import RowBlocks
 from tests.engine.models import MODELS, Model
 from tests.functions.cases import CASES, Case
+from tests.functions.slopes import program_of
 from tests.gradient.test_random_programs import (
     INPUTS,
     SAMPLES,
@@ -125,3 +127,119 @@ def test_any_number_of_ranks_gives_the_bits_of_one(dtype: str) -> None:
         for ranks in range(1, 8)
     }
     assert len(digests) == 1
+
+
+def test_every_elementwise_base_function_is_native() -> None:
+    elementwise = {name for name, f in FUNCTIONS.items() if f.elementwise}
+    assert elementwise | {"sigmoid"} <= set(OPERATIONS)
+
+
+def kinds_of(case: Case) -> list[str]:
+    """All arguments samples', and for some shapes one of two the weights'."""
+    every = ["s" * len(case.shapes)]
+    one = len(case.shapes) == 2 and case.shapes in (((), ()), ((2, 1), (1, 3)))
+    return [*every, "sw", "ws"] if one else every
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("case", "kinds"),
+    [
+        pytest.param(case, kinds, id=f"{case}-{kinds}-{i}")
+        for i, case in enumerate(CASES)
+        for kinds in kinds_of(case)
+    ],
+)
+def test_every_base_function_gives_numpys_gradient(
+    case: Case, kinds: str, dtype: str
+) -> None:
+    if dtype == "float32" and case.shapes != FIRST_SHAPES[case.name]:
+        return
+    rng = np.random.default_rng(4)
+    samples, block = 23, 19  # no multiple of any number of lanes
+    columns: dict[str, Any] = {"c": rng.uniform(0.5, 1.5, samples)}
+    weights: dict[str, Any] = {"t": 0.0}
+    for i, (kind, shape) in enumerate(zip(kinds, case.shapes, strict=True)):
+        if kind == "w":
+            weights[f"w{i}"] = case.draw(rng, i)
+        else:
+            columns[f"x{i}"] = np.stack([case.draw(rng, i) for _ in range(samples)])
+            columns[f"d{i}"] = rng.standard_normal((samples, *shape))
+    applied = program_of(case.call, case.shapes, kinds, scalar=True)
+    (loss, gradient), (expected, slopes) = (
+        loss_and_gradient(
+            applied,
+            weights,
+            {name: columns[name] for name in applied.inputs},
+            loss="mean",
+            dtype=dtype,
+            block=block,
+            backend=backend,
+        )
+        for backend in ("fused", "numpy")
+    )
+    near = TOLERANCES[dtype].sums
+    assert loss == pytest.approx(expected, rel=near, abs=near)
+    for name, slope in slopes.items():
+        scale = max(1.0, np.abs(slope).max(initial=0))
+        np.testing.assert_allclose(gradient[name], slope, rtol=0, atol=near * scale)
+
+
+FIRST_SHAPES = {case.name: case.shapes for case in reversed(CASES)}
+
+
+SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1.5, -1e-310, 1e300])
+
+
+def test_masks_and_choices_are_exact_for_infinities_and_what_is_no_number() -> None:
+    @program
+    def masks(x, y):
+        return {
+            "kept": np.where(x > y, x, 0),
+            "dropped": np.where(x > y, 0, x),
+            "negative zero": np.where(x > y, -0.0, x),
+            "chosen": np.where(x > y, 2 * x, y),
+            "bools": 1.0 * np.where(x > 0, x > 1, x < 0),
+            "sign": np.sign(x),
+            "absolute": np.abs(x),
+            "larger": np.maximum(x, y),
+            "smaller": np.minimum(x, y),
+        }
+
+    a, b = (each.reshape(-1) for each in np.meshgrid(SPECIAL, SPECIAL))
+    graph = masks.trace()
+    layout = Layout.of({}, "float64")
+    found = Engine(graph, layout, {"x": a, "y": b}, backend="fused").run(
+        Weights(layout), RowBlocks(0, 1, len(a), slice(0, len(a)))
+    )
+    with np.errstate(invalid="ignore"):
+        for name, expected in masks.function(a, b).items():
+            np.testing.assert_array_equal(found[name][0], expected, err_msg=name)
+
+
+def test_what_only_one_loop_reads_has_no_memory() -> None:
+    model = Model.of("scalars", 32)
+    planned = plan(model.objective.graph, model.weights.layout, 32)
+    pieced = fused(planned)
+    (piece,) = pieced.steps
+    assert isinstance(piece, Piece)
+    assert len(piece.nodes) == len(planned.steps)
+    in_memory = {view.buffer for view in (*piece.inputs, *piece.outs)}
+    for number, need in enumerate(pieced.buffers):
+        assert (need.size > 0) == (number in in_memory) or need.external
+
+
+def test_columns_of_any_kind_are_read() -> None:
+    rng = np.random.default_rng(5)
+    rows = [slice(0, 7), np.array([3, 0, 9, 9, 1, 2, 4]), slice(11, 18)]
+    base = rng.standard_normal((40, 2))
+    layout = Layout.of({"w": ()}, "float64")
+    weights = Weights(layout)
+    weights.assign({"w": 2.0})
+    graph = program(lambda x, y: weight("w") * x + y).trace()  # type: ignore[misc]
+    columns = {"x": base[:20, 0], "y": np.ascontiguousarray(base[:20, 1])}
+    engine = Engine(graph, layout, columns, backend="fused")
+    for each in (*rows, *rows):
+        (found,) = engine.run(weights, RowBlocks(0, 1, 7, each)).values()
+        expected = 2.0 * columns["x"][each] + columns["y"][each]
+        assert found[0].tobytes() == expected.tobytes()

@@ -1,0 +1,10 @@
+"""Compiled code goes to a folder of the tests', not to the user's."""
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
