@@ -17,7 +17,6 @@ from dtrain.engine.numpy_backend import Array, BoundPlan, Call
 from dtrain.engine.plan import Plan, Step, View
 from dtrain.errors import UsageError
 
-
 _Reader = tuple[NDArray[np.int64], NDArray[np.intp]]
 """Arguments of kernels, and which of them are addresses in a buffer."""
 
