@@ -1,10 +1,18 @@
-"""Print a program's flow graph, one line for each node, and its levels."""
+"""Print a program's flow graph, one line for each node, and its levels; or its plan.
+
+The plan is what training runs for every block of samples: forward, the loss, backward.
+"""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
 from dtrain.cli import options
+from dtrain.descent import losses
+from dtrain.descent.objective import objective
+from dtrain.engine.engine import chosen_backend
+from dtrain.engine.lowering import plan
+from dtrain.engine.printing import lines
 from dtrain.errors import ProgramError
 from dtrain.parallel.world import World
 from dtrain.program.graph import FlowGraph
@@ -12,13 +20,24 @@ from dtrain.program.printing import label
 from dtrain.program.trace import Program
 from dtrain.training.setup import together
 
-EXAMPLE = "  dtrain show lecture"
+EXAMPLE = """\
+  dtrain show lecture
+  dtrain show lecture --plan fused"""
+
+_BLOCK = 64  # samples; a plan for another length has the same steps
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments."""
     options.add_program(parser)
     options.add_shape(parser)
+    parser.add_argument(
+        "--plan",
+        metavar="BACKEND",
+        nargs="?",
+        const="numpy",
+        help="print the steps that a backend trains by: numpy or fused (numpy)",
+    )
 
 
 def run(world: World, args: Namespace) -> int:
@@ -26,13 +45,24 @@ def run(world: World, args: Namespace) -> int:
     with together(world):
         program = options.load_program(args.program)
         graph = traced_with_shapes(program, args)
+        text = _plan_text(graph, args.plan) if args.plan else str(graph)
     if world.rank == 0:
-        print(graph)
+        print(text)
+    if world.rank == 0 and not args.plan:
         print()
         for number, level in enumerate(graph.levels):
             names = " ".join(label(graph, i) for i in level if _shown(graph, i))
             print(f"  level {number}: {names}")
     return 0
+
+
+def _plan_text(graph: FlowGraph, backend: str) -> str:
+    """The plan of a program with the square loss and its derivatives."""
+    joined = objective(graph, losses.named("square"))
+    planned = plan(
+        joined.graph, joined.layout("float32"), _BLOCK, gradients=joined.gradients
+    )
+    return "\n".join(lines(chosen_backend(backend).arranged(planned)))
 
 
 def traced_with_shapes(program: Program, args: Namespace) -> FlowGraph:

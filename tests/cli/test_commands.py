@@ -1,5 +1,7 @@
 """`dtrain eval`, `predict`, `show` and `check`."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -49,7 +51,7 @@ EFFECTS = {
         "--out": ["--out", "out.csv"],
         "--weights": ["--weights", "other.w"],
     },
-    "show": {"--shape": ["--shape", "p=3,2"]},
+    "show": {"--shape": ["--shape", "p=3,2"], "--plan": ["--plan"]},
     "check": {
         "--columns": ["--columns", "x=y"],
         "--loss": ["--loss", "mean"],
@@ -151,6 +153,33 @@ def test_show_takes_the_shapes_of_the_zoo_s_data(dtrain):
     answer = dtrain("show", "mlp")
     assert "(32, 64)" in answer.out
     assert answer.out.startswith("mlp(x) -> mlp: 4 weights")
+
+
+def test_show_prints_the_plan_of_a_backend(dtrain):
+    plain = dtrain("show", "model.py:line", "--plan")
+    steps = """\
+%0 = multiply(weights[1], p)
+%1 = add(%0, weights[0])
+%2 = subtract((target), %1)
+%3 = square(%2)
+loss = sum(%3)
+slots[0] = sum(%2)
+slots[1] = vecdot(%2, p)""".splitlines()
+    head, title, *rest = plain.out.splitlines()
+    assert head == "blocks of 64 samples: 7 steps; 832 bytes"
+    assert title == "  for every block:"
+    assert rest == ["    " + step for step in steps]
+    steps[-1] = "slots[1] = sum of multiply(%2, p)"
+    fused = dtrain("show", "model.py:line", "--plan", "fused")
+    head, _, loop, *rest = fused.out.splitlines()
+    assert head == (
+        "blocks of 64 samples: 7 steps, 7 of them in 1 loop of 1 kernel; 576 bytes"
+    )
+    assert re.fullmatch(
+        "    loop over 64, kernel [0-9a-f]{6}: reads 4 arrays, writes 3", loop
+    )
+    assert rest == ["      " + step for step in steps]
+    assert dtrain("show", "model.py:line", "--plan", "x").code == 2
 
 
 def test_show_needs_no_shape_of_an_input_that_is_a_scalar(dtrain):

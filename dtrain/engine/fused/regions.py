@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 
@@ -143,18 +144,14 @@ class _Places:
 
 
 def _regions(plan: Plan, steps: Sequence[Step]) -> Iterator[Step | list[Node]]:
-    region: list[Node] = []
-    for step in steps:
-        node = node_of(plan, step)
-        if node is not None:
-            region.append(node)
-            continue
-        if region:
-            yield region
-        region = []
-        yield step
-    if region:
-        yield region
+    """Runs of steps that are nodes, and the other steps; copies alone are NumPy's."""
+    pairs = ((step, node_of(plan, step)) for step in steps)
+    for fusible, run in groupby(pairs, lambda pair: pair[1] is not None):
+        region = list(run)
+        if fusible and any(step.kernel != "copy" for step, _ in region):
+            yield [node for _, node in region if node is not None]
+        else:
+            yield from (step for step, _ in region)
 
 
 def _pieces(region: Sequence[Node], places: _Places) -> list[list[Node]]:

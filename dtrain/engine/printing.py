@@ -1,0 +1,88 @@
+"""A plan as text: what runs once a step, what for every block, and in which loops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from dtrain.engine.arena import Arena
+from dtrain.engine.fused.form import form_of
+from dtrain.engine.fused.regions import Piece
+from dtrain.engine.plan import Plan, Step, View
+
+
+def lines(plan: Plan) -> Iterator[str]:
+    """A summary, then one line for each step; those of one loop stand below it."""
+    names = _Names(plan)
+    steps = [*plan.once, *plan.steps]
+    pieces = [step for step in steps if isinstance(step, Piece)]
+    count = len(steps) + sum(len(piece.nodes) - 1 for piece in pieces)
+    text = f"blocks of {plan.block} samples: {_count(count, 'step')}"
+    if pieces:
+        kernels = len({_kernel(plan, piece) for piece in pieces})
+        fused = sum(len(piece.nodes) for piece in pieces)
+        text += f", {fused} of them in {_count(len(pieces), 'loop')}"
+        text += f" of {_count(kernels, 'kernel')}"
+    yield f"{text}; {Arena(plan).size:,} bytes"
+    for title, part in (("once a step", plan.once), ("for every block", plan.steps)):
+        if part:
+            yield f"  {title}:"
+            for step in part:
+                yield from _step(plan, step, names)
+
+
+def _step(plan: Plan, step: Step, names: _Names) -> Iterator[str]:
+    if not isinstance(step, Piece):
+        yield f"    {names.call(step.out, step.kernel, step.inputs)}"
+        return
+    domain = " × ".join(map(str, step.nodes[0].domain)) or "1"
+    stored = len(step.outs)
+    yield (
+        f"    loop over {domain}, kernel {_kernel(plan, step)}: reads "
+        f"{_count(len(step.inputs), 'array')}, writes {stored}"
+    )
+    for node in step.nodes:
+        kernel = node.operation
+        if node.summed:
+            kernel = "sum" if kernel == "copy" else f"sum of {kernel}"
+        yield f"      {names.call(node.out, kernel, node.inputs)}"
+
+
+def _kernel(plan: Plan, piece: Piece) -> str:
+    """A short name, equal for pieces that share a kernel."""
+    form, _ = form_of(plan, piece, plan.buffers[0].dtype.name)
+    return form.name[-6:]
+
+
+class _Names:
+    """What the arrays of a plan are called: a buffer has a number once it is named."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._given = {view.buffer: name for name, view in plan.inputs.items()}
+        for view, value in plan.constants:
+            if value.ndim == 0:
+                self._given[view.buffer] = f"{value:.6g}"
+        for name, view in plan.outputs.items():
+            if plan.buffers[view.buffer].external is None:
+                self._given.setdefault(view.buffer, name)
+        self._external = {
+            i: need.external for i, need in enumerate(plan.buffers) if need.external
+        }
+        self._numbers: dict[int, int] = {}
+
+    def __call__(self, view: View) -> str:
+        """The name of an array, and where in its memory it begins."""
+        if view.buffer in self._external:
+            return f"{self._external[view.buffer]}[{view.offset}]"
+        name = self._given.get(view.buffer)
+        if name is None:
+            number = self._numbers.setdefault(view.buffer, len(self._numbers))
+            name = f"%{number}"
+        return f"{name}[{view.offset}]" if view.offset else name
+
+    def call(self, out: View, kernel: str, inputs: Sequence[View]) -> str:
+        """A kernel's call as an assignment."""
+        return f"{self(out)} = {kernel}({', '.join(map(self, inputs))})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
