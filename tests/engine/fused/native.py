@@ -28,82 +28,107 @@ def same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
     )
 
 
+Formulas = Mapping[str, Callable[..., Any]]
+
+
+def width(kind: str) -> int:
+    """Lanes of a vector: 64 bytes."""
+    return 64 // np.dtype(DTYPE[kind]).itemsize
+
+
+def loops(formulas: Formulas, kind: str, operands: int) -> str:
+    """LLVM IR of a loop over arrays for each formula; skips without llvmlite."""
+    pytest.importorskip("llvmlite")
+    from llvmlite import ir
+
+    module = ir.Module()
+    for name, formula in formulas.items():
+        _loop(module, name, formula, kind, operands)
+    return str(module)
+
+
+def _loop(
+    module: Any, name: str, formula: Callable[..., Any], kind: str, operands: int
+) -> None:
+    from llvmlite import ir
+
+    from dtrain.engine.fused.lanes_ir import ELEMENT, VectorArithmetic
+
+    word = ir.IntType(64)
+    pointer = ELEMENT[kind].as_pointer()
+    types = [*[pointer] * (operands + 1), word]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
+    *arrays, result, size = function.args
+    before, loop, end = (function.append_basic_block() for _ in range(3))
+    ir.IRBuilder(before).branch(loop)
+    builder = ir.IRBuilder(loop)
+    lanes = VectorArithmetic(builder, width(kind))
+    place = lanes.vector(kind).as_pointer()
+    i = builder.phi(word)
+    i.add_incoming(word(0), before)
+
+    def at(array: Any) -> Any:
+        return builder.bitcast(builder.gep(array, [i]), place)
+
+    align = np.dtype(DTYPE[kind]).itemsize
+    vectors = [builder.load(at(array), align=align) for array in arrays]
+    value = formula(*(lanes.lanes(vector, kind) for vector in vectors)).value
+    builder.store(value, at(result), align=align)
+    following = builder.add(i, word(width(kind)))
+    i.add_incoming(following, builder.block)
+    builder.cbranch(builder.icmp_unsigned("<", following, size), loop, end)
+    ir.IRBuilder(end).ret_void()
+
+
+def optimised(source: str, machine: Any) -> Any:
+    """A module after LLVM's passes for a machine."""
+    from llvmlite import binding as llvm
+
+    module = llvm.parse_assembly(source)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return module
+
+
+def assembly(source: str, triple: str, cpu: str) -> str:
+    """What a processor of any kind would run; skips if this LLVM does not know it."""
+    from llvmlite import binding as llvm
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    try:
+        target = llvm.Target.from_triple(triple)
+    except RuntimeError:
+        pytest.skip(f"this LLVM does not know {triple}")
+    machine = target.create_target_machine(cpu=cpu, opt=2, codemodel="small")
+    text: str = machine.emit_assembly(optimised(source, machine))
+    return text
+
+
 class Native:
     """Formulas, each compiled into a loop over arrays; skips where it cannot run."""
 
     def __init__(
-        self,
-        formulas: Mapping[str, Callable[..., Any]],
-        kind: str,
-        target: str = "host",
-        operands: int = 1,
+        self, formulas: Formulas, kind: str, target: str = "host", operands: int = 1
     ) -> None:
-        pytest.importorskip("llvmlite")
+        source = loops(formulas, kind, operands)
         from llvmlite import binding as llvm
-        from llvmlite import ir
 
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         features = llvm.get_host_cpu_features()
         if target != "host" and not features.get(NEEDS.get(target, "sse2")):
             pytest.skip(f"this machine does not run {target}")
-        self.width = 16 if kind == "float32" else 8
-        module = ir.Module()
-        for name, formula in formulas.items():
-            self._loop(module, name, formula, kind, operands)
-        source = llvm.parse_assembly(str(module))
-        source.verify()
         machine = llvm.Target.from_default_triple().create_target_machine(
             cpu=llvm.get_host_cpu_name() if target == "host" else target,
             features=features.flatten() if target == "host" else "",
             opt=2,
         )
-        passes = llvm.create_pass_builder(
-            machine, llvm.create_pipeline_tuning_options(speed_level=2)
-        )
-        passes.getModulePassManager().run(source, passes)
-        self.engine = llvm.create_mcjit_compiler(source, machine)
+        self.width = width(kind)
+        self.engine = llvm.create_mcjit_compiler(optimised(source, machine), machine)
         self.engine.finalize_object()
-
-    def _loop(
-        self,
-        module: Any,
-        name: str,
-        formula: Callable[..., Any],
-        kind: str,
-        operands: int,
-    ) -> None:
-        from llvmlite import ir
-
-        from dtrain.engine.fused.lanes_ir import ELEMENT, VectorArithmetic
-
-        word = ir.IntType(64)
-        pointer = ELEMENT[kind].as_pointer()
-        types = [*[pointer] * (operands + 1), word]
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
-        *arrays, result, size = function.args
-        builder = ir.IRBuilder(function.append_basic_block())
-        lanes = VectorArithmetic(builder, self.width)
-        place = lanes.vector(kind).as_pointer()
-        before, loop = builder.block, function.append_basic_block()
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        i = builder.phi(word)
-        i.add_incoming(word(0), before)
-
-        def at(array: Any) -> Any:
-            return builder.bitcast(builder.gep(array, [i]), place)
-
-        align = np.dtype(DTYPE[kind]).itemsize
-        vectors = [builder.load(at(array), align=align) for array in arrays]
-        value = formula(*(lanes.lanes(vector, kind) for vector in vectors)).value
-        builder.store(value, at(result), align=align)
-        following = builder.add(i, word(self.width))
-        i.add_incoming(following, builder.block)
-        end = function.append_basic_block()
-        builder.cbranch(builder.icmp_unsigned("<", following, size), loop, end)
-        builder.position_at_end(end)
-        builder.ret_void()
 
     def __call__(self, name: str, *arrays: NDArray[Any]) -> NDArray[Any]:
         """The formula of that name on arrays of one length, padded to whole vectors."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from numpy.typing import NDArray
 from dtrain.engine.fused import elementary
 from dtrain.engine.fused.elementary import FUNCTIONS
 from dtrain.engine.fused.lanes import DTYPE, ArrayArithmetic
-from tests.engine.fused.native import FLOATS, TARGETS, Native, same_bits
+from tests.engine.fused.native import (
+    FLOATS,
+    TARGETS,
+    Native,
+    assembly,
+    loops,
+    same_bits,
+)
 
 Array = NDArray[Any]
 DOCUMENT = Path(__file__).parents[3] / "docs" / "elementary.md"
@@ -197,3 +205,19 @@ def test_compiled_functions_have_the_bits_of_numpy(kind: str, target: str) -> No
         for name in names:
             arrays = operands(name, kind, 2000)
             assert same_bits(native(name, *arrays), value(name, *arrays)), name
+
+
+@pytest.mark.parametrize(
+    ("triple", "cpu", "called"),
+    [("x86_64-linux", "x86-64-v4", "callq"), ("aarch64-linux", "generic", "bl")],
+)
+@pytest.mark.parametrize("kind", FLOATS)
+def test_no_processor_fuses_a_product_and_a_sum_or_calls_a_library(
+    kind: str, triple: str, cpu: str, called: str
+) -> None:
+    source = loops({name: FUNCTIONS[name] for name in UNARY}, kind, 1)
+    text = assembly(source, triple, cpu)
+    assert "payne_hanek" in text
+    assert not re.findall(r"\tv?fn?m(?:add|sub|la|ls)\w*", text)
+    calls = re.findall(rf"\t{called}\t(\S+)", text)
+    assert all(name.startswith("payne_hanek") for name in calls)
