@@ -56,7 +56,7 @@ def measure(worlds: dict[str, MPIWorld], length: int) -> None:
     total = Vector(np.zeros(length, np.float32), np.zeros(2))
 
     def in_place(world: MPIWorld) -> None:
-        partials = world.rows(size, total)
+        partials = world.rows(size, total).values()
         world.tree_sum(size, partials, total, take=lambda *_: None)
 
     buffer = own.slots.copy()
