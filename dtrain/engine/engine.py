@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,13 +14,14 @@ from dtrain.engine.execution import EXECUTIONS
 from dtrain.engine.lowering import plan
 from dtrain.engine.numpy_backend import BoundPlan
 from dtrain.engine.plan import Plan
-from dtrain.engine.stack import Stack
+from dtrain.engine.stack import Place, Stack, Sum
 from dtrain.errors import UsageError
-from dtrain.gradient.vector import GradientVector, Layout, Weights
+from dtrain.gradient.vector import Layout, Weights
 from dtrain.program.graph import FlowGraph
 
 BACKENDS = {"numpy": BoundPlan}
 Rows = slice | NDArray[np.intp]
+_NOWHERE: Mapping[int, Place] = MappingProxyType({})
 _CACHE = 3 << 20  # bytes that stay in a core's cache, or near it
 
 
@@ -83,28 +85,37 @@ class Engine:
         self._weights: Weights | None = None
 
     def gradients(
-        self, weights: Weights, parts: Iterable[Blocks]
-    ) -> Iterator[GradientVector]:
+        self,
+        weights: Weights,
+        parts: Iterable[Blocks],
+        places: Mapping[int, Place] = _NOWHERE,
+    ) -> Iterator[Sum]:
         """The partial GradientVectors of blocks: sums over samples, never means.
 
-        There is one for each subtree of the canonical tree that a stack makes up. A
-        vector is the engine's own and is overwritten when the next part is run.
+        There is one for each subtree of the canonical tree that a stack makes up, in
+        its place, if there is one for its first block. Else it is the engine's own, as
+        those of single blocks are, and is overwritten when the next part is run.
+
+        What must be finite is for the caller to test, under ``np.errstate``.
         """
         for blocks in parts:
-            self.run(weights, blocks)
-            yield from self._stack(weights, blocks).sums(blocks.number)
+            stack = self._run(weights, blocks)
+            yield from stack.sums(blocks.number, places)
 
+    @np.errstate(all="ignore")
     def run(self, weights: Weights, blocks: Blocks) -> Mapping[str, NDArray[Any]]:
         """Run blocks; the outputs are the engine's own arrays, first axis the block."""
-        with np.errstate(all="ignore"):  # what must be finite is tested by the trainer
-            stack = self._stack(weights, blocks)
-            if stack.version != weights.version:
-                self._execute(stack.bound.once)
-                stack.version = weights.version
-            for name, array in stack.inputs.items():
-                fetch(self.columns[name], blocks.rows, array)
-            self._execute(stack.bound.calls)
-        return stack.bound.outputs
+        return self._run(weights, blocks).bound.outputs
+
+    def _run(self, weights: Weights, blocks: Blocks) -> Stack:
+        stack = self._stack(weights, blocks)
+        if stack.version != weights.version:
+            self._execute(stack.bound.once)
+            stack.version = weights.version
+        for name, array in stack.inputs.items():
+            fetch(self.columns[name], blocks.rows, array)
+        self._execute(stack.bound.calls)
+        return stack
 
     def most_blocks(self, length: int) -> int:
         """How many blocks of a length, a power of 2, are best run by one call.
@@ -134,7 +145,8 @@ class Engine:
         if stack is None:
             slots = np.zeros((blocks.count, self.layout.size), self.layout.dtype)
             bound = self._backend(self._plan(*key), weights.flat, slots.reshape(-1))
-            stack = Stack(self.layout, bound, slots, blocks.length, self._tail)
+            tail = self.layout.tail
+            stack = Stack(bound, slots, tail, blocks.length, self._tail)
             self._stacks[key] = stack
         return stack
 

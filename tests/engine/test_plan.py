@@ -33,7 +33,7 @@ def test_a_step_allocates_nothing(name: str) -> None:
         model.weights.version += 1
         rows = RowBlocks(0, 1, block, slice(first, first + block))
         for vector in engine.gradients(model.weights, [rows]):
-            assert vector.samples == block
+            assert vector.tail[1] == block
 
     # NumPy's iterators take buffers of their own, of this many elements.
     size = np.setbufsize(16)
