@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.engine.arena import ALIGNMENT, Arena
+from dtrain.engine.batching import batched
 from dtrain.engine.plan import Plan, Step, View
 from dtrain.functions.base import FUNCTIONS
 
@@ -34,6 +35,7 @@ class BoundPlan:
     """
 
     def __init__(self, plan: Plan, weights: Array, slots: Array) -> None:
+        plan = batched(plan)
         self._memory = _place(plan, {"weights": weights, "slots": slots})
         self._masks = np.empty(0, np.uint8)
         self.inputs = {name: self._array(view) for name, view in plan.inputs.items()}
