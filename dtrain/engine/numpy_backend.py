@@ -97,6 +97,21 @@ def _ufunc(ufunc: np.ufunc) -> Callable[..., list[Call]]:
     return lambda *arrays: [(ufunc, arrays)]
 
 
+def _copy(x: Array, out: Array) -> list[Call]:
+    """A copy; of what is turned, in strips a cache line wide.
+
+    Down a matrix whose rows are a power of 2 apart, all elements fall into a few sets
+    of the cache: turning 1024 × 1024 float32 in one go takes fifteen times as long.
+    """
+    strip = ALIGNMENT // x.itemsize
+    turned = x.ndim > 1 and x.shape == out.shape and x.strides[-1] > x.strides[-2] > 0
+    if not turned or min(x.shape[-2:]) <= strip:
+        return [(np.copyto, (out, x))]
+    starts = range(0, x.shape[-1], strip)
+    parts = [(..., slice(start, start + strip)) for start in starts]
+    return [(np.copyto, (out[part], x[part])) for part in parts]
+
+
 def _sigmoid(x: Array, out: Array) -> list[Call]:
     one = np.ones((), out.dtype)
     return [
@@ -172,7 +187,7 @@ KERNELS: dict[str, Callable[..., list[Call]]] = {
     },
     "matmul": lambda a, b, out: [(np.matmul, (a, b, out))],
     "vecdot": lambda a, b, out: [(np.vecdot, (a, b, out))],
-    "copy": lambda x, out: [(np.copyto, (out, x))],
+    "copy": _copy,
     "zero": lambda out: [(out.fill, (0,))],
     "sigmoid": _sigmoid,
     "choose": _choose,
