@@ -20,6 +20,8 @@ from dtrain.engine.batching import batched
 from dtrain.engine.plan import Plan, Step, View
 from dtrain.functions.base import FUNCTIONS
 
+_CACHED = 64 << 10  # bytes that a core's first cache holds, or nearly
+
 Array = NDArray[Any]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -98,14 +100,14 @@ def _ufunc(ufunc: np.ufunc) -> Callable[..., list[Call]]:
 
 
 def _copy(x: Array, out: Array) -> list[Call]:
-    """A copy; of what is turned, in strips a cache line wide.
+    """A copy; of what is turned and large, in strips a cache line wide.
 
     Down a matrix whose rows are a power of 2 apart, all elements fall into a few sets
     of the cache: turning 1024 × 1024 float32 in one go takes fifteen times as long.
     """
     strip = ALIGNMENT // x.itemsize
     turned = x.ndim > 1 and x.shape == out.shape and x.strides[-1] > x.strides[-2] > 0
-    if not turned or min(x.shape[-2:]) <= strip:
+    if not turned or x.nbytes <= _CACHED:
         return [(np.copyto, (out, x))]
     starts = range(0, x.shape[-1], strip)
     parts = [(..., slice(start, start + strip)) for start in starts]
