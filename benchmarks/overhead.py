@@ -55,11 +55,12 @@ def _turns(*functions: Callable[[], None]) -> NDArray[np.float64]:
     turns = np.empty((len(functions), ROUNDS))
     for turn in range(ROUNDS):
         for i, function in enumerate(functions):
-            begun, count = time.perf_counter(), 0
-            while time.perf_counter() - begun < SECONDS:
+            begun, count, seconds = time.perf_counter(), 0, 0.0
+            while not count or seconds < SECONDS:
                 function()
                 count += 1
-            turns[i, turn] = (time.perf_counter() - begun) / count
+                seconds = time.perf_counter() - begun
+            turns[i, turn] = seconds / count
     return turns
 
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import duel, run
+from benchmarks import duel, overhead, run
 from benchmarks.contenders import load
 from benchmarks.report import markdown
 from benchmarks.targets import TARGETS
@@ -42,6 +42,16 @@ def test_the_driver_compares_times_and_reports(capsys):
     page = capsys.readouterr().out
     assert "## W1 R(p, q), float64" in page
     assert "| autograd |" in page
+
+
+def test_the_overhead_of_small_cases_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(overhead, "CASES", SHORT)
+    monkeypatch.setattr(overhead, "ROUNDS", 2)
+    monkeypatch.setattr(overhead, "SECONDS", 0.0)
+    overhead.main()
+    page = capsys.readouterr().out
+    assert "| W4 graph of 200 nodes, batch 256 |" in page
+    assert "W2" not in page
 
 
 def test_a_disagreement_is_never_timed(monkeypatch):
