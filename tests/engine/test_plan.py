@@ -98,6 +98,16 @@ def test_other_weights_get_plans_of_their_own() -> None:
         assert np.all(output == value)
 
 
+@pytest.mark.parametrize("shape", [(40, 23), (129, 257), (256, 128)])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_turned_matrices_are_whole(shape: tuple[int, int], dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal(shape).astype(dtype)
+    f = program(lambda x: weight("W", shape) @ x)
+    rows = predict(f, {"W": W}, [np.eye(shape[1])])
+    assert np.array_equal(rows, W.T)
+
+
 COLUMNS = np.array([[0, 1, 2], [3, 4, 5], [6, 7, 8], [1, 0, 1]])
 
 
