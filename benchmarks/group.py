@@ -14,10 +14,15 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import ONE_THREAD
+from benchmarks.contenders import ONE_THREAD, by_mpirun
 from benchmarks.workloads import Case
 
 ROOT = Path(__file__).parent.parent
+# Where to find each MPI library's Python; `scripts/bench` sets what is not here.
+PYTHONS = {
+    "Open MPI": sys.executable,
+    "MPICH": os.environ.get("DTRAIN_MPICH_PYTHON"),
+}
 LAUNCHERS = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "SLURM_")
 
 
@@ -55,7 +60,7 @@ class Group:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ranks: list[Connection] = []
         try:
-            self._start(name, ranks)
+            self._start(name, ranks, case)
             meeting = os.path.join(self._folder.name, "meeting")
             if name == "jax.jit":
                 meeting = f"127.0.0.1:{free_port()}"
@@ -66,7 +71,7 @@ class Group:
             self.kill()
             raise
 
-    def _start(self, name: str, ranks: int) -> None:
+    def _start(self, name: str, ranks: int, case: Case) -> None:
         """Start the processes and wait until each has called."""
         address = os.path.join(self._folder.name, "driver")
         env = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
@@ -76,12 +81,18 @@ class Group:
             "TORCHINDUCTOR_CACHE_DIR": os.path.join(self._folder.name, "inductor"),
             "GLOO_SOCKET_IFNAME": "lo",
         }
-        command = [sys.executable, "-m", "benchmarks.worker", address, name, str(ranks)]
-        launch = [command] * ranks
-        if name == "dtrain" and ranks > 1:
-            mpirun = str(Path(sys.executable).with_name("mpirun"))
+        worker = ["-m", "benchmarks.worker", address, name, str(ranks)]
+        launch = [[sys.executable, *worker]] * ranks
+        if by_mpirun(name) and ranks > 1:
+            python = PYTHONS[case.mpi]
+            if python is None:
+                raise Failed(f"no {case.mpi} here")
             env["PRTE_MCA_rmaps_default_mapping_policy"] = ":oversubscribe"
-            launch = [[mpirun, "-n", str(ranks), "--bind-to", "none", *command]]
+            env["PRTE_MCA_hwloc_default_binding_policy"] = "none"
+            if ranks > len(os.sched_getaffinity(0)):  # else it waits for most of a turn
+                env["OMPI_MCA_mpi_yield_when_idle"] = "1"
+            mpirun = str(Path(python).with_name("mpirun"))
+            launch = [[mpirun, "-n", str(ranks), python, *worker]]
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(address)
             listener.listen(ranks)
@@ -115,6 +126,10 @@ class Group:
     def outcome(self, steps: int) -> dict[str, Any]:
         """What so many further steps have led to, on rank 0."""
         return self._ask("outcome", steps)[0]
+
+    def resident(self) -> int:
+        """The memory that the largest holds now, in bytes."""
+        return max(self._ask("resident", None))
 
     def end(self) -> int:
         """End the processes; the peak memory of the largest, in bytes."""

@@ -5,44 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.alone import alone
 from benchmarks.duel import FULL, SHORT, Effort, duel
+from benchmarks.group import PYTHONS
+from benchmarks.lineup import COMPILED, lineup, note
 from benchmarks.machine import machine
 from benchmarks.report import markdown
 from benchmarks.scaling import scaling
-from benchmarks.sums import sums
 from benchmarks.workloads import CASES, Case, short
 
 FOLDER = Path(__file__).parent
-WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7")
-
-_SOLO = [
-    ("dtrain", 1),
-    ("torch eager", 1),
-    ("torch.compile", 1),
-    ("torch.compile step", 1),
-    ("jax.jit", 1),
-]
-CONTENDERS = {
-    "W1": [*_SOLO, ("autograd", 1)],
-    "W2": [*_SOLO, ("sgemm", 1)],
-    "W3": [*_SOLO, ("autograd", 1)],
-    "W4": _SOLO,
-    "W5": [
-        ("dtrain", 2),
-        ("dtrain", 1),
-        ("torch DDP", 2),
-        ("torch eager", 1),
-        ("jax.jit", 2),
-        ("jax.jit", 1),
-    ],
-}
+WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "alone")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     effort = SHORT if options.short else FULL
     effort = replace(effort, limit=options.limit or effort.limit)
     file = options.results / "results.json"
-    results: dict[str, Any] = {"machine": machine(), "cases": {}, "texts": {}}
-    if file.exists():  # of another run: what is not measured now is kept
+    results: dict[str, Any] = {"machine": machine(), "cases": {}, "sweeps": {}}
+    if file.exists() and not options.short:  # what is not measured now is kept
         kept = json.loads(file.read_text())
         if kept["machine"] == results["machine"]:
             results = kept
@@ -63,40 +44,55 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file.write_text(json.dumps(results, indent=1) + "\n")
             (options.results / "results.md").write_text(markdown(results))
 
-    seen: set[str] = set()
-    for case in CASES:
-        small = short(case) if options.short else case
-        if small is None or case.workload not in wanted:
-            continue
-        # A short run compiles each workload once: a few seconds each.
-        again = options.short and case.workload in seen
-        seen.add(case.workload)
-        contenders = [
-            (name, ranks)
-            for name, ranks in CONTENDERS[case.workload]
-            if not (again and "compile" in name)
-            and (not options.only or name in options.only)
-        ]
-        results["cases"][case.name] = _measured(small, contenders, effort)
+    for case, contenders in _chosen(wanted, options.only, short_run=options.short):
+        about = _about(case.name, effort)
+        found = duel(case, contenders, effort)
+        results["cases"][case.name] = about | {"contenders": found, "note": note(case)}
         keep()
-    for workload, measure in (("W6", sums), ("W7", scaling)):
-        if workload in wanted and not options.only:
-            print(workload, file=sys.stderr)
-            results["texts"][workload] = measure(options.short)
+    if "W7" in wanted and not options.only:
+        about = _about("W7", effort)
+        for title, points in scaling(short=options.short).items():
+            results["sweeps"][title] = about | {"points": points}
+        keep()
+    if "alone" in wanted and not options.only:
+        for name, measure in alone(effort, short=options.short).items():
+            about = _about(name, effort)
+            results["cases"][name] = about | measure()
             keep()
     print(markdown(results, targets=not options.short))
 
 
-def _measured(
-    case: Case, contenders: list[tuple[str, int]], effort: Effort
-) -> dict[str, Any]:
-    print(case.name, file=sys.stderr)
-    about = {
+def _chosen(
+    wanted: Sequence[str], only: Sequence[str] | None, *, short_run: bool
+) -> Iterator[tuple[Case, list[tuple[str, int]]]]:
+    """The cases to run, in small if it is a short run, with their contenders."""
+    seen: set[tuple[object, ...]] = set()
+
+    def takes_part(name: str, ranks: int, case: Case) -> bool:
+        """In a short run all run each model once; what compiles is slow enough so."""
+        kind: tuple[object, ...] = (name, ranks, case.model, case.mpi)
+        if name not in COMPILED:
+            kind += (case.dtype, case.activation)
+        again = short_run and name != "dtrain" and kind in seen
+        seen.add(kind)
+        return not again and (not only or name in only)
+
+    for case in CASES:
+        small = short(case) if short_run else case
+        if small is None or case.workload not in wanted or not PYTHONS[case.mpi]:
+            continue
+        contenders = [one for one in lineup(case) if takes_part(*one, small)]
+        if contenders:
+            yield small, contenders
+
+
+def _about(name: str, effort: Effort) -> dict[str, Any]:
+    print(name, file=sys.stderr)
+    return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "load": os.getloadavg()[0],
         "rounds": effort.rounds,
     }
-    return about | {"contenders": duel(case, contenders, effort)}
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -104,7 +100,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="scripts/bench", description="Measure dtrain beside its peers."
     )
     parser.add_argument(
-        "workloads", nargs="*", metavar="WORKLOAD", help="W1 to W7; all by default"
+        "workloads",
+        nargs="*",
+        metavar="WORKLOAD",
+        help="W1 to W7 or alone; all by default",
     )
     parser.add_argument(
         "--short",
@@ -135,4 +134,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    # As an exception, so that whoever is ended ends the contenders, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     main()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.alone import FIRST_STEP, GROWTH, OVERHEADS, STARTUP, per_call
 from benchmarks.contenders.sgemm import FLOPS
+from benchmarks.lineup import COMPILED
 from benchmarks.workloads import CASES, Case
 
 Results = Mapping[str, Any]  # of one case, by contender
-COMPILED = ("torch.compile", "torch.compile step")
-FIRST_STEP = 100.0  # how much sooner than a compiler
+SOONER = 100.0  # than a compiler's first step
 PEERS = ("torch eager", *COMPILED, "jax.jit")
 
 
@@ -22,26 +23,34 @@ class Target:
     """A row of the table.
 
     Attributes:
-        case: the start of the case's name.
+        case: the case's name.
         claim: what is compared, for people.
-        least: what the ratio must reach.
-        ratios: the ratio in every round, from the case's results.
+        bound: what the measured value must reach, or with ``most`` not exceed.
+        values: the value in every round, from the case's results.
+        most: whether less is better.
+        unit: of value and bound; nothing for ratios.
     """
 
     case: str
     claim: str
-    least: float
-    ratios: Callable[[Results], list[float]]
+    bound: float
+    values: Callable[[Results], list[float]]
+    most: bool = False
+    unit: str = ""
 
     def measured(self, results: Results) -> float | None:
-        """The ratios' median; ``None`` if a contender was not there or failed.
+        """The values' median; ``None`` if a contender was not there or failed.
 
         The best of several is the best only if all of them took part.
         """
         try:
-            return statistics.median(self.ratios(results))
+            return statistics.median(self.values(results))
         except (KeyError, ValueError):  # ValueError: none of several
             return None
+
+    def met(self, measured: float) -> bool:
+        """Tell whether a value is good enough."""
+        return measured <= self.bound if self.most else measured >= self.bound
 
 
 def paired(results: Results, theirs: str, ours: str = "dtrain") -> list[float]:
@@ -54,13 +63,15 @@ def _over(theirs: str, ours: str = "dtrain") -> Callable[[Results], list[float]]
     return lambda results: paired(results, theirs, ours)
 
 
-def _over_best(peers: Sequence[str]) -> Callable[[Results], list[float]]:
+def _over_best(
+    peers: Sequence[str], ours: str = "dtrain"
+) -> Callable[[Results], list[float]]:
     def ratios(results: Results) -> list[float]:
         best = min(
             (peer for peer in peers if "seconds" in results[peer]),
             key=lambda peer: statistics.median(results[peer]["seconds"]),
         )
-        return paired(results, best)
+        return paired(results, best, ours)
 
     return ratios
 
@@ -74,7 +85,7 @@ def _first(*peers: str) -> Callable[[Results], list[float]]:
         found = [results[peer] for peer in peers]
         ratio = min(each["first"] for each in found) / results["dtrain"]["first"]
         # A peer that ran out of time would have taken longer: a lower bound.
-        if ratio < FIRST_STEP and any("failed" in each for each in found):
+        if ratio < SOONER and any("failed" in each for each in found):
             raise ValueError("the time limit was too short to tell")
         return [ratio]
 
@@ -110,25 +121,66 @@ def _targets() -> list[Target]:
         targets.append(Target(case.name, "torch eager", 5.0, _over("torch eager")))
         if case.nodes == 600:
             targets += [
-                Target(case.name, "first step, jax.jit", FIRST_STEP, _first("jax.jit")),
+                Target(case.name, "first step, jax.jit", SOONER, _first("jax.jit")),
                 Target(
                     case.name,
                     "first step, torch.compile",
-                    FIRST_STEP,
+                    SOONER,
                     _first(*COMPILED),
                 ),
             ]
-    ddp = _over("torch DDP ×2", "dtrain ×2")
-    scaling = _over("dtrain", "dtrain ×2")
+    return [*targets, *_targets_on_ranks(names), *_targets_alone()]
+
+
+def _targets_on_ranks(names: Mapping[str, Sequence[Case]]) -> Iterator[Target]:
     wide, small, large, tiny = names["W5"]
-    return [
-        *targets,
-        Target(wide.name, "DDP, two ranks each", 1.2, ddp),
-        Target(small.name, "DDP, two ranks each", 6.0, ddp),
-        Target(tiny.name, "DDP, two ranks each", 15.0, ddp),
-        Target(wide.name, "one rank over two", 1.8, scaling),
-        Target(large.name, "one rank over two", 1.8, scaling),
-    ]
+    for case, least in ((wide, 1.2), (small, 6.0), (tiny, 15.0)):
+        for peer in ("torch DDP", "torch all_reduce"):
+            ratios = _over(f"{peer} ×2", "dtrain ×2")
+            yield Target(case.name, f"{peer}, two ranks each", least, ratios)
+    for case in (wide, large):
+        scaling = _over("dtrain", "dtrain ×2")
+        yield Target(case.name, "one rank over two", 1.8, scaling)
+        crowded = _over("dtrain ×4", "dtrain ×2")
+        yield Target(
+            case.name, "four ranks over two, on two cores", 1.2, crowded, most=True
+        )
+    for case in names["W6"]:
+        claims = ((1.0, "MPI_Allreduce"),)
+        if case.samples == 670_000 and case.ranks == 2:
+            claims = ((4.0, "MPI_Allreduce"), (20.0, "gloo"))
+        for least, peer in claims:
+            ranks = f" ×{case.ranks}"
+            ratios = _over(peer + ranks, "dtrain's sum" + ranks)
+            yield Target(case.name, peer, least, ratios)
+
+
+def _targets_alone() -> Iterator[Target]:
+    yield Target(
+        STARTUP,
+        "process start to the first step's end",
+        0.5,
+        lambda results: results[FIRST_STEP]["seconds"],
+        most=True,
+        unit=" s",
+    )
+    yield Target(
+        GROWTH,
+        "growth of memory",
+        100,  # some pages, none of them a step's
+        lambda results: [max(found["grown"] for found in results.values()) / 1e3],
+        most=True,
+        unit=" KB",
+    )
+    for name in OVERHEADS:
+        yield Target(
+            name,
+            "a call, beyond NumPy's own",
+            0.1,
+            lambda results: [1e6 * seconds for seconds in per_call(results)],
+            most=True,
+            unit=" µs",
+        )
 
 
 TARGETS: Sequence[Target] = _targets()

@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from multiprocessing.connection import Client
+from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import load, pin
@@ -20,9 +21,8 @@ from benchmarks.workloads import Case
 
 def main(address: str, name: str, size: str) -> None:
     """Serve the driver that listens at an address."""
-    launched = os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("BENCH_RANK"))
-    rank = int(launched or 0)
-    pin(rank)
+    names = "OMPI_COMM_WORLD_RANK", "PMI_RANK", "BENCH_RANK"
+    rank = next((int(os.environ[name]) for name in names if name in os.environ), 0)
     with Client(address, "AF_UNIX") as driver:
         driver.send(rank)
         try:
@@ -37,9 +37,10 @@ def serve(driver: Any, name: str, rank: int, size: int) -> None:
     """Do as the driver says, until it says stop."""
     case: Case
     case, meeting = driver.recv()
-    module = load(name)
+    pin(case, name, rank, size)
+    kind = load(name)
     begun = time.perf_counter()
-    contender = module.Contender(case, rank, size, meeting)
+    contender = kind(case, rank, size, meeting)
     contender.run(1)
     driver.send(time.perf_counter() - begun)
     while True:
@@ -52,10 +53,18 @@ def serve(driver: Any, name: str, rank: int, size: int) -> None:
         elif command == "outcome":
             contender.run(argument)
             driver.send(contender.outcome())
+        elif command == "resident":
+            driver.send(resident())
         else:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             driver.send(1024 * peak)
             return
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 if __name__ == "__main__":

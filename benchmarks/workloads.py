@@ -25,13 +25,16 @@ class Case:
     Attributes:
         workload: W1 to W7.
         name: unique, for people.
-        model: ``lecture``, ``mlp`` or ``wiring``.
-        samples: samples in the batch.
+        model: ``lecture``, ``mlp`` or ``wiring``; or ``sum``, of one vector a rank.
+        samples: samples in the batch; of a sum, the vector's length.
         dtype: ``float32`` or ``float64``.
         rate: the learning rate; 0 for loss and gradient alone.
         widths: of an MLP's layers, the inputs first.
         activation: of an MLP: ``tanh`` or ``relu``.
         nodes: of a wiring.
+        ranks: how many take part in a sum.
+        mpi: the library that connects ranks.
+        cores: how many cores all ranks together may use; 0 for all.
     """
 
     workload: str
@@ -43,6 +46,9 @@ class Case:
     widths: tuple[int, ...] = ()
     activation: str = "tanh"
     nodes: int = 0
+    ranks: int = 1
+    mpi: str = "Open MPI"
+    cores: int = 0
 
     @property
     def wiring(self) -> Wiring:
@@ -67,6 +73,8 @@ class Case:
         elif self.model == "mlp":
             x = rng.standard_normal((n, self.widths[0]))
             columns = {"x": x, "t": rng.standard_normal((n, self.widths[-1]))}
+        elif self.model == "sum":
+            columns = {}
         else:
             x = rng.uniform(-1, 1, (n, INPUTS))
             columns = {"x": x, "t": rng.standard_normal(n)}
@@ -82,6 +90,8 @@ class Case:
             for k, (n, m) in enumerate(zip(self.widths, self.widths[1:], strict=False)):
                 weights[f"layer{k}.W"] = rng.standard_normal((m, n)) / np.sqrt(n)
                 weights[f"layer{k}.b"] = 0.1 * rng.standard_normal(m)
+        elif self.model == "sum":
+            weights = {"sum": np.zeros(self.samples)}
         else:
             weights = {"w": rng.uniform(0.5, 1.5, self.wiring.weights)}
         return {name: np.asarray(w, self.dtype) for name, w in weights.items()}
@@ -90,12 +100,20 @@ class Case:
 def _mlp(workload: str, widths: tuple[int, ...], samples: int, act: str) -> Case:
     text = "-".join(map(str, widths))
     name = f"{workload} MLP {text} {act}, batch {samples}"
-    return Case(workload, name, "mlp", samples, widths=widths, activation=act)
+    cores = 2 if workload == "W5" else 0
+    return Case(
+        workload, name, "mlp", samples, widths=widths, activation=act, cores=cores
+    )
 
 
 def _wiring(nodes: int) -> Case:
     name = f"W4 graph of {nodes} nodes, batch 256"
     return Case("W4", name, "wiring", 256, rate=0.1, nodes=nodes)
+
+
+def _sum(length: int, ranks: int, mpi: str) -> Case:
+    name = f"W6 sum of {length:,} float32, {ranks} ranks, {mpi}"
+    return Case("W6", name, "sum", length, rate=0, ranks=ranks, mpi=mpi)
 
 
 _LARGE, _SMALL, _TINY = (784, 512, 512, 10), (64, 64, 64, 1), (13, 32, 1)
@@ -112,12 +130,25 @@ CASES = [
     _mlp("W5", _SMALL, 256, "tanh"),
     _mlp("W5", _SMALL, 4096, "tanh"),
     _mlp("W5", _TINY, 128, "tanh"),
+    *(
+        _sum(length, ranks, mpi)
+        for ranks in (2, 4)
+        for length in (1_000, 100_000, 670_000, 25_000_000)
+        for mpi in ("Open MPI", "MPICH")
+    ),
 ]
 
 
 def short(case: Case) -> Case | None:
-    """The same in small, for a check that everything works and agrees."""
-    if case.nodes > 200 or (case.workload == "W5" and case.widths == _SMALL):
+    """The same in small, for a check that everything works and agrees.
+
+    None where that would be the same as another case's.
+    """
+    if case.nodes > 200 or (case.workload == "W5" and case.widths != _LARGE):
+        return None
+    if case.workload == "W3" and case.samples > 256:
+        return None
+    if case.model == "sum" and (case.samples > 1000 or case.ranks > 2):
         return None
     samples = min(case.samples, 1000 if case.model == "lecture" else 64)
     widths = tuple(min(n, 24) for n in case.widths)

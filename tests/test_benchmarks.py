@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 
-from benchmarks import duel, run
+from benchmarks import alone, duel, run
 from benchmarks.contenders import load
+from benchmarks.overhead import unrolled
 from benchmarks.report import markdown
 from benchmarks.targets import TARGETS
 from benchmarks.wiring import INPUTS, wiring
 from benchmarks.workloads import CASES, short
 
-SHORT = [case for case in map(short, CASES) if case]
+SHORT = [case for case in map(short, CASES) if case and case.model != "sum"]
 
 
 @pytest.mark.parametrize("case", SHORT, ids=lambda case: case.name)
@@ -22,7 +24,7 @@ def test_dtrain_and_autograd_compute_the_same(case):
     first = {name: np.array(w, float) for name, w in case.weights().items()}
     moves = []
     for name in ("dtrain", "autograd"):
-        contender = load(name).Contender(case, 0, 1, "")
+        contender = load(name)(case, 0, 1, "")
         contender.run(3)
         outcome = contender.outcome()
         assert sorted(outcome) == sorted(first)
@@ -44,6 +46,31 @@ def test_the_driver_compares_times_and_reports(capsys):
     assert "| autograd |" in page
 
 
+def test_sums_of_both_libraries_agree_with_ours(capsys, monkeypatch):
+    for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"):
+        monkeypatch.setenv(name, "1")
+    ours = ["dtrain's sum", "dtrain's, copied", "MPI_Allreduce"]
+    run.main(["W6", "--short", *(word for name in ours for word in ("--only", name))])
+    page = capsys.readouterr().out
+    assert "| 1,000 float32, 2 ranks, Open MPI |" in page
+
+
+def test_what_dtrain_does_alone_is_reported(capsys, monkeypatch):
+    monkeypatch.setattr(alone, "RANKS", (1,))
+    run.main(["alone", "--short"])
+    page = capsys.readouterr().out
+    assert "to the end of its first step" in page
+    assert "calls a step" in page
+    assert "The memory that a process holds grew by" in page
+
+
+def test_calls_written_out_do_the_same():
+    a, out = np.arange(-3.0, 3), np.empty(6)
+    calls = [(np.add, (a, a, out)), (partial(np.maximum, out, a, out=out), ())]
+    unrolled(calls)()
+    np.testing.assert_array_equal(out, np.maximum(a + a, a))
+
+
 def test_a_disagreement_is_never_timed(monkeypatch):
     monkeypatch.setitem(duel.TOLERANCE, "float32", 1e-12)
     with pytest.raises(duel.Disagreement, match="autograd moves"):
@@ -51,7 +78,7 @@ def test_a_disagreement_is_never_timed(monkeypatch):
 
 
 def test_what_was_not_measured_is_not_called_met():
-    results = {"machine": {"packages": {}}, "cases": {}}
+    results = {"machine": {"packages": {}}, "cases": {}, "sweeps": {}}
     results["machine"] |= dict.fromkeys(
         ("processor", "cores", "features", "blas", "system", "libc", "python"), "?"
     )

@@ -16,11 +16,13 @@ class Library:
     Attributes:
         np: its NumPy.
         sigmoid: the logistic function.
+        relu: max(x, 0).
         unstack: a vector's elements, each to be multiplied with a batch.
     """
 
     np: Any
     sigmoid: Callable[[Any], Any]
+    relu: Callable[[Any], Any]
     unstack: Callable[[Any], Sequence[Any]]
 
 
@@ -44,11 +46,12 @@ def _lecture(case: Case, library: Library, weights: Any, p: Any, q: Any) -> Any:
 
 
 def _mlp(case: Case, library: Library, weights: Any, x: Any) -> Any:
-    np, last = library.np, len(case.widths) - 2
+    last = len(case.widths) - 2
+    activate = library.np.tanh if case.activation == "tanh" else library.relu
     for k in range(last + 1):
         x = x @ weights[f"layer{k}.W"].T + weights[f"layer{k}.b"]
         if k < last:
-            x = np.tanh(x) if case.activation == "tanh" else np.maximum(x, 0)
+            x = activate(x)
     return x
 
 

@@ -23,7 +23,7 @@ def unstack(w: Any) -> list[Any]:
     return jax.lax.split(w, [1] * len(w))
 
 
-LIBRARY = Library(jnp, jax.nn.sigmoid, unstack)
+LIBRARY = Library(jnp, jax.nn.sigmoid, jax.nn.relu, unstack)
 
 
 class Contender:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine.arena import Arena
 from dtrain.engine.execution import EXECUTIONS
 from dtrain.engine.fused.backend import FusedPlan
 from dtrain.engine.lowering import plan
 from dtrain.engine.numpy_backend import BoundPlan
 from dtrain.engine.plan import Plan
-from dtrain.engine.stack import Stack
+from dtrain.engine.stack import Place, Stack, Sum
 from dtrain.errors import UsageError
-from dtrain.gradient.vector import GradientVector, Layout, Weights
+from dtrain.gradient.vector import Layout, Weights
 from dtrain.program.graph import FlowGraph
 
 BACKENDS = {"numpy": BoundPlan, "fused": FusedPlan}
 Rows = slice | NDArray[np.intp]
+_NOWHERE: Mapping[int, Place] = MappingProxyType({})
 _CACHE = 3 << 20  # bytes that stay in a core's cache, or near it
 
 
@@ -84,30 +85,39 @@ class Engine:
         self._weights: Weights | None = None
 
     def gradients(
-        self, weights: Weights, parts: Iterable[Blocks]
-    ) -> Iterator[GradientVector]:
+        self,
+        weights: Weights,
+        parts: Iterable[Blocks],
+        places: Mapping[int, Place] = _NOWHERE,
+    ) -> Iterator[Sum]:
         """The partial GradientVectors of blocks: sums over samples, never means.
 
-        There is one for each subtree of the canonical tree that a stack makes up. A
-        vector is the engine's own and is overwritten when the next part is run.
+        There is one for each subtree of the canonical tree that a stack makes up, in
+        its place, if there is one for its first block. Else it is the engine's own, as
+        those of single blocks are, and is overwritten when the next part is run.
+
+        What must be finite is for the caller to test, under ``np.errstate``.
         """
         for blocks in parts:
-            self.run(weights, blocks)
-            yield from self._stack(weights, blocks).sums(blocks.number)
+            stack = self._run(weights, blocks)
+            yield from stack.sums(blocks.number, places)
 
+    @np.errstate(all="ignore")
     def run(self, weights: Weights, blocks: Blocks) -> Mapping[str, NDArray[Any]]:
         """Run blocks; the outputs are the engine's own arrays, first axis the block."""
-        with np.errstate(all="ignore"):  # what must be finite is tested by the trainer
-            stack = self._stack(weights, blocks)
-            if stack.version != weights.version:
-                self._execute(stack.bound.once)
-                stack.version = weights.version
-            for name, array in stack.inputs.items():
-                column = self.columns[name]
-                if not stack.bound.lend(name, column, blocks.rows):
-                    fetch(column, blocks.rows, array)
-            self._execute(stack.bound.calls)
-        return stack.bound.outputs
+        return self._run(weights, blocks).bound.outputs
+
+    def _run(self, weights: Weights, blocks: Blocks) -> Stack:
+        stack = self._stack(weights, blocks)
+        if stack.version != weights.version:
+            self._execute(stack.bound.once)
+            stack.version = weights.version
+        for name, array in stack.inputs.items():
+            column = self.columns[name]
+            if not stack.bound.lend(name, column, blocks.rows):
+                fetch(column, blocks.rows, array)
+        self._execute(stack.bound.calls)
+        return stack
 
     def most_blocks(self, length: int) -> int:
         """How many blocks of a length, a power of 2, are best run by one call.
@@ -115,17 +125,16 @@ class Engine:
         A larger stack costs less Python for each block, until what it works on leaves
         the cache. It changes no bits.
         """
-        memory = Arena(self._plan(1, length)).size
+        memory = self._backend.memory(self._plan(1, length))
         memory += self.layout.size * self.layout.dtype.itemsize
         return 1 << (max(_CACHE // max(memory, 1), 1).bit_length() - 1)
 
     def _plan(self, count: int, length: int) -> Plan:
         key = (count, length)
         if key not in self._plans:
-            planned = plan(
+            self._plans[key] = plan(
                 self.graph, self.layout, length, gradients=self._gradients, stack=count
             )
-            self._plans[key] = self._backend.arranged(planned)
         return self._plans[key]
 
     def _stack(self, weights: Weights, blocks: Blocks) -> Stack:
@@ -138,7 +147,8 @@ class Engine:
         if stack is None:
             slots = np.zeros((blocks.count, self.layout.size), self.layout.dtype)
             bound = self._backend(self._plan(*key), weights.flat, slots.reshape(-1))
-            stack = Stack(self.layout, bound, slots, blocks.length, self._tail)
+            tail = self.layout.tail
+            stack = Stack(bound, slots, tail, blocks.length, self._tail)
             self._stacks[key] = stack
         return stack
 

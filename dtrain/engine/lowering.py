@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dtrain.engine.plan import Buffer, External, Plan, Shape, Step, View, contiguous
 from dtrain.engine.rules import LOWERINGS
-from dtrain.functions.arithmetic import multiply
+from dtrain.functions.arithmetic import multiply, square
 from dtrain.functions.base import Kind
 from dtrain.functions.samples import block_sum
 from dtrain.gradient.vector import Layout
@@ -209,7 +209,8 @@ class Lowering:
 def _dotted(graph: FlowGraph) -> set[int]:
     """The products of samples' scalars that are only summed over the block.
 
-    Such is the derivative of a scalar weight, Σ v·x: one dot product.
+    Such is the derivative of a scalar weight, Σ v·x, and the square error: one dot
+    product.
     """
     uses = [0] * len(graph.nodes)
     for number in (i for node in graph.nodes for i in node.inputs):
@@ -221,7 +222,7 @@ def _dotted(graph: FlowGraph) -> set[int]:
         if node.function is block_sum and uses[node.inputs[0]] == 1:
             product = graph.nodes[node.inputs[0]]
             factors = [graph.nodes[i] for i in product.inputs]
-            if product.function is multiply and all(
+            if product.function in (multiply, square) and all(
                 (factor.kind, factor.shape) == (Kind.SAMPLE, ()) for factor in factors
             ):
                 found.add(node.inputs[0])

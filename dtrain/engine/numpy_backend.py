@@ -16,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.engine.arena import ALIGNMENT, Arena
+from dtrain.engine.batching import batched
 from dtrain.engine.plan import Plan, Step, View
 from dtrain.functions.base import FUNCTIONS
+
+_CACHED = 64 << 10  # bytes that a core's first cache holds, or nearly
 
 Array = NDArray[Any]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -43,6 +46,7 @@ class BoundPlan:
         return plan
 
     def __init__(self, plan: Plan, weights: Array, slots: Array) -> None:
+        plan = batched(plan)
         self._memory = _place(plan, {"weights": weights, "slots": slots})
         self._masks = np.empty(0, np.uint8)
         self.inputs = {name: self._array(view) for name, view in plan.inputs.items()}
@@ -108,6 +112,21 @@ def _ufunc(ufunc: np.ufunc) -> Callable[..., list[Call]]:
     if ufunc in (np.maximum, np.minimum):  # deprecates a positional `out`
         return lambda a, b, out: [(partial(ufunc, a, b, out=out), ())]
     return lambda *arrays: [(ufunc, arrays)]
+
+
+def _copy(x: Array, out: Array) -> list[Call]:
+    """A copy; of what is turned and large, in strips a cache line wide.
+
+    Down a matrix whose rows are a power of 2 apart, all elements fall into a few sets
+    of the cache: turning 1024 × 1024 float32 in one go takes fifteen times as long.
+    """
+    strip = ALIGNMENT // x.itemsize
+    turned = x.ndim > 1 and x.shape == out.shape and x.strides[-1] > x.strides[-2] > 0
+    if not turned or x.nbytes <= _CACHED:
+        return [(np.copyto, (out, x))]
+    starts = range(0, x.shape[-1], strip)
+    parts = [(..., slice(start, start + strip)) for start in starts]
+    return [(np.copyto, (out[part], x[part])) for part in parts]
 
 
 def _sigmoid(x: Array, out: Array) -> list[Call]:
@@ -185,7 +204,7 @@ KERNELS: dict[str, Callable[..., list[Call]]] = {
     },
     "matmul": lambda a, b, out: [(np.matmul, (a, b, out))],
     "vecdot": lambda a, b, out: [(np.vecdot, (a, b, out))],
-    "copy": lambda x, out: [(np.copyto, (out, x))],
+    "copy": _copy,
     "zero": lambda out: [(out.fill, (0,))],
     "sigmoid": _sigmoid,
     "choose": _choose,

@@ -128,8 +128,8 @@ def _block_sum(low: Lowering, number: int, node: Node) -> View:
     (i,) = node.inputs
     out = low.result(number)
     if i in low.dotted:
-        a, b = (low.values[j] for j in low.graph.nodes[i].inputs)
-        low.step(number, "vecdot", (a, b), out)
+        factors = [low.values[j] for j in low.graph.nodes[i].inputs]
+        low.step(number, "vecdot", (factors[0], factors[-1]), out)
         return out
     x = low.led(low.values[i], i, Kind.SAMPLE)
     stack, block = low.lead[Kind.SAMPLE]

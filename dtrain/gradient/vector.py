@@ -151,21 +151,16 @@ class GradientVector:
         layout: where each weight's derivative lies.
         slots: the flat array of derivatives, in the run's dtype.
         tail: loss, sample count and metrics, in float64.
-        level: it is the sum of the 2ˡᵉᵛᵉˡ blocks of a subtree of the canonical tree.
+        level: 0: no further blocks are summed in it.
         values: each weight's derivative, by name: views of the slots.
     """
 
-    def __init__(
-        self,
-        layout: Layout,
-        slots: NDArray[Any] | None = None,
-        tail: NDArray[np.float64] | None = None,
-        level: int = 0,
-    ) -> None:
+    level = 0
+
+    def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.slots = np.zeros(layout.size, layout.dtype) if slots is None else slots
-        self.tail = np.zeros(layout.tail) if tail is None else tail
-        self.level = level
+        self.slots = np.zeros(layout.size, layout.dtype)
+        self.tail = np.zeros(layout.tail)
         self.values = layout.views(self.slots)
 
     @property
@@ -183,9 +178,14 @@ class GradientVector:
         """The sums of the metrics over the samples."""
         return self.tail[2:]
 
-    def scale(self, factor: float) -> None:
-        """Multiply the derivatives; loss and count stay sums (lecture: by −2/N)."""
-        np.multiply(self.slots, factor, out=self.slots)
+    def scale(self, factor: float, slots: NDArray[Any] | None = None) -> None:
+        """Multiply the derivatives; loss and count stay sums (lecture: by −2/N).
+
+        Args:
+            factor: what to multiply by.
+            slots: where the derivatives are now, if not in this vector's slots.
+        """
+        np.multiply(self.slots if slots is None else slots, factor, out=self.slots)
 
     def finite(self) -> bool:
         """Whether the loss and all derivatives are finite."""

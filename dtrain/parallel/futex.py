@@ -10,21 +10,25 @@ import ctypes
 import errno
 import os
 import platform
+import threading
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 LINE = 64  # bytes: no two processes write to one cache line
+ASLEEP = 1  # which word of a process's line says that it may sleep; 0 is its count
 SLICE = 0.2  # seconds of sleep until the others are looked after
 SPINS = 1000  # looks at a word before sleep, about 0.1 ms in all
+YIELDS = 20  # the same where cores are shared: each look lets another process run
 
 WAIT, WAKE = 0, 1  # without FUTEX_PRIVATE_FLAG: the word is other processes', too
 SYSCALL = {"x86_64": 202, "aarch64": 98, "riscv64": 98}.get(platform.machine())
 EVERYBODY = 2**31 - 1
 
+X86 = platform.machine() == "x86_64"
 NOBODY = ctypes.c_uint32()  # a word that nobody sleeps on
-REORDERS = platform.machine() != "x86_64"
+LOCK = threading.Lock()
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.argtypes = (
@@ -58,11 +62,15 @@ def wake(address: int) -> None:
 
 
 def fence() -> None:
-    """Let no load or store pass, on processors that reorder more than x86 does.
+    """Let no load pass an earlier store, nor on other processors than x86 anything.
 
-    FUTEX_WAKE begins with a full memory barrier in the kernel, and Python has none.
+    Python has no such barrier. On x86 each atomic instruction is one, and a lock is
+    taken by one; elsewhere FUTEX_WAKE begins with one, in the kernel.
     """
-    if REORDERS:
+    if X86:
+        with LOCK:
+            pass
+    else:
         wake(ctypes.addressof(NOBODY))
 
 
@@ -82,12 +90,14 @@ def call(address: int, operation: int, value: int, limit: object) -> None:
 class Barrier:
     """A point that no process passes before all have reached it.
 
-    What a process wrote to shared memory before, the others read after it.
+    What a process wrote to shared memory before, the others read after it. Who comes
+    first looks for the others for a short time, and then sleeps; only those that sleep
+    cost the others a call of the kernel.
 
     Args:
         lines: shared memory of zeros, a cache line for each process.
         rank: which of the processes this is.
-        spin: whether to look some time before sleeping: only with a core for each.
+        spin: whether there is a core for each; else looking on is left to the others.
         look_after: called now and then while ``wait`` lasts, to raise what ends it.
 
     """
@@ -101,11 +111,12 @@ class Barrier:
         look_after: Callable[[], None],
     ) -> None:
         step = LINE // 4
-        self._words = lines.data.cast("I")[::step]
+        words = lines.data.cast("I")
+        self._counts, self._asleep = words[::step], words[ASLEEP::step]
         self._addresses = [lines.ctypes.data + at for at in range(0, lines.size, LINE)]
         self._rank = rank
-        self._others = [other for other in range(len(self._words)) if other != rank]
-        self._spins = SPINS if spin else 0
+        self._others = [other for other in range(len(self._counts)) if other != rank]
+        self._spin = spin
         self._look_after = look_after
 
     def wait(self) -> None:
@@ -115,18 +126,46 @@ class Barrier:
             BaseException: what ``look_after`` or a signal's handler raises.
 
         """
-        words, rank = self._words, self._rank
-        before = words[rank]
+        counts, asleep, rank = self._counts, self._asleep, self._rank
+        before = counts[rank]
+        if not X86:
+            fence()
+        counts[rank] = (before + 1) % 2**32
+        # Who is about to sleep says so and then looks at the count once more, in the
+        # kernel; this one has changed it and then looks who sleeps: one sees the other.
         fence()
-        words[rank] = (before + 1) % 2**32
-        wake(self._addresses[rank])
+        for other in self._others:
+            if asleep[other]:
+                wake(self._addresses[rank])
+                break
         for other in self._others:
             # It is at most one ahead of this one, so it is there if it has moved on.
-            for _ in range(self._spins):
-                if words[other] != before:
-                    break
-            while words[other] == before:
+            if counts[other] == before and not self._seen(other, before):
+                self._sleep(other, before)
+        if not X86:
+            fence()
+
+    def _seen(self, other: int, before: int) -> bool:
+        """Look for some time whether another process has come."""
+        counts = self._counts
+        if self._spin:
+            for _ in range(SPINS):
+                if counts[other] != before:
+                    return True
+        else:
+            for _ in range(YIELDS):
+                os.sched_yield()
+                if counts[other] != before:
+                    return True
+        return False
+
+    def _sleep(self, other: int, before: int) -> None:
+        """Sleep until another process has come."""
+        self._asleep[self._rank] = 1
+        try:
+            while self._counts[other] == before:
                 wait(self._addresses[other], before, SLICE)
-                if words[other] == before:
+                if self._counts[other] == before:
                     self._look_after()
-        fence()
+        finally:
+            self._asleep[self._rank] = 0

@@ -14,11 +14,11 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.parallel.exchange import Message
 from dtrain.parallel.failure import Alarm
 from dtrain.parallel.launcher import Launch, launched
-from dtrain.parallel.messages import Message
+from dtrain.parallel.memory import by_host
 from dtrain.parallel.reduction import Reduction
-from dtrain.parallel.shared import SharedMemory
 from dtrain.parallel.verdict import agreed
 from dtrain.parallel.world import World, flat
 
@@ -32,7 +32,7 @@ class MPIWorld(World):
 
     Args:
         longest: a message has at most so many bytes; longer buffers are sent in parts.
-        shared: whether sums go through shared memory where all ranks can have it.
+        shared: whether ranks of one host sum through shared memory where they can.
 
     Raises:
         LaunchError: MPI cannot be loaded, or has not connected the ranks that the
@@ -53,7 +53,8 @@ class MPIWorld(World):
         self.hosts = [host.decode() for host in self.allgather(self.host.encode())]
         if self.size > 1:
             self._alarm.guard()
-            self._reduction = Reduction(SharedMemory() if shared else None)
+            if shared:
+                self._reduction = Reduction(by_host(self.hosts))
 
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         """Send and receive all at once, none waiting for another."""

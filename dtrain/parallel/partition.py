@@ -1,10 +1,16 @@
-"""What all ranks know of a sum before it begins: who adds what, and how much it is."""
+"""What all ranks know of a sum before it begins: who adds what, and how much it is.
+
+Ranks that share memory are a group; a rank that shares with nobody is one alone. In a
+group each rank adds one slice of the slots. Between groups each slice has a carrier in
+every group, and the carriers of a slice finish a piece of it each.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, chain, pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -14,9 +20,11 @@ from dtrain.parallel.blocks import share
 from dtrain.parallel.tree import Node, subtrees
 
 ALIGNMENT = 64  # bytes: no two ranks write to one cache line
+Groups = tuple[tuple[int, ...], ...]
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One partial sum: a Record in memory that the reduction owns."""
 
@@ -32,6 +40,7 @@ class Partition:
     Attributes:
         rank: this rank.
         size: how many ranks there are.
+        groups: the ranks that share memory, ascending, in the order of their first.
         count: how many blocks there are.
         length: how many slots a record has.
         dtype: that of the slots.
@@ -41,6 +50,7 @@ class Partition:
 
     rank: int
     size: int
+    groups: Groups
     count: int
     length: int
     dtype: np.dtype[Any]
@@ -52,34 +62,65 @@ class Partition:
         return share(self.count, self.rank, self.size)
 
     @cached_property
-    def nodes_by_rank(self) -> list[list[Node]]:
-        """The subtrees that each rank brings."""
-        owned = [share(self.count, rank, self.size) for rank in range(self.size)]
-        return [subtrees(own.start, own.stop, self.count) for own in owned]
-
-    @cached_property
     def own_nodes(self) -> list[Node]:
         """The subtrees that this rank brings."""
-        return self.nodes_by_rank[self.rank]
+        return self.nodes_of([self.rank])
+
+    def nodes_of(self, ranks: Sequence[int]) -> list[Node]:
+        """The subtrees that ranks make up, ascending; those of neighbours are joined.
+
+        Where all are asked for that is the whole tree; none if there are no blocks.
+        """
+        runs: list[tuple[int, int]] = []  # of blocks, each of neighbouring ranks
+        for rank in ranks:
+            own = share(self.count, rank, self.size)
+            if runs and runs[-1][1] == own.start:
+                runs[-1] = runs[-1][0], own.stop
+            else:
+                runs.append((own.start, own.stop))
+        return list(chain(*(subtrees(a, b, self.count) for a, b in runs)))
 
     @cached_property
-    def nodes(self) -> list[Node]:
-        """The subtrees of all ranks, ascending."""
-        return list(chain(*self.nodes_by_rank))
+    def home(self) -> int:
+        """The number of this rank's group."""
+        return next(i for i, group in enumerate(self.groups) if self.rank in group)
 
     @cached_property
-    def numbers(self) -> list[slice]:
-        """Which of all subtrees each rank brings."""
-        ends = accumulate(map(len, self.nodes_by_rank), initial=0)
-        return [slice(*both) for both in pairwise(ends)]
+    def group(self) -> tuple[int, ...]:
+        """The ranks of this rank's group."""
+        return self.groups[self.home]
 
     @cached_property
-    def slices(self) -> list[slice]:
-        """Which slots each rank sums: cut at multiples of 64 bytes."""
+    def local(self) -> int:
+        """This rank's place in its group."""
+        return self.group.index(self.rank)
+
+    @cached_property
+    def carriers(self) -> int:
+        """How many ranks of each group exchange with other groups, a slice each."""
+        return min(map(len, self.groups))
+
+    @cached_property
+    def pieces(self) -> list[list[slice]]:
+        """Which slots the carriers of each slice finish, by group: cut at 64 bytes."""
+        parts = len(self.groups)
+        ends = self._cuts(self.carriers * parts)
+        cut = [slice(a, b) for a, b in pairwise(ends)]
+        return [cut[i : i + parts] for i in range(0, len(cut), parts)]
+
+    @cached_property
+    def mine(self) -> slice:
+        """Which slots this rank adds in its group's memory: none if it carries none."""
+        if self.local >= self.carriers:
+            return slice(0, 0)
+        pieces = self.pieces[self.local]
+        return slice(pieces[0].start, pieces[-1].stop)
+
+    def _cuts(self, parts: int) -> list[int]:
         step = ALIGNMENT // self.dtype.itemsize
         units = -(-self.length // step)
-        ends = [units * rank // self.size * step for rank in range(self.size + 1)]
-        return [slice(*both) for both in pairwise(min(e, self.length) for e in ends)]
+        ends = [units * part // parts * step for part in range(parts + 1)]
+        return [min(end, self.length) for end in ends]
 
     @cached_property
     def record_bytes(self) -> int:

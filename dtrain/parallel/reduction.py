@@ -2,42 +2,50 @@
 
 Each rank adds the subtrees inside its own range while its blocks arrive. Then every
 rank finishes the tree for its own slice of the slots, and the finished slices go to
-all: through memory that the ranks share where they can, else by messages.
+all: through memory where ranks share it, by messages between those that do not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
-from dtrain.parallel.messages import Messages, Peers, Take
-from dtrain.parallel.partition import Partition, Row
-from dtrain.parallel.shared import SharedMemory
+from dtrain.parallel.exchange import Peers, Take
+from dtrain.parallel.memory import KEPT, Memory
+from dtrain.parallel.partition import Groups, Partition
 from dtrain.parallel.spare import Spare
-from dtrain.parallel.tree import Node, Record
-
-KEPT = 16  # partitions to remember: those of full and of short batches, of evaluations
+from dtrain.parallel.tree import Node, Record, copy
 
 
 class Arrivals:
-    """The records of a rank's blocks as they come, each with its node in the tree."""
+    """The records of a rank's blocks as they come, each with its node in the tree.
+
+    Attributes:
+        reached: the first block whose record has not come yet.
+
+    """
 
     def __init__(self, own: range, partials: Iterable[Record]) -> None:
         self._own = own
-        self._next = own.start
+        self.reached = own.start
         self._records = iter(partials)
 
+    def one(self) -> tuple[Node, Record]:
+        """Give the next record, or tell that it does not fit."""
+        record = next(self._records, None)
+        if record is None:
+            raise self._wrong(f"those up to {self.reached}")
+        start, level = self.reached, record.level
+        self.reached += 1 << level
+        if start % (1 << level) or self.reached > self._own.stop:
+            raise self._wrong(f"a sum of {1 << level} from {start} on")
+        return (level, start >> level), record
+
     def until(self, stop: int) -> Iterator[tuple[Node, Record]]:
-        """Give the records up to block ``stop``, or tell that they do not fit."""
-        while self._next < stop:
-            record = next(self._records, None)
-            if record is None:
-                raise self._wrong(f"those up to {self._next}")
-            start, level = self._next, record.level
-            self._next += 1 << level
-            if start % (1 << level) or self._next > self._own.stop:
-                raise self._wrong(f"a sum of {1 << level} from {start} on")
-            yield (level, start >> level), record
+        """Give the records up to block ``stop``."""
+        while self.reached < stop:
+            yield self.one()
 
     def end(self) -> None:
         """Let the records end, or tell that there are too many."""
@@ -56,15 +64,19 @@ class Reduction:
     """One rank's part in all sums of a world; its memory is made once and kept.
 
     Args:
-        shared: where the ranks may share memory, their way to it.
+        groups: the ranks that may share memory.
 
     """
 
-    def __init__(self, shared: SharedMemory | None = None) -> None:
-        self._shared = shared
-        self._messages = Messages()
+    def __init__(self, groups: Groups) -> None:
+        self._memory = Memory(groups)
         self._spare = Spare()
         self._partitions: dict[tuple[Any, ...], Partition] = {}
+
+    @property
+    def groups(self) -> Groups:
+        """The ranks that share memory, as far as has been tried."""
+        return self._memory.groups
 
     def run(
         self,
@@ -77,38 +89,45 @@ class Reduction:
     ) -> int:
         """Sum all ranks' records into ``total``; return their flag words, OR-ed."""
         part = self._partition(peers, count, total)
-        way = self._way(peers, part)
+        rows = self._rows(part, total)
         arrivals = Arrivals(part.owned, partials)
-        alone = part.size == 1 and count > 0  # then the sum is made where it is wanted
-        rows: Sequence[Record] = [total] if alone else way.rows(part)
-        for (level, index), row in zip(part.own_nodes, rows, strict=True):
-            stop = min((index + 1) << level, part.owned.stop)
-            self._spare.sum(arrivals.until(stop), row)
+        for first, (level, _) in zip(rows, part.own_nodes, strict=True):
+            row, stop = rows[first], min(first + (1 << level), part.owned.stop)
+            item = arrivals.one()
+            if arrivals.reached == stop:
+                copy(item[1], row)
+            else:
+                self._spare.sum(chain([item], arrivals.until(stop)), row)
         arrivals.end()
-        if alone:
+        if _alone(part):
             take(total.slots, total)
             return flags
-        return way.finish(peers, part, total, flags, take)
+        return self._memory.exchange(part, total).finish(peers, flags, take)
 
-    def rows(self, peers: Peers, count: int, like: Record) -> list[Row]:
+    def rows(self, peers: Peers, count: int, total: Record) -> Mapping[int, Record]:
         """Give the memory where the next sum will leave those of my subtrees."""
-        part = self._partition(peers, count, like)
-        return self._way(peers, part).rows(part)
+        return self._rows(self._partition(peers, count, total), total)
 
-    def _way(self, peers: Peers, part: Partition) -> Messages | SharedMemory:
-        if self._shared:
-            if self._shared.holds(peers, part):
-                return self._shared
-            self._shared = None  # from now on, on all ranks
-        return self._messages
+    def _rows(self, part: Partition, total: Record) -> Mapping[int, Record]:
+        # Alone, the sum is made where it is wanted.
+        return {0: total} if _alone(part) else self._memory.region(part).own
 
     def _partition(self, peers: Peers, count: int, like: Record) -> Partition:
+        """Give what is known of a sum, when there is room for it; collective."""
         slots = like.slots
         key = (count, slots.size, slots.dtype, like.tail.size)
         part = self._partitions.get(key)
-        if part is None:
+        if part is None or not (_alone(part) or self._memory.make_room(peers, part)):
             if len(self._partitions) == KEPT:
                 self._partitions.clear()
-            part = Partition(peers.rank, peers.size, *key)
+            part = Partition(peers.rank, peers.size, self.groups, *key)
+            if not (_alone(part) or self._memory.make_room(peers, part)):
+                self._partitions.clear()
+                return self._partition(peers, count, like)
             self._partitions[key] = part
         return part
+
+
+def _alone(part: Partition) -> bool:
+    """Tell whether there is one rank, with something to sum."""
+    return part.size == 1 and part.count > 0

@@ -12,7 +12,7 @@ import os
 import platform
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -60,34 +60,41 @@ class Segment:
     barrier: futex.Barrier
 
 
-def open_segment(peers: Peers, size: int) -> Segment:
-    """Make ``size`` bytes that all ranks share; collective.
+def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
+    """Make ``size`` bytes that a group of ranks shares; collective for all groups.
+
+    Args:
+        peers: all ranks.
+        group: those that share with this one, ascending; the first makes the memory.
+        size: of the memory, in bytes.
 
     Raises:
-        NotSharedError: a rank runs elsewhere, or there is no memory.
+        NotSharedError: a group cannot share: a rank of it runs elsewhere, or there is
+            no memory. All ranks of all groups raise it.
 
     """
-    head = peers.size * futex.LINE
+    local = group.index(peers.rank)
+    head = len(group) * futex.LINE
     token = secrets.token_hex(16)
-    made = agreed(peers, lambda: -1 if peers.rank else make(head + size, token))
+    made = agreed(peers, lambda: -1 if local else make(head + size, token))
     try:
         notes = peers.allgather(note(made, token))
-        processes = [Process(*json.loads(data)) for data in notes]
-        data = agreed(peers, lambda: map_shared(processes[0], peers, head + size))
+        processes = [Process(*json.loads(notes[rank])) for rank in group]
+        part = share(head + size, local, len(group))
+        data = agreed(peers, lambda: map_shared(processes[0], part, head + size))
     finally:
         if made >= 0:
             os.close(made)
-    lines = data[:head].reshape(peers.size, futex.LINE)
-    lines[peers.rank, TOKEN] = np.frombuffer(bytes.fromhex(token), np.uint8)
+    lines = data[:head].reshape(len(group), futex.LINE)
+    lines[local, TOKEN] = np.frombuffer(bytes.fromhex(token), np.uint8)
     tokens = [bytes.fromhex(process.token) for process in processes]
     peers.allgather(b"")  # now all have written theirs
     agreed(peers, lambda: check(lines, tokens))
     cores = set().union(*(process.cores for process in processes))
-
     hosts = peers.hosts
 
     def look_after() -> None:
-        for rank, process in enumerate(processes):
+        for rank, process in zip(group, processes, strict=True):
             if born(process.pid) != process.born:
                 error = RankLostError(f"rank {rank} on {hosts[rank]} is gone")
                 error.rank = rank
@@ -95,8 +102,8 @@ def open_segment(peers: Peers, size: int) -> Segment:
 
     barrier = futex.Barrier(
         lines.reshape(-1),
-        peers.rank,
-        spin=len(cores) >= peers.size,
+        local,
+        spin=len(cores) >= len(group),
         look_after=look_after,
     )
     return Segment(data[head:], barrier)
@@ -153,7 +160,7 @@ def agreed(peers: Peers, step: Callable[[], T]) -> T:
 
 
 def make(size: int, token: str) -> int:
-    """Make a file in memory, without a name, for rank 0; give its descriptor."""
+    """Make a file in memory, without a name, for a group; give its descriptor."""
     if sys.platform != "linux" or futex.SYSCALL is None:
         raise OSError(f"no futex known for {sys.platform} on {platform.machine()}")
     fd = os.memfd_create(NAME)
@@ -166,12 +173,11 @@ def make(size: int, token: str) -> int:
     return fd
 
 
-def map_shared(maker: Process, peers: Peers, size: int) -> NDArray[np.uint8]:
+def map_shared(maker: Process, part: range, size: int) -> NDArray[np.uint8]:
     """Map all of what another process has made, and reserve this rank's part of it."""
     path = f"/proc/{maker.pid}/fd/{maker.fd}"
     if not os.readlink(path).startswith(f"/memfd:{NAME} "):
         raise OSError(STRANGE)  # where processes have other numbers: do not touch it
-    part = share(size, peers.rank, peers.size)
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         if os.pread(fd, 16, TOKEN.start) != bytes.fromhex(maker.token):

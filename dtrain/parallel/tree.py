@@ -57,8 +57,6 @@ def clear(record: Record) -> None:
     record.tail.fill(0)
 
 
-# Inf and NaN are numbers here: whether a sum may be finite is for the trainer to check.
-@np.errstate(all="ignore")
 def add(left: R, right: Record, out: R | None = None) -> R:
     """Add the numbers of two records into ``out``, else into ``left``; return it."""
     out = out or left

@@ -11,15 +11,17 @@ import contextvars
 import socket
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.parallel import verdict
+from dtrain.parallel.exchange import Message, Take
 from dtrain.parallel.meeting import Meeting, root_cause
-from dtrain.parallel.messages import Message, Take
+from dtrain.parallel.memory import alone
+from dtrain.parallel.partition import Groups
 from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.tree import Record
 
@@ -52,7 +54,7 @@ class World(ABC):
         self.host = socket.gethostname()
         self.hosts = [self.host] * size
         self.exchanges = 0
-        self._reduction = Reduction()
+        self._reduction = Reduction(alone(size))
 
     @abstractmethod
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
@@ -107,13 +109,19 @@ class World(ABC):
         self.exchanges += 1
         return self._reduction.run(self, count, partials, total, flags, take)
 
-    def rows(self, count: int, like: Record) -> Sequence[Record]:
+    def rows(self, count: int, total: Record) -> Mapping[int, Record]:
         """Give memory where partials of the next sum may be made, to save a copy.
 
-        One record, as long as ``like``, for each of the largest subtrees that this
-        rank owns. What begins a subtree is not copied if its slots are its record's.
+        One record, as long as ``total``, for each of the largest subtrees that this
+        rank owns, by its first block. What begins a subtree is not copied if its slots
+        and tail are its record's.
         """
-        return self._reduction.rows(self, count, like)
+        return self._reduction.rows(self, count, total)
+
+    @property
+    def groups(self) -> Groups:
+        """The ranks that sum through memory they share; each alone that has none."""
+        return self._reduction.groups
 
     def broadcast(self, array: NDArray[Any], root: int = 0) -> None:
         """Fill ``array`` (contiguous, of one shape on all ranks) with the root's."""

@@ -137,6 +137,7 @@ def evaluate(
     return Evaluation(vector.samples, vector.loss, accuracy)
 
 
+@np.errstate(all="ignore")  # a loss may be infinite, and is reported so
 def summed(
     world: World,
     engine: Engine,

@@ -216,13 +216,17 @@ class Trainer:
         """One step of gradient descent (lecture, the inner loop)."""
         world, shard, engine = self.world, self.shard, self.engine
         weights, gradient = self.weights, self.gradient
-        partials = engine.gradients(weights, shard.blocks(batch))
-        world.tree_sum(shard.count(batch), partials, gradient)
-        gradient.scale(self.objective.loss.scale(gradient.samples))
+        places = world.rows(shard.count(batch), gradient)
+        partials = engine.gradients(weights, shard.blocks(batch), places)
+        world.tree_sum(shard.count(batch), partials, gradient, take=self._scaled)
         check_finite(gradient, weights.version == self._first_version)
         self.descent.step(gradient.slots, rate)
         weights.version += 1
         return gradient
+
+    def _scaled(self, slots: NDArray[Any], gradient: GradientVector) -> None:
+        """Bring a summed batch to its GradientVector, scaled (lecture: by −2/N)."""
+        gradient.scale(self.objective.loss.scale(gradient.samples), slots)
 
     def run(self, callbacks: Iterable[Callback] = ()) -> Run:
         """All epochs; a callback that raises ends the run."""

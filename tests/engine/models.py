@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,19 @@ def scalars(x):
     return np.tanh(weight("b") * b) * layers.sigmoid(weight("c") * b)
 
 
+@program
+def irregular(x):
+    """A long graph of scalars with skips and shared weights: many steps are alike."""
+    rng = random.Random(2)  # noqa: S311  (no secret)
+    values = [x[i] for i in range(6)]
+    for _ in range(60):
+        a, b = rng.choice(values[-9:]), rng.choice(values)
+        w = weight(f"w{rng.randrange(20)}")
+        unary = (np.tanh, np.sin, np.cos, np.square, layers.sigmoid)
+        values.append(rng.choice(unary)(w * a) if rng.random() < 0.6 else a * b - w)
+    return np.tanh(sum(values[-9:]))
+
+
 MODELS: dict[str, tuple[Program, dict[str, Shape]]] = {
     "mlp": (mlp, {"x": (6,)}),
     "shared": (shared, {"x": (6,)}),
@@ -92,6 +106,7 @@ MODELS: dict[str, tuple[Program, dict[str, Shape]]] = {
     "recurrent": (recurrent, {"m": (4, 5)}),
     "outer": (outer, {"x": (6,)}),
     "scalars": (scalars, {"x": (6,)}),
+    "irregular": (irregular, {"x": (6,)}),
 }
 
 
@@ -106,7 +121,17 @@ class Model:
     @classmethod
     def of(cls, name: str, samples: int, dtype: str = "float64") -> Model:
         """The model of a name."""
-        program, shapes = MODELS[name]
+        return cls.made(*MODELS[name], samples, dtype)
+
+    @classmethod
+    def made(
+        cls,
+        program: Program,
+        shapes: dict[str, Shape],
+        samples: int,
+        dtype: str = "float64",
+    ) -> Model:
+        """The model of a program with inputs of these shapes."""
         joined = objective(program.trace(**shapes), SquareError())
         rng = np.random.default_rng(0)
         columns = {

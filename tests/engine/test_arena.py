@@ -9,7 +9,9 @@ from dtrain import program, weight, zoo
 from dtrain.descent.losses import LOSSES
 from dtrain.descent.objective import objective
 from dtrain.engine.arena import Arena
+from dtrain.engine.batching import batched
 from dtrain.engine.lowering import plan
+from tests.engine.models import irregular
 
 
 @program
@@ -23,18 +25,20 @@ def recurrent(x):
 
 
 PROGRAMS = {
+    "irregular": (irregular, {"x": 6}, "square"),
     "lecture": (zoo.lecture, {}, "square"),
     "mlp": (zoo.mlp, {"x": 64}, "square"),
     "recurrent": (recurrent, {"x": 10}, "mean"),
 }
 
 
+@pytest.mark.parametrize("change", [lambda plan: plan, batched], ids=["", "batched"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_no_two_live_buffers_overlap(name):
+def test_no_two_live_buffers_overlap(name, change):
     program_, shapes, loss = PROGRAMS[name]
     joined = objective(program_.trace(**shapes), LOSSES[loss])
-    planned = plan(
-        joined.graph, joined.layout("float32"), 32, gradients=joined.gradients
+    planned = change(
+        plan(joined.graph, joined.layout("float32"), 32, gradients=joined.gradients)
     )
     arena = Arena(planned)
     steps = [*planned.once, *planned.steps]

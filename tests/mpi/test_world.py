@@ -6,12 +6,13 @@ the job with its traceback, so that the others do not wait for it.
 
 import faulthandler
 import os
+import socket
 
 import numpy as np
 import pytest
 
 from dtrain.errors import DataError, MismatchError, RankError
-from dtrain.parallel import shared
+from dtrain.parallel import memory
 from dtrain.parallel.launch import launched, open_world
 from dtrain.parallel.mpi import MPIWorld
 from tests.parallel.cases import Case, deliver
@@ -31,19 +32,25 @@ WAYS = {
     "shared-long": {},
     "messages": {"shared": False},
     "in-parts": {"shared": False, "longest": 24},
+    "pairs-on-hosts": {},
+    "hosts-in-turns": {},
 }
+RANK = int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", 0)))
+HOSTS = {"pairs-on-hosts": RANK // 2, "hosts-in-turns": RANK % 2}
 
 
 @pytest.fixture(params=WAYS, scope="module")
 def world(request):
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "shared-long":
-            patch.setattr(shared, "SHORT", 0)
+            patch.setattr(memory, "SHORT", 0)
+        if request.param in HOSTS:
+            host = f"{socket.gethostname()}-{HOSTS[request.param]}"
+            patch.setattr(socket, "gethostname", lambda: host)
         world = MPIWorld(**WAYS[request.param])
         yield world
-        one_host = len(set(world.hosts)) == 1
-        if request.param.startswith("shared") and world.size > 1 and one_host:
-            assert world._reduction._shared is not None
+        hosts = len(set(world.hosts)) if WAYS[request.param] == {} else world.size
+        assert len(world.groups) == hosts
 
 
 def test_the_world_has_the_size_that_was_asked_for():

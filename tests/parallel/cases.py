@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.parallel.blocks import share
-from dtrain.parallel.tree import subtrees
 from dtrain.parallel.world import World
 
 
@@ -82,14 +81,11 @@ class Case:
     def sum_in_place(self, world: World) -> Buffer:
         """Sum partials made where they are summed, and double the sum on its way."""
         total, other = self.buffer(), self.buffer()
-        rows = iter(world.rows(self.count, total))
-        own = share(self.count, world.rank, world.size)
-        nodes = subtrees(own.start, own.stop, self.count)
-        first = {index << level for level, index in nodes}
+        rows = world.rows(self.count, total)
 
         def partials() -> Iterator[Any]:
-            for number in own:
-                yield self.fill(next(rows) if number in first else other, number)
+            for number in share(self.count, world.rank, world.size):
+                yield self.fill(rows.get(number, other), number)
 
         def take(slots: NDArray[Any], total: Any) -> None:
             np.multiply(slots, 2, out=total.slots)

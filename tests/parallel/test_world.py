@@ -1,6 +1,7 @@
 """One sum, bit for bit, in worlds of any size; and decisions that all ranks share."""
 
 import time
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from dtrain.errors import DataError, DtrainError, MismatchError, RankError
 from dtrain.parallel.blocks import share
+from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.world import SoloWorld, ThreadWorld
 from tests.parallel.cases import Buffer, Case, deliver
 
@@ -138,17 +140,61 @@ def pieces(start, stop, most):
 
 
 def test_one_exchange_a_sum_and_no_new_memory_after_the_first():
+    cases = Case(11, 40_000), Case(7, 40_000)  # as of a short last batch
+
     def work(world):
-        case = Case(11, 4096)
-        case.sum(world)
-        messages, spare = world._reduction._messages, world._reduction._spare
-        before = [*map(id, messages._rows + spare._rows)], id(messages._inbox)
-        Case(7, 4096).sum(world)  # a short last batch
-        case.sum(world)
-        assert before == ([*map(id, messages._rows + spare._rows)], id(messages._inbox))
+        totals = [case.buffer() for case in cases]
+        blocks = [
+            [case.fill(case.buffer(), n) for n in share(case.count, world.rank, 3)]
+            for case in cases
+        ]
+
+        def epoch():
+            for case, own, total in zip(cases, blocks, totals, strict=True):
+                world.tree_sum(case.count, own, total)
+
+        epoch()
+        world.allgather(b"")
+        if world.rank == 0:
+            tracemalloc.start()
+        world.allgather(b"")
+        epoch()
+        world.allgather(b"")
+        if world.rank == 0:
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert peak < 40_000  # bytes; one record has eight times as many
         return world.exchanges
 
-    assert ThreadWorld(3).run(work) == 3
+    assert ThreadWorld(3).run(work) == 4
+
+
+GROUPS = [
+    ((0, 1, 2),),
+    ((0, 1), (2, 3)),
+    ((0, 2), (1, 3)),  # placed in turns
+    ((0, 2, 3), (1,)),
+    ((0, 1, 2), (3,), (4, 5)),
+]
+
+
+@pytest.mark.parametrize("groups", GROUPS)
+@pytest.mark.parametrize("length", [16, 400, 20_000])
+def test_ranks_that_share_memory_in_groups_make_the_same_sum(groups, length):
+    size = sum(map(len, groups))
+
+    def work(world):
+        world._reduction = Reduction(groups)  # as if on so many hosts
+        wrong = 0
+        for count in (0, 1, 3, 8, 13, 3):
+            case = Case(count, length, "float32")
+            for _ in range(3):
+                wrong += case.differs(case.sum(world))
+                wrong += case.differs(case.sum_in_place(world))
+        assert world.groups == groups
+        return wrong
+
+    assert ThreadWorld(size).run(work) == 0
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
