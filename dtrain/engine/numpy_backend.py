@@ -40,13 +40,18 @@ class BoundPlan:
     def check() -> None:
         """Refuse to be chosen where what it needs is not installed."""
 
-    @staticmethod
-    def arranged(plan: Plan) -> Plan:
+    @classmethod
+    def arranged(cls, plan: Plan) -> Plan:
         """The plan as this backend runs it."""
-        return plan
+        return batched(plan)
+
+    @classmethod
+    def memory(cls, plan: Plan) -> int:
+        """About how many bytes a plan works on."""
+        return Arena(plan).size
 
     def __init__(self, plan: Plan, weights: Array, slots: Array) -> None:
-        plan = batched(plan)
+        plan = self.arranged(plan)
         self._memory = _place(plan, {"weights": weights, "slots": slots})
         self._masks = np.empty(0, np.uint8)
         self.inputs = {name: self._array(view) for name, view in plan.inputs.items()}

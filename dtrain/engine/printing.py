@@ -49,7 +49,8 @@ def _step(plan: Plan, step: Step, names: _Names) -> Iterator[str]:
 
 def _kernel(plan: Plan, piece: Piece) -> str:
     """A short name, equal for pieces that share a kernel."""
-    form, _ = form_of(plan, piece, plan.buffers[0].dtype.name)
+    dtypes = [buffer.dtype for buffer in plan.buffers]
+    form, _ = form_of(piece, dtypes, dtypes[0].name)
     return form.name[-6:]
 
 

@@ -157,8 +157,7 @@ class Model:
             stack=stack,
         )
         slots = np.zeros(stack * layout.size, layout.dtype)
-        chosen = BACKENDS[backend]
-        bound = chosen(chosen.arranged(planned), self.weights.flat, slots)
+        bound = BACKENDS[backend](planned, self.weights.flat, slots)
         for function, arguments in bound.once:
             function(*arguments)
         return bound, slots.reshape(stack, -1)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine.fused.form import form_of
+from dtrain.engine.arena import Arena
+from dtrain.engine.fused.form import Form, form_of
 from dtrain.engine.fused.kernels import loaded
 from dtrain.engine.fused.regions import Piece, fused
 from dtrain.engine.numpy_backend import Array, BoundPlan, Call
@@ -62,8 +63,6 @@ def _start(array: Array) -> int:
 class FusedPlan(BoundPlan):
     """A plan with memory, of which pieces run as native code."""
 
-    arranged = staticmethod(fused)
-
     @staticmethod
     def check() -> None:
         """Refuse to be chosen where LLVM is not installed.
@@ -77,22 +76,27 @@ class FusedPlan(BoundPlan):
                 "pip install 'dtrain[fast]'"
             )
 
+    @classmethod
+    def arranged(cls, plan: Plan) -> Plan:
+        """The plan with pieces."""
+        return fused(plan)
+
+    @classmethod
+    def memory(cls, plan: Plan) -> int:
+        """The bytes of what is not in registers."""
+        return Arena(fused(plan)).size
+
     def __init__(self, plan: Plan, weights: Array, slots: Array) -> None:
-        pieces = [x for x in (*plan.once, *plan.steps) if isinstance(x, Piece)]
-        real = weights.dtype.name
-        self._formed = {id(piece): form_of(plan, piece, real) for piece in pieces}
-        self._run, self._kernels = loaded([form for form, _ in self._formed.values()])
+        self._real = weights.dtype.name
         self._tapes: list[NDArray[np.int64]] = []  # what native code reads
         self._readers: dict[int, list[_Reader]] = {}  # by buffer
+        self._elsewhere: set[int] = set()  # the buffers that NumPy reads
         super().__init__(plan, weights, slots)
-        elsewhere = {view.buffer for view in plan.outputs.values()}
-        for step in (*plan.once, *plan.steps):
-            if not isinstance(step, Piece):
-                elsewhere.update(view.buffer for view in step.inputs)
+        self._elsewhere.update(view.buffer for view in plan.outputs.values())
         self._loans = {
             name: _Loan(self.inputs[name], self._readers.get(view.buffer, []))
             for name, view in plan.inputs.items()
-            if view.buffer not in elsewhere
+            if view.buffer not in self._elsewhere
         }
 
     def lend(self, name: str, column: Array, rows: Any) -> bool:
@@ -101,34 +105,48 @@ class FusedPlan(BoundPlan):
         return loan is not None and loan.move(column, rows)
 
     def _bind(self, steps: Sequence[Step]) -> list[Call]:
+        dtypes = [memory.dtype for memory in self._memory]
+        formed: dict[int, tuple[Form, list[View | int]]] = {
+            number: form_of(step, dtypes, self._real)
+            for number, step in enumerate(steps)
+            if isinstance(step, Piece)
+        }
+        if formed:  # all of them compiled together
+            run, kernels = loaded([form for form, _ in formed.values()])
         calls: list[Call] = []
-        for native, run in groupby(steps, lambda step: isinstance(step, Piece)):
+        for native, numbers in groupby(range(len(steps)), formed.__contains__):
             if native:
-                calls.append(self._tape(list(run)))
+                chosen = [formed[number] for number in numbers]
+                block, starts = self._arguments([each for _, each in chosen])
+                tape = np.empty((len(chosen), 2), np.int64)
+                tape[:, 0] = [kernels[form] for form, _ in chosen]
+                tape[:, 1] = starts
+                self._tapes += [block, tape]
+                calls.append((run, (tape.ctypes.data, len(tape))))
             else:
-                calls += (call for step in run for call in self._calls(step))
+                for number in numbers:
+                    step = steps[number]
+                    self._elsewhere.update(view.buffer for view in step.inputs)
+                    calls += self._calls(step)
         return calls
 
-    def _tape(self, pieces: Sequence[Step]) -> Call:
-        """One native call that runs pieces, one after another."""
-        formed = [self._formed[id(piece)] for piece in pieces]
+    def _arguments(
+        self, arguments: Sequence[Sequence[View | int]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Arguments of kernels in one array, and at which address those of each are."""
         words: list[int] = []
-        starts = []
+        starts: list[int] = []
         views: dict[int, list[int]] = {}
-        for _, arguments in formed:
-            starts.append(8 * len(words))
-            for each in arguments:
-                if isinstance(each, View):
-                    views.setdefault(each.buffer, []).append(len(words))
-                words.append(each if isinstance(each, int) else self._address(each))
+        for each in arguments:
+            starts.append(len(words))
+            for word in each:
+                if isinstance(word, View):
+                    views.setdefault(word.buffer, []).append(len(words))
+                words.append(word if isinstance(word, int) else self._address(word))
         block = np.array(words, np.int64)
         for buffer, places in views.items():
             self._readers.setdefault(buffer, []).append((block, np.array(places)))
-        tape = np.empty((len(pieces), 2), np.int64)
-        tape[:, 0] = [self._kernels[form] for form, _ in formed]
-        tape[:, 1] = block.ctypes.data + np.array(starts)
-        self._tapes += [block, tape]
-        return self._run, (tape.ctypes.data, len(tape))
+        return block, _start(block) + block.itemsize * np.array(starts, np.int64)
 
     def _address(self, view: View) -> int:
         memory = self._memory[view.buffer]

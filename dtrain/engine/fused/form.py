@@ -11,10 +11,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from dtrain.engine.fused.regions import Piece
-from dtrain.engine.plan import Plan, Shape, View
+from dtrain.engine.plan import Shape, View
 
 LANES = {"float32": 16, "float64": 8}
 """Accumulators of a sum: element i of a row is added to number i modulo these."""
@@ -70,13 +72,15 @@ class Form:
         return f"dtrain_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
-def form_of(plan: Plan, piece: Piece, real: str) -> tuple[Form, list[View | int]]:
-    """A piece's form, given the dtype of reals, and its arguments.
+DTypes = Sequence[np.dtype[Any]]
 
-    A view among the arguments stands for its address.
-    The arguments are the loops' lengths, outermost first, then for each operand and
-    result its address and its strides in bytes, one for each loop; of a sum, one for
-    each but the innermost.
+
+def form_of(piece: Piece, dtypes: DTypes, real: str) -> tuple[Form, list[View | int]]:
+    """A piece's form, and its arguments, in which a view stands for its address.
+
+    Given are the dtype of each buffer and that of reals. The arguments are the loops'
+    lengths, outermost first, then for each operand and result its address and its
+    strides in bytes, one for each loop; of a sum, one for each but the innermost.
     """
     sums = {node.out for node in piece.nodes if node.summed}
     views = (*piece.inputs, *piece.outs)
@@ -89,7 +93,7 @@ def form_of(plan: Plan, piece: Piece, real: str) -> tuple[Form, list[View | int]
     arguments: list[View | int] = list(lengths)
     ports = []
     for i, view in enumerate(views):
-        dtype = plan.buffers[view.buffer].dtype
+        dtype = dtypes[view.buffer]
         result = i >= len(piece.inputs)
         access: Access = "sum"
         axes = kept[:-1] if view in sums else kept
