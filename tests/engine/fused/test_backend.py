@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from dtrain import ThreadWorld, loss_and_gradient, program, train, weight
 from dtrain.descent.objective import TARGET
 from dtrain.engine.engine import Engine
+from dtrain.engine.fused import kernels, native, regions
 from dtrain.engine.fused.operations import OPERATIONS
 from dtrain.engine.fused.regions import Piece, fused
 from dtrain.engine.lowering import plan
@@ -243,3 +245,41 @@ def test_columns_of_any_kind_are_read() -> None:
         (found,) = engine.run(weights, RowBlocks(0, 1, 7, each)).values()
         expected = 2.0 * columns["x"][each] + columns["y"][each]
         assert found[0].tobytes() == expected.tobytes()
+
+
+# From the least that x86-64 has to what has neither fused multiply-add nor AVX-512.
+HOSTS = [("x86-64", ""), ("sandybridge", ""), ("x86-64-v3", "-fma"), ("x86-64-v3", "")]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors' features")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", ["mlp", "pieces", "recurrent", "scalars"])
+def test_the_bits_are_those_of_any_processor(
+    name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    for host in (native.host(), *HOSTS):
+        monkeypatch.setattr(kernels, "_addresses", {})
+        monkeypatch.setattr(native, "host", lambda host=host: host)
+        model = Model.of(name, 210, dtype)
+        bound, slots = model.bound(70, 3, "fused")
+        model.run(bound, 0)
+        # What BLAS has a hand in may differ by its own kernels, so it is one machine's.
+        seen.append((slots.tobytes(), bound.outputs["loss"].tobytes()))
+    assert len(set(seen)) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", MODELS)
+def test_how_a_region_is_cut_changes_no_bits(
+    name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    for whole, small in ((96, 2), (0, 1), (0, 3), (12, 12)):
+        monkeypatch.setattr(regions, "WHOLE", whole)
+        monkeypatch.setattr(regions, "SMALL", small)
+        model = Model.of(name, 3 * 37, dtype)
+        bound, slots = model.bound(37, 3, "fused")
+        model.run(bound, 0)
+        seen.append((slots.tobytes(), bound.outputs["loss"].tobytes()))
+    assert len(set(seen)) == 1

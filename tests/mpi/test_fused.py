@@ -1,0 +1,48 @@
+"""Ranks that are processes compile the fused backend's kernels once between them."""
+
+import faulthandler
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from dtrain import SoloWorld, train
+from dtrain.engine.fused import native
+from dtrain.parallel.launch import open_world
+from tests.training.programs import net, net_data
+
+pytestmark = pytest.mark.mpi
+
+
+@pytest.fixture(autouse=True)
+def _limit():
+    faulthandler.dump_traceback_later(60, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+def test_one_rank_compiles_and_all_get_the_bits_of_one(monkeypatch):
+    compiled, made = native.compiled, []
+
+    def counted(forms, host):
+        made.append(forms)
+        return compiled(forms, host)
+
+    def work(world):
+        with tempfile.TemporaryDirectory() as own:
+            # The first rank's folder is everybody's, and empty.
+            folder = Path(os.fsdecode(world.allgather(os.fsencode(own))[0]))
+            monkeypatch.setenv("DTRAIN_CACHE", str(folder))
+            monkeypatch.setattr(native, "compiled", counted)
+            options = {"epochs": 2, "learning_rate": 0.05, "batch": 24, "block": 6}
+            data = net_data(96)  # all blocks are alike
+            run = train(net, data, world=world, backend="fused", **options)
+            counts = [len(each) for each in world.allgather(bytes(len(made)))]
+            assert sum(counts) == len(list(folder.glob("*.o"))) > 0
+            alone = train(net, data, world=SoloWorld(), backend="fused", **options)
+            assert run.digest == alone.digest
+            assert run.report["backend"] == "fused"
+            world.allgather(b"")  # nobody needs the folder any more
+
+    open_world().run(work)
