@@ -106,6 +106,8 @@ def _along(view: View, shape: Shape, axes: Sequence[int]) -> View:
     """A view broadcast to a shape, with some of its axes."""
     if view.shape != shape:
         view = view.stretched(shape)
+    if len(axes) == len(shape):
+        return view
     return View(
         view.buffer,
         view.offset,
