@@ -16,8 +16,8 @@ import numpy as np
 
 from dtrain.engine.groups import Group, Mapped, Part, Places, Stacked, Summed, evenly
 from dtrain.engine.sums import Sums, Term
-from dtrain.functions import shape
 from dtrain.functions.base import Kind, broadcast_shape
+from dtrain.functions.shape import index, reshape, transpose
 from dtrain.program.graph import WEIGHT, FlowGraph
 
 # What pays, measured on regular and irregular layers (docs/performance.md).
@@ -29,7 +29,7 @@ _REUSE = 2  # products for each scalar that is copied into an array for them
 _DENSITY = 1 / 100  # of the terms in matrices that are filled up with zeros
 _LONE = 5  # functions saved for each element that is read alone
 
-_VIEWS = (shape.index, shape.reshape, shape.transpose)
+_VIEWS = (index, reshape, transpose)
 _NOWHERE = -1, 0
 
 
@@ -89,8 +89,8 @@ class Grouping:
         """Make vectors of the scalar weights that lie together in a GradientVector."""
         graph = self.graph
         runs = groupby(sorted(graph.weights), lambda name: graph.specs[name].shape)
-        for shape_, names in runs:
-            if shape_ == ():
+        for shape, names in runs:
+            if shape == ():
                 self._next += 1
                 self.vectors[self._next] = tuple(names)
                 for place, name in enumerate(self.vectors[self._next]):
