@@ -18,6 +18,7 @@ from benchmarks.workloads import Case
 # The module of each, and its class where that is not called Contender.
 MODULES = {
     "dtrain": "dtrain_trainer",
+    "dtrain vector": "dtrain_vector",
     "torch eager": "torch_eager",
     "torch.compile": "torch_compile",
     "torch.compile step": "torch_compile_step",

@@ -218,8 +218,10 @@ class Builder:
         for number, node in enumerate(self.nodes):
             if needed[number]:
                 place[number] = len(nodes)
-                inputs = tuple(place[i] for i in node.inputs)
-                nodes.append(replace(node, inputs=inputs))
+                inputs = tuple([place[i] for i in node.inputs])
+                if inputs != node.inputs:
+                    node = replace(node, inputs=inputs)
+                nodes.append(node)
 
         def moved(numbers: Mapping[str, int]) -> dict[str, int]:
             return {name: place[number] for name, number in numbers.items()}
