@@ -28,6 +28,7 @@ _LINEUPS: dict[str, Contenders] = {
         ("jax.jit", 2),
         ("jax.jit", 1),
     ],
+    "W8": [("dtrain", 1), ("dtrain vector", 1), ("torch eager", 1)],
 }
 _SUMS = ("dtrain's sum", "dtrain's, copied", "MPI_Allreduce", "gloo")
 MOST_COMPILED = 600  # nodes

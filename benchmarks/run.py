@@ -23,7 +23,7 @@ from benchmarks.scaling import scaling
 from benchmarks.workloads import CASES, Case, short
 
 FOLDER = Path(__file__).parent
-WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "alone")
+WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "alone")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -103,7 +103,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "workloads",
         nargs="*",
         metavar="WORKLOAD",
-        help="W1 to W7 or alone; all by default",
+        help="W1 to W8 or alone; all by default",
     )
     parser.add_argument(
         "--short",

@@ -129,6 +129,11 @@ def _targets() -> list[Target]:
                     _first(*COMPILED),
                 ),
             ]
+    (edges,) = names["W8"]
+    targets += [
+        Target(edges.name, "the vector view", 0.67, _over("dtrain vector")),
+        Target(edges.name, "torch eager", 100.0, _over("torch eager")),
+    ]
     return [*targets, *_targets_on_ranks(names), *_targets_alone()]
 
 

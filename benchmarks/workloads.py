@@ -23,9 +23,10 @@ class Case:
     """One thing to compute.
 
     Attributes:
-        workload: W1 to W7.
+        workload: W1 to W8.
         name: unique, for people.
-        model: ``lecture``, ``mlp`` or ``wiring``; or ``sum``, of one vector a rank.
+        model: ``lecture``, ``mlp``, ``edges``, which is an MLP with a scalar weight for
+            every edge, or ``wiring``; or ``sum``, of one vector a rank.
         samples: samples in the batch; of a sum, the vector's length.
         dtype: ``float32`` or ``float64``.
         rate: the learning rate; 0 for loss and gradient alone.
@@ -70,7 +71,7 @@ class Case:
             b = np.sin(0.5 * p) + q
             t = np.tanh(-b) / (1 + np.exp(-2 * b)) + 0.1 * noise
             columns = {"p": p, "q": q, "t": t}
-        elif self.model == "mlp":
+        elif self.widths:
             x = rng.standard_normal((n, self.widths[0]))
             columns = {"x": x, "t": rng.standard_normal((n, self.widths[-1]))}
         elif self.model == "sum":
@@ -85,7 +86,7 @@ class Case:
         rng = np.random.default_rng(SEED + 1)
         if self.model == "lecture":
             weights: dict[str, Any] = {"W0": 0.8, "W1": -0.7, "W2": 1.4}
-        elif self.model == "mlp":
+        elif self.widths:
             weights = {}
             for k, (n, m) in enumerate(zip(self.widths, self.widths[1:], strict=False)):
                 weights[f"layer{k}.W"] = rng.standard_normal((m, n)) / np.sqrt(n)
@@ -117,6 +118,7 @@ def _sum(length: int, ranks: int, mpi: str) -> Case:
 
 
 _LARGE, _SMALL, _TINY = (784, 512, 512, 10), (64, 64, 64, 1), (13, 32, 1)
+_EDGES = "W8 MLP 64-64-64-1 edge by edge, batch 256"
 
 CASES = [
     *(
@@ -136,6 +138,7 @@ CASES = [
         for length in (1_000, 100_000, 670_000, 25_000_000)
         for mpi in ("Open MPI", "MPICH")
     ),
+    Case("W8", _EDGES, "edges", 256, widths=_SMALL, activation="tanh"),
 ]
 
 

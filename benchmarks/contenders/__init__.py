@@ -19,6 +19,7 @@ from benchmarks.workloads import Case
 MODULES = {
     "dtrain": "dtrain_trainer",
     "dtrain fused": "dtrain_fused",
+    "dtrain vector": "dtrain_vector",
     "torch eager": "torch_eager",
     "torch.compile": "torch_compile",
     "torch.compile step": "torch_compile_step",

@@ -28,7 +28,8 @@ class Library:
 
 def loss_of(case: Case, library: Library) -> Callable[[Any, Any], Any]:
     """The mean over samples of the sum of squared errors, of weights and columns."""
-    model = {"lecture": _lecture, "mlp": _mlp, "wiring": _wired}[case.model]
+    models = {"lecture": _lecture, "mlp": _mlp, "edges": _mlp, "wiring": _wired}
+    model = models[case.model]
 
     def loss(weights: Any, columns: Any) -> Any:
         *inputs, t = columns

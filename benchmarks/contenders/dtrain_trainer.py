@@ -36,6 +36,12 @@ class Contender:
         weights = case.weights()
         if case.model == "wiring":
             weights = {f"w{k:04}": w for k, w in enumerate(weights["w"])}
+        if case.model == "edges":
+            weights = {
+                _edge(name, place): value
+                for name, array in weights.items()
+                for place, value in np.ndenumerate(array)
+            }
         self.case = case
         self.trainer = Trainer(
             world, program_of(case), case.columns(), settings, weights
@@ -56,13 +62,31 @@ class Contender:
         values = trainer.weights.copies()
         if self.case.model == "wiring":
             return {"w": np.array(list(values.values()))}
+        if self.case.model == "edges":
+            return {
+                name: np.reshape(
+                    [values[_edge(name, place)] for place in np.ndindex(w.shape)],
+                    w.shape,
+                )
+                for name, w in self.case.weights().items()
+            }
         return values
 
 
 def program_of(case: Case) -> Program:
     """A case's model as a program of one sample."""
-    made = {"lecture": lambda _: lecture, "mlp": _mlp, "wiring": _wired}
+    made = {
+        "lecture": lambda _: lecture,
+        "mlp": _mlp,
+        "edges": _edges,
+        "wiring": _wired,
+    }
     return made[case.model](case)
+
+
+def _edge(name: str, place: tuple[int, ...]) -> str:
+    """The scalar weight that is an element of a weight of the vector view."""
+    return ".".join((name, *(f"{i:03}" for i in place)))
 
 
 @program
@@ -82,6 +106,26 @@ def _mlp(case: Case) -> Program:
         for k, units in enumerate(hidden):
             x = activate(layers.dense(x, units, name=f"layer{k}"))
         return layers.dense(x, out, name=f"layer{len(hidden)}")
+
+    return mlp
+
+
+def _edges(case: Case) -> Program:
+    activate = {"tanh": np.tanh, "relu": layers.relu}[case.activation]
+    last = len(case.widths) - 2
+
+    @program
+    def mlp(x: Any) -> Any:
+        values = list(x)
+        for k, units in enumerate(case.widths[1:]):
+            sums = []
+            for i in range(units):
+                total = weight(_edge(f"layer{k}.b", (i,)))
+                for j, value in enumerate(values):
+                    total = total + weight(_edge(f"layer{k}.W", (i, j))) * value
+                sums.append(total)
+            values = sums if k == last else [activate(total) for total in sums]
+        return np.stack(values)
 
     return mlp
 

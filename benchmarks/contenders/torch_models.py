@@ -43,6 +43,30 @@ class MLP(nn.Module):
         return self.layers(x)
 
 
+class Edges(nn.Module):
+    """An MLP of scalars; those of a layer in one matrix, which the optimizer likes."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        self.activation = {"tanh": torch.tanh, "relu": torch.relu}[case.activation]
+        self.layers = nn.ModuleList(
+            nn.Linear(n, m) for n, m in zip(case.widths, case.widths[1:], strict=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Every sample's output, neuron by neuron."""
+        values = [column.contiguous() for column in x.unbind(1)]
+        for layer in self.layers:
+            sums = []
+            for row, b in zip(layer.weight.unbind(), layer.bias.unbind(), strict=True):
+                total = b
+                for w, value in zip(row.unbind(), values, strict=True):
+                    total = torch.addcmul(total, w, value)
+                sums.append(total)
+            values = [self.activation(total) for total in sums]
+        return torch.stack(sums, 1)
+
+
 class Wired(nn.Module):
     """A graph of scalar nodes; all weights in one vector, which the optimizer likes."""
 
@@ -68,8 +92,8 @@ class Wired(nn.Module):
 
 def module(case: Case) -> nn.Module:
     """A case's model with its first weights."""
-    made = {"lecture": lambda _: Lecture(), "mlp": MLP, "wiring": Wired}[case.model]
-    model = made(case).to(getattr(torch, case.dtype))
+    made = {"lecture": lambda _: Lecture(), "mlp": MLP, "edges": Edges, "wiring": Wired}
+    model = made[case.model](case).to(getattr(torch, case.dtype))
     with torch.no_grad():
         for name, parameter in by_name(model):
             parameter.copy_(torch.from_numpy(case.weights()[name]))
@@ -82,7 +106,8 @@ def by_name(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     for name, parameter in model.named_parameters():
         if name.startswith("layers."):
             _, k, kind = name.split(".")
-            name = f"layer{int(k) // 2}.{'W' if kind == 'weight' else 'b'}"
+            number = int(k) // (1 if isinstance(model, Edges) else 2)
+            name = f"layer{number}.{'W' if kind == 'weight' else 'b'}"
         names[name] = parameter
     return list(names.items())
 

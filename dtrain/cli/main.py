@@ -10,6 +10,7 @@ import difflib
 import importlib
 import os
 import sys
+import time
 import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -55,6 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not getattr(error, "agreed", False) or _speaks():
             traceback.print_exc()
         return DtrainError.exit_code
+
+
+_GRACE = 0.5
+"""Seconds for rank 0 to be heard: a launcher ends all ranks when the first ends."""
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -126,6 +131,8 @@ def _report(error: DtrainError) -> int:
         where = f"rank {error.rank}: " if alone else ""
         sys.stdout.flush()
         print(f"dtrain: error: {where}{error}", file=sys.stderr, flush=True)
+    elif not error.agreed:  # before MPI has started: nobody waits for anybody
+        time.sleep(_GRACE)
     return error.exit_code
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtrain.descent.losses import Loss
+from dtrain.engine.vectorise import vectorise
 from dtrain.errors import ProgramError
 from dtrain.functions.base import Kind
 from dtrain.functions.samples import block_sum, to_samples
@@ -69,6 +70,7 @@ def objective(
             "loss takes a program with one"
         )
     program = expand(program, only_without_vjp=True)
+    program = vectorise(program, filled=gradient)
     builder = Builder(program.name)
     symbols = builder.include(program)
     output = symbols[program.output]

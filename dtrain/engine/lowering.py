@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.engine.plan import Buffer, External, Plan, Shape, Step, View, contiguous
-from dtrain.engine.rules import LOWERINGS
+from dtrain.engine.rules import LOWERINGS, coverage
 from dtrain.functions.arithmetic import multiply, square
 from dtrain.functions.base import Kind
 from dtrain.functions.samples import block_sum
+from dtrain.functions.shape import Slices, place, reshape
 from dtrain.gradient.vector import Layout
 from dtrain.program.expand import expand
-from dtrain.program.graph import CONSTANT, INPUT, WEIGHT, FlowGraph, Node
+from dtrain.program.graph import CONSTANT, INPUT, SCALARS, WEIGHT, FlowGraph, Node
 
 
 def plan(
@@ -72,10 +73,34 @@ class Lowering:
             if output in graph.outputs:
                 number = graph.outputs[output]
                 self.targets.setdefault(number, self._slot(weight))
+        self._target_parts()
         self.values: list[View] = []
         for number, node in enumerate(graph.nodes):
             self.values.append(self._lower(number, node))
         self._finish(gradients)
+
+    def _target_parts(self) -> None:
+        """Let what a derivative is made up of be computed in its slot, not copied."""
+        nodes, uses = self.graph.nodes, _uses(self.graph)
+        waiting = list(self.targets)
+        while waiting:
+            number = waiting.pop()
+            node, slot = nodes[number], self.targets[number]
+            parts: list[tuple[int, View | None]] = []
+            if node.function is reshape:
+                (i,) = node.inputs
+                parts = [(i, slot.reshaped((self.plan.stack, *nodes[i].shape)))]
+            elif node.function is place and np.all(coverage(node) == 1):
+                parts = [
+                    (i, slot.sliced(at.axes))
+                    for i, at in zip(node.inputs, node.keywords["at"], strict=True)
+                    if isinstance(at, Slices)
+                ]
+            for i, part in parts:
+                own = node.kind is nodes[i].kind is Kind.BLOCK and uses[i] == 1
+                if own and part is not None and i not in self.targets:
+                    self.targets[i] = part
+                    waiting.append(i)
 
     def _finish(self, gradients: Mapping[str, str]) -> None:
         """Name the outputs; copy derivatives that were not computed in place."""
@@ -98,10 +123,11 @@ class Lowering:
         return view
 
     def _slot(self, weight: str) -> View:
-        shape = self.layout.shapes[weight]
+        node = self.graph.nodes[self.graph.weights[weight]]
+        shape = node.shape
         return View(
             self.slots,
-            self.layout.offsets[weight],
+            self.layout.offsets[_first(node)],
             (self.plan.stack, *shape),
             (self.layout.size, *contiguous(shape)),
         )
@@ -181,8 +207,8 @@ class Lowering:
             assert node.name is not None  # noqa: S101
             self.plan.inputs[node.params[0][1]] = view
             return view
-        if node.function is WEIGHT:
-            start = self.layout.offsets[node.params[0][1]]
+        if node.function in (WEIGHT, SCALARS):
+            start = self.layout.offsets[_first(node)]
             return View(self.weights, start, node.shape, contiguous(node.shape))
         if node.function is CONSTANT:
             return self._constant(node)
@@ -206,17 +232,22 @@ class Lowering:
         return out
 
 
+def _first(node: Node) -> str:
+    """The name of a weight, or of the first in a vector of scalars.
+
+    The others follow it, because a layout has its weights in the order of their names.
+    """
+    name: str = node.keywords.get("names", (node.name,))[0]
+    return name
+
+
 def _dotted(graph: FlowGraph) -> set[int]:
     """The products of samples' scalars that are only summed over the block.
 
     Such is the derivative of a scalar weight, Σ v·x, and the square error: one dot
     product.
     """
-    uses = [0] * len(graph.nodes)
-    for number in (i for node in graph.nodes for i in node.inputs):
-        uses[number] += 1
-    for number in graph.outputs.values():
-        uses[number] += 1
+    uses = _uses(graph)
     found = set()
     for node in graph.nodes:
         if node.function is block_sum and uses[node.inputs[0]] == 1:
@@ -227,3 +258,13 @@ def _dotted(graph: FlowGraph) -> set[int]:
             ):
                 found.add(node.inputs[0])
     return found
+
+
+def _uses(graph: FlowGraph) -> list[int]:
+    """How often each node is read, outputs once more."""
+    uses = [0] * len(graph.nodes)
+    for number in (i for node in graph.nodes for i in node.inputs):
+        uses[number] += 1
+    for number in graph.outputs.values():
+        uses[number] += 1
+    return uses

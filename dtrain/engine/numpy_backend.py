@@ -200,6 +200,10 @@ def _add_at(v: Array, out: Array, places: Array) -> list[Call]:
     return [(np.add.at, (out, (..., places), v))]
 
 
+def _put(v: Array, out: Array, places: Array) -> list[Call]:
+    return [(out.__setitem__, ((..., places), v))]
+
+
 MASKED = {"keep", "drop", "select"}
 KERNELS: dict[str, Callable[..., list[Call]]] = {
     **{
@@ -223,4 +227,5 @@ KERNELS: dict[str, Callable[..., list[Call]]] = {
     "argmin": lambda x, out: [(x.argmin, (-1, out))],
     "take": _take,
     "add_at": _add_at,
+    "put": _put,
 }

@@ -91,6 +91,10 @@ class View:
             (*self.strides[:lead], *steps),
         )
 
+    def same(self, other: View) -> bool:
+        """Whether both are the same elements in the same order."""
+        return self.reshaped(self.shape) == other.reshaped(self.shape)
+
     def reshaped(self, shape: Shape) -> View | None:
         """The same elements in C order in another shape, if strides can say it."""
         old = [(n, s) for n, s in zip(self.shape, self.strides, strict=True) if n != 1]

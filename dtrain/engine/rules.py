@@ -97,9 +97,7 @@ def _index(low: Lowering, number: int, node: Node) -> View:
 def _place(low: Lowering, number: int, node: Node) -> View:
     out = low.result(number)
     shape, parts = node.keywords["shape"], node.keywords["at"]
-    covered = np.zeros(shape, np.int32)
-    for at in parts:
-        at.add(covered, np.int32(1))
+    covered = coverage(node)
     alone = bool(np.all(covered <= 1))
     if not np.all(covered == 1):
         low.step(number, "zero", (), out)
@@ -108,15 +106,42 @@ def _place(low: Lowering, number: int, node: Node) -> View:
         x = low.led(low.values[i], i, node.kind)
         if isinstance(at, Slices):
             part = out.sliced(at.axes)
-            if alone:
-                low.step(number, "copy", (x,), part)
-            else:
+            if not alone:
                 low.step(number, "add", (part, x), part)
+            elif not x.same(part):  # else it was computed there
+                low.step(number, "copy", (x,), part)
         else:
             flat = low.compact(number, out, (*lead, math.prod(shape)))
             vs = low.compact(number, x, (*lead, math.prod(at.shape)))
-            low.step(number, "add_at", (vs,), flat, at.key.reshape(-1))
+            _scatter(low, number, vs, flat, at.key.reshape(-1), alone)
     return out
+
+
+def coverage(node: Node) -> NDArray[np.int32]:
+    """How many parts of a `place` each element of its value has."""
+    covered = np.zeros(node.keywords["shape"], np.int32)
+    for at in node.keywords["at"]:
+        at.add(covered, np.int32(1))
+    return covered
+
+
+def _scatter(
+    low: Lowering,
+    number: int,
+    x: View,
+    out: View,
+    places: NDArray[np.int64],
+    alone: bool,
+) -> None:
+    """Put elements at their places, or add them where others are put, too."""
+    order = np.argsort(places)
+    if not alone:
+        low.step(number, "add_at", (x,), out, places)
+    elif np.all(np.diff(places[order]) == 1):  # in another order, without gaps
+        part = out.sliced(((int(places[order[0]]), len(order), 1),))
+        low.step(number, "take", (x,), part, order)
+    else:
+        low.step(number, "put", (x,), out, places)
 
 
 def _to_samples(low: Lowering, _: int, node: Node) -> View:

@@ -210,6 +210,8 @@ def base_function(
 
 def broadcast_shape(*shapes: Shape) -> Shape:
     """The shape that NumPy broadcasts shapes to; ``ValueError`` if they do not fit."""
+    if all(shape == shapes[0] for shape in shapes):  # NumPy takes 4 µs to say so
+        return shapes[0]
     return np.broadcast_shapes(*shapes)
 
 

@@ -86,6 +86,8 @@ class World(ABC):
     ) -> int:
         """Sum the blocks' records of all ranks, in an order that only count fixes.
 
+        Whether a sum may overflow is for the caller to say, by ``np.errstate``.
+
         Args:
             count: how many blocks all ranks have together; with 0 the sum is zeros.
             partials: one record for each block that ``blocks.share`` gives this rank,

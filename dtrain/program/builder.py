@@ -21,6 +21,7 @@ from dtrain.program import algebra
 from dtrain.program.graph import (
     CONSTANT,
     INPUT,
+    SCALARS,
     WEIGHT,
     Constant,
     FlowGraph,
@@ -73,6 +74,18 @@ class Builder:
                 f"than at {old.source}; one name is one shared weight"
             )
         return Symbol(self, self.weights[spec.name])
+
+    def scalars(self, specs: Sequence[WeightSpec]) -> Symbol:
+        """Scalar weights whose names follow each other when sorted, as one vector."""
+        names = tuple(spec.name for spec in specs)
+        self.specs.update(zip(names, specs, strict=True))
+        name = f"{names[0]}..{names[-1]}"
+        shape = (len(names),)
+        symbol = self._leaf(SCALARS, name, shape, Kind.WEIGHTS, specs[0].source)
+        params = (("name", name), ("names", names))
+        self.nodes[symbol.number] = replace(symbol.node, params=params)
+        self.weights[name] = symbol.number
+        return symbol
 
     def constant(self, value: Any) -> Symbol:
         """A value written in the program."""
@@ -178,7 +191,7 @@ class Builder:
             number = self._add(node)
             if node.function is CONSTANT:
                 self._numbers[node.params[0][1]] = number
-            elif node.function not in (INPUT, WEIGHT):
+            elif node.function not in (INPUT, WEIGHT, SCALARS):
                 self._numbers[node.function, node.inputs, node.params] = number
             if node.name is not None:
                 self.names[node.name] = number
@@ -205,8 +218,10 @@ class Builder:
         for number, node in enumerate(self.nodes):
             if needed[number]:
                 place[number] = len(nodes)
-                inputs = tuple(place[i] for i in node.inputs)
-                nodes.append(replace(node, inputs=inputs))
+                inputs = tuple([place[i] for i in node.inputs])
+                if inputs != node.inputs:
+                    node = replace(node, inputs=inputs)
+                nodes.append(node)
 
         def moved(numbers: Mapping[str, int]) -> dict[str, int]:
             return {name: place[number] for name, number in numbers.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dtrain.functions.base import Kind
 from dtrain.functions.samples import to_samples
 from dtrain.program.builder import Builder
-from dtrain.program.graph import INPUT, WEIGHT, FlowGraph, Node
+from dtrain.program.graph import INPUT, SCALARS, WEIGHT, FlowGraph, Node
 from dtrain.program.symbol import Symbol
 
 
@@ -35,6 +35,9 @@ def expand(graph: FlowGraph, only_without_vjp: bool = False) -> FlowGraph:
             symbol = builder.input(node.keywords["name"], node.shape)
         elif node.function is WEIGHT:
             symbol = builder.weight(graph.specs[node.keywords["name"]])
+        elif node.function is SCALARS:
+            names = node.keywords["names"]
+            symbol = builder.scalars([graph.specs[name] for name in names])
         elif constant is not None:
             symbol = builder.constant(constant)
         elif expands(node):

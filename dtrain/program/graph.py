@@ -31,6 +31,7 @@ def _no_value(*_: Any) -> Any:
 
 INPUT = _leaf("input", "A value of one sample, given from outside.")
 WEIGHT = _leaf("weight", "A parameter of the program.")
+SCALARS = _leaf("scalars", "Scalar weights with successive names, in one vector.")
 CONSTANT = _leaf("constant", "A value written in the program.")
 
 
@@ -106,7 +107,8 @@ class FlowGraph:
         name: the program's name.
         nodes: in topological order; a node's number is its place here.
         inputs: node numbers of the inputs, by name, in the program's order.
-        weights: node numbers of the weights, by name, in order of appearance.
+        weights: node numbers of the weights, by name, in order of appearance; those of
+            a vector of scalars (`SCALARS`) under one name.
         specs: shape and initialiser of each weight, by name.
         outputs: node numbers of the outputs, by name.
     """
@@ -155,7 +157,7 @@ class FlowGraph:
                 value = node.params[0][1]
                 digest.update(value.content)
                 params = (value.dtype, value.shape)
-            label = node.name if node.function in (INPUT, WEIGHT) else None
+            label = node.name if node.function in (INPUT, WEIGHT, SCALARS) else None
             fields = (node.function.name, label, node.inputs, *params, node.shape)
             digest.update(repr(fields).encode() + b"\0")
         digest.update(repr(sorted(graph.outputs.items())).encode())

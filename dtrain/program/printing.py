@@ -23,7 +23,7 @@ _INFIX = {
     "equal": "==",
     "not_equal": "!=",
 }
-_LEAVES = ("input", "weight", "constant")
+_LEAVES = ("input", "weight", "scalars", "constant")
 # The contractions that a matrix product writes, by their labels.
 _MATRIX_PRODUCTS = ("ij,j->i", "ij,jk->ik", "i,ij->j", "i,i->")
 
@@ -33,7 +33,7 @@ def lines(graph: FlowGraph) -> Iterator[str]:
     functions = sum(node.function.name not in _LEAVES for node in graph.nodes)
     yield (
         f"{graph.name}({', '.join(graph.inputs)}) -> {', '.join(graph.outputs)}: "
-        f"{_count(len(graph.weights), 'weight')}, {_count(functions, 'function')}, "
+        f"{_count(len(graph.specs), 'weight')}, {_count(functions, 'function')}, "
         f"{_count(len(graph.levels), 'level')}"
     )
     shown = [i for i, node in enumerate(graph.nodes) if not _inline(node)]

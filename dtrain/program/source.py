@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from types import FrameType
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ class Source(NamedTuple):
         return f"{self.file if file.startswith('..') else file}:{self.line}"
 
 
+@cache
 def is_machinery(file: str) -> bool:
     """Whether a file is dtrain's or NumPy's own, and not a user's."""
     if file.startswith(("<stdin", "<string", "<ipython", "<doctest")):

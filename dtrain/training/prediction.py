@@ -11,11 +11,13 @@ from threadpoolctl import threadpool_limits
 
 from dtrain.data.columns import Samples
 from dtrain.engine.engine import Engine
+from dtrain.engine.vectorise import vectorise
 from dtrain.functions.base import Kind
 from dtrain.functions.piecewise import real
 from dtrain.functions.samples import to_samples
 from dtrain.gradient.vector import Layout
 from dtrain.program.builder import Builder
+from dtrain.program.expand import expand
 from dtrain.program.graph import FlowGraph
 from dtrain.program.trace import Program
 from dtrain.training.evaluate import (
@@ -73,7 +75,8 @@ class Prediction:
         self, program: Program, samples: Samples, weights: Mapping[str, Any]
     ) -> None:
         dtype = dtype_of(weights)
-        graph = self.graph = with_sample_outputs(traced(program, samples))
+        graph = vectorise(expand(traced(program, samples)), filled=False)
+        graph = self.graph = with_sample_outputs(graph)
         shapes = {name: spec.shape for name, spec in graph.specs.items()}
         layout = Layout.of(shapes, dtype)
         self.weights = as_weights(layout, weights)

@@ -12,9 +12,9 @@ from dtrain.functions import shape
 from dtrain.functions.contraction import contract
 from dtrain.parallel.blocks import block_count, share
 from dtrain.parallel.world import World
-from dtrain.program.graph import WEIGHT, FlowGraph
+from dtrain.program.graph import SCALARS, WEIGHT, FlowGraph
 
-_VIEWS = (shape.transpose, shape.reshape, shape.index, shape.broadcast)
+_VIEWS = (shape.transpose, shape.reshape, shape.index, shape.broadcast, shape.place)
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,25 @@ def default_block(graph: FlowGraph, batch: int) -> int:
 
 
 def _matrix_entries(graph: FlowGraph) -> int:
-    """The entries of the weight matrices that contractions read, perhaps as views."""
-    read = [i for node in graph.nodes if node.function is contract for i in node.inputs]
+    """The entries of the weight matrices that contractions read, perhaps as views.
+
+    Scalar weights count where they make up a matrix.
+    """
+    nodes = graph.nodes
+    read = [
+        (operand, operand)
+        for node in nodes
+        if node.function is contract
+        for operand in node.inputs
+    ]
     matrices: set[int] = set()
     while read:
-        number = read.pop()
-        node = graph.nodes[number]
+        number, operand = read.pop()
+        node = nodes[number]
         if node.function in _VIEWS:
-            read += node.inputs
+            read += [(i, operand) for i in node.inputs]
         elif node.function is WEIGHT and len(node.shape) > 1:
             matrices.add(number)
-    return sum(math.prod(graph.nodes[i].shape) for i in matrices)
+        elif node.function is SCALARS and len(nodes[operand].shape) > 1:
+            matrices.add(operand)
+    return sum(math.prod(nodes[i].shape) for i in matrices)

@@ -14,9 +14,9 @@ from dtrain.data.columns import Dataset
 from dtrain.data.digits import digits
 from dtrain.program.trace import Program
 from dtrain.zoo.lecture import lecture, triples
-from dtrain.zoo.mlp import mlp
+from dtrain.zoo.mlp import mlp, mlp_scalar
 
-__all__ = ["DATA", "ENTRIES", "Entry", "lecture", "mlp"]
+__all__ = ["DATA", "ENTRIES", "Entry", "lecture", "mlp", "mlp_scalar"]
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,21 @@ DATA: dict[str, Callable[[], Dataset]] = {
     "digits-heldout": lambda: digits("heldout"),
 }
 
+_ON_DIGITS: dict[str, Any] = {
+    "data": "digits",
+    "heldout": "digits-heldout",
+    "options": {
+        "epochs": 30,
+        "batch": 128,
+        "block": 16,
+        "optimizer": "adam",
+        "learning_rate": 0.01,
+    },
+}
+
 ENTRIES: dict[str, Entry] = {
-    "mlp": Entry(
-        mlp,
-        data="digits",
-        heldout="digits-heldout",
-        options={
-            "epochs": 30,
-            "batch": 128,
-            "block": 16,
-            "optimizer": "adam",
-            "learning_rate": 0.01,
-        },
-    ),
+    "mlp": Entry(mlp, **_ON_DIGITS),
+    "mlp_scalar": Entry(mlp_scalar, **_ON_DIGITS),
     "lecture": Entry(
         lecture, data="lecture", options={"epochs": 200, "learning_rate": 0.5}
     ),

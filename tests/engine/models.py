@@ -97,6 +97,27 @@ def irregular(x):
     return np.tanh(sum(values[-9:]))
 
 
+@program
+def edges(x):
+    """Neurons edge by edge: of all values, of some, and of all again."""
+    first = [np.tanh(_neuron("a", i, list(enumerate(x)))) for i in range(12)]
+    some = [[(j, v) for j, v in enumerate(first) if (i + j) % 3] for i in range(9)]
+    second = [np.sin(_neuron("b", i, read)) for i, read in enumerate(some)]
+    return np.stack([_neuron("c", i, list(enumerate(second))) for i in range(3)])
+
+
+def _neuron(name, i, values):
+    return sum(weight(f"{name}{i}.{j}") * v for j, v in values) + weight(f"{name}{i}")
+
+
+@program
+def places(x):
+    """Elements of weights in other orders: all of them, a few, some twice."""
+    a, b, c = weight("a", (6,)), weight("b", (6,)), weight("c", (6,))
+    y = a[[3, 0, 1, 2, 5, 4]] * x + np.concatenate([b[[4, 0, 3]], c[[1, 1, 4]]])
+    return np.sin(y)[[5, 3, 1]] * b[[1, 2, 5]]
+
+
 MODELS: dict[str, tuple[Program, dict[str, Shape]]] = {
     "mlp": (mlp, {"x": (6,)}),
     "shared": (shared, {"x": (6,)}),
@@ -107,6 +128,8 @@ MODELS: dict[str, tuple[Program, dict[str, Shape]]] = {
     "outer": (outer, {"x": (6,)}),
     "scalars": (scalars, {"x": (6,)}),
     "irregular": (irregular, {"x": (6,)}),
+    "edges": (edges, {"x": (6,)}),
+    "places": (places, {"x": (6,)}),
 }
 
 

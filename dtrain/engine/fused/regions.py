@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -132,17 +132,28 @@ class _Places:
     """What counts as one piece of memory: a buffer, or the slot of a derivative."""
 
     def __init__(self, plan: Plan) -> None:
-        self._slots = {
-            i for i, need in enumerate(plan.buffers) if need.external == "slots"
+        self._rows = {
+            i: need.size // plan.stack
+            for i, need in enumerate(plan.buffers)
+            if need.external == "slots"
         }
         views = plan.outputs.values()
-        self._starts = sorted(v.offset for v in views if v.buffer in self._slots)
+        self._starts = sorted(v.offset for v in views if v.buffer in self._rows)
 
-    def __call__(self, view: View) -> tuple[int, int]:
-        """A key that two views have in common if they may overlap."""
-        if view.buffer in self._slots:
-            return view.buffer, bisect_right(self._starts, view.offset)
-        return view.buffer, 0
+    def __call__(self, view: View) -> Iterable[tuple[int, int]]:
+        """Keys, of which two views have one in common if they may overlap."""
+        row = self._rows.get(view.buffer)
+        if row is None:
+            return ((view.buffer, 0),)
+        spans = [
+            (n - 1) * stride
+            for n, stride in zip(view.shape, view.strides, strict=True)
+            if abs(stride) != row  # along a row, not from one block's to the next
+        ]
+        first = view.offset + sum(span for span in spans if span < 0)
+        last = view.offset + sum(span for span in spans if span > 0)
+        slots = (bisect_right(self._starts, end) for end in (first, last))
+        return ((view.buffer, slot) for slot in range(next(slots), next(slots) + 1))
 
 
 def _regions(plan: Plan, steps: Sequence[Step]) -> Iterator[Step | list[Node]]:
@@ -168,8 +179,13 @@ def _pieces(region: Sequence[Node], places: _Places) -> list[list[Node]]:
     touched: dict[tuple[int, int], int] = {}  # the last piece that reads or writes it
     newest: dict[Shape, int] = {}  # by domain
     for node in region:
-        least = touched.get(places(node.out), -1) + 1
-        known = [(v, *writers[p]) for v in node.inputs if (p := places(v)) in writers]
+        least = 1 + max(touched.get(place, -1) for place in places(node.out))
+        known = [
+            (view, *writers[place])
+            for view in node.inputs
+            for place in places(view)
+            if place in writers
+        ]
         for view, at, writer in known:
             direct = view == writer.out and node.domain == writer.domain
             least = max(least, at if direct and not writer.summed else at + 1)
@@ -183,10 +199,10 @@ def _pieces(region: Sequence[Node], places: _Places) -> list[list[Node]]:
             at = newest[node.domain] = len(pieces)
             pieces.append([])
         pieces[at].append(node)
-        writers[places(node.out)] = at, node
+        writers.update((place, (at, node)) for place in places(node.out))
         for view in (*node.inputs, node.out):
-            place = places(view)
-            touched[place] = max(at, touched.get(place, -1))
+            for place in places(view):
+                touched[place] = max(at, touched.get(place, -1))
     return pieces
 
 
