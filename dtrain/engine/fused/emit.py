@@ -14,23 +14,15 @@ from typing import Any
 
 from llvmlite import ir
 
+from dtrain.engine.fused.arrays import BYTE, INDEX, MEMORY, POINTER, WORD, Array
 from dtrain.engine.fused.elementary import sincos
-from dtrain.engine.fused.form import LANES, Form, Port
+from dtrain.engine.fused.form import LANES, Form
 from dtrain.engine.fused.lanes import Lanes, select
 from dtrain.engine.fused.lanes_ir import VectorArithmetic
 from dtrain.engine.fused.operations import OPERATIONS
 
 TURNS = {"sin": 0, "cos": 1}
-BYTE, WORD, POINTER = ir.IntType(8), ir.IntType(64), ir.PointerType()
 TRUTH = ir.IntType(1)
-MEMORY = {  # an element in memory
-    "float32": ir.FloatType(),
-    "float64": ir.DoubleType(),
-    "bool": BYTE,
-    "int64": WORD,
-}
-SIZE = {"float32": 4, "float64": 8, "bool": 1, "int64": 8}
-ALIGNMENT = 64
 
 
 def source(forms: Sequence[Form]) -> str:
@@ -38,7 +30,7 @@ def source(forms: Sequence[Form]) -> str:
     module = ir.Module("dtrain")
     signature = ir.FunctionType(ir.VoidType(), [POINTER])
     for form in forms:
-        _Kernel(ir.Function(module, signature, form.name), form).emit()
+        _Kernel(ir.Function(module, signature, form.name), form)
     return str(module) + DRIVER
 
 
@@ -63,39 +55,18 @@ done:
 """
 
 
-class _Array:
-    """An array of a kernel, as it goes through the loops."""
-
-    def __init__(self, port: Port, address: ir.Value, strides: list[ir.Value]) -> None:
-        self.port = port
-        self.address = address
-        self.strides = strides
-        self.element = MEMORY[port.dtype]
-        self.size = SIZE[port.dtype]
-        self.row: Any = address  # where this row begins
-        self.place: Any = None  # in the loop: the row, or what is left over
-        self.step: Any = None
-        self.spare: Any = None  # room for what is left over
-
-
 class _Kernel:
     """The emission of one kernel."""
 
     def __init__(self, function: ir.Function, form: Form) -> None:
         self.function = function
         self.form = form
-        self.dtype = form.dtype
-        self.width = form.width
-        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
-        self.vectors = VectorArithmetic(self.builder, self.width)
-
-    def emit(self) -> None:
-        """Emit it all."""
-        builder, form = self.builder, self.form
-        (pointer,) = self.function.args
+        self.builder = builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self.vectors = VectorArithmetic(builder, form.width)
         words = iter(range(1 << 30))
 
         def word() -> ir.Value:
+            (pointer,) = function.args
             at = builder.gep(pointer, [WORD(next(words))], source_etype=WORD)
             return builder.load(at, typ=WORD)
 
@@ -103,14 +74,12 @@ class _Kernel:
         self.arrays = []
         for port in (*form.operands, *form.results):
             address = builder.inttoptr(word(), POINTER)
-            count = form.depth + (port.access != "sum")
-            self.arrays.append(_Array(port, address, [word() for _ in range(count)]))
+            strides = [word() for _ in range(form.depth + (port.access != "sum"))]
+            self.arrays.append(Array(port, form.dtype, self.vectors, address, strides))
+        self.moving = [array for array in self.arrays if array.moves]
         self.sums = [a for a in self.arrays if a.port.access == "sum"]
-        self.moving = [a for a in self.arrays if a.port.access in ("all", "some")]
-        for array in self.moving:
-            array.spare = builder.alloca(ir.ArrayType(array.element, self.width))
-            array.spare.align, array.spare.type = ALIGNMENT, POINTER
-        self.full = builder.and_(lengths[-1], WORD(-self.width))
+        self.sum_type = ir.VectorType(MEMORY[form.dtype], LANES[form.dtype])
+        self.full = builder.and_(lengths[-1], WORD(-form.width))
         self.rest = builder.sub(lengths[-1], self.full)
         self._loops(lengths[:-1], 0)
         builder.ret_void()
@@ -146,69 +115,69 @@ class _Kernel:
         """A row: first what fills vectors, then what is left over, by one loop."""
         builder, block = self.builder, self.function.append_basic_block
         before = builder.block
-        splats = {a: self._splat(a) for a in self.arrays if a.port.access == "one"}
+        splats = {a: a.splat() for a in self.arrays if a.port.access == "one"}
         phase, loop, after = block("phase"), block("loop"), block("after")
-        fill, empty, done = block("fill"), block("empty"), block("done")
+        check, fill = block("check"), block("fill")
+        empty, done = block("empty"), block("done")
         builder.branch(phase)
 
         builder.position_at_end(phase)
         last = self._phi(TRUTH, (TRUTH(0), before), (TRUTH(1), fill))
-        count = self._phi(WORD, (self.full, before), (WORD(self.width), fill))
-        for a in self.moving:
-            a.place = self._phi(POINTER, (a.row, before), (a.spare, fill))
-            if a.port.access == "some":
-                stride = a.strides[-1]
-                a.step = self._phi(WORD, (stride, before), (WORD(a.size), fill))
-        real = ir.VectorType(MEMORY[self.dtype], LANES[self.dtype])
-        zero = ir.Constant(real, None)
-        begun = [self._phi(real, (zero, before)) for _ in self.sums]
-        counted = None
-        if self.sums:
-            every = self.vectors.constant("mask", 1)
-            counted = self._phi(every.type, (every, before))
+        width = WORD(self.form.width)
+        count = self._phi(WORD, (self.full, before), (width, fill))
+        self._place(before, fill)
+        zero = ir.Constant(self.sum_type, None)
+        begun = [self._phi(self.sum_type, (zero, before)) for _ in self.sums]
+        every = self.vectors.constant("mask", 1)
+        counted = self._phi(every.type, (every, before))
         builder.cbranch(builder.icmp_unsigned("<", WORD(0), count), loop, after)
 
         builder.position_at_end(loop)
         i = self._phi(WORD, (WORD(0), phase))
-        so_far = [self._phi(real, (start, phase)) for start in begun]
-        added = self._body(i, splats, so_far, counted)
+        so_far = [self._phi(self.sum_type, (start, phase)) for start in begun]
+        added = self._body(i, splats, so_far, self.vectors.lanes(counted, "mask"))
         latch = builder.block
-        following = builder.add(i, WORD(self.width))
-        i.add_incoming(following, latch)
-        for phi, value in zip(so_far, added, strict=True):
+        following = builder.add(i, width)
+        for phi, value in zip((i, *so_far), (following, *added), strict=True):
             phi.add_incoming(value, latch)
         builder.cbranch(builder.icmp_unsigned("<", following, count), loop, after)
 
         builder.position_at_end(after)
         totals = [
-            self._phi(real, (start, phase), (value, latch))
+            self._phi(self.sum_type, (start, phase), (value, latch))
             for start, value in zip(begun, added, strict=True)
         ]
-        nothing = builder.icmp_unsigned("==", self.rest, WORD(0))
-        check = block("check")
         builder.cbranch(last, empty, check)
         builder.position_at_end(check)
+        nothing = builder.icmp_unsigned("==", self.rest, WORD(0))
         builder.cbranch(nothing, done, fill)
 
         builder.position_at_end(fill)
-        for a in self.moving:
-            if a.port.value < 0:
-                self._fill(a)
-        if counted is not None:
-            counted.add_incoming(self._first_lanes(), fill)
-        for phi, value in zip(begun, totals, strict=True):
+        for array in self.moving:
+            if array.port.value < 0:
+                array.fill(self.full, self.rest)
+        counts = (self._first_lanes(), *totals)
+        for phi, value in zip((counted, *begun), counts, strict=True):
             phi.add_incoming(value, fill)
         builder.branch(phase)
 
         builder.position_at_end(empty)
-        for a in self.moving:
-            if a.port.value >= 0:
-                self._copy(self._left_over(a), a.strides[-1], a.spare, WORD(a.size), a)
+        for array in self.moving:
+            if array.port.value >= 0:
+                array.empty(self.full, self.rest)
         builder.branch(done)
 
         builder.position_at_end(done)
         for array, total in zip(self.sums, totals, strict=True):
-            builder.store(self._tree(total), array.row).align = array.size
+            builder.store(self._tree(total), array.row, align=array.size)
+
+    def _place(self, before: ir.Block, fill: ir.Block) -> None:
+        """Where the loop finds its arrays: in the row, then in the spare vectors."""
+        for array in self.moving:
+            array.place = self._phi(POINTER, (array.row, before), (array.spare, fill))
+            if array.port.access == "some":
+                stride, size = array.strides[-1], WORD(array.size)
+                array.step = self._phi(WORD, (stride, before), (size, fill))
 
     def _phi(self, kind: ir.Type, *incoming: tuple[ir.Value, ir.Block]) -> Any:
         phi = self.builder.phi(kind)
@@ -219,13 +188,13 @@ class _Kernel:
     def _body(
         self,
         i: ir.Value,
-        splats: dict[_Array, Lanes],
+        splats: dict[Array, Lanes],
         so_far: Sequence[ir.Value],
-        counted: ir.Value | None,
+        counted: Lanes,
     ) -> list[ir.Value]:
         """One vector of each array; return the sums."""
         operands = self.arrays[: len(self.form.operands)]
-        values = [splats[a] if a in splats else self._load(a, i) for a in operands]
+        values = [splats[a] if a in splats else a.load(i) for a in operands]
         turned: dict[int, tuple[Lanes, Lanes]] = {}  # sine and cosine, by operand
         for operation, numbers in self.form.nodes:
             (first, *_) = numbers
@@ -237,159 +206,48 @@ class _Kernel:
             inputs = [values[number] for number in numbers]
             value = OPERATIONS[operation].formula(*inputs)
             real = OPERATIONS[operation].result == "f"
-            values.append(value.to(self.dtype) if real else value)
+            values.append(value.to(self.form.dtype) if real else value)
         added: list[ir.Value] = []
         for array in self.arrays[len(operands) :]:
             value = values[array.port.value]
             if array.port.access == "sum":
                 # Adding −0 changes nothing at all.
-                chosen = select(self.vectors.lanes(counted, "mask"), value, -0.0)
+                chosen = select(counted, value, -0.0)
                 added.append(self._added(so_far[len(added)], chosen.value))
             else:
-                self._store(array, i, value)
+                array.store(i, value)
         return added
 
     def _added(self, total: ir.Value, value: ir.Value) -> ir.Value:
         """Accumulators with a vector added, a part after the other."""
-        lanes = LANES[self.dtype]
-        for start in range(0, self.width, lanes):
+        lanes = LANES[self.form.dtype]
+        for start in range(0, self.form.width, lanes):
             total = self.builder.fadd(total, self._part(value, start, lanes))
         return total
 
     def _part(self, vector: ir.Value, start: int, count: int) -> ir.Value:
         numbers = list(range(start, start + count))
-        places = ir.Constant(ir.VectorType(ir.IntType(32), count), numbers)
+        places = ir.Constant(ir.VectorType(INDEX, count), numbers)
         return self.builder.shuffle_vector(vector, vector, places)
 
     def _turns_twice(self, operand: int) -> bool:
         """Whether both the sine and the cosine of a value are wanted."""
         return all((name, (operand,)) in self.form.nodes for name in TURNS)
 
-    def _at(self, array: _Array, i: ir.Value) -> ir.Value:
-        if array.port.access == "all":
-            element = array.element
-            return self.builder.gep(array.place, [i], source_etype=element)
-        offset = self.builder.mul(i, array.step)
-        return self.builder.gep(array.place, [offset], source_etype=BYTE)
-
-    def _load(self, array: _Array, i: ir.Value) -> Lanes:
-        builder = self.builder
-        vector = ir.VectorType(array.element, self.width)
-        at = self._at(array, i)
-        if array.port.access == "all":
-            value = builder.load(at, typ=vector, align=array.size)
-        else:
-            value = ir.Constant(vector, ir.Undefined)
-            for lane in range(self.width):
-                element = builder.load(at, typ=array.element, align=array.size)
-                value = builder.insert_element(value, element, ir.IntType(32)(lane))
-                at = builder.gep(at, [array.step], source_etype=BYTE)
-        return self._lanes(value, array.port.dtype)
-
-    def _lanes(self, value: ir.Value, dtype: str) -> Lanes:
-        if dtype == "bool":
-            zero = ir.Constant(value.type, None)
-            return self.vectors.lanes(
-                self.builder.icmp_unsigned("!=", value, zero), "mask"
-            )
-        if dtype == "int64":
-            real = self.vectors.vector(self.dtype)
-            return self.vectors.lanes(self.builder.sitofp(value, real), self.dtype)
-        return self.vectors.lanes(value, dtype)
-
-    def _splat(self, array: _Array) -> Lanes:
-        builder = self.builder
-        scalar = builder.load(array.row, typ=array.element, align=array.size)
-        if array.port.dtype == "bool":
-            scalar = builder.icmp_unsigned("!=", scalar, BYTE(0))
-            return self.vectors.splat(scalar, "mask")
-        if array.port.dtype == "int64":
-            scalar = builder.sitofp(scalar, MEMORY[self.dtype])
-        return self.vectors.splat(scalar, self.dtype)
-
-    def _store(self, array: _Array, i: ir.Value, lanes: Lanes) -> None:
-        builder = self.builder
-        if array.port.dtype == "bool":
-            value = builder.zext(lanes.value, ir.VectorType(BYTE, self.width))
-        else:
-            value = lanes.value
-        at = self._at(array, i)
-        if array.port.access == "all":
-            builder.store(value, at, align=array.size)
-            return
-        for lane in range(self.width):
-            element = builder.extract_element(value, ir.IntType(32)(lane))
-            builder.store(element, at, align=array.size)
-            at = builder.gep(at, [array.step], source_etype=BYTE)
-
-    def _left_over(self, array: _Array) -> ir.Value:
-        """Where in a row that begins which no longer fills a vector."""
-        offset = self.builder.mul(self.full, array.strides[-1])
-        return self.builder.gep(array.row, [offset], source_etype=BYTE)
-
-    def _fill(self, array: _Array) -> None:
-        """Copy what is left over to a full vector; ones fill it up."""
-        one = 1.0 if array.port.dtype.startswith("float") else 1
-        vector = ir.VectorType(array.element, self.width)
-        ones = ir.Constant(vector, [one] * self.width)
-        self.builder.store(ones, array.spare, align=ALIGNMENT)
-        start = self._left_over(array)
-        self._copy(array.spare, WORD(array.size), start, array.strides[-1], array)
-
-    def _copy(
-        self,
-        to: ir.Value,
-        to_stride: ir.Value,
-        start: ir.Value,
-        stride: ir.Value,
-        array: _Array,
-    ) -> None:
-        copy = _copier(self.function.module, array.element, array.size)
-        self.builder.call(copy, [to, to_stride, start, stride, self.rest])
-
     def _first_lanes(self) -> ir.Value:
         """A mask of the lanes that are left over."""
-        word = ir.IntType(32)
-        numbers = ir.Constant(ir.VectorType(word, self.width), list(range(self.width)))
-        narrow = self.builder.trunc(self.rest, word)
+        numbers = ir.Constant(
+            ir.VectorType(INDEX, self.form.width), list(range(self.form.width))
+        )
+        narrow = self.builder.trunc(self.rest, INDEX)
         rest = self.vectors.splat(narrow, "word32").value
         return self.builder.icmp_unsigned("<", numbers, rest)
 
     def _tree(self, vector: ir.Value) -> ir.Value:
         """The lanes added: halves, then quarters, and so on."""
-        width = LANES[self.dtype]
+        width = LANES[self.form.dtype]
         while width > 1:
             width //= 2
             halves = (self._part(vector, start, width) for start in (0, width))
             vector = self.builder.fadd(*halves)
-        return self.builder.extract_element(vector, ir.IntType(32)(0))
-
-
-def _copier(module: ir.Module, element: ir.Type, size: int) -> ir.Function:
-    """A function that copies n elements, with strides; emitted once a module."""
-    name = f"copy{size}"
-    if name in module.globals:
-        return module.globals[name]
-    element = ir.IntType(8 * size)
-    kind = ir.FunctionType(ir.VoidType(), [POINTER, WORD, POINTER, WORD, WORD])
-    function = ir.Function(module, kind, name)
-    function.linkage = "internal"
-    function.attributes.add("noinline")
-    to, to_stride, start, stride, count = function.args
-    builder = ir.IRBuilder(function.append_basic_block())
-    before, loop = builder.block, function.append_basic_block()
-    done = function.append_basic_block()
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    i = builder.phi(WORD)
-    i.add_incoming(WORD(0), before)
-    source = builder.gep(start, [builder.mul(i, stride)], source_etype=BYTE)
-    value = builder.load(source, typ=element, align=size)
-    target = builder.gep(to, [builder.mul(i, to_stride)], source_etype=BYTE)
-    builder.store(value, target, align=size)
-    following = builder.add(i, WORD(1))
-    i.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_unsigned("<", following, count), loop, done)
-    builder.position_at_end(done)
-    builder.ret_void()
-    return function
+        return self.builder.extract_element(vector, INDEX(0))
