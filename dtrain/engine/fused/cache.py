@@ -50,7 +50,8 @@ def cached(key: str, make: Callable[[], bytes]) -> bytes:
                     code = make()
                     _write(file, code)
     except OSError as error:
-        _say(f"compiled code is not kept: {error.strerror or error}")
+        why = error.strerror or error
+        _say(f"compiled code is not kept ({why}); DTRAIN_CACHE can name a folder")
     return make() if code is None else code
 
 

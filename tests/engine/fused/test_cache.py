@@ -125,7 +125,7 @@ def test_a_cache_that_cannot_be_used_costs_one_line(
     capfd.readouterr()
     assert gradient() == cold
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("dtrain: compiled code is not kept: ")
+    assert line.startswith("dtrain: compiled code is not kept (")
     if obstacle == "full":
         assert [file.name for file in folder.iterdir()] == ["lock"]
 
