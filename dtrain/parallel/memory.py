@@ -41,7 +41,7 @@ class Memory:
         self._wait: Callable[[], None] = lambda: None
         self._room = 0, 0  # bytes for a long record's result, and for its sums
         self._regions: dict[Partition, tuple[Region, ...]] = {}
-        self._exchanges: dict[tuple[Partition, int], Exchange] = {}
+        self._exchanges: dict[Region, Exchange] = {}
         self._turn = 0  # which of two regions for short records comes next
 
     def make_room(self, peers: Peers, part: Partition) -> bool:
@@ -113,13 +113,12 @@ class Memory:
 
     def exchange(self, part: Partition, total: Record) -> Exchange:
         """Give the next exchange of a partition; the one after has the other turn."""
-        regions = self._regions[part]
-        turn = self._turn % len(regions)
-        self._turn = (self._turn + 1) % 2
-        exchange = self._exchanges.get((part, turn))
+        region = self.region(part)
+        self._turn = 1 - self._turn
+        exchange = self._exchanges.get(region)
         if exchange is None or exchange.total is not total:
-            exchange = Exchange(part, regions[turn], total, self._wait)
-            self._exchanges[part, turn] = exchange
+            exchange = Exchange(part, region, total, self._wait)
+            self._exchanges[region] = exchange
         return exchange
 
 

@@ -66,6 +66,13 @@ class Partition:
         """The subtrees that this rank brings."""
         return self.nodes_of([self.rank])
 
+    @cached_property
+    def own_spans(self) -> list[tuple[int, int]]:
+        """The blocks of each of them: the first, and where they end."""
+        stop = self.owned.stop
+        spans = [(at << level, (at + 1) << level) for level, at in self.own_nodes]
+        return [(first, min(last, stop)) for first, last in spans]
+
     def nodes_of(self, ranks: Sequence[int]) -> list[Node]:
         """The subtrees that ranks make up, ascending; those of neighbours are joined.
 

@@ -72,6 +72,7 @@ class Reduction:
         self._memory = Memory(groups)
         self._spare = Spare()
         self._partitions: dict[tuple[Any, ...], Partition] = {}
+        self._last: tuple[Record, Partition] | None = None  # most sums are as the last
 
     @property
     def groups(self) -> Groups:
@@ -91,13 +92,12 @@ class Reduction:
         part = self._partition(peers, count, total)
         rows = self._rows(part, total)
         arrivals = Arrivals(part.owned, partials)
-        for first, (level, _) in zip(rows, part.own_nodes, strict=True):
-            row, stop = rows[first], min(first + (1 << level), part.owned.stop)
+        for first, stop in part.own_spans:
             item = arrivals.one()
             if arrivals.reached == stop:
-                copy(item[1], row)
+                copy(item[1], rows[first])
             else:
-                self._spare.sum(chain([item], arrivals.until(stop)), row)
+                self._spare.sum(chain([item], arrivals.until(stop)), rows[first])
         arrivals.end()
         if _alone(part):
             take(total.slots, total)
@@ -112,10 +112,12 @@ class Reduction:
         # Alone, the sum is made where it is wanted.
         return {0: total} if _alone(part) else self._memory.region(part).own
 
-    def _partition(self, peers: Peers, count: int, like: Record) -> Partition:
+    def _partition(self, peers: Peers, count: int, total: Record) -> Partition:
         """Give what is known of a sum, when there is room for it; collective."""
-        slots = like.slots
-        key = (count, slots.size, slots.dtype, like.tail.size)
+        if self._last and self._last[0] is total and self._last[1].count == count:
+            return self._last[1]
+        slots = total.slots
+        key = (count, slots.size, slots.dtype, total.tail.size)
         part = self._partitions.get(key)
         if part is None or not (_alone(part) or self._memory.make_room(peers, part)):
             if len(self._partitions) == KEPT:
@@ -123,8 +125,9 @@ class Reduction:
             part = Partition(peers.rank, peers.size, self.groups, *key)
             if not (_alone(part) or self._memory.make_room(peers, part)):
                 self._partitions.clear()
-                return self._partition(peers, count, like)
+                return self._partition(peers, count, total)
             self._partitions[key] = part
+        self._last = total, part
         return part
 
 
