@@ -79,6 +79,7 @@ class Group:
         env |= ONE_THREAD | {
             "PYTHONPATH": str(ROOT),
             "TORCHINDUCTOR_CACHE_DIR": os.path.join(self._folder.name, "inductor"),
+            "DTRAIN_CACHE": os.path.join(self._folder.name, "kernels"),
             "GLOO_SOCKET_IFNAME": "lo",
         }
         worker = ["-m", "benchmarks.worker", address, name, str(ranks)]

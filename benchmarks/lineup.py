@@ -9,6 +9,7 @@ Contenders = list[tuple[str, int]]  # name, and on how many ranks
 COMPILED = ("torch.compile", "torch.compile step")
 _SOLO: Contenders = [
     ("dtrain", 1),
+    ("dtrain fused", 1),
     ("torch eager", 1),
     *((name, 1) for name in COMPILED),
     ("jax.jit", 1),
@@ -28,7 +29,12 @@ _LINEUPS: dict[str, Contenders] = {
         ("jax.jit", 2),
         ("jax.jit", 1),
     ],
-    "W8": [("dtrain", 1), ("dtrain vector", 1), ("torch eager", 1)],
+    "W8": [
+        ("dtrain", 1),
+        ("dtrain fused", 1),
+        ("dtrain vector", 1),
+        ("torch eager", 1),
+    ],
 }
 _SUMS = ("dtrain's sum", "dtrain's, copied", "MPI_Allreduce", "gloo")
 MOST_COMPILED = 600  # nodes
@@ -39,7 +45,7 @@ def lineup(case: Case) -> Contenders:
     if case.workload == "W6":
         return [(name, case.ranks) for name in _SUMS]
     if case.nodes > MOST_COMPILED:
-        return [("dtrain", 1), ("torch eager", 1)]
+        return [("dtrain", 1), ("dtrain fused", 1), ("torch eager", 1)]
     return _LINEUPS[case.workload]
 
 

@@ -134,7 +134,46 @@ def _targets() -> list[Target]:
         Target(edges.name, "the vector view", 0.67, _over("dtrain vector")),
         Target(edges.name, "torch eager", 100.0, _over("torch eager")),
     ]
-    return [*targets, *_targets_on_ranks(names), *_targets_alone()]
+    return [
+        *targets,
+        *_targets_fused(names),
+        *_targets_on_ranks(names),
+        *_targets_alone(),
+    ]
+
+
+def _targets_fused(names: Mapping[str, Sequence[Case]]) -> Iterator[Target]:
+    """Those of the fused backend: a peer's time over its time."""
+    ours = "dtrain fused"
+
+    def over(case: Case, least: float, *peers: str, what: str = "") -> Target:
+        claim = f"fused: {what or peers[0]}"
+        return Target(case.name, claim, least, _over_best(peers, ours))
+
+    float32, float64 = names["W1"]
+    for case, compiled, jax in ((float32, 3.0, 5.0), (float64, 2.5, 4.0)):
+        for peer in COMPILED:
+            yield over(case, compiled, peer)
+        yield over(case, jax, "jax.jit")
+    small, large = names["W3"]
+    for case in names["W2"]:
+        yield over(case, 1.0, *PEERS, what="the best peer")
+    yield over(small, 1.2, *PEERS, what="the best peer")
+    yield over(large, 1.0, *PEERS, what="the best peer")
+    for case in names["W4"]:
+        if case.nodes == 600:
+            yield over(case, 1.5, *COMPILED, what="better torch.compile")
+            yield over(case, 20.0, "torch eager")
+            yield Target(
+                case.name,
+                "fused: first step, nothing compiled before",
+                3.0,
+                lambda results: [results[ours]["first"]],
+                most=True,
+                unit=" s",
+            )
+    (edges,) = names["W8"]
+    yield over(edges, 100.0, "torch eager")
 
 
 def _targets_on_ranks(names: Mapping[str, Sequence[Case]]) -> Iterator[Target]:
