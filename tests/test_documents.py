@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.functions.page import page
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -66,3 +68,7 @@ def test_the_commands_of_the_readme_run(namespace, tmp_path):
         )
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "R.csv").read_text().startswith("R\n")
+
+
+def test_the_page_of_functions_is_that_of_the_tables():
+    assert (ROOT / "docs" / "functions.md").read_text() == page()

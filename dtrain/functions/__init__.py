@@ -5,20 +5,26 @@ Importing the package fills the tables in `dtrain.functions.base`.
 
 from dtrain.functions import (
     arithmetic,
+    axes,
     contraction,
     piecewise,
     reduction,
+    rounding,
     samples,
     shape,
+    tiling,
     transcendental,
 )
 
 __all__ = [
     "arithmetic",
+    "axes",
     "contraction",
     "piecewise",
     "reduction",
+    "rounding",
     "samples",
     "shape",
+    "tiling",
     "transcendental",
 ]

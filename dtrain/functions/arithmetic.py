@@ -28,6 +28,20 @@ reciprocal = elementwise(np.reciprocal, lambda v, y, x: (-(v * (y * y)),), doc="
 
 sqrt = elementwise(np.sqrt, lambda v, y, x: (v * (0.5 / y),), doc="The square root.")
 
+cbrt = elementwise(np.cbrt, lambda v, y, x: (v / (3 * y * y),), doc="The cube root.")
+
+
+def _hypot_vjp(
+    v: Expression, y: Expression, a: Expression, b: Expression
+) -> tuple[Expression, Expression]:
+    length = np.where(np.equal(y, 0), 1, y)  # at the tip of the cone pass 0
+    return v * (a / length), v * (b / length)
+
+
+hypot = elementwise(
+    np.hypot, _hypot_vjp, doc="√(a² + b²); the derivative at (0, 0) is 0."
+)
+
 
 def _power_vjp(
     v: Expression, y: Expression, a: Expression, b: Expression

@@ -12,24 +12,47 @@ import numpy as np
 
 from dtrain.functions.base import (
     BaseFunction,
+    Expression,
     adapter,
     broadcast_shape,
     elementwise,
     register,
 )
 
+
+def _chosen(v: Expression, first: Expression) -> tuple[Expression, Expression]:
+    """The adjoint v to the first operand where that was chosen, else the second."""
+    return np.where(first, v, 0), np.where(first, 0, v)
+
+
 maximum = elementwise(
     np.maximum,
-    lambda v, y, a, b: (np.where(a > b, v, 0), np.where(a > b, 0, v)),
+    lambda v, y, a, b: _chosen(v, np.greater(a, b)),
     branch=np.greater,
     doc="The larger of a and b; a tie belongs to b.",
 )
 
 minimum = elementwise(
     np.minimum,
-    lambda v, y, a, b: (np.where(a < b, v, 0), np.where(a < b, 0, v)),
+    lambda v, y, a, b: _chosen(v, np.less(a, b)),
     branch=np.less,
     doc="The smaller of a and b; a tie belongs to b.",
+)
+
+# fmax and fmin pass over NaN, which is unequal to itself.
+
+fmax = elementwise(
+    np.fmax,
+    lambda v, y, a, b: _chosen(v, np.logical_or(np.greater(a, b), np.not_equal(b, b))),
+    branch=np.greater,
+    doc="The larger of a and b that is a number; a tie belongs to b.",
+)
+
+fmin = elementwise(
+    np.fmin,
+    lambda v, y, a, b: _chosen(v, np.logical_or(np.less(a, b), np.not_equal(b, b))),
+    branch=np.less,
+    doc="The smaller of a and b that is a number; a tie belongs to b.",
 )
 
 absolute = elementwise(
@@ -85,6 +108,44 @@ LOGICAL = tuple(
         (np.logical_not, "Whether x does not hold."),
     )
 )
+
+NATURE = tuple(
+    elementwise(ufunc, gives="bool", branch=ufunc, doc=f"Whether x is {nature}.")
+    for ufunc, nature in (
+        (np.isfinite, "neither infinite nor NaN"),
+        (np.isinf, "infinite"),
+        (np.isnan, "NaN"),
+        (np.signbit, "negative, −0 and −NaN included"),
+    )
+)
+
+copysign = elementwise(
+    np.copysign,
+    lambda v, y, a, b: (v * (np.copysign(1, a) * np.copysign(1, b)), None),
+    branch=lambda a, b: np.signbit(a) + 2 * np.signbit(b),
+    doc="|a| with the sign of b.",
+)
+
+heaviside = elementwise(
+    np.heaviside,
+    branch=lambda x, h: np.sign(x),
+    doc="0 below 0, 1 above, and h at 0; passes nothing backward.",
+)
+
+
+@adapter(np.clip)
+def _clip(
+    a: Any,
+    a_min: Any = None,
+    a_max: Any = None,
+    *,
+    min: Any = None,
+    max: Any = None,
+) -> Any:
+    """Between two bounds; on a bound the derivative is 0."""
+    low, high = a_min if min is None else min, a_max if max is None else max
+    a = a if low is None else np.maximum(a, low)
+    return a if high is None else np.minimum(a, high)
 
 
 @adapter(np.where)

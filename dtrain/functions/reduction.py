@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.functions.axes import Axis, normal_axes
 from dtrain.functions.base import (
     BaseFunction,
     Expression,
@@ -21,8 +22,6 @@ from dtrain.functions.base import (
     register,
 )
 from dtrain.functions.shape import broadcast
-
-Axis = int | tuple[int, ...] | None
 
 
 def _sum_shape(shape: Shape, *, axis: tuple[int, ...]) -> Shape:
@@ -127,19 +126,6 @@ prod = register(
         doc="The product of the last axis.",
     )
 )
-
-
-def normal_axes(axis: Axis, rank: int) -> tuple[int, ...]:
-    """Axes as sorted, non-negative numbers; ``None`` means all."""
-    if axis is None:
-        return tuple(range(rank))
-    axes = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
-    for each in axes:
-        if not -rank <= each < rank:
-            raise ValueError(f"there is no axis {each} in {rank} axes")
-    if len({each % rank for each in axes}) < len(axes):
-        raise ValueError(f"an axis is named twice in {axes}")
-    return tuple(sorted(each % rank for each in axes))
 
 
 @adapter(np.sum)

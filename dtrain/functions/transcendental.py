@@ -6,11 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.functions.base import (
+    UFUNCS,
     BaseFunction,
     broadcast_shape,
     elementwise,
     register,
 )
+
+LN2, LN10 = float(np.log(2)), float(np.log(10))
 
 exp = elementwise(np.exp, lambda v, y, x: (v * y,), doc="eˣ.")
 
@@ -62,3 +65,74 @@ sigmoid = register(
         doc="1 / (1 + e⁻ˣ); the written-out form is recognised as this.",
     )
 )
+
+exp2 = elementwise(np.exp2, lambda v, y, x: (v * (LN2 * y),), doc="2ˣ.")
+
+log2 = elementwise(
+    np.log2, lambda v, y, x: (v / (LN2 * x),), doc="The logarithm to base 2."
+)
+
+log10 = elementwise(
+    np.log10, lambda v, y, x: (v / (LN10 * x),), doc="The logarithm to base 10."
+)
+
+logaddexp = elementwise(
+    np.logaddexp,
+    lambda v, y, a, b: (v * sigmoid(a - b), v * sigmoid(b - a)),
+    doc="log(eᵃ + eᵇ), without overflow.",
+)
+
+logaddexp2 = elementwise(
+    np.logaddexp2,
+    lambda v, y, a, b: (v * sigmoid(LN2 * (a - b)), v * sigmoid(LN2 * (b - a))),
+    doc="log₂(2ᵃ + 2ᵇ), without overflow.",
+)
+
+# √((1 − x)(1 + x)) keeps the digits that 1 − x² loses near ±1.
+
+arcsin = elementwise(
+    np.arcsin,
+    lambda v, y, x: (v / np.sqrt((1 - x) * (1 + x)),),
+    doc="The inverse sine, from −π/2 to π/2.",
+)
+
+arccos = elementwise(
+    np.arccos,
+    lambda v, y, x: (-(v / np.sqrt((1 - x) * (1 + x))),),
+    doc="The inverse cosine, from 0 to π.",
+)
+
+arctan2 = elementwise(
+    np.arctan2,
+    lambda v, y, a, b: (v * b / (a * a + b * b), -(v * a / (a * a + b * b))),
+    doc="The angle of the point (b, a), from −π to π.",
+)
+
+arcsinh = elementwise(
+    np.arcsinh,
+    lambda v, y, x: (v / np.sqrt(x * x + 1),),
+    doc="The inverse hyperbolic sine.",
+)
+
+arccosh = elementwise(
+    np.arccosh,
+    lambda v, y, x: (v / np.sqrt((x - 1) * (x + 1)),),
+    doc="The inverse hyperbolic cosine, at least 0.",
+)
+
+arctanh = elementwise(
+    np.arctanh,
+    lambda v, y, x: (v / ((1 - x) * (1 + x)),),
+    doc="The inverse hyperbolic tangent.",
+)
+
+deg2rad = elementwise(
+    np.deg2rad, lambda v, y, x: (v * (np.pi / 180),), doc="Degrees as radians."
+)
+
+rad2deg = elementwise(
+    np.rad2deg, lambda v, y, x: (v * (180 / np.pi),), doc="Radians as degrees."
+)
+
+UFUNCS[np.radians] = deg2rad
+UFUNCS[np.degrees] = rad2deg

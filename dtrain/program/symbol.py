@@ -207,7 +207,14 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     argmax = _method(np.argmax)
     argmin = _method(np.argmin)
     dot = _method(np.dot)
-    ravel = _method(np.ravel)
+    ravel = flatten = _method(np.ravel)
+    clip = _method(np.clip)
+    round = _method(np.round)
+    repeat = _method(np.repeat)
+    squeeze = _method(np.squeeze)
+    swapaxes = _method(np.swapaxes)
+    diagonal = _method(np.diagonal)
+    trace = _method(np.trace)
 
     def reshape(self, *shape: Any) -> Any:
         """As ``np.reshape``."""

@@ -76,9 +76,17 @@ _TWO = (
     ((2, 3), (3,)),
     ((2, 0), (1,)),
 )
-_MAPS = "negative square expm1 exp sin cos arctan sinh cosh tanh sigmoid absolute sign"
-_POSITIVE = "reciprocal sqrt log log1p"
-_PAIRS = "add subtract multiply maximum minimum"
+_MAPS = (
+    "negative square expm1 exp exp2 sin cos arctan sinh cosh tanh arcsinh sigmoid "
+    "absolute sign deg2rad rad2deg floor ceil trunc rint isfinite isinf isnan signbit"
+)
+_POSITIVE = "reciprocal sqrt cbrt log log1p log2 log10"
+_SMALL = "tan arcsin arccos arctanh"
+_PAIRS = (
+    "add subtract multiply maximum minimum fmax fmin logaddexp logaddexp2 arctan2 "
+    "hypot copysign heaviside"
+)
+_QUOTIENTS = "divide power remainder fmod floor_divide"
 _COMPARISONS = "greater greater_equal less less_equal equal not_equal"
 _LOGICAL = "logical_and logical_or logical_xor"
 
@@ -101,11 +109,11 @@ def _places(shape: Shape, key: Any) -> Positions:
 
 CASES: list[Case] = [
     *(_case(name, shape) for name in _MAPS.split() for shape in _ONE),
-    *(_case("tan", shape, low=-1, high=1) for shape in _ONE),
+    *(_case(n, s, low=-0.7, high=0.7) for n in _SMALL.split() for s in _ONE),
+    *(_case("arccosh", shape, low=1.2, high=3) for shape in _ONE),
     *(_case(n, s, low=0.4, high=2) for n in _POSITIVE.split() for s in _ONE),
     *(_case(name, *shapes) for name in _PAIRS.split() for shapes in _TWO),
-    *(_case("divide", *shapes, low=0.4, high=2) for shapes in _TWO),
-    *(_case("power", *shapes, low=0.4, high=2) for shapes in _TWO),
+    *(_case(n, *s, low=0.4, high=2) for n in _QUOTIENTS.split() for s in _TWO),
     *(_case(n, *shapes) for n in _COMPARISONS.split() for shapes in _TWO[:4]),
     *(
         _case(n, *shapes, call=_logical(n))

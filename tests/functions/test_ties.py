@@ -35,6 +35,27 @@ def slope(function: Callable[..., Any], *points: Any) -> list[Any]:
         pytest.param(np.maximum, [[1.0, 2], 1.0], [[0, 1], 1], id="maximum of vector"),
         pytest.param(lambda x: np.maximum(x, x), [3.0], [1], id="maximum of itself"),
         pytest.param(lambda x: np.maximum(0, x), [0.0], [1], id="maximum(0, x)"),
+        pytest.param(
+            np.fmax,
+            [[1.0, 2, np.nan], [1, np.nan, 2]],
+            [[0, 1, 0], [1, 0, 1]],
+            id="fmax",
+        ),
+        pytest.param(
+            np.fmin,
+            [[1.0, 2, np.nan], [1, np.nan, 2]],
+            [[0, 1, 0], [1, 0, 1]],
+            id="fmin",
+        ),
+        pytest.param(
+            lambda x: np.clip(x, -1, 1), [[-1.0, 0, 1]], [[0, 1, 0]], id="clip"
+        ),
+        pytest.param(np.hypot, [0.0, 0.0], [0, 0], id="hypot"),
+        pytest.param(
+            np.remainder, [[4.0, -1], [2, 2]], [[1, 1], [-2, 1]], id="remainder"
+        ),
+        pytest.param(np.fmod, [[4.0, -1], [2, 2]], [[1, 1], [-2, 0]], id="fmod"),
+        pytest.param(np.floor, [[2.0, 2.5]], [[0, 0]], id="floor"),
         pytest.param(np.abs, [[-2.0, 0, 3]], [[-1, 0, 1]], id="abs"),
         pytest.param(np.sign, [[-2.0, 0, 3]], [[0, 0, 0]], id="sign"),
         pytest.param(np.max, [[1.0, 3, 3, 2]], [[0, 1, 0, 0]], id="max"),

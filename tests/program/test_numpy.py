@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,10 @@ import numpy as np
 import pytest
 
 from dtrain import predict, program
+from dtrain.functions.base import ADAPTERS, FUNCTIONS, UFUNCS
+from tests.functions.page import numpy_name
+from tests.functions.slopes import Slopes, program_of
+from tests.program.numpy_calls import CALLS
 from tests.tolerances import FLOAT64
 
 SAMPLES = 4
@@ -219,6 +224,16 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
     "algebra": lambda x, y, z, m: (
         (x * 1 + 0) / 1 - (-y) + (-(-x)) * -1 + 0 * y + (-x) * (-y) - (0 - x)
     ),
+    **CALLS,
+    "np.diagonal, outside": lambda x, y, z, m: np.diagonal(x, 3) + np.sum(x),
+    "np.matmul": lambda x, y, z, m: np.matmul(x, m),
+    **{
+        f"np.{name}": (lambda f: lambda x, y, z, m: 1.0 * f(x > 1, y > 1))(
+            getattr(np, name)
+        )
+        for name in ["bitwise_and", "bitwise_or", "bitwise_xor"]
+    },
+    "np.invert": lambda x, y, z, m: 1.0 * np.invert(x > 1),
     "softmax": lambda x, y, z, m: np.exp(x - np.max(x)) / np.sum(np.exp(x - np.max(x))),
 }
 
@@ -265,3 +280,26 @@ def test_plain_numpy_of_each_sample(name: str, columns: dict[str, Any]) -> None:
         atol=FLOAT64.value,
         strict=True,
     )
+
+
+def test_every_function_of_numpy_has_a_call() -> None:
+    called = {re.split(r"[ ,(]", name)[0] for name in EXPRESSIONS}
+    names = {numpy_name(function) for function in ADAPTERS}
+    # Ufuncs that are base functions have their cases in that table.
+    names |= {f"np.{u.__name__}" for u in UFUNCS if u.__name__ not in FUNCTIONS}
+    assert names <= called
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_derivatives_of_a_call(name: str, columns: dict[str, Any]) -> None:
+    shapes = [column.shape[1:] for column in columns.values()]
+    program = program_of(CALLS[name], shapes, "wwww", scalar=True)
+    weights = {f"w{i}": c[0] for i, c in enumerate(columns.values())} | {"t": 0.0}
+    slopes = Slopes(program, {"c": np.ones(1)}, weights, np.random.default_rng(8))
+    for order, of in (("first", "value"), ("second", "first")):
+        slope = slopes.at(order)
+        difference = slopes.difference(of, along=("value", "first").index(of))
+        size = max(1.0, abs(slopes.at(of)))
+        near = {"first": FLOAT64.slope, "second": FLOAT64.second}[order]
+        assert slope == pytest.approx(difference, rel=near, abs=near * size)
+        assert slope != 0

@@ -1,0 +1,98 @@
+"""Calls of NumPy's functions that dtrain makes of its base functions."""
+
+# Every expression is given the same four values.
+# ruff: noqa: ARG005
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+CALLS: dict[str, Callable[..., Any]] = {
+    # x is (2, 3), y is (3,), z is (), m is (3, 3); entries between 0.3 and 2.
+    "np.clip": lambda x, y, z, m: np.clip(x, 0.6, 1.5),
+    "np.clip, arrays": lambda x, y, z, m: np.clip(x, min=0.5 * y, max=y),
+    "np.divmod": lambda x, y, z, m: np.stack(np.divmod(x, 0.7 * y)),
+    "divmod": lambda x, y, z, m: divmod(7, y)[1] + x % y + 3 % x + x // y,
+    "np.modf": lambda x, y, z, m: np.stack(np.modf(-3 * x)),
+    "np.round": lambda x, y, z, m: np.round(x, 1) + x,
+    "np.around": lambda x, y, z, m: np.around(x) + x,
+    "np.fix": lambda x, y, z, m: np.fix(3 * x) + x,
+    "np.radians": lambda x, y, z, m: np.radians(x),
+    "np.degrees": lambda x, y, z, m: np.degrees(x),
+    "np.moveaxis": lambda x, y, z, m: np.moveaxis(x[None] * y, 0, -1),
+    "np.moveaxis, several": lambda x, y, z, m: np.moveaxis(
+        x[:, None, :, None] * m[:, None], (0, -1), (2, 1)
+    ),
+    "np.swapaxes": lambda x, y, z, m: np.swapaxes(x, 0, -1),
+    "np.matrix_transpose": lambda x, y, z, m: np.matrix_transpose(x[None] * y),
+    "np.linalg.matrix_transpose": lambda x, y, z, m: np.linalg.matrix_transpose(x),
+    "np.expand_dims": lambda x, y, z, m: np.expand_dims(x, 1),
+    "np.expand_dims, several": lambda x, y, z, m: np.expand_dims(x, (0, -1)),
+    "np.squeeze": lambda x, y, z, m: np.squeeze(x[:1, :, None]),
+    "np.squeeze, axis": lambda x, y, z, m: np.squeeze(x[:1, :, None], axis=0),
+    "np.flip": lambda x, y, z, m: np.flip(x),
+    "np.flip, axis": lambda x, y, z, m: np.flip(x, axis=-1),
+    "np.flipud": lambda x, y, z, m: np.flipud(x),
+    "np.fliplr": lambda x, y, z, m: np.fliplr(x),
+    "np.roll": lambda x, y, z, m: np.roll(x, 2),
+    "np.roll, axis": lambda x, y, z, m: np.roll(x, -1, axis=1),
+    "np.roll, axes": lambda x, y, z, m: np.roll(x, (1, 5), axis=(0, 1)),
+    "np.repeat": lambda x, y, z, m: np.repeat(x, 2),
+    "np.repeat, axis": lambda x, y, z, m: np.repeat(x, 2, axis=1),
+    "np.repeat, counts": lambda x, y, z, m: np.repeat(x, [2, 0, 1], axis=-1),
+    "np.tile": lambda x, y, z, m: np.tile(x, 2),
+    "np.tile, axes": lambda x, y, z, m: np.tile(y, (2, 1, 2)),
+    "np.array_split": lambda x, y, z, m: np.concatenate(np.array_split(y, 2)[::-1]),
+    "np.split": lambda x, y, z, m: np.stack(np.split(x, 3, axis=1)[::-1]),
+    "np.split, places": lambda x, y, z, m: np.concatenate(np.split(y, [1, 1, 2])[::-1]),
+    "np.atleast_1d": lambda x, y, z, m: np.atleast_1d(z),
+    "np.atleast_2d": lambda x, y, z, m: np.concatenate(np.atleast_2d(y, x)),
+    "np.vstack": lambda x, y, z, m: np.vstack([x, y]),
+    "np.hstack": lambda x, y, z, m: np.hstack([x, x[:, :1]]),
+    "np.hstack, vectors": lambda x, y, z, m: np.hstack([z, y]),
+    "np.column_stack": lambda x, y, z, m: np.column_stack([y, m]),
+    "np.append": lambda x, y, z, m: np.append(y, z),
+    "np.append, axis": lambda x, y, z, m: np.append(x, m, axis=0),
+    "np.pad": lambda x, y, z, m: np.pad(x, 1),
+    "np.pad, constants": lambda x, y, z, m: np.pad(
+        x, ((0, 1), (2, 0)), constant_values=((3, 4), (5, 6))
+    ),
+    **{
+        f"np.pad, {mode}": partial(
+            lambda x, y, z, m, mode: np.pad(x, (1, 2), mode), mode=mode
+        )
+        for mode in ("edge", "symmetric", "wrap")
+    },
+    "np.pad, reflect": lambda x, y, z, m: np.pad(y, (2, 1), "reflect"),
+    "np.diagonal": lambda x, y, z, m: np.diagonal(m),
+    **{
+        f"np.diagonal, offset {k}": partial(
+            lambda x, y, z, m, k: np.diagonal(x, k), k=k
+        )
+        for k in (-1, 1, 2)
+    },
+    "np.diagonal, axes": lambda x, y, z, m: np.diagonal(x[:, None] * m, 1, 2, 0),
+    "np.linalg.diagonal": lambda x, y, z, m: np.linalg.diagonal(x[:, None] * m),
+    "np.diag": lambda x, y, z, m: np.diag(y),
+    "np.diag, above": lambda x, y, z, m: np.diag(y, 2),
+    "np.diag, below": lambda x, y, z, m: np.diag(y, -1),
+    "np.diag, matrix": lambda x, y, z, m: np.diag(m, 1),
+    "np.trace": lambda x, y, z, m: np.trace(m),
+    "np.linalg.trace": lambda x, y, z, m: np.linalg.trace(x[:, None] * m),
+    "np.tril": lambda x, y, z, m: np.tril(m),
+    "np.triu": lambda x, y, z, m: np.triu(x, 1),
+    "np.diff": lambda x, y, z, m: np.diff(x),
+    "np.diff, twice": lambda x, y, z, m: np.diff(m, n=2, axis=0),
+    "methods": lambda x, y, z, m: (
+        x.clip(0.5, 1.5).swapaxes(0, 1).flatten().repeat(2).round(1)[None].squeeze()
+        + m.trace()
+        + m.diagonal().sum()
+    ),
+    "np.zeros_like": lambda x, y, z, m: x + np.zeros_like(x),
+    "np.ones_like": lambda x, y, z, m: x * np.ones_like(x),
+    "np.full_like": lambda x, y, z, m: x * np.full_like(x, 2.5),
+}
