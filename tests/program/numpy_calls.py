@@ -92,6 +92,37 @@ CALLS: dict[str, Callable[..., Any]] = {
         + m.trace()
         + m.diagonal().sum()
     ),
+    "np.einsum": lambda x, y, z, m: np.einsum("ij,jk->ik", x, m),
+    "np.einsum, alphabet": lambda x, y, z, m: np.einsum("ba, ac", x, m),
+    "np.einsum, three": lambda x, y, z, m: np.einsum("ij,jk,k->i", x, m, y),
+    "np.einsum, kept": lambda x, y, z, m: np.einsum("ij,kj,lj->jilk", x, m, x),
+    "np.einsum, one": lambda x, y, z, m: np.einsum("ij->j", x),
+    "np.einsum, turned": lambda x, y, z, m: np.einsum("ij->ji", x),
+    "np.einsum, trace": lambda x, y, z, m: np.einsum("ii", m),
+    "np.einsum, diagonal": lambda x, y, z, m: np.einsum("ii,i->i", m, y),
+    "np.einsum, lone": lambda x, y, z, m: np.einsum("ij,k->k", x, y),
+    "np.einsum, dots": lambda x, y, z, m: np.einsum("...j,jk->...k", x[:, None], m),
+    "np.einsum, more dots": lambda x, y, z, m: np.einsum("...i,...i", x, y),
+    "np.einsum, dots that broadcast": lambda x, y, z, m: np.einsum(
+        "i...,...->...i", x, m[:1]
+    ),
+    "np.einsum, scalar": lambda x, y, z, m: np.einsum(",i->i", z, y),
+    "np.tensordot": lambda x, y, z, m: np.tensordot(x[:, :, None] * y, m),
+    "np.tensordot, one": lambda x, y, z, m: np.tensordot(x, m, 1),
+    "np.tensordot, none": lambda x, y, z, m: np.tensordot(x, y, 0),
+    "np.tensordot, named": lambda x, y, z, m: np.tensordot(
+        x[:, :, None] * y, m, ((2, 1), (0, 1))
+    ),
+    "np.linalg.tensordot": lambda x, y, z, m: np.linalg.tensordot(x, m, axes=1),
+    "np.inner": lambda x, y, z, m: np.inner(x, m),
+    "np.inner, scalar": lambda x, y, z, m: np.inner(x, z),
+    "np.vdot": lambda x, y, z, m: np.vdot(m, m.T),
+    "np.kron": lambda x, y, z, m: np.kron(x, m),
+    "np.kron, vector": lambda x, y, z, m: np.kron(y, m),
+    "np.linalg.matmul": lambda x, y, z, m: np.linalg.matmul(x, m),
+    "np.linalg.outer": lambda x, y, z, m: np.linalg.outer(y, y),
+    "np.linalg.vecdot": lambda x, y, z, m: np.linalg.vecdot(x, y),
+    "np.cross": lambda x, y, z, m: np.cross(x, y),
     "np.zeros_like": lambda x, y, z, m: x + np.zeros_like(x),
     "np.ones_like": lambda x, y, z, m: x * np.ones_like(x),
     "np.full_like": lambda x, y, z, m: x * np.full_like(x, 2.5),
