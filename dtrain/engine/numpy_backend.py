@@ -225,6 +225,7 @@ KERNELS: dict[str, Callable[..., list[Call]]] = {
     "min": lambda x, out: [(np.minimum.reduce, (x, -1, None, out))],
     "argmax": lambda x, out: [(x.argmax, (-1, out))],
     "argmin": lambda x, out: [(x.argmin, (-1, out))],
+    "cumsum": lambda x, out: [(np.add.accumulate, (x, -1, None, out))],
     "take": _take,
     "add_at": _add_at,
     "put": _put,

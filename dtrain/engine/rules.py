@@ -181,6 +181,7 @@ LOWERINGS: dict[str, Callable[[Lowering, int, Node], View]] = {
     "min": _last_axis("min"),
     "argmax": _last_axis("argmax"),
     "argmin": _last_axis("argmin"),
+    "cumsum": _last_axis("cumsum"),
     "reshape": _reshape,
     "transpose": _transpose,
     "broadcast": _broadcast,

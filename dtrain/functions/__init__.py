@@ -12,7 +12,9 @@ from dtrain.functions import (
     reduction,
     rounding,
     samples,
+    scan,
     shape,
+    statistics,
     tiling,
     transcendental,
 )
@@ -26,7 +28,9 @@ __all__ = [
     "reduction",
     "rounding",
     "samples",
+    "scan",
     "shape",
+    "statistics",
     "tiling",
     "transcendental",
 ]

@@ -134,6 +134,8 @@ CASES: list[Case] = [
     *(_case(n, s) for n in ("max", "min") for s in ((3,), (2, 3), (2, 1), (2, 2, 3))),
     *(_case(n, s) for n in ("argmax", "argmin") for s in ((3,), (2, 3), (2, 1))),
     *(_case("prod", s) for s in ((1,), (3,), (2, 3), (2, 7), (2, 0))),
+    *(_case("cumsum", s) for s in ((1,), (3,), (2, 3), (2, 0))),
+    *(_case("cumprod", s) for s in ((1,), (3,), (2, 7), (2, 0))),
     _case("reshape", (2, 3), shape=(3, 2)),
     _case("reshape", (6,), shape=(1, 2, 1, 3)),
     _case("reshape", (), shape=(1, 1)),

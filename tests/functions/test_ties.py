@@ -57,6 +57,8 @@ def slope(function: Callable[..., Any], *points: Any) -> list[Any]:
             np.remainder, [[4.0, -1], [2, 2]], [[1, 1], [-2, 1]], id="remainder"
         ),
         pytest.param(np.fmod, [[4.0, -1], [2, 2]], [[1, 1], [-2, 0]], id="fmod"),
+        pytest.param(np.std, [[2.0, 2, 2]], [[0, 0, 0]], id="std"),
+        pytest.param(np.linalg.norm, [[0.0, 0, 0]], [[0, 0, 0]], id="norm"),
         pytest.param(np.floor, [[2.0, 2.5]], [[0, 0]], id="floor"),
         pytest.param(np.abs, [[-2.0, 0, 3]], [[-1, 0, 1]], id="abs"),
         pytest.param(np.sign, [[-2.0, 0, 3]], [[0, 0, 0]], id="sign"),
@@ -117,10 +119,15 @@ def test_the_first_of_equal_elements_is_chosen(name: str, expected: int) -> None
     [[2.0, 3, 5], [2, 0, 5], [0, 3, 0], [0, 0, 0], [2, 3, 0, 5, 7, -1, 0]],
     ids=["no zero", "one zero", "two zeros", "all zeros", "two of seven"],
 )
-def test_products_of_zeros_are_exact_at_both_orders(point: list[float]) -> None:
+@pytest.mark.parametrize(
+    "multiply", [np.prod, lambda w: np.cumprod(w)[-1]], ids=["prod", "cumprod"]
+)
+def test_products_of_zeros_are_exact_at_both_orders(
+    multiply: Callable[..., Any], point: list[float]
+) -> None:
     @program
     def product(x):
-        return np.prod(weight("w", (len(point),))) * x
+        return multiply(weight("w", (len(point),))) * x
 
     columns = {"x": np.ones(1)}
     rng = np.random.default_rng(5)

@@ -123,6 +123,48 @@ CALLS: dict[str, Callable[..., Any]] = {
     "np.linalg.outer": lambda x, y, z, m: np.linalg.outer(y, y),
     "np.linalg.vecdot": lambda x, y, z, m: np.linalg.vecdot(x, y),
     "np.cross": lambda x, y, z, m: np.cross(x, y),
+    **{
+        f"np.{name}, axis {axis}": partial(
+            lambda x, y, z, m, name, axis: getattr(np, name)(x, axis=axis),
+            name=name,
+            axis=axis,
+        )
+        for name in ("cumsum", "cumprod")
+        for axis in (None, 0, -1)
+    },
+    **{
+        f"np.{name}, axis {axis}, keepdims {keepdims}": partial(
+            lambda x, y, z, m, name, **more: getattr(np, name)(x, **more) + z,
+            name=name,
+            axis=axis,
+            keepdims=keepdims,
+        )
+        for name in ("var", "std", "ptp", "any", "all", "count_nonzero")
+        for axis, keepdims in ((None, False), (0, True), ((-1, 0), False))
+    },
+    "np.var, ddof": lambda x, y, z, m: np.var(x, axis=1, ddof=1) + x.std(ddof=1),
+    "np.average": lambda x, y, z, m: np.average(x, axis=0),
+    "np.average, weights": lambda x, y, z, m: np.average(x, axis=1, weights=m[:2]),
+    "np.linalg.norm": lambda x, y, z, m: np.linalg.norm(x),
+    **{
+        f"np.linalg.norm, {ord} of vectors": partial(
+            lambda x, y, z, m, ord: z + np.linalg.norm(x, ord, axis=1, keepdims=True),
+            ord=ord,
+        )
+        for ord in (0, 1, 2, 3, 0.5, np.inf, -np.inf)
+    },
+    **{
+        f"np.linalg.norm, {ord} of matrices": partial(
+            lambda x, y, z, m, ord: np.linalg.norm(x[:, None] * m, ord, axis=(2, 0)),
+            ord=ord,
+        )
+        for ord in ("fro", 1, -1, np.inf, -np.inf)
+    },
+    "np.linalg.vector_norm": lambda x, y, z, m: np.linalg.vector_norm(x),
+    "np.linalg.vector_norm, 3": lambda x, y, z, m: np.linalg.vector_norm(x, ord=3),
+    "np.linalg.vector_norm, axis": lambda x, y, z, m: np.linalg.vector_norm(
+        x, axis=1, ord=1
+    ),
     "np.zeros_like": lambda x, y, z, m: x + np.zeros_like(x),
     "np.ones_like": lambda x, y, z, m: x * np.ones_like(x),
     "np.full_like": lambda x, y, z, m: x * np.full_like(x, 2.5),
