@@ -46,7 +46,8 @@ sum_ = register(
 )
 
 
-def _last_shape(shape: Shape) -> Shape:
+def last_shape(shape: Shape) -> Shape:
+    """The shape without its last axis, which has elements to choose from."""
     if not shape[-1]:
         raise ValueError("there is no largest or smallest of no elements")
     return shape[:-1]
@@ -56,7 +57,7 @@ argmax = register(
     BaseFunction(
         name="argmax",
         value=lambda x: np.argmax(x, axis=-1),
-        shape=_last_shape,
+        shape=last_shape,
         gives="int",
         branch=lambda x: np.argmax(x, axis=-1),
         doc="Where the last axis is largest; the first place of several.",
@@ -67,7 +68,7 @@ argmin = register(
     BaseFunction(
         name="argmin",
         value=lambda x: np.argmin(x, axis=-1),
-        shape=_last_shape,
+        shape=last_shape,
         gives="int",
         branch=lambda x: np.argmin(x, axis=-1),
         doc="Where the last axis is smallest; the first place of several.",
@@ -85,7 +86,7 @@ max_ = register(
     BaseFunction(
         name="max",
         value=lambda x: np.max(x, axis=-1),
-        shape=_last_shape,
+        shape=last_shape,
         vjp=lambda v, y, x: (_indicator(v, argmax(x), x),),
         branch=lambda x: np.argmax(x, axis=-1),
         doc="The largest of the last axis; the first of equal ones passes all.",
@@ -96,7 +97,7 @@ min_ = register(
     BaseFunction(
         name="min",
         value=lambda x: np.min(x, axis=-1),
-        shape=_last_shape,
+        shape=last_shape,
         vjp=lambda v, y, x: (_indicator(v, argmin(x), x),),
         branch=lambda x: np.argmin(x, axis=-1),
         doc="The smallest of the last axis; the first of equal ones passes all.",

@@ -1,4 +1,4 @@
-"""Layers: a few lines of a program that many programs share."""
+"""Layers: a few lines of a program that many programs share, and what NumPy lacks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,38 @@ import numpy as np
 
 from dtrain.errors import ProgramError
 from dtrain.functions import transcendental
+from dtrain.functions.softmax import log_softmax, logsumexp, softmax
+from dtrain.functions.special import (
+    digamma,
+    erf,
+    gammaln,
+    gelu,
+    normal,
+    silu,
+    softplus,
+    xlogy,
+)
 from dtrain.program.initializers import Initializer
 from dtrain.program.source import here
 from dtrain.program.trace import current, scope
 from dtrain.program.weights import weight
 
-__all__ = ["dense", "relu", "sigmoid"]
+__all__ = [
+    "dense",
+    "digamma",
+    "erf",
+    "gammaln",
+    "gelu",
+    "log_softmax",
+    "logsumexp",
+    "normal",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "xlogy",
+]
 
 
 def dense(

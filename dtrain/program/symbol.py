@@ -14,6 +14,7 @@ import numpy as np
 from dtrain.errors import ProgramError
 from dtrain.functions.base import ADAPTERS, UFUNCS, BaseFunction, Shape
 from dtrain.functions.shape import getitem
+from dtrain.functions.special import of_scipy
 
 if TYPE_CHECKING:
     from dtrain.program.builder import Builder
@@ -95,8 +96,9 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
                 f"{name} is to write into an array; a traced program has no arrays to "
                 "write into: use its result (`a = a + b`, not `a += b`)"
             )
-        if method == "__call__" and ufunc in UFUNCS:
-            return self._adapted(name, UFUNCS[ufunc], xs, keywords)
+        function = UFUNCS.get(ufunc) or of_scipy(ufunc)
+        if method == "__call__" and function is not None:
+            return self._adapted(name, function, xs, keywords)
         if method == "reduce" and ufunc in _REDUCTIONS:
             return _REDUCTIONS[ufunc](*xs, **{"axis": 0, **keywords})
         more = "" if method == "__call__" else f".{method}"

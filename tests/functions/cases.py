@@ -134,6 +134,16 @@ CASES: list[Case] = [
     *(_case(n, s) for n in ("max", "min") for s in ((3,), (2, 3), (2, 1), (2, 2, 3))),
     *(_case(n, s) for n in ("argmax", "argmin") for s in ((3,), (2, 3), (2, 1))),
     *(_case("prod", s) for s in ((1,), (3,), (2, 3), (2, 7), (2, 0))),
+    *(
+        _case(n, s)
+        for n in ("softmax", "log_softmax", "logsumexp")
+        for s in ((3,), (2, 3), (2, 2), (0, 3))
+    ),
+    _case("logsumexp", (1,)),
+    *(_case("erf", s, low=-3.1, high=3) for s in _ONE),
+    *(_case(n, s, low=0.2, high=10.9) for n in ("gammaln", "digamma") for s in _ONE),
+    *(_case(n, (3,), low=-3.8, high=-3.2) for n in ("gammaln", "digamma")),
+    *(_case("xlogy", *s, low=0.4, high=2) for s in _TWO),
     *(_case("cumsum", s) for s in ((1,), (3,), (2, 3), (2, 0))),
     *(_case("cumprod", s) for s in ((1,), (3,), (2, 7), (2, 0))),
     _case("reshape", (2, 3), shape=(3, 2)),

@@ -1,0 +1,92 @@
+"""Exponentials that are put in proportion: softmax and its logarithms.
+
+The largest element is subtracted before anything is raised, so nothing overflows;
+elements of −∞, as masks set them, count for nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dtrain.functions.axes import normal_axes
+from dtrain.functions.base import BaseFunction, Expression, Shape, register
+from dtrain.functions.reduction import last_shape
+
+
+def _row_shape(shape: Shape) -> Shape:
+    last_shape(shape)
+    return shape
+
+
+def _largest(x: Expression) -> Expression:
+    """The largest of the last axis, or 0 where that is no number to subtract."""
+    largest = np.max(x, axis=-1, keepdims=True)
+    return np.where(np.isfinite(largest), largest, 0)
+
+
+def _logsumexp(x: Expression) -> Expression:
+    largest = _largest(x)
+    return np.log(np.sum(np.exp(x - largest), axis=-1)) + largest[..., 0]
+
+
+def _softmax(x: Expression) -> Expression:
+    powers = np.exp(x - _largest(x))
+    return powers / np.sum(powers, axis=-1, keepdims=True)
+
+
+_LOGSUMEXP = register(
+    BaseFunction(
+        name="logsumexp",
+        value=_logsumexp,
+        shape=last_shape,
+        definition=_logsumexp,
+        vjp=lambda v, y, x: (v[..., None] * np.exp(x - y[..., None]),),
+        doc="log Σ eˣ over the last axis, without overflow.",
+    )
+)
+
+_SOFTMAX = register(
+    BaseFunction(
+        name="softmax",
+        value=_softmax,
+        shape=_row_shape,
+        definition=_softmax,
+        # The Jacobian is diag(y) − y yᵀ.
+        vjp=lambda v, y, x: (y * (v - np.sum(v * y, axis=-1, keepdims=True)),),
+        doc="eˣ / Σ eˣ over the last axis, of the same shape.",
+    )
+)
+
+_LOG_SOFTMAX = register(
+    BaseFunction(
+        name="log_softmax",
+        value=lambda x: x - _logsumexp(x)[..., None],
+        shape=_row_shape,
+        definition=lambda x: x - _logsumexp(x)[..., None],
+        vjp=lambda v, y, x: (v - np.exp(y) * np.sum(v, axis=-1, keepdims=True),),
+        doc="The logarithm of softmax over the last axis, without overflow.",
+    )
+)
+
+
+def softmax(x: Any, axis: int = -1) -> Any:
+    """eˣ / Σ eˣ along an axis, of the same shape."""
+    return np.moveaxis(_SOFTMAX(np.moveaxis(x, axis, -1)), -1, axis)
+
+
+def log_softmax(x: Any, axis: int = -1) -> Any:
+    """X − log Σ eˣ along an axis, of the same shape."""
+    return np.moveaxis(_LOG_SOFTMAX(np.moveaxis(x, axis, -1)), -1, axis)
+
+
+def logsumexp(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    """Log Σ eˣ over an axis, or over all."""
+    (axis_,) = (None,) if axis is None else normal_axes(axis, np.ndim(x))
+    row = np.ravel(x) if axis_ is None else np.moveaxis(x, axis_, -1)
+    y = _LOGSUMEXP(row)
+    if not keepdims:
+        return y
+    kept = (1 if axis_ in (None, i) else n for i, n in enumerate(np.shape(x)))
+    return np.reshape(y, tuple(kept))

@@ -1,0 +1,238 @@
+"""Special functions that NumPy lacks, written in functions that it has.
+
+They are always there, and ``scipy.special``'s functions of the same meaning stand for
+them, so that bits do not depend on whether SciPy is installed.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dtrain.functions.base import (
+    BaseFunction,
+    Expression,
+    broadcast_shape,
+    register,
+)
+from dtrain.functions.transcendental import sigmoid
+
+
+def _polynomial(x: Expression, coefficients: Sequence[float]) -> Expression:
+    """The sum of coefficients times 1, x, x², ..., by Horner's rule."""
+    y = coefficients[-1] * x + coefficients[-2]
+    for coefficient in coefficients[-3::-1]:
+        y = y * x + coefficient
+    return y
+
+
+# Minimax polynomials by Remez's exchange: erf(x)/x − 1 in x² for x ≤ 1, and
+# e^x² (1 − erf x) in x − 2 for x from 1 to 6, where erf is 1.
+_INNER = (
+    0.12837916709551256,
+    -0.3761263890318355,
+    0.11283791670945252,
+    -0.02686617064327603,
+    0.005223977607422242,
+    -0.000854832598965074,
+    0.0001205529531944647,
+    -1.4924744648587868e-05,
+    1.6447517552329454e-06,
+    -1.620917531708738e-07,
+    1.3722975041187096e-08,
+    -7.801188727120381e-10,
+)
+_OUTER = (
+    0.25539567631050564,
+    -0.10679646185348926,
+    0.04180275260354416,
+    -0.015460637764267655,
+    0.005440738537083445,
+    -0.0018316642764799752,
+    0.0005924699982248919,
+    -0.00018477836107589813,
+    5.5728305005068e-05,
+    -1.6293741350872477e-05,
+    4.628196902357351e-06,
+    -1.2794791217982144e-06,
+    3.448236573623459e-07,
+    -9.078603061919908e-08,
+    2.3373615632797938e-08,
+    -5.848380676201804e-09,
+    1.4237302277104747e-09,
+    -3.554590050107538e-10,
+    9.314714581326566e-11,
+    -2.133168760261063e-11,
+    3.189506987987225e-12,
+    -2.1411557141682446e-13,
+)
+
+
+def _erf(x: Expression) -> Expression:
+    a = np.minimum(np.abs(x), 6)
+    near = a + a * _polynomial(a * a, _INNER)
+    far = 1 - np.exp(-(a * a)) * _polynomial(a - 2, _OUTER)
+    return np.copysign(np.where(np.less(a, 1), near, far), x)
+
+
+erf = register(
+    BaseFunction(
+        name="erf",
+        value=_erf,
+        shape=broadcast_shape,
+        definition=_erf,
+        vjp=lambda v, y, x: (v * (2 / math.sqrt(math.pi) * np.exp(-(x * x))),),
+        doc="The error function, 2/√π ∫₀ˣ e^−t² dt.",
+    )
+)
+
+# Stirling's series, in 1/t² (Abramowitz and Stegun, 6.1.41 and 6.3.18); eight terms are
+# enough from t = 8 on.
+_GAMMALN = tuple(
+    numerator / denominator
+    for numerator, denominator in (
+        (1, 12),
+        (-1, 360),
+        (1, 1260),
+        (-1, 1680),
+        (1, 1188),
+        (-691, 360360),
+        (1, 156),
+        (-3617, 122400),
+    )
+)
+_SHIFT = 8
+
+
+def _shifted(x: Expression) -> tuple[Expression, Expression, Expression, Expression]:
+    """Where Γ(x) is reflected, the small arguments, whether small, and the large."""
+    reflected = np.less(x, 0.5)
+    z = np.where(reflected, 1 - x, x)
+    small = np.less(z, _SHIFT)
+    return reflected, np.where(small, z, 1), small, np.where(small, z + _SHIFT, z)
+
+
+def _part(x: Expression) -> Expression:
+    """What is beyond an integer, to keep the digits of sin πx."""
+    return x - np.floor(x)
+
+
+def _gammaln(x: Expression) -> Expression:
+    reflected, z, small, t = _shifted(x)
+    series = _polynomial(1 / (t * t), _GAMMALN) / t
+    y = (t - 0.5) * np.log(t) - t + 0.5 * math.log(2 * math.pi) + series
+    product = z
+    for i in range(1, _SHIFT):  # Γ(z + 8) = Γ(z) z (z + 1) ... (z + 7)
+        product = product * (z + i)
+    y = y - np.where(small, np.log(product), 0)
+    part = _part(np.where(reflected, x, 0.5))
+    return np.where(reflected, np.log(math.pi / np.sin(math.pi * part)) - y, y)
+
+
+def _digamma(x: Expression) -> Expression:
+    reflected, z, small, t = _shifted(x)
+    square = 1 / (t * t)
+    derivative = [-(2 * k + 1) * c for k, c in enumerate(_GAMMALN)]
+    y = np.log(t) - 0.5 / t + _polynomial(square, derivative) * square
+    steps = 1 / z
+    for i in range(1, _SHIFT):
+        steps = steps + 1 / (z + i)
+    y = y - np.where(small, steps, 0)
+    part = _part(np.where(reflected, x, 0.5))
+    return np.where(reflected, y - math.pi / np.tan(math.pi * part), y)
+
+
+gammaln = register(
+    BaseFunction(
+        name="gammaln",
+        value=_gammaln,
+        shape=broadcast_shape,
+        definition=_gammaln,
+        vjp=lambda v, y, x: (v * _digamma(x),),
+        doc="log |Γ(x)|, with an absolute error of some units in the last place of 10.",
+    )
+)
+
+digamma = register(
+    BaseFunction(
+        name="digamma",
+        value=_digamma,
+        shape=broadcast_shape,
+        definition=_digamma,
+        doc="The derivative of gammaln.",
+    )
+)
+
+
+def _over(x: Expression, y: Expression) -> Expression:
+    """X / y, but 0 where x is 0."""
+    nothing = np.equal(x, 0)
+    return np.where(nothing, 0, x / np.where(nothing, 1, y))
+
+
+def _xlogy(x: Expression, y: Expression) -> Expression:
+    nothing = np.equal(x, 0)
+    return np.where(nothing, 0, x * np.log(np.where(nothing, 1, y)))
+
+
+xlogy = register(
+    BaseFunction(
+        name="xlogy",
+        value=_xlogy,
+        shape=broadcast_shape,
+        definition=_xlogy,
+        vjp=lambda v, y, a, b: (v * np.log(b), v * _over(a, b)),
+        doc="a log b, but 0 where a is 0.",
+    )
+)
+
+
+def softplus(x: Any) -> Any:
+    """log(1 + eˣ), elementwise, without overflow."""
+    return np.logaddexp(x, 0)
+
+
+def silu(x: Any) -> Any:
+    """X times its sigmoid, elementwise."""
+    return x * sigmoid(x)
+
+
+def gelu(x: Any) -> Any:
+    """X Φ(x), elementwise, Φ the normal distribution (Hendrycks and Gimpel, 2016)."""
+    return x * normal(x)
+
+
+def normal(x: Any) -> Any:
+    """Φ(x), the distribution function of the normal distribution, elementwise."""
+    return 0.5 + 0.5 * erf(math.sqrt(0.5) * x)
+
+
+_SCIPY: dict[str, Callable[..., Any]] = {
+    "cbrt": np.cbrt,
+    "digamma": digamma,
+    "entr": lambda x: -xlogy(x, x),
+    "erf": erf,
+    "exp2": np.exp2,
+    "expit": sigmoid,
+    "expm1": np.expm1,
+    "gammaln": gammaln,
+    "log1p": np.log1p,
+    "log_expit": lambda x: -softplus(-x),
+    "logit": lambda x: np.log(x) - np.log1p(-x),
+    "ndtr": normal,
+    "psi": digamma,
+    "xlog1py": lambda x, y: xlogy(x, 1 + y),
+    "xlogy": xlogy,
+}
+
+
+def of_scipy(ufunc: np.ufunc) -> Callable[..., Any] | None:
+    """Our own function for one of ``scipy.special``, which need not be installed."""
+    module = sys.modules.get("scipy.special")  # who calls one has imported it
+    if module is None or getattr(module, ufunc.__name__, None) is not ufunc:
+        return None
+    return _SCIPY.get(ufunc.__name__)

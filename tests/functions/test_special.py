@@ -1,0 +1,126 @@
+"""Special functions against independent ones, and at the ends of their ranges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dtrain import layers, predict, program
+from tests.tolerances import TOLERANCES
+
+SCIPY = "cbrt digamma entr erf exp2 expit expm1 gammaln log1p log_expit logit ndtr psi"
+
+
+def of(function: Callable[..., Any], x: Any, dtype: str = "float64") -> Any:
+    """What the engine computes of each element."""
+
+    @program
+    def mapped(x):
+        return {"y": function(x)}
+
+    return predict(mapped, {}, [np.asarray(x, dtype)])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_erf_is_that_of_the_c_library(dtype: str) -> None:
+    x = np.linspace(-7, 7, 20_001).astype(dtype)
+    expected = np.array([math.erf(each) for each in x])
+    error = np.abs(of(layers.erf, x, dtype) - expected)
+    assert error.max() < TOLERANCES[dtype].value / 4
+    tiny = np.array([1e-30, -1e-12, 1e-5], dtype)
+    expected = [math.erf(each) for each in tiny]
+    np.testing.assert_allclose(
+        of(layers.erf, tiny, dtype), expected, rtol=TOLERANCES[dtype].value
+    )
+
+
+def test_gammaln_is_that_of_the_c_library() -> None:
+    x = np.concatenate([np.linspace(-9.95, 30, 4_001), [1e-8, 1e4, 1e12]])
+    expected = np.array([math.lgamma(each) for each in x])
+    error = np.abs(of(layers.gammaln, x) - expected)
+    assert np.all(error < 2e-14 * np.maximum(1, np.abs(expected)))
+
+
+def test_digamma_at_known_points() -> None:
+    euler = 0.57721566490153286
+    points = {
+        1.0: -euler,
+        0.5: -euler - 2 * math.log(2),
+        2.0: 1 - euler,
+        -0.5: 2 - euler - 2 * math.log(2),
+        20.0: sum(1 / n for n in range(1, 20)) - euler,
+    }
+    values = of(layers.digamma, list(points))
+    np.testing.assert_allclose(values, list(points.values()), rtol=0, atol=2e-14)
+
+
+def test_what_is_masked_by_infinity_counts_for_nothing() -> None:
+    @program
+    def masked(x):
+        row = np.where(np.array([True, False, True]), x, -np.inf)
+        return {
+            "lse": layers.logsumexp(row),
+            "none": layers.logsumexp(x - np.inf),
+            "softmax": layers.softmax(row),
+            "large": layers.log_softmax(1e4 * x),
+        }
+
+    values = predict(masked, {}, [np.array([[1.0, 5, 2]])])
+    assert values["lse"] == pytest.approx(np.logaddexp(1, 2))
+    assert values["none"] == -np.inf
+    assert values["softmax"][0].tolist() == pytest.approx(
+        [1 / (1 + math.e), 0, math.e / (1 + math.e)]
+    )
+    assert values["large"][0].tolist() == [-4e4, 0, -3e4]
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_softmax_along_an_axis(axis: int) -> None:
+    x = np.random.default_rng(9).standard_normal((4, 2, 3))
+    along = {-1: 2, 0: 1, 1: 2}[axis]
+    powers = np.exp(x)
+    total = powers.sum(axis=along, keepdims=True)
+    for function, expected in (
+        (layers.softmax, powers / total),
+        (layers.log_softmax, np.log(powers / total)),
+    ):
+        values = of(lambda x, f=function: f(x, axis), x)
+        np.testing.assert_allclose(values, expected, rtol=1e-13)
+    values = of(lambda x: layers.logsumexp(x, axis, keepdims=True), x)
+    np.testing.assert_allclose(values, np.log(total), rtol=1e-13)
+    np.testing.assert_allclose(
+        of(layers.logsumexp, x), np.log(powers.sum(axis=(1, 2))), rtol=1e-13
+    )
+
+
+def test_activations() -> None:
+    x = np.array([-800.0, -2, 0, 0.5, 800])
+    phi = np.array([0.5 * math.erfc(-each / math.sqrt(2)) for each in x])
+    with np.errstate(over="ignore"):
+        sigmoid = 1 / (1 + np.exp(-x))
+    for function, expected in (
+        (layers.gelu, x * phi),
+        (layers.normal, phi),
+        (layers.silu, x * sigmoid),
+        (layers.softplus, np.logaddexp(0, x)),
+    ):
+        np.testing.assert_allclose(of(function, x), expected, rtol=1e-14, atol=1e-15)
+
+
+def test_functions_of_scipy_stand_for_ours() -> None:
+    special = pytest.importorskip("scipy.special")
+    x = np.linspace(0.1, 0.9, 7)
+    for name in SCIPY.split():
+        function = getattr(special, name)
+        np.testing.assert_allclose(of(function, x), function(x), rtol=4e-14)
+    for name in ("xlogy", "xlog1py"):
+        function = getattr(special, name)
+        values = of(lambda x, f=function: f(x, x), x)
+        np.testing.assert_allclose(values, function(x, x), rtol=4e-14)
+    for name in ("erf", "gammaln"):
+        bits = of(getattr(special, name), x).tobytes()
+        assert bits == of(getattr(layers, name), x).tobytes()
