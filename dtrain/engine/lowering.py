@@ -201,9 +201,17 @@ class Lowering:
         assert reshaped is not None  # noqa: S101  (a contiguous view always can)
         return reshaped
 
+    def packed(self, number: int, view: View, shape: Shape) -> View:
+        """The same elements in C order in a shape, side by side in memory."""
+        if view.strides != contiguous(view.shape):
+            copy = self.fresh(view.shape, self.plan.buffers[view.buffer].dtype)
+            self.step(number, "copy", (view,), copy)
+            view = copy
+        return View(view.buffer, view.offset, shape, contiguous(shape))
+
     def _lower(self, number: int, node: Node) -> View:
         if node.function is INPUT:
-            view = self.fresh(self.lead[Kind.SAMPLE] + node.shape, self.layout.dtype)
+            view = self.fresh(self.lead[Kind.SAMPLE] + node.shape, self.dtype(node))
             assert node.name is not None  # noqa: S101
             self.plan.inputs[node.params[0][1]] = view
             return view

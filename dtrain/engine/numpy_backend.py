@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.engine import places
 from dtrain.engine.arena import ALIGNMENT, Arena
 from dtrain.engine.batching import batched
 from dtrain.engine.plan import Plan, Step, View
@@ -191,17 +192,17 @@ def _select(
     ]
 
 
-def _take(x: Array, out: Array, places: Array) -> list[Call]:
+def _take(x: Array, out: Array, at: Array) -> list[Call]:
     flat = out.reshape(*x.shape[:-1], -1)
-    return [(np.take, (x, places.reshape(-1), -1, flat, "clip"))]
+    return [(np.take, (x, at.reshape(-1), -1, flat, "clip"))]
 
 
-def _add_at(v: Array, out: Array, places: Array) -> list[Call]:
-    return [(np.add.at, (out, (..., places), v))]
+def _add_at(v: Array, out: Array, at: Array) -> list[Call]:
+    return [(np.add.at, (out, (..., at), v))]
 
 
-def _put(v: Array, out: Array, places: Array) -> list[Call]:
-    return [(out.__setitem__, ((..., places), v))]
+def _put(v: Array, out: Array, at: Array) -> list[Call]:
+    return [(out.__setitem__, ((..., at), v))]
 
 
 MASKED = {"keep", "drop", "select"}
@@ -229,4 +230,9 @@ KERNELS: dict[str, Callable[..., list[Call]]] = {
     "take": _take,
     "add_at": _add_at,
     "put": _put,
+    "integer": places.integer,
+    "gather": places.gather,
+    "scatter": places.scatter,
+    "sort": places.sort,
+    "argsort": places.argsort,
 }

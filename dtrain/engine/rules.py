@@ -144,6 +144,49 @@ def _scatter(
         low.step(number, "put", (x,), out, places)
 
 
+def _integer(low: Lowering, number: int, node: Node) -> View:
+    (i,) = node.inputs
+    if low.graph.nodes[i].dtype == "int":  # an input that is used for nothing else
+        return low.values[i]
+    return low.elementwise(number, node, "integer")
+
+
+def _gathered(low: Lowering, number: int, node: Node) -> View:
+    i, j = node.inputs
+    places, x = (low.graph.nodes[k] for k in node.inputs)
+    batch = node.keywords["batch"]
+    b, t = math.prod(places.shape[:batch]), math.prod(places.shape[batch:])
+    n, r = x.shape[batch], math.prod(x.shape[batch + 1 :])
+    lead = low.lead[node.kind]
+    at = low.packed(number, low.led(low.values[i], i, node.kind), (*lead, b, t))
+    table = low.packed(number, low.values[j], (*low.lead[x.kind], b, n, r))
+    for axis in range(x.kind, node.kind):
+        table = table.inserted(axis)
+    out = low.fresh((*lead, b, t, r), low.dtype(node))
+    low.step(number, "gather", (at, table), out, str(node.source))
+    return low.compact(number, out, lead + node.shape)
+
+
+def _scattered(low: Lowering, number: int, node: Node) -> View:
+    i, j = node.inputs
+    batch = node.keywords["batch"]
+    shape = low.graph.nodes[i].shape
+    b, t = math.prod(shape[:batch]), math.prod(shape[batch:])
+    n, r = node.keywords["size"], math.prod(node.shape[batch + 1 :])
+    kind = Kind.SAMPLE if node.keywords.get("over_block") else node.kind
+    at, v = (
+        low.packed(number, low.led(low.values[k], k, kind), (*low.lead[kind], b, *more))
+        for k, more in ((i, (t,)), (j, (t, r)))
+    )
+    out = low.fresh((*low.lead[node.kind], b, n, r), low.dtype(node))
+    low.step(number, "zero", (), out)
+    table = out
+    for axis in range(node.kind, kind):
+        table = table.inserted(axis)
+    low.step(number, "scatter", (at, v), table, str(node.source))
+    return low.compact(number, out, low.lead[node.kind] + node.shape)
+
+
 def _to_samples(low: Lowering, _: int, node: Node) -> View:
     (i,) = node.inputs
     return low.led(low.values[i], i, Kind.SAMPLE)
@@ -181,6 +224,11 @@ LOWERINGS: dict[str, Callable[[Lowering, int, Node], View]] = {
     "min": _last_axis("min"),
     "argmax": _last_axis("argmax"),
     "argmin": _last_axis("argmin"),
+    "argsort": _last_axis("argsort"),
+    "sort": _last_axis("sort"),
+    "integer": _integer,
+    "gather": _gathered,
+    "scatter": _scattered,
     "cumsum": _last_axis("cumsum"),
     "reshape": _reshape,
     "transpose": _transpose,

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dtrain.functions import arithmetic, contraction, piecewise, reduction, samples
+from dtrain.functions import (
+    arithmetic,
+    contraction,
+    gather,
+    piecewise,
+    reduction,
+    samples,
+)
 from dtrain.functions import shape as shapes
 from dtrain.functions.base import FUNCTIONS, BaseFunction, Kind
 from dtrain.functions.transcendental import exp, sigmoid
@@ -48,6 +55,8 @@ def _fold(
     """Compute now what depends on constants alone."""
     values = [x.node.constant for x in xs]
     if function.varies is not None or params.get("over_block"):
+        return None
+    if function.gives == "int":  # a constant is a number or a truth value
         return None
     if any(value is None or value.size > _FOLDED_SIZE for value in values):
         return None
@@ -192,6 +201,9 @@ def _block_sum(x: Symbol) -> Any:
             return function(samples.block_sum(inner[0]), **x.node.keywords)
     if x.node.kind is not Kind.SAMPLE:  # so that its adjoint is summed, too
         return samples.block_sum(samples.to_samples(x))
+    scattered = _made_by(x, gather.scatter)
+    if scattered:  # into one array for the block
+        return gather.scatter(*scattered, **x.node.keywords, over_block=True)
     parts = _made_by(x, shapes.place)
     if parts:
         return shapes.place(*map(samples.block_sum, parts), **x.node.keywords)
@@ -258,6 +270,24 @@ def _where(condition: Symbol, a: Symbol, b: Symbol) -> Any:
     return None
 
 
+def _scatter(places: Symbol, v: Symbol, **params: Any) -> Any:
+    if params.get("over_block") and Kind.SAMPLE not in (places.node.kind, v.node.kind):
+        # So that its adjoint is summed, too.
+        return gather.scatter(places, samples.to_samples(v), **params)
+    return None
+
+
+def _integer(x: Symbol) -> Any:
+    """Move it inward to an input, which may then stay an integer."""
+    if x.node.dtype == "int":
+        return x
+    for function in (shapes.reshape, shapes.transpose, shapes.broadcast, shapes.index):
+        inner = _made_by(x, function)
+        if inner:
+            return function(gather.integer(inner[0]), **x.node.keywords)
+    return None
+
+
 _RULES: dict[BaseFunction, Callable[..., Any]] = {
     FUNCTIONS["add"]: _add,
     FUNCTIONS["subtract"]: _subtract,
@@ -270,6 +300,8 @@ _RULES: dict[BaseFunction, Callable[..., Any]] = {
     reduction.sum_: _sum,
     samples.block_sum: _block_sum,
     FUNCTIONS["reshape"]: _reshape,
+    gather.integer: _integer,
+    gather.scatter: _scatter,
     shapes.place: _place,
     piecewise.where: _where,
 }

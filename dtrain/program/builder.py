@@ -15,6 +15,7 @@ import numpy as np
 
 from dtrain.errors import ProgramError
 from dtrain.functions.base import BaseFunction, DType, Kind, Shape, constant
+from dtrain.functions.gather import integer
 from dtrain.functions.piecewise import real
 from dtrain.functions.shape import reshape
 from dtrain.program import algebra
@@ -213,12 +214,15 @@ class Builder:
         needed = whole.needed()
         for number in (*self.inputs.values(), *self.weights.values()):
             needed[number] = True
+        integers = self._only_places(whole, needed)
         place: dict[int, int] = {}
         nodes: list[Node] = []
         for number, node in enumerate(self.nodes):
             if needed[number]:
                 place[number] = len(nodes)
                 inputs = tuple([place[i] for i in node.inputs])
+                if number in integers:
+                    node = replace(node, dtype="int")
                 if inputs != node.inputs:
                     node = replace(node, inputs=inputs)
                 nodes.append(node)
@@ -234,6 +238,14 @@ class Builder:
             dict(self.specs),
             moved(whole.outputs),
         )
+
+    def _only_places(self, graph: FlowGraph, needed: list[bool]) -> set[int]:
+        """The inputs that are used for nothing but places in arrays."""
+        whole, other = set[int](), set(graph.outputs.values())
+        for number, node in enumerate(graph.nodes):
+            if needed[number]:
+                (whole if node.function is integer else other).update(node.inputs)
+        return whole & {*self.inputs.values()} - other
 
     def error(self, message: str) -> ProgramError:
         """An error about the user's current line."""

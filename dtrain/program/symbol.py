@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from dtrain.errors import ProgramError
+from dtrain.functions import gather, shape
 from dtrain.functions.base import ADAPTERS, UFUNCS, BaseFunction, Shape
-from dtrain.functions.shape import getitem
 from dtrain.functions.special import of_scipy
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.maximum: np.max,
     np.minimum: np.min,
 }
+_VIEWS = (shape.reshape, shape.transpose, shape.broadcast, shape.index)
 _QUESTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
@@ -147,12 +148,34 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     def __getitem__(self, key: Any) -> Any:
         keys = key if isinstance(key, tuple) else (key,)
         parts = [p for k in keys for p in (k if isinstance(k, list) else [k])]
-        if any(isinstance(part, Symbol) for part in parts):
+        symbols = [part for part in parts if isinstance(part, Symbol)]
+        if not symbols:
+            return self._adapted("indexing", shape.getitem, (self, key), {})
+        if any(isinstance(each, list) for each in keys):
             self._refuse(
-                "an index depends on the data; the flow graph is fixed before the "
-                "data is seen: use np.where, or an index that is known"
+                "a list with an index from the data; use np.stack to put indices "
+                "into an array, or index twice"
             )
-        return self._adapted("indexing", getitem, (self, key), {})
+        return self._adapted("indexing", gather.getitem, (self, keys), {})
+
+    def __dtrain_index__(self) -> Any:
+        """The same as integers, if that is what it holds."""
+        if self.node.dtype == "bool":
+            self._refuse(
+                "a mask depends on the data, and so would the shape of what it picks; "
+                "the flow graph is fixed before the data is seen: use np.where"
+            )
+        index = inner = self.builder.symbol(gather.integer(self))
+        while inner.node.function in _VIEWS:
+            inner = Symbol(self.builder, inner.node.inputs[0])
+        if inner.node.function is gather.integer and self.node.dtype != "int":
+            inner = Symbol(self.builder, inner.node.inputs[0])
+            if inner.node.inputs:
+                self._refuse(
+                    "an index is computed in numbers that are no integers; round it "
+                    "and say so with .astype(int)"
+                )
+        return index
 
     def __len__(self) -> int:
         if not self.shape:
@@ -211,6 +234,8 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     dot = _method(np.dot)
     ravel = flatten = _method(np.ravel)
     clip = _method(np.clip)
+    argsort = _method(np.argsort)
+    take = _method(np.take)
     cumprod = _method(np.cumprod)
     cumsum = _method(np.cumsum)
     var = _method(np.var)
@@ -224,9 +249,16 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     diagonal = _method(np.diagonal)
     trace = _method(np.trace)
 
-    def reshape(self, *shape: Any) -> Any:
+    def reshape(self, *sizes: Any) -> Any:
         """As ``np.reshape``."""
-        return np.reshape(self, shape[0] if len(shape) == 1 else shape)
+        return np.reshape(self, sizes[0] if len(sizes) == 1 else sizes)
+
+    def astype(self, dtype: Any) -> Any:
+        """As an array's: to an integer type for indices; other numbers have one."""
+        kind = np.dtype(dtype).kind
+        if kind == "b":
+            return np.not_equal(self, 0)
+        return gather.integer(self) if kind in "iu" else self * 1.0
 
     def transpose(self, *axes: Any) -> Any:
         """As ``np.transpose``."""

@@ -171,7 +171,7 @@ class _Probe:
     """Evaluates the loss, and which pieces apply, at shifted weights."""
 
     def __init__(self, joined: Objective, samples: Samples, weights: Weights) -> None:
-        columns = columns_in(samples, "float64")
+        columns = columns_in(samples, "float64", joined.graph.integers)
         layout = weights.layout
         self.joined, self.weights, self.batch = joined, weights, whole(samples)
         self.vector = GradientVector(layout)

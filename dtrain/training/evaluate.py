@@ -77,7 +77,7 @@ def loss_and_gradient(
     engine = Engine(
         joined.graph,
         joined.layout(dtype),
-        columns_in(samples, dtype),
+        columns_in(samples, dtype, joined.graph.integers),
         gradients=joined.gradients,
         execution=execution,
         backend=backend,
@@ -125,7 +125,7 @@ def evaluate(
         engine = Engine(
             joined.graph,
             layout,
-            columns_in(samples, dtype),
+            columns_in(samples, dtype, joined.graph.integers),
             tail=("correct",) if classes else (),
         )
     world.compare("program", joined.graph.fingerprint)

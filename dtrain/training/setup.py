@@ -7,7 +7,7 @@ ends in one verdict of all ranks, and what must be equal is compared.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -112,15 +112,43 @@ def check_target(joined: Objective, samples: Samples) -> None:
         )
 
 
-def columns_in(samples: Samples, dtype: str) -> dict[str, NDArray[Any]]:
-    """The columns in the run's dtype; memory-mapped ones are converted by the block."""
+def columns_in(
+    samples: Samples, dtype: str, integers: Collection[str] = ()
+) -> dict[str, NDArray[Any]]:
+    """The columns in the run's dtype; memory-mapped ones are converted by the block.
+
+    Args:
+        samples: the samples.
+        dtype: the run's.
+        integers: the inputs that are places in arrays, and so stay integers.
+
+    Raises:
+        DataError: if such a column holds something else.
+    """
     columns = dict(samples.inputs)
     if samples.target is not None:
         columns[TARGET] = samples.target
     with np.errstate(over="ignore"):  # what is too large ends as a loss not finite
         return {
-            name: column
+            name: _whole(samples, name, column)
+            if name in integers
+            else column
             if isinstance(column, np.memmap)
             else np.ascontiguousarray(column, dtype)
             for name, column in columns.items()
         }
+
+
+def _whole(samples: Samples, name: str, column: NDArray[Any]) -> NDArray[Any]:
+    """A column of integers, however they are stored."""
+    if column.dtype.kind == "f":
+        wrong = np.argwhere(np.trunc(column) != column)  # NaN as well
+        if len(wrong):
+            row, value = wrong[0][0], column[tuple(wrong[0])]
+            raise DataError(
+                f"{samples.source}: row {row + 1} of input {name!r} is {value}, but "
+                "the program uses it as an index, which must be an integer"
+            )
+    if isinstance(column, np.memmap) and column.dtype.kind != "f":
+        return column
+    return np.ascontiguousarray(column, np.intp)

@@ -181,6 +181,7 @@ class Trainer:
         with together(world):
             rows = share(len(self.samples), world.rank, world.size)
             self.samples.check_finite(rows.start, rows.stop)
+            columns = columns_in(self.samples, settings.dtype, graph.integers)
             self.weights = Weights(self.layout)
             first = draw(graph, settings.seed, settings.dtype)
             self.weights.assign(first if weights is None else weights)
@@ -195,7 +196,7 @@ class Trainer:
         self.engine = Engine(
             graph,
             self.layout,
-            columns_in(self.samples, settings.dtype),
+            columns,
             gradients=self.objective.gradients,
             execution=settings.execution,
             backend=settings.backend,

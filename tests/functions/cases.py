@@ -102,6 +102,21 @@ def _logical(name: str) -> Callable[..., Any]:
     return apply
 
 
+def _gather(batch: int) -> Callable[..., Any]:
+    def apply(places: Any, x: Any) -> Any:
+        return FUNCTIONS["gather"](FUNCTIONS["integer"](places), x, batch=batch)
+
+    return apply
+
+
+def _scatter(batch: int, **more: Any) -> Callable[..., Any]:
+    def apply(places: Any, v: Any) -> Any:
+        whole = FUNCTIONS["integer"](places)
+        return FUNCTIONS["scatter"](whole, v, batch=batch, size=3, **more)
+
+    return apply
+
+
 def _places(shape: Shape, key: Any) -> Positions:
     places = np.arange(np.prod(shape), dtype=np.int64).reshape(shape)[key]
     return Positions(places.tobytes(), places.shape)
@@ -144,6 +159,29 @@ CASES: list[Case] = [
     *(_case(n, s, low=0.2, high=10.9) for n in ("gammaln", "digamma") for s in _ONE),
     *(_case(n, (3,), low=-3.8, high=-3.2) for n in ("gammaln", "digamma")),
     *(_case("xlogy", *s, low=0.4, high=2) for s in _TWO),
+    *(_case(n, s) for n in ("sort", "argsort") for s in ((1,), (3,), (2, 3), (2, 0))),
+    *(_case("integer", s, low=-2.7, high=2.8) for s in _ONE),
+    *(
+        _case("gather", *s, call=_gather(batch), low=-0.9, high=0.9)
+        for batch, *s in (
+            (0, (), (1,)),
+            (0, (3,), (2,)),
+            (0, (2, 3), (1, 3, 2)),
+            (1, (2,), (2, 1)),
+            (1, (2, 3), (2, 1, 4)),
+            (0, (0,), (2, 3)),
+        )
+    ),
+    *(
+        _case("scatter", *s, call=_scatter(batch, **more), low=-0.9, high=2.9, **more)
+        for more in ({}, {"over_block": True})
+        for batch, *s in (
+            (0, (), ()),
+            (0, (2, 3), (2, 3)),
+            (1, (2, 3), (2, 3, 4)),
+            (0, (0,), (0, 2)),
+        )
+    ),
     *(_case("cumsum", s) for s in ((1,), (3,), (2, 3), (2, 0))),
     *(_case("cumprod", s) for s in ((1,), (3,), (2, 7), (2, 0))),
     _case("reshape", (2, 3), shape=(3, 2)),

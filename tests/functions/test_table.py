@@ -11,6 +11,7 @@ import pytest
 import dtrain
 from dtrain.engine.rules import lowered
 from dtrain.functions.base import FUNCTIONS, BaseFunction
+from dtrain.training.shard import RowBlocks
 from tests.functions.cases import CASES, SAMPLES, Case
 from tests.functions.slopes import Slopes, program_of
 from tests.tolerances import FLOAT64, TOLERANCES
@@ -112,6 +113,35 @@ def test_first_and_second_derivative_along_a_direction(case: Case, kinds: str) -
         size = max(1.0, abs(slopes.at(of)))
         assert slope == pytest.approx(difference, rel=near, abs=near * size)
         assert empty or slope != 0
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_stack_of_blocks_has_the_bits_of_each(case: Case) -> None:
+    rng = np.random.default_rng(5)
+    shared = len(case.shapes) > 1
+    kinds = "w" * shared + "s" * (len(case.shapes) - shared)
+    parts, weights = [], {}
+    for _ in range(3):
+        columns, weights = drawn(case, kinds, rng)
+        parts.append(columns)
+    columns = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    program = program_of(case.call, case.shapes, kinds, scalar=True)
+    slopes = Slopes(program, columns, weights, rng)
+
+    rows = [slice(SAMPLES * i, SAMPLES * (i + 1)) for i in range(3)]
+    single = [
+        {
+            name: value.copy()
+            for name, value in slopes.engine.run(
+                slopes.weights, RowBlocks(i, 1, SAMPLES, part)
+            ).items()
+        }
+        for i, part in enumerate(rows)
+    ]
+    stack = RowBlocks(0, 3, SAMPLES, slice(0, 3 * SAMPLES))
+    for name, values in slopes.engine.run(slopes.weights, stack).items():
+        for i, value in enumerate(np.broadcast_to(values, (3, *values.shape[1:]))):
+            assert value.tobytes() == single[i][name].reshape(value.shape).tobytes()
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,47 @@ CALLS: dict[str, Callable[..., Any]] = {
     "np.linalg.vector_norm, axis": lambda x, y, z, m: np.linalg.vector_norm(
         x, axis=1, ord=1
     ),
+    "np.take": lambda x, y, z, m: np.take(m, [[2, 0], [-1, 1]], axis=1),
+    "np.take, flat": lambda x, y, z, m: m.take(4),
+    "np.take, from the data": lambda x, y, z, m: np.take(m, np.argmax(x, 1), axis=1),
+    "np.take_along_axis": lambda x, y, z, m: np.take_along_axis(
+        x, np.array([[2, 0], [1, 1]]), axis=1
+    ),
+    "np.take_along_axis, from the data": lambda x, y, z, m: np.take_along_axis(
+        m, np.argsort(m, axis=0)[:2], axis=0
+    ),
+    "np.take_along_axis, stretched": lambda x, y, z, m: np.take_along_axis(
+        m, np.argsort(y)[None], axis=1
+    ),
+    "indexing by choices": lambda x, y, z, m: m[np.argmax(x, axis=1)],
+    "indexing by one choice": lambda x, y, z, m: m[1:, np.argmax(y)],
+    "indexing by two choices": lambda x, y, z, m: (x[:, None] * m)[
+        None, np.argmax(x[:, 0]), :, np.argmax(y)
+    ],
+    "indexing by pairs of choices": lambda x, y, z, m: (x[:, None] * m)[
+        :, np.argmax(m, axis=0), np.argsort(m)[:2]
+    ],
+    "indexing by .astype(int)": lambda x, y, z, m: m[(z * 0.9).astype(int), ..., None],
+    **{
+        f"np.{name}, axis {axis}": partial(
+            lambda x, y, z, m, name, axis: getattr(np, name)(x, axis=axis) * z,
+            name=name,
+            axis=axis,
+        )
+        for name in ("sort", "argsort")
+        for axis in (None, 0, -1)
+    },
+    **{
+        f"np.median, axis {axis}, keepdims {keepdims}": partial(
+            lambda x, y, z, m, **more: np.median(x, **more),
+            axis=axis,
+            keepdims=keepdims,
+        )
+        for axis, keepdims in ((None, False), (0, True), (1, False), ((0, 1), True))
+    },
+    "np.quantile": lambda x, y, z, m: np.quantile(m, 0.3, axis=0),
+    "np.quantile, several": lambda x, y, z, m: np.quantile(x, [0, 0.5, 0.9, 1]),
+    "np.percentile": lambda x, y, z, m: np.percentile(x, 35, axis=1, keepdims=True),
     "np.zeros_like": lambda x, y, z, m: x + np.zeros_like(x),
     "np.ones_like": lambda x, y, z, m: x * np.ones_like(x),
     "np.full_like": lambda x, y, z, m: x * np.full_like(x, 2.5),

@@ -122,8 +122,29 @@ def as_array(x, v, m):
     return np.asarray(v) * 2  # HERE
 
 
-def indexed_by_a_symbol(x, v, m):
-    return v[np.argmax(v)]  # HERE
+def indexed_by_a_fraction(x, v, m):
+    return v[2 * x]  # HERE
+
+
+def indexed_on_both_sides(x, v, m):
+    i = np.argmax(m, axis=1)
+    return m[:, None][i, :, i]  # HERE
+
+
+def einsum_of_too_many(x, v, m):
+    return np.einsum("ij,j,k", m, v)  # HERE
+
+
+def einsum_without_an_axis(x, v, m):
+    return np.einsum("ij,j", m, m)  # HERE
+
+
+def padded_by_a_ramp(x, v, m):
+    return np.pad(v, 1, "linear_ramp")  # HERE
+
+
+def split_unevenly(x, v, m):
+    return np.split(v, 2)  # HERE
 
 
 def indexed_by_symbols(x, v, m):
@@ -252,9 +273,14 @@ def layer_of_a_matrix(x, v, m):
         (sine_of_math, ["np.sin, not math.sin"]),
         (arrayed, ["np.stack", "not np.array"]),
         (as_array, ["np.stack"]),
-        (indexed_by_a_symbol, ["index depends on the data", "np.where"]),
-        (indexed_by_symbols, ["np.where"]),
-        (masked_by_a_symbol, ["index depends on the data", "np.where"]),
+        (indexed_by_a_fraction, ["no integers", ".astype(int)"]),
+        (indexed_on_both_sides, ["side by side", "index twice"]),
+        (einsum_of_too_many, ["np.einsum", "3 operands"]),
+        (einsum_without_an_axis, ["np.einsum", "'j'", "than 2"]),
+        (padded_by_a_ramp, ["np.pad", "linear_ramp"]),
+        (split_unevenly, ["np.split", "no 2 equal parts"]),
+        (indexed_by_symbols, ["np.stack"]),
+        (masked_by_a_symbol, ["mask depends on the data", "np.where"]),
         (outside, ["(3,)", "index 3 is outside"]),
         (too_many_indices, ["2 indices for 1 axes"]),
         (half_an_index, ["'float'"]),

@@ -1,0 +1,253 @@
+"""Elements whose places are known only from the data: gather, scatter, sort.
+
+What was read from a place has its adjoint added there, so `gather` and `scatter` are
+each other's transfer function. An input of the program that is used for nothing but
+such places stays an integer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.functions.axes import Axis, normal_axes, one_axis
+from dtrain.functions.base import (
+    BaseFunction,
+    Expression,
+    Shape,
+    adapter,
+    register,
+)
+
+integer = register(
+    BaseFunction(
+        name="integer",
+        value=lambda x: np.asarray(x).astype(np.intp),
+        shape=lambda shape: shape,
+        takes=None,
+        gives="int",
+        branch=np.trunc,
+        doc="A number as an integer, rounded towards 0; passes nothing backward.",
+    )
+)
+
+
+def _gather_shape(places: Shape, x: Shape, *, batch: int) -> Shape:
+    if places[:batch] != x[:batch]:
+        raise ValueError(f"{places[:batch]} and {x[:batch]} do not fit")
+    return places + x[batch + 1 :]
+
+
+def _rows(places: Any, batch: int, size: int, width: int) -> NDArray[np.intp]:
+    """Where each of the places' rows begins in an array of so many rows a batch."""
+    lead = np.shape(places)[:batch]
+    inner = (1,) * (np.ndim(places) - batch)
+    first = np.arange(math.prod(lead)).reshape(lead + inner) * size
+    return np.asarray((first + np.asarray(places) % size) * width)
+
+
+def _gather_value(places: Any, x: Any, *, batch: int) -> NDArray[Any]:
+    size, rest = np.shape(x)[batch], np.shape(x)[batch + 1 :]
+    rows = np.reshape(x, (math.prod(np.shape(x)[: batch + 1]), *rest))
+    return np.asarray(rows[_rows(places, batch, size, 1)])
+
+
+gather: BaseFunction = register(
+    BaseFunction(
+        name="gather",
+        value=_gather_value,
+        shape=_gather_shape,
+        vjp=lambda v, y, places, x, *, batch: (
+            None,
+            scatter(places, v, batch=batch, size=np.shape(x)[batch]),
+        ),
+        takes=None,
+        gives=None,
+        doc="Rows of x at integer places, negative ones from the end: shapes (b, t) "
+        "and (b, n, r), where the first ``batch`` axes are b, give (b, t, r).",
+    )
+)
+
+
+def _scatter_shape(
+    places: Shape, v: Shape, *, batch: int, size: int, over_block: bool = False
+) -> Shape:
+    if v[: len(places)] != places:
+        raise ValueError(f"{v} does not begin with {places}")
+    return (*places[:batch], size, *v[len(places) :])
+
+
+def _scatter_value(
+    places: Any, v: Any, *, batch: int, size: int, over_block: bool = False
+) -> NDArray[Any]:
+    out = np.zeros(
+        _scatter_shape(np.shape(places), np.shape(v), batch=batch, size=size)
+    )
+    rest = np.shape(v)[np.ndim(places) :]
+    rows = out.reshape(math.prod(out.shape[: batch + 1]), *rest)
+    np.add.at(rows, _rows(places, batch, size, 1), v)
+    return out
+
+
+scatter: BaseFunction = register(
+    BaseFunction(
+        name="scatter",
+        value=_scatter_value,
+        shape=_scatter_shape,
+        vjp=lambda v, y, places, x, *, batch, **_: (
+            None,
+            gather(places, v, batch=batch),
+        ),
+        takes=None,
+        gives="real",
+        doc="Zeros with rows added at integer places, in order: shapes (b, t) and "
+        "(b, t, r) give (b, size, r).",
+    )
+)
+
+argsort = register(
+    BaseFunction(
+        name="argsort",
+        value=lambda x: np.argsort(x, axis=-1, kind="stable"),
+        shape=lambda shape: shape,
+        gives="int",
+        branch=lambda x: np.argsort(x, axis=-1, kind="stable"),
+        doc="The places of the last axis in the order of its values; equal ones in "
+        "their own order.",
+    )
+)
+
+sort = register(
+    BaseFunction(
+        name="sort",
+        value=lambda x: np.sort(x, axis=-1),
+        shape=lambda shape: shape,
+        vjp=lambda v, y, x: (
+            scatter(argsort(x), v, batch=np.ndim(x) - 1, size=np.shape(x)[-1]),
+        ),
+        branch=lambda x: np.argsort(x, axis=-1, kind="stable"),
+        doc="The last axis in the order of its values, of the same shape.",
+    )
+)
+
+
+def varies(index: Any) -> bool:
+    """Whether an index is known only from the data."""
+    return hasattr(index, "__dtrain_index__")
+
+
+def at_places(x: Expression, indices: Sequence[Any], axis: int) -> Expression:
+    """``x[:, i, j]`` for indices, of shapes that broadcast, of axes from one on."""
+    places = [i.__dtrain_index__() if varies(i) else i for i in indices]
+    shape = np.broadcast_shapes(*map(np.shape, places))
+    t, count = len(shape), len(indices)
+    y = np.moveaxis(x, range(axis, axis + count), range(count))
+    y = gather(np.broadcast_to(places[0], shape), y, batch=0)
+    for i in places[1:]:
+        y = gather(np.broadcast_to(i, shape), y, batch=t)
+    return np.moveaxis(y, range(t), range(axis, axis + t))
+
+
+def getitem(x: Expression, key: tuple[Any, ...]) -> Expression:
+    """``x[key]`` where some index of the key is known only from the data."""
+    used = sum(each is not None and each is not Ellipsis for each in key)
+    if Ellipsis in [each for each in key if not varies(each)]:
+        gap = next(i for i, each in enumerate(key) if each is Ellipsis)
+        whole = (slice(None),) * (np.ndim(x) - used)
+        key = key[:gap] + whole + key[gap + 1 :]
+    found = [i for i, each in enumerate(key) if varies(each)]
+    numbers = [i for i, each in enumerate(key) if isinstance(each, int | np.integer)]
+    if any(isinstance(each, list | np.ndarray) for each in key):
+        raise ValueError("an index from the data beside a list; index twice")
+    y = x[tuple(slice(None) if varies(each) else each for each in key)]
+    axes = [i - sum(j < i for j in numbers) for i in found]
+    if not any(np.ndim(key[i]) for i in found):
+        for i, axis in reversed(list(zip(found, axes, strict=True))):
+            y = at_places(y, [key[i]], axis)
+        return y
+    together = sorted(found + numbers)
+    if together[-1] - together[0] >= len(together):
+        raise ValueError("indices from the data are to stand side by side; index twice")
+    return at_places(y, [key[i] for i in found], axes[0])
+
+
+@adapter(np.take)
+def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
+    """Elements, or rows of an axis, at known places or at those of an input."""
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    axis = one_axis(axis, np.ndim(a))
+    if varies(indices):
+        return at_places(a, [indices], axis)
+    return a[(slice(None),) * axis + (np.asarray(indices),)]
+
+
+@adapter(np.take_along_axis)
+def _take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
+    """For each line along an axis its own places."""
+    if axis is None:
+        return np.take(np.ravel(arr), indices)
+    places = indices.__dtrain_index__() if varies(indices) else np.asarray(indices)
+    x, places = (np.moveaxis(each, axis, -1) for each in (arr, places))
+    lead = np.broadcast_shapes(np.shape(x)[:-1], np.shape(places)[:-1])
+    x, places = (
+        np.broadcast_to(each, (*lead, np.shape(each)[-1])) for each in (x, places)
+    )
+    if varies(places):
+        return np.moveaxis(gather(places, x, batch=len(lead)), -1, axis)
+    grid = np.indices(places.shape)[:-1]
+    return np.moveaxis(x[(*grid, places)], -1, axis)
+
+
+@adapter(np.argsort)
+def _argsort(a: Any, axis: int | None = -1) -> Any:
+    return _sorted(argsort, a, axis)
+
+
+@adapter(np.sort)
+def _sort(a: Any, axis: int | None = -1) -> Any:
+    return _sorted(sort, a, axis)
+
+
+def _sorted(function: BaseFunction, a: Any, axis: int | None) -> Any:
+    if axis is None:
+        return function(np.ravel(a))
+    return np.moveaxis(function(np.moveaxis(a, axis, -1)), -1, axis)
+
+
+@adapter(np.quantile)
+def _quantile(a: Any, q: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    """Between the two nearest elements in order; q is known when traced."""
+    if np.ndim(q):
+        parts = [_quantile(a, each, axis, keepdims=keepdims) for each in q]
+        return np.stack(parts)
+    shape = np.shape(a)
+    axes = normal_axes(axis, len(shape))
+    rest = tuple(i for i in range(len(shape)) if i not in axes)
+    count = math.prod(shape[i] for i in axes)
+    if not count or not 0 <= q <= 1:
+        raise ValueError(f"there is no quantile {q} of {count} elements")
+    lines = np.transpose(a, rest + axes)
+    row = sort(np.reshape(lines, (*(shape[i] for i in rest), count)))
+    position = float(q) * (count - 1)
+    low = math.floor(position)
+    y = row[..., low]
+    if position > low:
+        y = y + (row[..., low + 1] - y) * (position - low)
+    kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
+    return np.reshape(y, kept) if keepdims else y
+
+
+@adapter(np.percentile)
+def _percentile(a: Any, q: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    return _quantile(a, np.divide(q, 100), axis, keepdims=keepdims)
+
+
+@adapter(np.median)
+def _median(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    """The middle element in order, or the mean of two."""
+    return _quantile(a, 0.5, axis, keepdims=keepdims)

@@ -1,0 +1,114 @@
+"""Inputs that are places in arrays: they stay integers, and must be there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dtrain import (
+    ThreadWorld,
+    check,
+    loss_and_gradient,
+    predict,
+    program,
+    train,
+    weight,
+)
+from dtrain.errors import DataError
+from tests.tolerances import FLOAT64
+
+WORDS, WIDTH, LENGTH, SAMPLES = 7, 3, 4, 37
+
+
+@program
+def bag(words, label):
+    """The mean of the words' vectors, and a linear classifier's log-likelihood."""
+    E = weight("E", (WORDS, WIDTH), "normal")
+    W = weight("W", (5, WIDTH), "normal")
+    scores = W @ np.mean(E[words], axis=0)
+    return np.log(np.sum(np.exp(scores))) - scores[label]
+
+
+@pytest.fixture
+def data() -> dict[str, Any]:
+    rng = np.random.default_rng(10)
+    return {
+        "words": rng.integers(-WORDS, WORDS, (SAMPLES, LENGTH)),
+        "label": rng.integers(0, 5, SAMPLES),
+    }
+
+
+def test_only_places_stay_integers() -> None:
+    @program
+    def both(i, j, x):
+        return weight("w", (4,))[i] * j + x[j]
+
+    graph = both.trace(x=4)
+    assert graph.integers == {"i"}
+    assert bag.trace(words=LENGTH).integers == {"words", "label"}
+    columns = [np.array([3, 0]), np.array([2, 1]), np.arange(8.0).reshape(2, 4)]
+    values = predict(both, {"w": np.arange(4.0)}, columns)
+    assert values.tolist() == [3 * 2 + 2, 0 * 1 + 5]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_large_places_are_exact(dtype: str) -> None:
+    @program
+    def picked(i):
+        return weight("w", ((1 << 24) + 4,))[i]
+
+    w = np.zeros((1 << 24) + 4, dtype)
+    w[-3:] = 1, 2, 3
+    i = np.arange((1 << 24) + 1, (1 << 24) + 4)
+    assert predict(picked, {"w": w}, [i]).tolist() == [1, 2, 3]
+
+
+def test_an_embedding_is_a_product_with_indicators(data: dict[str, Any]) -> None:
+    @program
+    def dense(hot, mark):
+        E = weight("E", (WORDS, WIDTH))
+        W = weight("W", (5, WIDTH))
+        scores = W @ (np.mean(hot, axis=0) @ E)
+        return np.log(np.sum(np.exp(scores))) - mark @ scores
+
+    rng = np.random.default_rng(11)
+    weights = {"E": rng.standard_normal((WORDS, WIDTH)), "W": rng.normal(size=(5, 3))}
+    loss, gradient = loss_and_gradient(bag, weights, data, loss="mean", block=8)
+    hot = {"hot": np.eye(WORDS)[data["words"]], "mark": np.eye(5)[data["label"]]}
+    expected, dense_gradient = loss_and_gradient(dense, weights, hot, loss="mean")
+    assert loss == pytest.approx(expected, rel=FLOAT64.sums)
+    for name in weights:
+        np.testing.assert_allclose(
+            gradient[name], dense_gradient[name], rtol=0, atol=FLOAT64.sums
+        )
+    assert check(bag, data, weights=weights, loss="mean").passed
+
+
+def test_the_same_bits_on_three_ranks(data: dict[str, Any]) -> None:
+    def digest(world: Any) -> str:
+        run = train(
+            bag, data, loss="mean", epochs=2, batch=20, block=4, learning_rate=0.1,
+            world=world,
+        )  # fmt: skip
+        return run.digest
+
+    assert digest(None) == digest(ThreadWorld(3))
+
+
+@pytest.mark.parametrize("bad", [WORDS, -WORDS - 1])
+def test_a_place_that_is_not_there(bad: int, data: dict[str, Any]) -> None:
+    data["words"][20, 2] = bad
+    with pytest.raises(DataError, match=rf"test_places.py:\d+: index {bad} is outside"):
+        train(bag, data, loss="mean", epochs=1, learning_rate=0.1)
+
+
+def test_floats_that_are_integers_are_places(data: dict[str, Any]) -> None:
+    weights = {"E": np.ones((WORDS, WIDTH)), "W": np.ones((5, WIDTH))}
+    expected = predict(bag, weights, data)
+    floats = {name: column.astype(float) for name, column in data.items()}
+    assert predict(bag, weights, floats).tobytes() == expected.tobytes()
+    floats["label"][3] = 0.5
+    with pytest.raises(DataError, match=r"row 4 of input 'label' is 0\.5"):
+        predict(bag, weights, floats)
