@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dtrain.engine import products
 from dtrain.engine.plan import View
+from dtrain.functions import windows
 from dtrain.functions.base import BaseFunction, Kind
 from dtrain.functions.shape import Slices
 
@@ -187,6 +188,33 @@ def _scattered(low: Lowering, number: int, node: Node) -> View:
     return low.compact(number, out, low.lead[node.kind] + node.shape)
 
 
+def _windows(low: Lowering, _: int, node: Node) -> View:
+    view = low.values[node.inputs[0]]
+    d = len(node.keywords["size"])
+    strides = view.strides[-d:]
+    moves = (node.keywords[name] for name in ("stride", "dilation"))
+    inner = [s * by for move in moves for s, by in zip(strides, move, strict=True)]
+    shape = low.lead[node.kind] + node.shape
+    return View(view.buffer, view.offset, shape, (*view.strides[:-d], *inner))
+
+
+def _overlap_add(low: Lowering, number: int, node: Node) -> View:
+    view = low.values[node.inputs[0]]
+    stride, dilation = (node.keywords[name] for name in ("stride", "dilation"))
+    out = low.result(number)
+    low.step(number, "zero", (), out)
+    if 0 in view.shape:
+        return out
+    d = len(stride)
+    for place, axes in windows.parts(view.shape, stride, dilation):
+        at = sum(j * s for j, s in zip(place, view.strides[-d:], strict=True))
+        offset = view.offset + at
+        x = View(view.buffer, offset, view.shape[:-d], view.strides[:-d])
+        part = out.sliced(axes)
+        low.step(number, "add", (part, x), part)
+    return out
+
+
 def _to_samples(low: Lowering, _: int, node: Node) -> View:
     (i,) = node.inputs
     return low.led(low.values[i], i, Kind.SAMPLE)
@@ -227,6 +255,8 @@ LOWERINGS: dict[str, Callable[[Lowering, int, Node], View]] = {
     "argsort": _last_axis("argsort"),
     "sort": _last_axis("sort"),
     "integer": _integer,
+    "windows": _windows,
+    "overlap_add": _overlap_add,
     "gather": _gathered,
     "scatter": _scattered,
     "cumsum": _last_axis("cumsum"),

@@ -20,6 +20,7 @@ from dtrain.functions import (
     statistics,
     tiling,
     transcendental,
+    windows,
 )
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "statistics",
     "tiling",
     "transcendental",
+    "windows",
 ]

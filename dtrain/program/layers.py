@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,12 +19,15 @@ from dtrain.functions.special import (
     softplus,
     xlogy,
 )
+from dtrain.functions.windows import Sizes, convolution, max_pool, mean_pool
 from dtrain.program.initializers import Initializer
 from dtrain.program.source import here
 from dtrain.program.trace import current, scope
 from dtrain.program.weights import weight
 
 __all__ = [
+    "convolution",
+    "convolutional",
     "dense",
     "digamma",
     "erf",
@@ -32,6 +35,8 @@ __all__ = [
     "gelu",
     "log_softmax",
     "logsumexp",
+    "max_pool",
+    "mean_pool",
     "normal",
     "relu",
     "sigmoid",
@@ -71,6 +76,55 @@ def dense(
         W = weight("W", (units, x.shape[0]), init)
         b = weight("b", (units,), "zeros")
     return W @ x + b
+
+
+def convolutional(
+    x: Any,
+    filters: int,
+    size: Sizes,
+    *,
+    name: str,
+    stride: Sizes = 1,
+    padding: Sizes | Literal["same"] = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+    init: Initializer | str | float = "glorot",
+) -> Any:
+    """A `convolution` and a bias for each filter.
+
+    Args:
+        x: shape (channels, *space).
+        filters: how many there are.
+        size: of a filter, one number or one for each axis of space.
+        name: prefix of the weights ``name.W``, shape (filters, channels / groups,
+            *size), and ``name.b``, shape (filters,), which starts at 0.
+        stride: see `convolution`, as are padding, dilation and groups.
+        padding: zeros around.
+        dilation: from one element of a filter to the next.
+        groups: of channels.
+        init: the initialiser of W.
+
+    Raises:
+        ProgramError: if x has no axis of space, or shapes do not fit.
+    """
+    x = current("convolutional(...)").symbol(x)
+    if len(x.shape) < 2:
+        raise ProgramError(
+            f"{here()}: layer {name!r} takes (channels, *space), not a value of shape "
+            f"{x.shape}; x[None] makes a vector one channel"
+        )
+    space = len(x.shape) - 1
+    sizes = (size,) * space if isinstance(size, int) else tuple(size)
+    with scope(name):
+        W = weight("W", (filters, x.shape[0] // groups, *sizes), init)
+        b = weight("b", (filters,), "zeros")
+    try:
+        y = convolution(
+            x, W, stride=stride, padding=padding, dilation=dilation, groups=groups
+        )
+    except ValueError as error:
+        raise ProgramError(f"{here()}: layer {name!r}: {error}") from None
+    return y + np.reshape(b, (filters,) + (1,) * space)
 
 
 def sigmoid(x: Any) -> Any:

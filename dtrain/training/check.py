@@ -261,9 +261,8 @@ def _kink_inputs(graph: FlowGraph) -> tuple[FlowGraph, list[Any]]:
         names = []
         for place, i in enumerate(node.inputs):
             x = symbols[i]
-            shape = np.broadcast_shapes(x.shape, node.shape)
-            if node.function.elementwise and x.shape != shape:
-                x = builder.symbol(np.broadcast_to(x, shape))
+            if node.function.elementwise:
+                x = builder.symbol(np.broadcast_to(x, node.shape))
             if x.node.dtype != "real":
                 x = builder.symbol(real(x))
             if x.node.kind is not Kind.SAMPLE:

@@ -182,6 +182,24 @@ CASES: list[Case] = [
             (0, (0,), (0, 2)),
         )
     ),
+    *(
+        _case("windows", shape, size=size, stride=stride, dilation=dilation)
+        for shape, size, stride, dilation in (
+            ((5,), (2,), (1,), (1,)),
+            ((2, 7), (3,), (2,), (1,)),
+            ((3, 6, 5), (2, 3), (1, 2), (2, 1)),
+            ((0, 3), (3,), (1,), (1,)),
+        )
+    ),
+    *(
+        _case("overlap_add", shape, shape=whole, stride=stride, dilation=dilation)
+        for shape, whole, stride, dilation in (
+            ((4, 2), (5,), (1,), (1,)),
+            ((2, 3, 3), (8,), (2,), (1,)),
+            ((2, 4, 2, 2, 3), (6, 5), (1, 2), (2, 1)),
+            ((0, 1, 3), (3,), (1,), (1,)),
+        )
+    ),
     *(_case("cumsum", s) for s in ((1,), (3,), (2, 3), (2, 0))),
     *(_case("cumprod", s) for s in ((1,), (3,), (2, 7), (2, 0))),
     _case("reshape", (2, 3), shape=(3, 2)),

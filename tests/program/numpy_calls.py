@@ -206,6 +206,27 @@ CALLS: dict[str, Callable[..., Any]] = {
     "np.quantile": lambda x, y, z, m: np.quantile(m, 0.3, axis=0),
     "np.quantile, several": lambda x, y, z, m: np.quantile(x, [0, 0.5, 0.9, 1]),
     "np.percentile": lambda x, y, z, m: np.percentile(x, 35, axis=1, keepdims=True),
+    "np.lib.stride_tricks.sliding_window_view": lambda x, y, z, m: (
+        np.lib.stride_tricks.sliding_window_view(m, (2, 3))
+    ),
+    "np.lib.stride_tricks.sliding_window_view, axis": lambda x, y, z, m: (
+        np.lib.stride_tricks.sliding_window_view(x, 2, axis=0)
+    ),
+    **{
+        f"np.{name}, {mode}": partial(
+            lambda x, y, z, m, name, mode: np.concatenate(
+                [
+                    getattr(np, name)(m[0], x[0, :2], mode),
+                    getattr(np, name)(y, x[1], mode),
+                    getattr(np, name)(x[:, 0], y, mode),
+                ]
+            ),
+            name=name,
+            mode=mode,
+        )
+        for name in ("convolve", "correlate")
+        for mode in ("full", "same", "valid")
+    },
     "np.zeros_like": lambda x, y, z, m: x + np.zeros_like(x),
     "np.ones_like": lambda x, y, z, m: x * np.ones_like(x),
     "np.full_like": lambda x, y, z, m: x * np.full_like(x, 2.5),
