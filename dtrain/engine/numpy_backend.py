@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine import places
+from dtrain.engine import places, systems
 from dtrain.engine.arena import ALIGNMENT, Arena
 from dtrain.engine.batching import batched
 from dtrain.engine.plan import Plan, Step, View
@@ -234,5 +234,9 @@ KERNELS: dict[str, Callable[..., list[Call]]] = {
     "gather": places.gather,
     "scatter": places.scatter,
     "sort": places.sort,
+    "solve": systems.solve,
+    "det": systems.det,
+    "logabsdet": systems.logabsdet,
+    "sign_of_det": systems.sign_of_det,
     "argsort": places.argsort,
 }

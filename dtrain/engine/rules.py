@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine import products
+from dtrain.engine import products, systems
 from dtrain.engine.plan import View
 from dtrain.functions import windows
 from dtrain.functions.base import BaseFunction, Kind
@@ -255,6 +255,11 @@ LOWERINGS: dict[str, Callable[[Lowering, int, Node], View]] = {
     "argsort": _last_axis("argsort"),
     "sort": _last_axis("sort"),
     "integer": _integer,
+    "solve": systems.lower_solve,
+    **{
+        name: systems.lower_of_matrix(name)
+        for name in ("det", "logabsdet", "sign_of_det")
+    },
     "windows": _windows,
     "overlap_add": _overlap_add,
     "gather": _gathered,

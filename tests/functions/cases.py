@@ -117,6 +117,13 @@ def _scatter(batch: int, **more: Any) -> Callable[..., Any]:
     return apply
 
 
+def _of_regular(name: str) -> Callable[..., Any]:
+    def apply(a: Any, *more: Any) -> Any:
+        return FUNCTIONS[name](0.2 * a + 1.4 * np.eye(np.shape(a)[-1]), *more)
+
+    return apply
+
+
 def _places(shape: Shape, key: Any) -> Positions:
     places = np.arange(np.prod(shape), dtype=np.int64).reshape(shape)[key]
     return Positions(places.tobytes(), places.shape)
@@ -199,6 +206,21 @@ CASES: list[Case] = [
             ((2, 4, 2, 2, 3), (6, 5), (1, 2), (2, 1)),
             ((0, 1, 3), (3,), (1,), (1,)),
         )
+    ),
+    *(
+        _case("solve", *s, call=_of_regular("solve"))
+        for s in (
+            ((2, 2), (2, 1)),
+            ((3, 3), (3, 2)),
+            ((SAMPLES, SAMPLES), (SAMPLES, 1)),  # as many unknowns as samples
+            ((2, 3, 3), (2, 3, 1)),
+            ((2, 0, 0), (2, 0, 1)),
+        )
+    ),
+    *(
+        _case(name, s, call=_of_regular(name))
+        for name in ("det", "logabsdet", "sign_of_det")
+        for s in ((1, 1), (3, 3), (2, 2, 2))
     ),
     *(_case("cumsum", s) for s in ((1,), (3,), (2, 3), (2, 0))),
     *(_case("cumprod", s) for s in ((1,), (3,), (2, 7), (2, 0))),

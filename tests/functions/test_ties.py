@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dtrain import layers, loss_and_gradient, predict, program, weight
+from dtrain.errors import NotFiniteError
 from tests.functions.slopes import Slopes
 from tests.tolerances import FLOAT64
 
@@ -163,6 +164,16 @@ def test_the_power_zero_has_a_second_derivative() -> None:
     (a1, b1), (a2, b2) = ((d["a"], d["b"]) for d in slopes.directions)
     expected = (a1 * b2 + b1 * a2) / 2 + b1 * b2 * np.log(2) ** 2
     assert slopes.at("second") == pytest.approx(float(expected), rel=FLOAT64.sums)
+
+
+def test_a_singular_matrix_is_named_with_its_line() -> None:
+    @program
+    def solved(x):
+        return np.linalg.solve(weight("A", (2, 2)), weight("b", (2,)))[0] * x
+
+    weights = {"A": np.ones((2, 2)), "b": np.ones(2)}
+    with pytest.raises(NotFiniteError, match=r"test_ties.py:\d+: .* singular"):
+        predict(solved, weights, [np.ones(1)])
 
 
 def test_one_where_is_not_enough() -> None:

@@ -227,6 +227,29 @@ CALLS: dict[str, Callable[..., Any]] = {
         for name in ("convolve", "correlate")
         for mode in ("full", "same", "valid")
     },
+    "np.linalg.solve": lambda x, y, z, m: np.linalg.solve(m + 3 * np.eye(3), y),
+    "np.linalg.solve, matrix": lambda x, y, z, m: np.linalg.solve(
+        m + 3 * np.eye(3), x.T
+    ),
+    "np.linalg.solve, stretched": lambda x, y, z, m: np.linalg.solve(
+        m + 3 * np.eye(3), (x[:, None] * m)[:, :, :2]
+    ),
+    "np.linalg.inv": lambda x, y, z, m: np.linalg.inv(m + 3 * np.eye(3)),
+    "np.linalg.det": lambda x, y, z, m: np.linalg.det(m + 3 * np.eye(3)),
+    "np.linalg.slogdet": lambda x, y, z, m: np.stack(
+        np.linalg.slogdet(m - 4 * np.eye(3))
+    ),
+    "np.linalg.slogdet, named": lambda x, y, z, m: (
+        np.linalg.slogdet(m + 3 * np.eye(3)).logabsdet
+    ),
+    **{
+        f"np.linalg.matrix_power, {n}": partial(
+            lambda x, y, z, m, n: np.linalg.matrix_power(m + 3 * np.eye(3), n) / 50,
+            n=n,
+        )
+        for n in (-2, 1, 2, 3)
+    },
+    "np.linalg.multi_dot": lambda x, y, z, m: np.linalg.multi_dot([x, m, m, y]),
     "np.zeros_like": lambda x, y, z, m: x + np.zeros_like(x),
     "np.ones_like": lambda x, y, z, m: x * np.ones_like(x),
     "np.full_like": lambda x, y, z, m: x * np.full_like(x, 2.5),

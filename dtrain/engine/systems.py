@@ -1,0 +1,89 @@
+"""Linear systems and determinants: how they are lowered, and their calls of NumPy.
+
+LAPACK solves for many right-hand sides at once. Where all samples share the matrix,
+those of a block are the columns of one such call; each block of a stack has its own, so
+that a stack changes no bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.engine.plan import View
+from dtrain.errors import NotFiniteError
+from dtrain.functions.base import Kind
+
+if TYPE_CHECKING:
+    from dtrain.engine.lowering import Lowering
+    from dtrain.program.graph import Node
+
+Array = NDArray[Any]
+
+
+def lower_solve(low: Lowering, number: int, node: Node) -> View:
+    """Append the steps of A X = B; return where X is."""
+    i, j = node.inputs
+    kind = low.graph.nodes[i].kind
+    where = str(node.source)
+    if node.kind is not Kind.SAMPLE or kind is Kind.SAMPLE:
+        views = tuple(low.led(low.values[k], k, node.kind) for k in node.inputs)
+        out = low.result(number)
+        low.step(number, "solve", views, out, where)
+        return out
+    matrix = low.led(low.values[i], i, Kind.BLOCK)
+    b = low.led(low.values[j], j, Kind.SAMPLE)
+    rank = len(b.shape)
+    # (stack, block, ..., n, k) with the block beside the columns: (stack, ..., n, b·k)
+    turned = b.permuted((0, *range(2, rank - 1), 1, rank - 1))
+    *lead, block, k = turned.shape
+    columns = low.compact(number, turned, (*lead, block * k))
+    out = low.fresh((*lead, block * k), low.dtype(node))
+    low.step(number, "solve", (matrix, columns), out, where)
+    split = low.compact(number, out, (*lead, block, k))
+    return split.permuted((0, rank - 2, *range(1, rank - 2), rank - 1))
+
+
+def lower_of_matrix(kernel: str) -> Callable[[Lowering, int, Node], View]:
+    """The lowering of a function of one matrix."""
+
+    def lower(low: Lowering, number: int, node: Node) -> View:
+        out = low.result(number)
+        low.step(number, kernel, (low.values[node.inputs[0]],), out)
+        return out
+
+    return lower
+
+
+def solve(a: Array, b: Array, out: Array, where: str) -> list[Any]:
+    """X with A X = B."""
+    return [(_solve, (a, b, out, where))]
+
+
+def _solve(a: Array, b: Array, out: Array, where: str) -> None:
+    try:
+        out[...] = np.linalg.solve(a, b)
+    except np.linalg.LinAlgError:
+        raise NotFiniteError(f"{where}: a matrix is singular") from None
+
+
+def det(x: Array, out: Array) -> list[Any]:
+    """The determinant."""
+    return [(_copied, (np.linalg.det, x, out))]
+
+
+def logabsdet(x: Array, out: Array) -> list[Any]:
+    """The logarithm of its absolute value."""
+    return [(_copied, (lambda x: np.linalg.slogdet(x)[1], x, out))]
+
+
+def sign_of_det(x: Array, out: Array) -> list[Any]:
+    """Its sign."""
+    return [(_copied, (lambda x: np.linalg.slogdet(x)[0], x, out))]
+
+
+def _copied(function: Callable[[Array], Array], x: Array, out: Array) -> None:
+    out[...] = function(x)
