@@ -149,7 +149,7 @@ def _linalg_vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
 
 @adapter(np.cross)
 def _cross(a: Any, b: Any) -> Any:
-    """A × b of vectors of three along the last axis."""
+    """The vector product of vectors of three along the last axis."""
     if np.shape(a)[-1] != 3 or np.shape(b)[-1] != 3:
         raise ValueError("cross takes vectors of three")
     (a0, a1), (b0, b1) = (

@@ -162,7 +162,9 @@ def _over_last(function: BaseFunction) -> Any:
 
 for _function, _numpy_function in (
     (max_, np.max),
+    (max_, np.amax),
     (min_, np.min),
+    (min_, np.amin),
     (argmax, np.argmax),
     (argmin, np.argmin),
     (prod, np.prod),

@@ -77,12 +77,12 @@ def softmax(x: Any, axis: int = -1) -> Any:
 
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
-    """X − log Σ eˣ along an axis, of the same shape."""
+    """The logarithm of softmax along an axis, of the same shape."""
     return np.moveaxis(_LOG_SOFTMAX(np.moveaxis(x, axis, -1)), -1, axis)
 
 
 def logsumexp(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-    """Log Σ eˣ over an axis, or over all."""
+    """The logarithm of Σ eˣ over an axis, or over all; nothing overflows."""
     (axis_,) = (None,) if axis is None else normal_axes(axis, np.ndim(x))
     row = np.ravel(x) if axis_ is None else np.moveaxis(x, axis_, -1)
     y = _LOGSUMEXP(row)

@@ -197,17 +197,17 @@ def softplus(x: Any) -> Any:
 
 
 def silu(x: Any) -> Any:
-    """X times its sigmoid, elementwise."""
+    """The input times its sigmoid, elementwise."""
     return x * sigmoid(x)
 
 
 def gelu(x: Any) -> Any:
-    """X Φ(x), elementwise, Φ the normal distribution (Hendrycks and Gimpel, 2016)."""
+    """The input times Φ of it, elementwise (Hendrycks and Gimpel, 2016)."""
     return x * normal(x)
 
 
 def normal(x: Any) -> Any:
-    """Φ(x), the distribution function of the normal distribution, elementwise."""
+    """The normal distribution's function Φ(x), elementwise."""
     return 0.5 + 0.5 * erf(math.sqrt(0.5) * x)
 
 

@@ -5,38 +5,31 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import dtrain.functions
 from dtrain.functions.base import ADAPTERS, FUNCTIONS, UFUNCS, BaseFunction
+from dtrain.program import layers
 
 _HEAD = """\
 # Functions
 
-What a program can be made of. Everything else is made of these with
-`@dtrain.base_function`. This page is written from the tables in `dtrain/functions/`.
+What a program can be made of; more is made of these with `@dtrain.base_function`.
+Operators, indexing and the methods of arrays work as NumPy's functions of the same
+meaning do. Keywords that only say how NumPy is to work (`out`, `dtype`) are refused.
 
-## Names of NumPy
-
-Operators, indexing and the methods of arrays with these names work, too. Keywords that
-only say how NumPy is to work (`out`, `dtype`, `order`) are refused.
-
-{names}
-
-## Base functions
-
-What a flow graph's nodes are. A function that is "made of others" has no transfer
-function of its own; one that "passes nothing" has the derivative 0.
-
+This page is written from the tables in `dtrain/functions/`, family by family. A base
+function is what a node of a flow graph is. It passes an adjoint backward by a transfer
+function of its own, or by those of the functions that it is made of, or its derivative
+is 0. The other names of NumPy are made of base functions as the program is traced.
 """
 
 
 def page() -> str:
     """The whole page."""
-    names = sorted({*map(numpy_name, ADAPTERS), *map(numpy_name, UFUNCS)})
-    listed = ", ".join(f"`{name}`" for name in names)
-    return _HEAD.format(names=listed) + "\n".join(_families()) + "\n"
+    return "\n".join((_HEAD, *_layers(), *_families()))
 
 
 def numpy_name(function: Callable[..., Any]) -> str:
@@ -45,32 +38,63 @@ def numpy_name(function: Callable[..., Any]) -> str:
     return f"{module}.{function.__name__}".replace("numpy", "np")
 
 
+def _layers() -> Iterator[str]:
+    yield "## In `dtrain.layers`\n\n| function | value |\n|---|---|"
+    for name in layers.__all__:
+        function = getattr(layers, name)
+        doc = getattr(function, "doc", None) or inspect.getdoc(function) or ""
+        yield f"| `{name}` | {_cell(doc)} |"
+    yield ""
+
+
 def _families() -> Iterator[str]:
-    family = {
-        id(function): name
-        for name in dtrain.functions.__all__
-        for function in _functions(vars(getattr(dtrain.functions, name)))
-    }
-    for name in dtrain.functions.__all__:
-        members = [f for f in FUNCTIONS.values() if family[id(f)] == name]
+    names: dict[str, dict[str, str]] = {name: {} for name in dtrain.functions.__all__}
+    home = {name: _home(function) for name, function in FUNCTIONS.items()}
+    for numpy_function, function in (ADAPTERS | UFUNCS).items():
+        if isinstance(function, BaseFunction):
+            family, doc = home[function.name], ""
+        else:
+            family = function.__module__.rpartition(".")[2]
+            doc = inspect.getdoc(function) or ""
+        names[family][numpy_name(numpy_function)] = doc
+    for name, entries in names.items():
+        module = getattr(dtrain.functions, name)
+        yield f"## {name}\n\n{(module.__doc__ or '').partition(chr(10))[0]}\n"
+        if entries:
+            yield f"NumPy: {', '.join(f'`{entry}`' for entry in sorted(entries))}\n"
+        notes = {entry: doc for entry, doc in entries.items() if doc}
+        yield from (f"- `{entry}`: {_cell(doc)}" for entry, doc in notes.items())
+        yield from ("",) if notes else ()
+        members = [f for f in FUNCTIONS.values() if home[f.name] == name]
         if members:
-            yield f"### {name}\n\n| function | value | backward |\n|---|---|---|"
+            yield "| base function | value | backward |\n|---|---|---|"
             yield from map(_row, members)
             yield ""
 
 
-def _functions(names: dict[str, Any]) -> Iterator[BaseFunction]:
-    for value in names.values():
-        members = value if isinstance(value, tuple) else (value,)
-        yield from (each for each in members if isinstance(each, BaseFunction))
+def _home(function: BaseFunction) -> str:
+    """The family that makes a base function."""
+    for part in (function.vjp, function.definition, function.value):
+        package, _, module = getattr(part, "__module__", "").rpartition(".")
+        if package == "dtrain.functions":
+            return str(module)
+    for name in dtrain.functions.__all__:  # ufuncs that pass nothing backward
+        for value in vars(getattr(dtrain.functions, name)).values():
+            if function is value or (isinstance(value, tuple) and function in value):
+                return name
+    raise LookupError(function.name)
 
 
 def _row(function: BaseFunction) -> str:
-    backward = "made of others" if function.definition else "passes nothing"
+    backward = "made of others" if function.definition else "0"
     if function.vjp is not None:
         backward = "transfer function"
-    doc = function.doc.replace("|", "\\|")
-    return f"| `{function.name}` | {doc} | {backward} |"
+    return f"| `{function.name}` | {_cell(function.doc)} | {backward} |"
+
+
+def _cell(doc: str) -> str:
+    """The first paragraph, on one line of a table."""
+    return " ".join(doc.partition("\n\n")[0].split()).replace("|", "\\|")
 
 
 if __name__ == "__main__":

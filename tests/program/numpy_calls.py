@@ -15,6 +15,8 @@ CALLS: dict[str, Callable[..., Any]] = {
     # x is (2, 3), y is (3,), z is (), m is (3, 3); entries between 0.3 and 2.
     "np.clip": lambda x, y, z, m: np.clip(x, 0.6, 1.5),
     "np.clip, arrays": lambda x, y, z, m: np.clip(x, min=0.5 * y, max=y),
+    "np.amax": lambda x, y, z, m: np.amax(x, axis=1),
+    "np.amin": lambda x, y, z, m: np.amin(x),
     "np.divmod": lambda x, y, z, m: np.stack(np.divmod(x, 0.7 * y)),
     "divmod": lambda x, y, z, m: divmod(7, y)[1] + x % y + 3 % x + x // y,
     "np.modf": lambda x, y, z, m: np.stack(np.modf(-3 * x)),

@@ -97,11 +97,15 @@ def test_the_same_bits_on_three_ranks(data: dict[str, Any]) -> None:
     assert digest(None) == digest(ThreadWorld(3))
 
 
+@pytest.mark.parametrize("ranks", [1, 3])
 @pytest.mark.parametrize("bad", [WORDS, -WORDS - 1])
-def test_a_place_that_is_not_there(bad: int, data: dict[str, Any]) -> None:
+def test_a_place_that_is_not_there(bad: int, ranks: int, data: dict[str, Any]) -> None:
     data["words"][20, 2] = bad
     with pytest.raises(DataError, match=rf"test_places.py:\d+: index {bad} is outside"):
-        train(bag, data, loss="mean", epochs=1, learning_rate=0.1)
+        train(
+            bag, data, loss="mean", epochs=1, block=4, learning_rate=0.1,
+            world=ThreadWorld(ranks),
+        )  # fmt: skip
 
 
 def test_floats_that_are_integers_are_places(data: dict[str, Any]) -> None:
