@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dtrain.engine.fused import elementary
+from dtrain.engine.fused.elementary.steps import FRACTION
 from dtrain.engine.fused.lanes import Lanes, maximum, minimum, select
 
 
@@ -37,6 +39,43 @@ def _sign(x: Lanes) -> Lanes:
     return select(x > 0, 1.0, select(x < 0, -1.0, select(x == 0, 0.0, x)))
 
 
+def _rint(x: Lanes) -> Lanes:
+    """The nearest integer, rounded by adding a number whose last place is worth 1."""
+    a, large = abs(x), 2.0 ** FRACTION[x.kind]
+    return select(a < large, a + large - large, a).signed_like(x)
+
+
+def _floor(x: Lanes) -> Lanes:
+    rounded = _rint(x)
+    return select(rounded > x, rounded - 1, rounded).signed_like(x)
+
+
+def _ceil(x: Lanes) -> Lanes:
+    rounded = _rint(x)
+    return select(rounded < x, rounded + 1, rounded).signed_like(x)
+
+
+def _trunc(x: Lanes) -> Lanes:
+    return _floor(abs(x)).signed_like(x)
+
+
+def _heaviside(x: Lanes, h: Lanes) -> Lanes:
+    return select(x < 0, 0.0, select(x > 0, 1.0, select(x == 0, h, x)))
+
+
+def _logaddexp(a: Lanes, b: Lanes) -> Lanes:
+    """The larger, and log(1 + e^−d); equal ones may be infinite."""
+    apart = maximum(a, b) + elementary.FUNCTIONS["log1p"](
+        elementary.FUNCTIONS["exp"](-abs(a - b))
+    )
+    return select(a == b, a + math.log(2), apart)
+
+
+def _logaddexp2(a: Lanes, b: Lanes) -> Lanes:
+    added = elementary.FUNCTIONS["log1p"](elementary.FUNCTIONS["exp2"](-abs(a - b)))
+    return select(a == b, a + 1, maximum(a, b) + added * (1 / math.log(2)))
+
+
 def _keep(condition: Lanes, a: Lanes) -> Lanes:
     return select(condition, a, 0.0)
 
@@ -53,6 +92,22 @@ OPERATIONS: dict[str, Operation] = {
     "divide": Operation(lambda a, b: a / b, _PAIR),
     "maximum": Operation(maximum, _PAIR),
     "minimum": Operation(minimum, _PAIR),
+    "fmax": Operation(lambda a, b: select((a > b) | (b != b), a, b), _PAIR),
+    "fmin": Operation(lambda a, b: select((a < b) | (b != b), a, b), _PAIR),
+    "copysign": Operation(lambda a, b: abs(a).signed_like(b), _PAIR),
+    "heaviside": Operation(_heaviside, _PAIR),
+    "logaddexp": Operation(_logaddexp, _PAIR),
+    "logaddexp2": Operation(_logaddexp2, _PAIR),
+    "deg2rad": Operation(lambda x: x * (math.pi / 180), _REAL),
+    "rad2deg": Operation(lambda x: x * (180 / math.pi), _REAL),
+    "rint": Operation(_rint, _REAL),
+    "floor": Operation(_floor, _REAL),
+    "ceil": Operation(_ceil, _REAL),
+    "trunc": Operation(_trunc, _REAL),
+    "isnan": Operation(lambda x: x != x, _REAL, "b"),
+    "isinf": Operation(lambda x: abs(x) == math.inf, _REAL, "b"),
+    "isfinite": Operation(lambda x: abs(x) < math.inf, _REAL, "b"),
+    "signbit": Operation(lambda x: (x.bits() & x.sign_bit) != 0, _REAL, "b"),
     "negative": Operation(lambda x: -x, _REAL),
     "square": Operation(lambda x: x * x, _REAL),
     "reciprocal": Operation(lambda x: 1 / x, _REAL),
