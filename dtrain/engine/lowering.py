@@ -203,7 +203,7 @@ class Lowering:
 
     def _lower(self, number: int, node: Node) -> View:
         if node.function is INPUT:
-            view = self.fresh(self.lead[Kind.SAMPLE] + node.shape, self.layout.dtype)
+            view = self.fresh(self.lead[Kind.SAMPLE] + node.shape, self.dtype(node))
             assert node.name is not None  # noqa: S101
             self.plan.inputs[node.params[0][1]] = view
             return view

@@ -6,6 +6,7 @@ ends in one verdict of all ranks, and what must be equal is compared.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from dtrain.data.columns import Dataset, Samples
 from dtrain.descent.objective import TARGET, Objective, objective
 from dtrain.errors import DataError, ProgramError, UsageError
 from dtrain.parallel.world import World
+from dtrain.program.graph import FlowGraph
 from dtrain.program.trace import Program
 from dtrain.training.settings import Settings
 
@@ -87,7 +89,7 @@ def trace_objective(
             "random numbers, the time, or something else that changes, and such values "
             "would be frozen as constants; pass them in as inputs"
         )
-    joined = objective(graph, settings.the_loss)
+    joined = objective(graph, settings.the_loss, samples.target_shape)
     check_target(joined, samples)
     return joined
 
@@ -98,29 +100,52 @@ def check_target(joined: Objective, samples: Samples) -> None:
     Raises:
         DataError: if they differ.
     """
-    expected = joined.loss.target_shape(joined.output)
-    if expected is None:
+    target = joined.target
+    if target is None:
         return
     if samples.target is None:
         raise DataError(f"{samples.source}: loss {joined.loss.name!r} needs a target")
-    if samples.target.shape[1:] != expected:
+    if samples.target_shape != target.shape:
+        output = joined.output
+        labels = (
+            f": loss {joined.loss.name!r} takes labels of shape {target.shape}, or "
+            f"one-hot targets of shape {output}"
+        )
         raise DataError(
-            f"{samples.source}: the target has shape {samples.target.shape[1:]} for "
-            f"one sample, but program {joined.graph.name} returns {expected}; choose "
-            "another target (--target, or a range with --columns), or change the "
-            "program's output" + (" (return ...[0])" if expected == (1,) else "")
+            f"{samples.source}: the target has shape {samples.target_shape} for one "
+            f"sample, but program {joined.graph.name} returns {output}"
+            f"{labels if target.labels else ''}; choose another target (--target, or a "
+            "range with --columns), or change the program's output"
+            + (" (return ...[0])" if output == (1,) else "")
         )
 
 
-def columns_in(samples: Samples, dtype: str) -> dict[str, NDArray[Any]]:
-    """The columns in the run's dtype; memory-mapped ones are converted by the block."""
+def check_values(joined: Objective, samples: Samples, rows: range) -> None:
+    """Hold rows of the target against the values that the loss takes.
+
+    Raises:
+        DataError: naming the first row that does not fit.
+    """
+    target = joined.target
+    if target is not None and math.isfinite(target.low):
+        samples.check_target(rows.start, rows.stop, target.fits, target.must)
+
+
+def columns_in(
+    samples: Samples, graph: FlowGraph, dtype: str
+) -> dict[str, NDArray[Any]]:
+    """The columns that a graph reads, in the run's dtype, class labels as integers.
+
+    Memory-mapped ones are converted by the block.
+    """
     columns = dict(samples.inputs)
-    if samples.target is not None:
+    if samples.target is not None and TARGET in graph.inputs:
         columns[TARGET] = samples.target
-    with np.errstate(over="ignore"):  # what is too large ends as a loss not finite
-        return {
-            name: column
-            if isinstance(column, np.memmap)
-            else np.ascontiguousarray(column, dtype)
-            for name, column in columns.items()
-        }
+    for name, column in columns.items():
+        if not isinstance(column, np.memmap):
+            whole = graph.nodes[graph.inputs[name]].dtype == "int"
+            with np.errstate(over="ignore"):  # what is too large ends as not finite
+                columns[name] = np.ascontiguousarray(
+                    column, np.intp if whole else dtype
+                )
+    return columns
