@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dtrain.descent.losses import Loss, Target
+from dtrain.descent.losses import Loss
 from dtrain.descent.metrics import Metric
+from dtrain.descent.targets import Target
 from dtrain.engine.vectorise import vectorise
 from dtrain.errors import ProgramError
 from dtrain.functions.base import Kind, Shape

@@ -23,20 +23,14 @@ from dtrain.data.columns import Samples
 from dtrain.data.order import Batch
 from dtrain.descent import losses
 from dtrain.descent.losses import Loss
-from dtrain.descent.objective import Objective, objective, with_loss
+from dtrain.descent.objective import Objective, objective
 from dtrain.descent.penalties import Penalty
 from dtrain.engine.engine import Engine
-from dtrain.functions.base import Kind
-from dtrain.functions.piecewise import real
-from dtrain.functions.samples import to_samples
-from dtrain.gradient.paths import SumOverPaths
 from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.parallel.world import SoloWorld
-from dtrain.program.builder import Builder
-from dtrain.program.expand import expand
-from dtrain.program.graph import FlowGraph
 from dtrain.program.trace import Program
 from dtrain.program.weights import draw
+from dtrain.training.definition import Definition
 from dtrain.training.evaluate import (
     Inputs,
     as_samples,
@@ -45,6 +39,7 @@ from dtrain.training.evaluate import (
     traced,
     whole,
 )
+from dtrain.training.kinks import Kinks
 from dtrain.training.penalty import Penalised
 from dtrain.training.setup import check_target, check_values, columns_in
 from dtrain.training.shard import RowBlocks
@@ -58,10 +53,6 @@ At the last one only what lies on a kink still straddles it, however wide the pr
 """
 _NOISE = 1e-10  # what rounding of the loss may do to a difference, per unit of loss
 _ROUNDING = 1e-9  # what it may do to a sum over paths, per unit of its terms
-# A sum over paths is made where no more than this is to be done.
-_EDGES = 1 << 17  # of all paths together
-_NODES = 1 << 11
-_ENTRIES = 1 << 22  # of all Jacobians together
 
 
 @dataclass(frozen=True)
@@ -189,7 +180,7 @@ def check_samples(
     probe = _Probe(joined, samples, values, penalised)
     _, gradient = probe.loss_and_gradient()
     first = probe.loss_and_gradient(Batch(0, slice(0, 1), 1), penalised=False)[1]
-    defined = _Definition(graph, joined, probe.columns, values)
+    defined = Definition(graph, joined, probe.columns, values)
     checks = []
     for name, view in values.values.items():
         direction = rng.standard_normal(view.shape)
@@ -221,11 +212,11 @@ class _Probe:
         self.penalised = penalised
         self.vector = GradientVector(layout)
         self.engine = Engine(joined.graph, layout, columns, gradients=joined.gradients)
-        self.watches = []
-        for graph in (joined.graph, *([penalised.graph] if penalised else [])):
-            watched, kinks = _kink_inputs(graph)
-            self.watches.append((Engine(watched, layout, columns), kinks))
-        self.kinks = [source for _, kinks in self.watches for source, _, _ in kinks]
+        graphs = (
+            [joined.graph] if penalised is None else [joined.graph, penalised.graph]
+        )
+        self.kinks = [Kinks(graph, layout, columns) for graph in graphs]
+        self.sources = [source for kinks in self.kinks for source in kinks.sources]
 
     def loss_and_gradient(
         self, batch: Batch | None = None, *, penalised: bool = True
@@ -281,7 +272,7 @@ class _Probe:
         self.weights.version += 1
         straddled = tuple(
             source
-            for source, up, down in zip(self.kinks, *pieces, strict=True)
+            for source, up, down in zip(self.sources, *pieces, strict=True)
             if not np.array_equal(up, down)
         )
         size = max(1.0, *map(abs, values))
@@ -289,84 +280,6 @@ class _Probe:
 
     def _pieces(self) -> list[NDArray[Any]]:
         block = RowBlocks(0, 1, len(self.batch), self.batch.rows)
-        found = []
-        for watch, kinks in self.watches:
-            outputs = watch.run(self.weights, block)
-            found += [
-                np.array(branch(*(outputs[name] for name in names)))
-                for _, branch, names in kinks
-            ]
-        return found
-
-
-class _Definition:
-    """The derivatives of the first sample's loss, by the sum over paths."""
-
-    def __init__(
-        self,
-        program: FlowGraph,
-        joined: Objective,
-        columns: Mapping[str, NDArray[Any]],
-        weights: Weights,
-    ) -> None:
-        given = None if joined.target is None else joined.target.shape
-        graph = with_loss(program, joined.loss, given)
-        sample = {name: np.array(column[0]) for name, column in columns.items()}
-        with np.errstate(all="ignore"):
-            self._point = SumOverPaths(graph, {**weights.values, **sample})
-        sizes = [value.size for value in self._point.values]
-        entries = sum(
-            sizes[number] * sizes[i]
-            for number, node in enumerate(graph.nodes)
-            for i in node.inputs
-        )
-        small = entries <= _ENTRIES and len(graph.nodes) <= _NODES
-        self._edges = _EDGES if small else 0
-
-    def compare(self, name: str, computed: NDArray[Any]) -> tuple[int, float | None]:
-        """The number of paths, and how far a computed derivative is from their sum."""
-        graph, paths = self._point.graph, self._point.paths
-        start = graph.weights[name]
-        count = paths.count(start)
-        edges = count * len(graph.levels)
-        if edges > self._edges or not np.isfinite(computed).all():
-            return count, None
-        self._edges -= edges
-        defined, sizes = np.zeros((2, *computed.shape))
-        with np.errstate(all="ignore"):
-            for path in paths.all(start):
-                product = self._point.product(path)
-                defined = defined + product
-                sizes = sizes + np.abs(product)
-        gap = float(np.max(np.abs(computed - defined), initial=0.0))
-        size = float(np.max(sizes, initial=0.0))
-        return count, gap / size if gap else 0.0
-
-
-def _kink_inputs(graph: FlowGraph) -> tuple[FlowGraph, list[Any]]:
-    """A graph whose outputs are what functions made of pieces choose by.
-
-    Returns it, and for each such function its line, its ``branch`` and the names of the
-    outputs that it takes.
-    """
-    graph = expand(graph)
-    builder = Builder(graph.name)
-    symbols = builder.include(graph)
-    outputs, kinks = {}, []
-    for number, node in enumerate(graph.nodes):
-        if node.function.branch is None:
-            continue
-        names = []
-        for place, i in enumerate(node.inputs):
-            x = symbols[i]
-            shape = np.broadcast_shapes(x.shape, node.shape)
-            if node.function.elementwise and x.shape != shape:
-                x = builder.symbol(np.broadcast_to(x, shape))
-            if x.node.dtype != "real":
-                x = builder.symbol(real(x))
-            if x.node.kind is not Kind.SAMPLE:
-                x = builder.symbol(to_samples(x))
-            names.append(f"{number}.{place}")
-            outputs[names[-1]] = x
-        kinks.append((str(node.source), node.function.branch, names))
-    return builder.graph(outputs), kinks
+        return [
+            piece for kinks in self.kinks for piece in kinks.pieces(self.weights, block)
+        ]
