@@ -164,13 +164,15 @@ class CrossEntropy:
 
     def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
         """Log Σ exp s − Σ t s, and t − p."""
-        if target.shape != output.shape:
-            target = np.equal(target[..., None], np.arange(output.shape[-1]))
         shifted = output - np.max(output, axis=-1, keepdims=True)
         powers = np.exp(shifted)
         total = np.sum(powers, axis=-1, keepdims=True)
-        # A class that is ruled out by a logit of −∞ has 0 · ∞ here.
-        chosen = np.where(np.greater(target, 0), target * shifted, 0)
+        # Choices, since a class that a logit of −∞ rules out would give 0 · ∞.
+        if target.shape == output.shape:
+            chosen = np.where(np.greater(target, 0), target * shifted, 0)
+        else:
+            target = np.equal(target[..., None], np.arange(output.shape[-1]))
+            chosen = np.where(target, shifted, 0)
         return np.sum(np.log(total)) - np.sum(chosen), target - powers / total
 
     def scale(self, samples: int) -> float:
