@@ -225,6 +225,19 @@ def test_labels_and_one_hot_give_the_same_bits():
             assert (gradient[name] == found[0][1][name]).all()
 
 
+@pytest.mark.parametrize("what", TEXTBOOK)
+def test_the_fused_backend_computes_the_same(what, monkeypatch, tmp_path):
+    pytest.importorskip("llvmlite")
+    monkeypatch.setenv("DTRAIN_CACHE", str(tmp_path))
+    loss, targets, _ = TEXTBOOK[what]
+    options = {"loss": loss, "penalty": losses_penalty}
+    here = loss_and_gradient(affine, WEIGHTS, X, targets, **options)
+    fused = loss_and_gradient(affine, WEIGHTS, X, targets, backend="fused", **options)
+    assert fused[0] == pytest.approx(here[0], rel=1e-13)
+    for name in WEIGHTS:
+        np.testing.assert_allclose(fused[1][name], here[1][name], rtol=1e-12)
+
+
 def test_labels_stay_integers():
     samples = as_samples(affine, X, LABELS.astype(float))
     joined = objective(affine.trace(x=INPUTS), losses.named("cross_entropy"), ())
