@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dtrain import zoo
-    from dtrain.descent import losses, optimizers, schedules
+    from dtrain.descent import losses, optimizers, penalties, schedules
     from dtrain.functions.base import base_function
     from dtrain.parallel.mpi import MPIWorld
     from dtrain.parallel.world import SoloWorld, ThreadWorld
@@ -49,6 +49,7 @@ _MODULES = {
     "layers": "dtrain.program.layers",
     "losses": "dtrain.descent.losses",
     "optimizers": "dtrain.descent.optimizers",
+    "penalties": "dtrain.descent.penalties",
     "program": "dtrain.program",
     "schedules": "dtrain.descent.schedules",
     "zoo": "dtrain.zoo",
@@ -70,6 +71,7 @@ __all__ = [
     "losses",
     "named",
     "optimizers",
+    "penalties",
     "predict",
     "program",
     "schedules",

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from benchmarks import alone, duel, run
+from benchmarks import alone, duel, paths, run
 from benchmarks.contenders import load
 from benchmarks.overhead import unrolled
 from benchmarks.report import markdown
@@ -100,3 +100,9 @@ def test_a_wiring_uses_all_that_it_has(count):
     assert {node.weight for node in graph.nodes} - {-1} == set(range(graph.weights))
     for number, node in enumerate(graph.nodes):
         assert all(i < INPUTS + number for i in node.inputs)
+
+
+def test_the_ladder_shows_paths_beside_back_propagation():
+    rows = [row.split(" | ") for row in paths.compared((2, 3, 100))[2:]]
+    assert [row[2] for row in rows] == ["4", "8", "2^100"]
+    assert [row[3] == "refused" for row in rows] == [False, False, True]

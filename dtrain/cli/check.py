@@ -1,5 +1,8 @@
 """Check a program's gradient, weight by weight, against differences of the loss.
 
+Where there are few paths from a weight to the output, the derivative of the first
+sample's loss is also held against the sum over them, the lecture's definition.
+
 Without DATA the inputs are random. Exit code 1 says that a gradient is wrong.
 """
 
@@ -31,6 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_data(parser)
     options.add_shape(parser)
     options.add_loss(parser)
+    options.add_penalty(parser)
     parser.add_argument(
         "--weights", metavar="FILE", help="where to check (default: first values)"
     )
@@ -56,6 +60,7 @@ def run(world: World, args: Namespace) -> int:
             losses.named(args.loss),
             weights,
             args.seed,
+            options.penalty(args),
         )
     if world.rank == 0:
         print(result)

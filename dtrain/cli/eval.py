@@ -1,13 +1,17 @@
-"""Measure how well weights fit data: the mean loss, and the accuracy of classes.
+"""Measure how well weights fit data: the mean loss, and what says it in other words.
 
-The accuracy, for one-hot targets, is the share of samples whose largest output is that
-of the target. Both are exact, on any number of ranks.
+For classes, labels or one-hot, that is the accuracy; for values the root of the mean
+squared error (rmse), and R², the share of the targets' variance that is accounted for.
+All are the same on any number of ranks.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+from typing import Any
 
 from dtrain.cli import options
 from dtrain.data.columns import bind
@@ -16,7 +20,7 @@ from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
 from dtrain.report.table import print_table, say
 from dtrain.training.evaluate import evaluate
-from dtrain.training.run import load
+from dtrain.training.run import check_outputs, load, written_whole
 from dtrain.training.setup import together
 
 EXAMPLE = """\
@@ -32,12 +36,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--weights", metavar="FILE", required=True, help="weights from --save"
     )
+    parser.add_argument(
+        "--report", metavar="FILE.json", help="write the numbers, as JSON"
+    )
 
 
 def run(world: World, args: Namespace) -> int:
     """Evaluate on all ranks, print on rank 0; return the exit code."""
     with together(world):
         program = options.load_program(args.program)
+        if world.rank == 0:
+            check_outputs({"--report": args.report}, options.files_read(args))
         loss = losses.named(args.loss)
         dataset = options.load_data(args.data, None)
         samples = bind(
@@ -52,6 +61,9 @@ def run(world: World, args: Namespace) -> int:
         samples.check_finite(rows.start, rows.stop)
     world.compare("data set", dataset.digest())
     result = evaluate(world, program, samples, weights, loss)
+    with together(world):
+        if world.rank == 0 and args.report:
+            _write(args.report, {"program": program.name, **asdict(result)})
     if world.rank == 0:
         shown = {
             "program": program.name,
@@ -61,7 +73,16 @@ def run(world: World, args: Namespace) -> int:
         }
         if result.accuracy is not None:
             shown["accuracy"] = f"{100 * result.accuracy:.2f} %"
+        for name in ("rmse", "r2"):
+            value = getattr(result, name)
+            if value is not None:
+                shown[name] = f"{value:.6g}"
         print_table(shown)
         if not math.isfinite(result.loss):
             say("the loss is not finite: some output overflowed or became NaN")
     return 0
+
+
+def _write(path: str, report: dict[str, Any]) -> None:
+    with written_whole(path, "report") as file:
+        file.write(json.dumps(report, indent=2).encode() + b"\n")

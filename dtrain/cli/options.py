@@ -16,6 +16,7 @@ from dtrain.errors import ProgramError, UsageError
 
 if TYPE_CHECKING:
     from dtrain.data.columns import Dataset
+    from dtrain.descent.penalties import Penalty
     from dtrain.program.trace import Program
     from dtrain.zoo import Entry
 
@@ -97,9 +98,34 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
         "--loss",
         default="square",
         metavar="NAME",
-        help="square: squared error of the output; mean: the output is the loss "
-        "(default: square)",
+        help="square, absolute or huber: of the output's errors; cross_entropy: the "
+        "output holds logits, the target a class label or one-hot; "
+        "binary_cross_entropy: of logits, the target is 0 or 1; mean: the output is "
+        "the loss (default: square)",
     )
+
+
+def add_penalty(parser: argparse.ArgumentParser) -> None:
+    """The options --l1 and --l2."""
+    for name, norm in (("--l1", "Σ|w|"), ("--l2", "Σw²")):
+        parser.add_argument(
+            name,
+            type=number,
+            metavar="λ",
+            default=0.0,
+            help=f"add λ {norm} over all weights to the loss",
+        )
+
+
+def penalty(args: argparse.Namespace) -> Penalty | None:
+    """What ``--l1`` and ``--l2`` add to the loss.
+
+    Raises:
+        UsageError: if one of them is negative.
+    """
+    from dtrain.descent.penalties import Norms
+
+    return Norms(args.l1, args.l2) if args.l1 or args.l2 else None
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:

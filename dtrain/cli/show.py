@@ -1,4 +1,4 @@
-"""Print a program's flow graph, one line for each node, and its levels; or its plan.
+"""Print a program's flow graph, one line a node, its levels and paths; or its plan.
 
 The plan is what training runs for every block of samples: forward, the loss, backward.
 """
@@ -14,6 +14,7 @@ from dtrain.engine.engine import chosen_backend
 from dtrain.engine.lowering import plan
 from dtrain.engine.printing import lines
 from dtrain.errors import ProgramError
+from dtrain.gradient.paths import Paths
 from dtrain.parallel.world import World
 from dtrain.program.graph import FlowGraph
 from dtrain.program.printing import label
@@ -53,6 +54,10 @@ def run(world: World, args: Namespace) -> int:
         for number, level in enumerate(graph.levels):
             names = " ".join(label(graph, i) for i in level if _shown(graph, i))
             print(f"  level {number}: {names}")
+        for name, number in graph.outputs.items():
+            paths = Paths(graph, number)
+            count = sum(map(paths.count, graph.weights.values()))
+            print(f"  {count:,} path{'' if count == 1 else 's'} from weights to {name}")
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from dtrain.cli import options
 from dtrain.data.columns import bind
-from dtrain.descent import optimizers
+from dtrain.descent import losses, optimizers
 from dtrain.parallel.world import World
 from dtrain.report.progress import Progress
 from dtrain.report.table import print_table, say
@@ -108,6 +108,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="raise the learning rate linearly over the first steps",
     )
     options.add_loss(parser)
+    options.add_penalty(parser)
     add(
         "--seed",
         type=options.whole_number,
@@ -173,6 +174,7 @@ def settings_of(args: Namespace, entry: Entry | None) -> Settings:
         target=args.target,
         columns=options.bound_columns(args),
         loss=args.loss,
+        penalty=options.penalty(args),
         learning_rate_schedule=args.learning_rate_schedule,
         warmup=args.warmup,
         seed=args.seed,
@@ -189,8 +191,14 @@ def _heldout_accuracy(
     """The accuracy on the samples that the zoo keeps out of training."""
     if entry is None or entry.heldout is None or args.data not in (None, entry.data):
         return None
-    loss = Settings(epochs=1, learning_rate=0, loss=args.loss).the_loss
-    samples = bind(DATA[entry.heldout](), entry.program.inputs, None, {})
+    loss = losses.named(args.loss)
+    samples = bind(
+        DATA[entry.heldout](),
+        entry.program.inputs,
+        args.target,
+        options.bound_columns(args),
+        with_target=loss.takes_target,
+    )
     return evaluate(world, entry.program, samples, result.weights, loss).accuracy
 
 

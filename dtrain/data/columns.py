@@ -74,6 +74,11 @@ class Samples:
         if self.target is not None:
             yield self.target
 
+    @property
+    def target_shape(self) -> tuple[int, ...] | None:
+        """The shape of one sample's target."""
+        return None if self.target is None else self.target.shape[1:]
+
     def first(self, count: int) -> Samples:
         """The first ``count`` samples."""
         return replace(
@@ -94,29 +99,63 @@ class Samples:
         """
         pairs = zip(self.origins, self._arrays(), strict=True)
         floats = [(names, array) for names, array in pairs if array.dtype.kind == "f"]
-        widest = max((array[:1].nbytes for _, array in floats), default=0)
+        must = "data must be finite; repair or remove the row"
+        self._check(floats, start, stop, np.isfinite, must)
+
+    def check_target(
+        self, start: int, stop: int, fits: Callable[[Column], Column], must: str
+    ) -> None:
+        """Check that the target's rows [start, stop) are of the values that fit.
+
+        Args:
+            start: the first row.
+            stop: the row after the last.
+            fits: which elements of some rows do.
+            must: what they must be, for the message.
+
+        Raises:
+            DataError: naming the first such row, counted from 1, and its column.
+
+        """
+        if self.target is not None:
+            self._check([(self.origins[-1], self.target)], start, stop, fits, must)
+
+    def _check(
+        self,
+        columns: Sequence[tuple[tuple[str, ...], Column]],
+        start: int,
+        stop: int,
+        fits: Callable[[Column], Column],
+        must: str,
+    ) -> None:
+        widest = max((array[:1].nbytes for _, array in columns), default=0)
         height = max(1, CHUNK // max(1, widest))
         for low in range(start, stop, height):
             faults = []
-            for names, array in floats:
+            for names, array in columns:
                 part = array[low : min(low + height, stop)]
-                finite = np.isfinite(part)
-                if not finite.all():
-                    row, *index = np.argwhere(~finite)[0].tolist()
+                fit = fits(part)
+                if not fit.all():
+                    row, *index = np.argwhere(~fit)[0].tolist()
                     faults.append((row, names, index, part[(row, *index)]))
             if faults:
                 row, names, index, value = min(faults, key=lambda fault: fault[0])
-                raise self._not_finite(low + row, names, index, value)
+                raise self._fault(low + row, names, index, value, must)
 
-    def _not_finite(
-        self, row: int, names: tuple[str, ...], index: list[int], value: float
+    def _fault(
+        self,
+        row: int,
+        names: tuple[str, ...],
+        index: list[int],
+        value: float,
+        must: str,
     ) -> DataError:
         line = "" if self.line_of is None else f" (line {self.line_of(row)})"
         name = repr(names[index.pop(0)] if len(names) > 1 else names[0])
         place = name + (f" at {index}" if index else "")
         return DataError(
-            f"{self.source}: row {row + 1}{line}, column {place} is {value}: "
-            "data must be finite; repair or remove the row (rows count from 1)"
+            f"{self.source}: row {row + 1}{line}, column {place} is {value}: {must} "
+            "(rows count from 1)"
         )
 
 

@@ -1,21 +1,22 @@
 """The objective: a program and a loss, joined into one graph that is to be run.
 
 Its outputs are sums over a block: ``loss``, the derivative ``d loss / d W`` of each
-weight W up to the loss's scale, and, for one-hot targets, ``correct``, the number of
-samples whose largest output is that of the target.
+weight W up to the loss's scale, and the sums that a metric is made of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from dtrain.descent.losses import Loss
+from dtrain.descent.metrics import Metric
+from dtrain.descent.targets import Target
 from dtrain.engine.vectorise import vectorise
 from dtrain.errors import ProgramError
-from dtrain.functions.base import Kind
+from dtrain.functions.base import Kind, Shape
 from dtrain.functions.samples import block_sum, to_samples
 from dtrain.gradient.differentiate import backward
 from dtrain.gradient.vector import Layout
@@ -37,29 +38,57 @@ class Objective:
         loss: the loss, for its scale.
         gradients: which output is which weight's derivative.
         output: the shape of the program's output.
+        target: what a sample's target is, if there is one.
+        sums: the outputs that a metric is made of, in order.
     """
 
     graph: FlowGraph
     loss: Loss
     gradients: Mapping[str, str]
-    output: tuple[int, ...]
+    output: Shape
+    target: Target | None
+    sums: Sequence[str] = ()
 
-    def layout(self, dtype: str, metrics: int = 0) -> Layout:
-        """The layout of the program's weights."""
+    def layout(self, dtype: str) -> Layout:
+        """The layout of the program's weights, and of the sums."""
+        nodes, outputs = self.graph.nodes, self.graph.outputs
+        sums = sum(math.prod(nodes[outputs[name]].shape) for name in self.sums)
         shapes = {name: spec.shape for name, spec in self.graph.specs.items()}
-        return Layout.of(shapes, dtype, metrics)
+        return Layout.of(shapes, dtype, sums)
+
+
+def with_loss(program: FlowGraph, loss: Loss, given: Shape | None) -> FlowGraph:
+    """A program's graph whose only output is a sample's loss."""
+    builder = Builder(program.name)
+    output = builder.include(program)[program.output]
+    takes = loss.target(output.shape, given)
+    value, _ = loss.of_sample(output, _target(builder, takes))
+    return builder.graph({"loss": builder.symbol(value)})
+
+
+def _target(builder: Builder, takes: Target | None) -> Symbol | None:
+    """The target as an input; labels stay integers."""
+    if takes is None:
+        return None
+    return builder.input(TARGET, takes.shape, "int" if takes.labels else "real")
 
 
 def objective(
-    program: FlowGraph, loss: Loss, *, gradient: bool = True, correct: bool = False
+    program: FlowGraph,
+    loss: Loss,
+    given: Shape | None = None,
+    *,
+    gradient: bool = True,
+    metric: Metric | None = None,
 ) -> Objective:
     """Join a program's graph and a loss.
 
     Args:
         program: the traced program, with one output.
         loss: the loss.
+        given: the shape of one sample's target in the data, if it is known.
         gradient: differentiate as well.
-        correct: count the samples whose largest output is the target's.
+        metric: sum what it is made of as well.
 
     Raises:
         ProgramError: if the program has several outputs, or the loss does not fit it.
@@ -76,8 +105,8 @@ def objective(
     output = symbols[program.output]
     if output.node.kind is not Kind.SAMPLE:  # a sample's, though all have the same
         output = builder.symbol(to_samples(output))
-    shape = loss.target_shape(output.shape)
-    target = None if shape is None else builder.input(TARGET, shape)
+    takes = loss.target(output.shape, given)
+    target = _target(builder, takes)
     value, seed = loss.of_sample(output, target)
     outputs = {"loss": builder.symbol(block_sum(builder.symbol(value)))}
     gradients: dict[str, str] = {}
@@ -88,11 +117,11 @@ def objective(
             if adjoint is not None:
                 gradients[f"d loss / d {name}"] = name
                 outputs[f"d loss / d {name}"] = adjoint
-    if correct:
-        outputs["correct"] = _correct(output, target)
-    return Objective(builder.graph(outputs), loss, gradients, output.shape)
-
-
-def _correct(output: Symbol, target: Symbol | None) -> Symbol:
-    hit = np.equal(np.argmax(output), np.argmax(target))  # type: ignore[arg-type]
-    return output.builder.symbol(block_sum(hit))
+    sums: Sequence[Any] = ()
+    if metric is not None and takes is not None and takes.shape == given:
+        sums = metric.of_sample(output, target)
+    names = [f"sum {i}" for i in range(len(sums))]
+    for name, each in zip(names, sums, strict=True):
+        outputs[name] = builder.symbol(block_sum(builder.symbol(each)))
+    graph = builder.graph(outputs)
+    return Objective(graph, loss, gradients, output.shape, takes, names)

@@ -89,8 +89,11 @@ class Stack:
         loss, *metrics = self._summed
         self._tails[:, 0] = loss
         self._tails[:, 1] = self._length
-        for i, metric in enumerate(metrics, start=2):
-            self._tails[:, i] = metric
+        column = 2
+        for metric in metrics:
+            rows = metric.reshape(len(self._tails), -1)
+            self._tails[:, column : column + rows.shape[1]] = rows
+            column += rows.shape[1]
         # Which rows are siblings depends on the first number up to this power of 2.
         key = first % (1 << len(self._slots).bit_length())
         tree = self._trees.get(key)

@@ -80,7 +80,7 @@ class _Writer:
         constant = node.constant
         joined = self._joined(node)
         if node.function is INPUT:
-            symbol = builder.input(node.keywords["name"], node.shape)
+            symbol = builder.input(node.keywords["name"], node.shape, node.dtype)
         elif node.function is WEIGHT:
             symbol = builder.weight(self._old.specs[node.keywords["name"]])
         elif constant is not None:

@@ -47,9 +47,10 @@ class Builder:
         self.source: Source | None = None
         self._numbers: dict[Any, int] = {}
 
-    def input(self, name: str, shape: Shape) -> Symbol:
+    def input(self, name: str, shape: Shape, dtype: DType = "real") -> Symbol:
         """A value of one sample."""
-        symbol = self._leaf(INPUT, name, shape, Kind.SAMPLE, self.source or here())
+        source = self.source or here()
+        symbol = self._leaf(INPUT, name, shape, Kind.SAMPLE, source, dtype)
         self.inputs[name] = symbol.number
         return symbol
 
@@ -258,6 +259,7 @@ class Builder:
         shape: Shape,
         kind: Kind,
         source: Source,
+        dtype: DType = "real",
     ) -> Symbol:
         if name in self.names:
             other = self.nodes[self.names[name]]
@@ -266,7 +268,7 @@ class Builder:
                 f"the {other.function.name} of {other.source}"
             )
         params = (("name", name),)
-        node = Node(function, (), params, shape, kind, "real", source, name)
+        node = Node(function, (), params, shape, kind, dtype, source, name)
         self.names[name] = self._add(node)
         return Symbol(self, self.names[name])
 

@@ -32,7 +32,7 @@ def expand(graph: FlowGraph, only_without_vjp: bool = False) -> FlowGraph:
         xs = [symbols[i] for i in node.inputs]
         constant = node.constant
         if node.function is INPUT:
-            symbol = builder.input(node.keywords["name"], node.shape)
+            symbol = builder.input(node.keywords["name"], node.shape, node.dtype)
         elif node.function is WEIGHT:
             symbol = builder.weight(graph.specs[node.keywords["name"]])
         elif node.function is SCALARS:

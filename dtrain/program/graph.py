@@ -126,12 +126,6 @@ class FlowGraph:
         (number,) = self.outputs.values()
         return number
 
-    @property
-    def integers(self) -> frozenset[str]:
-        """The inputs that are used as places in arrays alone, and stay integers."""
-        whole = (n for n, i in self.inputs.items() if self.nodes[i].dtype == "int")
-        return frozenset(whole)
-
     @cached_property
     def levels(self) -> tuple[tuple[int, ...], ...]:
         """Node numbers by level: the leaves, then what needs only earlier levels.

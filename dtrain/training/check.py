@@ -4,33 +4,33 @@ For each weight W and a random direction u, back-propagation's ⟨∂Loss/∂W, 
 against (Loss(W + hu) − Loss(W − hu)) / 2h, extrapolated from h and h/2 (Richardson), in
 float64. A difference that straddles a kink, such as relu's at 0, proves nothing: a
 smaller h is tried, and if all straddle one, the kink is named.
+
+Where there are few paths from a weight to the output, the derivative of the first
+sample's loss is also held against the sum over them, the lecture's definition.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.columns import Samples
+from dtrain.data.order import Batch
 from dtrain.descent import losses
 from dtrain.descent.losses import Loss
 from dtrain.descent.objective import Objective, objective
+from dtrain.descent.penalties import Penalty
 from dtrain.engine.engine import Engine
-from dtrain.functions.base import Kind
-from dtrain.functions.piecewise import real
-from dtrain.functions.samples import to_samples
 from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.parallel.world import SoloWorld
-from dtrain.program.builder import Builder
-from dtrain.program.expand import expand
-from dtrain.program.graph import FlowGraph
 from dtrain.program.trace import Program
 from dtrain.program.weights import draw
+from dtrain.training.definition import Definition
 from dtrain.training.evaluate import (
     Inputs,
     as_samples,
@@ -39,7 +39,9 @@ from dtrain.training.evaluate import (
     traced,
     whole,
 )
-from dtrain.training.setup import check_target, columns_in
+from dtrain.training.kinks import Kinks
+from dtrain.training.penalty import Penalised
+from dtrain.training.setup import check_target, check_values, columns_in
 from dtrain.training.shard import RowBlocks
 
 TOLERANCE = 1e-6
@@ -50,6 +52,7 @@ STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 At the last one only what lies on a kink still straddles it, however wide the program.
 """
 _NOISE = 1e-10  # what rounding of the loss may do to a difference, per unit of loss
+_ROUNDING = 1e-9  # what it may do to a sum over paths, per unit of its terms
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ class WeightCheck:
         error: how far they are apart, relative to the larger.
         passed: whether that is within the tolerance.
         kinks: the source lines of the kinks that every difference straddled.
+        paths: how many paths there are from the weight to the output.
+        path_error: how far the first sample's derivative is from the sum over them,
+            relative to the sum of their sizes; ``None`` if it is too long a sum.
     """
 
     weight: str
@@ -71,6 +77,13 @@ class WeightCheck:
     error: float
     passed: bool
     kinks: tuple[str, ...]
+    paths: int = 0
+    path_error: float | None = None
+
+    @property
+    def defined(self) -> bool:
+        """Whether no sum over paths says otherwise."""
+        return self.path_error is None or self.path_error <= _ROUNDING
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,9 @@ class GradientCheck:
     @property
     def passed(self) -> bool:
         """Whether no weight's gradient is wrong; one at a kink is not known to be."""
-        return all(check.passed or check.kinks for check in self.weights)
+        return all(
+            (check.passed or check.kinks) and check.defined for check in self.weights
+        )
 
     def __str__(self) -> str:
         """One line for each weight."""
@@ -94,9 +109,15 @@ class GradientCheck:
                 verdict = "NOT FINITE here"
             if check.kinks and not check.passed:
                 verdict = f"at a kink: {', '.join(check.kinks)}"
+            paths = f"{check.paths:,} path{'' if check.paths == 1 else 's'}"
+            if check.path_error is not None:
+                paths += f": {check.path_error:.1e}"
+            if not check.defined:
+                verdict = "WRONG, by the sum over paths"
             lines.append(
                 f"{check.weight:{width}}  gradient {check.gradient: .9e}  difference "
-                f"{check.difference: .9e}  relative error {check.error:.1e}  {verdict}"
+                f"{check.difference: .9e}  relative error {check.error:.1e}  {paths}  "
+                f"{verdict}"
             )
         return "\n".join(lines)
 
@@ -107,10 +128,11 @@ def check(
     targets: Any = None,
     *,
     weights: Mapping[str, Any] | None = None,
-    loss: str = "square",
+    loss: str | Loss = "square",
+    penalty: Penalty | None = None,
     seed: int = 0,
 ) -> GradientCheck:
-    """Check a program's gradient against differences of its loss.
+    """Check a program's gradient against differences, and against its definition.
 
     Args:
         program: the program.
@@ -118,6 +140,7 @@ def check(
         targets: the targets; random ones if the loss needs some and none are given.
         weights: where to check; by default the initialisers' values.
         loss: the loss.
+        penalty: added to the mean loss, as in `dtrain.train`.
         seed: of weights, random targets and directions.
 
     Example:
@@ -127,7 +150,7 @@ def check(
         True
     """
     samples = as_samples(program, inputs, targets)
-    return check_samples(program, samples, losses.named(loss), weights, seed)
+    return check_samples(program, samples, losses.named(loss), weights, seed, penalty)
 
 
 def check_samples(
@@ -136,29 +159,35 @@ def check_samples(
     loss: Loss,
     weights: Mapping[str, Any] | None,
     seed: int,
+    penalty: Penalty | None = None,
 ) -> GradientCheck:
     """The same, for a data set that is bound to the program's inputs."""
     graph = traced(program, samples)
-    joined = objective(graph, loss)
+    joined = objective(graph, loss, samples.target_shape)
     rng = seeded(seed)
-    shape = loss.target_shape(joined.output)
-    if samples.target is None and shape is not None:
-        target = rng.standard_normal((len(samples), *shape))
+    if samples.target is None and joined.target is not None:
+        target = joined.target.draw(rng, len(samples))
         samples = Samples(
             samples.inputs, target, samples.source, (*samples.origins, ("target",))
         )
     check_target(joined, samples)
+    check_values(joined, samples, range(len(samples)))
     values = as_weights(
         joined.layout("float64"),
         draw(graph, seed, "float64") if weights is None else weights,
     )
-    probe = _Probe(joined, samples, values)
+    penalised = None if penalty is None else Penalised(penalty, graph, values)
+    probe = _Probe(joined, samples, values, penalised)
     _, gradient = probe.loss_and_gradient()
+    first = probe.loss_and_gradient(Batch(0, slice(0, 1), 1), penalised=False)[1]
+    defined = Definition(graph, joined, probe.columns, values)
     checks = []
     for name, view in values.values.items():
         direction = rng.standard_normal(view.shape)
         slope = float(np.sum(gradient[name] * direction))
-        checks.append(probe.along(name, direction, slope))
+        found = probe.along(name, direction, slope)
+        count, error = defined.compare(name, first[name])
+        checks.append(replace(found, paths=count, path_error=error))
     return GradientCheck(checks)
 
 
@@ -170,21 +199,34 @@ def seeded(seed: int) -> np.random.Generator:
 class _Probe:
     """Evaluates the loss, and which pieces apply, at shifted weights."""
 
-    def __init__(self, joined: Objective, samples: Samples, weights: Weights) -> None:
-        columns = columns_in(samples, "float64", joined.graph.integers)
+    def __init__(
+        self,
+        joined: Objective,
+        samples: Samples,
+        weights: Weights,
+        penalised: Penalised | None,
+    ) -> None:
+        columns = self.columns = columns_in(samples, joined.graph, "float64")
         layout = weights.layout
         self.joined, self.weights, self.batch = joined, weights, whole(samples)
+        self.penalised = penalised
         self.vector = GradientVector(layout)
         self.engine = Engine(joined.graph, layout, columns, gradients=joined.gradients)
-        graph, self.kinks = _kink_inputs(joined.graph)
-        self.watch = Engine(graph, layout, columns)
-
-    def loss_and_gradient(self) -> tuple[float, dict[str, NDArray[Any]]]:
-        vector = self.vector
-        summed(
-            SoloWorld(), self.engine, self.weights, vector, self.batch, len(self.batch)
+        graphs = (
+            [joined.graph] if penalised is None else [joined.graph, penalised.graph]
         )
+        self.kinks = [Kinks(graph, layout, columns) for graph in graphs]
+        self.sources = [source for kinks in self.kinks for source in kinks.sources]
+
+    def loss_and_gradient(
+        self, batch: Batch | None = None, *, penalised: bool = True
+    ) -> tuple[float, dict[str, NDArray[Any]]]:
+        """Of a batch, or all samples; with the penalty, if there is one."""
+        vector, batch = self.vector, batch or self.batch
+        summed(SoloWorld(), self.engine, self.weights, vector, batch, len(batch))
         vector.scale(self.joined.loss.scale(vector.samples))
+        if self.penalised is not None and penalised:
+            self.penalised.add(vector)
         return vector.loss, {name: v.copy() for name, v in vector.values.items()}
 
     def along(
@@ -230,7 +272,7 @@ class _Probe:
         self.weights.version += 1
         straddled = tuple(
             source
-            for (source, _, _), up, down in zip(self.kinks, *pieces, strict=True)
+            for source, up, down in zip(self.sources, *pieces, strict=True)
             if not np.array_equal(up, down)
         )
         size = max(1.0, *map(abs, values))
@@ -238,36 +280,6 @@ class _Probe:
 
     def _pieces(self) -> list[NDArray[Any]]:
         block = RowBlocks(0, 1, len(self.batch), self.batch.rows)
-        outputs = self.watch.run(self.weights, block)
         return [
-            np.array(branch(*(outputs[name] for name in names)))
-            for _, branch, names in self.kinks
+            piece for kinks in self.kinks for piece in kinks.pieces(self.weights, block)
         ]
-
-
-def _kink_inputs(graph: FlowGraph) -> tuple[FlowGraph, list[Any]]:
-    """A graph whose outputs are what functions made of pieces choose by.
-
-    Returns it, and for each such function its line, its ``branch`` and the names of the
-    outputs that it takes.
-    """
-    graph = expand(graph)
-    builder = Builder(graph.name)
-    symbols = builder.include(graph)
-    outputs, kinks = {}, []
-    for number, node in enumerate(graph.nodes):
-        if node.function.branch is None:
-            continue
-        names = []
-        for place, i in enumerate(node.inputs):
-            x = symbols[i]
-            if node.function.elementwise:
-                x = builder.symbol(np.broadcast_to(x, node.shape))
-            if x.node.dtype != "real":
-                x = builder.symbol(real(x))
-            if x.node.kind is not Kind.SAMPLE:
-                x = builder.symbol(to_samples(x))
-            names.append(f"{number}.{place}")
-            outputs[names[-1]] = x
-        kinks.append((str(node.source), node.function.branch, names))
-    return builder.graph(outputs), kinks

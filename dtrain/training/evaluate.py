@@ -15,15 +15,24 @@ from dtrain.data.order import Batch
 from dtrain.descent import losses
 from dtrain.descent.losses import Loss
 from dtrain.descent.objective import objective
+from dtrain.descent.penalties import Penalty
 from dtrain.engine.engine import Engine
 from dtrain.errors import DataError
 from dtrain.gradient.vector import GradientVector, Layout, Weights
+from dtrain.parallel.blocks import share
 from dtrain.parallel.world import SoloWorld, World
 from dtrain.program.graph import FlowGraph
 from dtrain.program.trace import Program
 from dtrain.program.weights import check_dtype
+from dtrain.training.penalty import Penalised
 from dtrain.training.settings import check_whole
-from dtrain.training.setup import check_program, check_target, columns_in, together
+from dtrain.training.setup import (
+    check_program,
+    check_target,
+    check_values,
+    columns_in,
+    together,
+)
 from dtrain.training.shard import Shard, default_block
 
 Inputs = Mapping[str, Any] | Sequence[Any] | NDArray[Any]
@@ -35,7 +44,8 @@ def loss_and_gradient(
     inputs: Inputs,
     targets: Any = None,
     *,
-    loss: str = "square",
+    loss: str | Loss = "square",
+    penalty: Penalty | None = None,
     dtype: str = "float64",
     block: int | None = None,
     execution: str = "sequential",
@@ -49,8 +59,8 @@ def loss_and_gradient(
         inputs: arrays whose first axis is the sample: a mapping by input name, a
             sequence in the program's order, or one array for a program of one input.
         targets: what the output is compared with; none for ``loss="mean"``.
-        loss: ``square``, the sum of squared errors of the output, or ``mean``, the
-            output itself.
+        loss: the loss, as in `dtrain.train`.
+        penalty: added to the mean loss, as in `dtrain.train`.
         dtype: in which it is computed.
         block: samples in a block, as in `dtrain.train`.
         execution: the execution model.
@@ -71,13 +81,15 @@ def loss_and_gradient(
     if block is not None:
         check_whole("block", block, 1)
     samples = as_samples(program, inputs, targets)
-    joined = objective(traced(program, samples), losses.named(loss))
+    graph = traced(program, samples)
+    joined = objective(graph, losses.named(loss), samples.target_shape)
     check_target(joined, samples)
+    check_values(joined, samples, range(len(samples)))
     values = as_weights(joined.layout(dtype), weights)
     engine = Engine(
         joined.graph,
         joined.layout(dtype),
-        columns_in(samples, dtype, joined.graph.integers),
+        columns_in(samples, joined.graph, dtype),
         gradients=joined.gradients,
         execution=execution,
         backend=backend,
@@ -87,6 +99,8 @@ def loss_and_gradient(
     with threadpool_limits(1):  # more BLAS threads may give other bits
         summed(SoloWorld(), engine, values, vector, whole(samples), size)
     vector.scale(joined.loss.scale(vector.samples))
+    if penalty is not None:
+        Penalised(penalty, graph, values, execution, backend).add(vector)
     return vector.loss, {name: view.copy() for name, view in vector.values.items()}
 
 
@@ -97,13 +111,16 @@ class Evaluation:
     Attributes:
         samples: how many there are.
         loss: the mean loss.
-        accuracy: the share of samples whose largest output is the target's, if the
-            targets are one-hot.
+        accuracy: the share of right classes, if targets are classes.
+        rmse: the root of the mean squared error, if targets are values.
+        r2: R² of values, unless they are all the same.
     """
 
     samples: int
     loss: float
-    accuracy: float | None
+    accuracy: float | None = None
+    rmse: float | None = None
+    r2: float | None = None
 
 
 def evaluate(
@@ -113,28 +130,31 @@ def evaluate(
     weights: Mapping[str, Any],
     loss: Loss,
 ) -> Evaluation:
-    """The mean loss and the accuracy of weights, exact over all ranks; collective."""
+    """The mean loss and the metrics of weights, exact over all ranks; collective."""
     with together(world):
         dtype = dtype_of(weights)
-        classes = samples.target is not None and one_hot(samples.target)
-        graph = traced(program, samples)
-        joined = objective(graph, loss, gradient=False, correct=classes)
-        check_target(joined, samples)
-        layout = joined.layout(dtype, metrics=int(classes))
-        values = as_weights(layout, weights)
-        engine = Engine(
-            joined.graph,
-            layout,
-            columns_in(samples, dtype, joined.graph.integers),
-            tail=("correct",) if classes else (),
+        target = samples.target if loss.takes_target else None
+        metric = None if target is None else loss.metric(target)
+        joined = objective(
+            traced(program, samples),
+            loss,
+            samples.target_shape,
+            gradient=False,
+            metric=metric,
         )
+        check_target(joined, samples)
+        check_values(joined, samples, share(len(samples), world.rank, world.size))
+        layout = joined.layout(dtype)
+        values = as_weights(layout, weights)
+        columns = columns_in(samples, joined.graph, dtype)
+        engine = Engine(joined.graph, layout, columns, tail=joined.sums)
     world.compare("program", joined.graph.fingerprint)
     world.compare("weights", values.digest)
     vector = GradientVector(layout)
     block = default_block(joined.graph, len(samples))
     summed(world, engine, values, vector, whole(samples), block)
-    accuracy = float(vector.metrics[0]) / vector.samples if classes else None
-    return Evaluation(vector.samples, vector.loss, accuracy)
+    found = metric.values(vector.metrics, vector.samples) if metric else {}
+    return Evaluation(vector.samples, vector.loss, **found)
 
 
 @np.errstate(all="ignore")  # a loss may be infinite, and is reported so
@@ -155,15 +175,6 @@ def summed(
 def whole(samples: Samples) -> Batch:
     """All samples, in their order."""
     return Batch(0, slice(0, len(samples)), len(samples))
-
-
-def one_hot(target: NDArray[Any]) -> bool:
-    """Whether every row has one 1 and zeros beside it."""
-    if target.ndim != 2 or target.shape[1] < 2:
-        return False
-    return bool(
-        np.isin(target, (0, 1)).all() and (np.count_nonzero(target, axis=1) == 1).all()
-    )
 
 
 def as_samples(program: Program, inputs: Inputs, targets: Any) -> Samples:

@@ -80,7 +80,7 @@ class Prediction:
         shapes = {name: spec.shape for name, spec in graph.specs.items()}
         layout = Layout.of(shapes, dtype)
         self.weights = as_weights(layout, weights)
-        self._engine = Engine(graph, layout, columns_in(samples, dtype, graph.integers))
+        self._engine = Engine(graph, layout, columns_in(samples, graph, dtype))
         self._samples = samples
         self._block = default_block(graph, len(samples))
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any
 
-from dtrain.descent import losses, optimizers, schedules
+from dtrain.descent import losses, optimizers, penalties, schedules
 from dtrain.descent.losses import Loss
+from dtrain.descent.penalties import Penalty
 from dtrain.descent.rule import Rule
 from dtrain.engine.engine import chosen, chosen_backend
 from dtrain.engine.execution import EXECUTIONS
@@ -31,7 +32,8 @@ class Settings:
     learning_rate: float | Schedule
     target: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
-    loss: str = "square"
+    loss: str | Loss = "square"
+    penalty: Penalty | None = None
     batch: int | None = None
     block: int | None = None
     optimizer: str | Rule = "sgd"
@@ -45,7 +47,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check every value that can be checked without data."""
-        losses.named(self.loss)
+        _ = self.the_loss
+        if self.penalty is not None and not callable(self.penalty):
+            raise UsageError(
+                f"penalty is {self.penalty!r}; give a function of the weights by name, "
+                "such as dtrain.penalties.Norms(l2=1e-4)"
+            )
         chosen("execution", self.execution, EXECUTIONS)
         chosen_backend(self.backend)
         check_dtype(self.dtype)
@@ -65,7 +72,7 @@ class Settings:
 
     @property
     def the_loss(self) -> Loss:
-        """The loss of that name."""
+        """The loss itself."""
         return losses.named(self.loss)
 
     @property
@@ -104,13 +111,14 @@ class Settings:
         """Each setting as text, the same for the same run; ranks compare them."""
         texts = {each.name: str(getattr(self, each.name)) for each in fields(self)}
         texts["optimizer"] = repr(self.rule)
+        texts["loss"] = repr(self.the_loss)
         texts["columns"] = repr(sorted(self.columns.items()))
-        rate: Any = self.learning_rate
-        if callable(rate) and type(rate).__module__ != schedules.__name__:
-            # A repr may hold an address, which differs by rank.
-            texts["learning_rate"] = getattr(
-                rate, "__qualname__", type(rate).__qualname__
-            )
+        for name, ours in (("learning_rate", schedules), ("penalty", penalties)):
+            value = getattr(self, name)
+            if callable(value) and type(value).__module__ != ours.__name__:
+                # A repr may hold an address, which differs by rank.
+                kind = type(value).__qualname__
+                texts[name] = getattr(value, "__qualname__", kind)
         return texts
 
 

@@ -6,8 +6,9 @@ ends in one verdict of all ranks, and what must be equal is compared.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +19,7 @@ from dtrain.data.columns import Dataset, Samples
 from dtrain.descent.objective import TARGET, Objective, objective
 from dtrain.errors import DataError, ProgramError, UsageError
 from dtrain.parallel.world import World
+from dtrain.program.graph import FlowGraph
 from dtrain.program.trace import Program
 from dtrain.training.settings import Settings
 
@@ -87,7 +89,7 @@ def trace_objective(
             "random numbers, the time, or something else that changes, and such values "
             "would be frozen as constants; pass them in as inputs"
         )
-    joined = objective(graph, settings.the_loss)
+    joined = objective(graph, settings.the_loss, samples.target_shape)
     check_target(joined, samples)
     return joined
 
@@ -98,57 +100,71 @@ def check_target(joined: Objective, samples: Samples) -> None:
     Raises:
         DataError: if they differ.
     """
-    expected = joined.loss.target_shape(joined.output)
-    if expected is None:
+    target = joined.target
+    if target is None:
         return
     if samples.target is None:
         raise DataError(f"{samples.source}: loss {joined.loss.name!r} needs a target")
-    if samples.target.shape[1:] != expected:
+    if samples.target_shape != target.shape:
+        output = joined.output
+        labels = (
+            f": loss {joined.loss.name!r} takes labels of shape {target.shape}, or "
+            f"one-hot targets of shape {output}"
+        )
         raise DataError(
-            f"{samples.source}: the target has shape {samples.target.shape[1:]} for "
-            f"one sample, but program {joined.graph.name} returns {expected}; choose "
-            "another target (--target, or a range with --columns), or change the "
-            "program's output" + (" (return ...[0])" if expected == (1,) else "")
+            f"{samples.source}: the target has shape {samples.target_shape} for one "
+            f"sample, but program {joined.graph.name} returns {output}"
+            f"{labels if target.labels else ''}; choose another target (--target, or a "
+            "range with --columns), or change the program's output"
+            + (" (return ...[0])" if output == (1,) else "")
         )
 
 
-def columns_in(
-    samples: Samples, dtype: str, integers: Collection[str] = ()
-) -> dict[str, NDArray[Any]]:
-    """The columns in the run's dtype; memory-mapped ones are converted by the block.
-
-    Args:
-        samples: the samples.
-        dtype: the run's.
-        integers: the inputs that are places in arrays, and so stay integers.
+def check_values(joined: Objective, samples: Samples, rows: range) -> None:
+    """Hold rows of the target against the values that the loss takes.
 
     Raises:
-        DataError: if such a column holds something else.
+        DataError: naming the first row that does not fit.
+    """
+    target = joined.target
+    if target is not None and math.isfinite(target.low):
+        samples.check_target(rows.start, rows.stop, target.fits, target.must)
+
+
+def columns_in(
+    samples: Samples, graph: FlowGraph, dtype: str
+) -> dict[str, NDArray[Any]]:
+    """The columns that a graph reads, in its dtypes: the run's, or integers.
+
+    Memory-mapped ones are converted by the block.
+
+    Raises:
+        DataError: if a column of places holds something else.
     """
     columns = dict(samples.inputs)
-    if samples.target is not None:
+    for name, column in columns.items():
+        if graph.nodes[graph.inputs[name]].dtype == "int":
+            _check_whole(samples, name, column)
+    if samples.target is not None and TARGET in graph.inputs:
         columns[TARGET] = samples.target
-    with np.errstate(over="ignore"):  # what is too large ends as a loss not finite
-        return {
-            name: _whole(samples, name, column)
-            if name in integers
-            else column
-            if isinstance(column, np.memmap)
-            else np.ascontiguousarray(column, dtype)
-            for name, column in columns.items()
-        }
+    for name, column in columns.items():
+        if not isinstance(column, np.memmap):
+            whole = graph.nodes[graph.inputs[name]].dtype == "int"
+            with np.errstate(over="ignore"):  # what is too large ends as not finite
+                columns[name] = np.ascontiguousarray(
+                    column, np.intp if whole else dtype
+                )
+    return columns
 
 
-def _whole(samples: Samples, name: str, column: NDArray[Any]) -> NDArray[Any]:
-    """A column of integers, however they are stored."""
-    if column.dtype.kind == "f":
-        wrong = np.argwhere(np.trunc(column) != column)  # NaN as well
-        if len(wrong):
-            row, value = wrong[0][0], column[tuple(wrong[0])]
-            raise DataError(
-                f"{samples.source}: row {row + 1} of input {name!r} is {value}, but "
-                "the program uses it as an index, which must be an integer"
-            )
-    if isinstance(column, np.memmap) and column.dtype.kind != "f":
-        return column
-    return np.ascontiguousarray(column, np.intp)
+def _check_whole(samples: Samples, name: str, column: NDArray[Any]) -> None:
+    """Refuse numbers that are no integers in a column of places."""
+    if column.dtype.kind != "f":
+        return
+    wrong = np.argwhere(np.trunc(column) != column)  # NaN as well
+    if len(wrong):
+        row, value = wrong[0][0], column[tuple(wrong[0])]
+        raise DataError(
+            f"{samples.source}: row {row + 1} of input {name!r} is {value}, but "
+            "the program uses it as an index, which must be an integer"
+        )

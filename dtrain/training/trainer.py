@@ -18,6 +18,8 @@ from threadpoolctl import threadpool_limits
 from dtrain.data.columns import bind
 from dtrain.data.order import Batch, Order
 from dtrain.data.readers import open_data
+from dtrain.descent.losses import Loss
+from dtrain.descent.penalties import Penalty
 from dtrain.engine.engine import Engine
 from dtrain.errors import NotFiniteError
 from dtrain.gradient.vector import GradientVector, Weights
@@ -27,12 +29,14 @@ from dtrain.parallel.world import World
 from dtrain.program.trace import Program
 from dtrain.program.weights import draw
 from dtrain.training.clock import process_seconds
+from dtrain.training.penalty import Penalised
 from dtrain.training.run import Run, StepRecord
 from dtrain.training.settings import Schedule, Settings
 from dtrain.training.setup import (
     Data,
     check_callbacks,
     check_program,
+    check_values,
     columns_in,
     compare_settings,
     together,
@@ -52,7 +56,8 @@ def train(
     learning_rate: float | Schedule,
     target: str | None = None,
     columns: Mapping[str, str] | None = None,
-    loss: str = "square",
+    loss: str | Loss = "square",
+    penalty: Penalty | None = None,
     batch: int | None = None,
     block: int | None = None,
     optimizer: Any = "sgd",
@@ -79,7 +84,11 @@ def train(
         learning_rate: η, or a callable of the step (from 0).
         target: the column to fit; by default ``t``, or the one that is no input.
         columns: for an input, the column or the range ``first:last`` to read.
-        loss: ``square`` (the lecture's) or ``mean`` (the output is the loss).
+        loss: ``square`` (the lecture's), ``absolute``, ``huber``, ``cross_entropy`` (of
+            logits, with labels or one-hot targets), ``binary_cross_entropy`` (of
+            logits), ``mean`` (the output is the loss), or one of `dtrain.losses`.
+        penalty: added to the mean loss, once: a function of the weights by name, such
+            as ``dtrain.penalties.Norms(l2=1e-4)`` or a lambda in plain NumPy.
         batch: samples in a step; ``None`` is the lecture's full batch.
         block: samples in a block, the unit of exact sums; by default chosen from
             program and batch. Another block gives other bits.
@@ -122,6 +131,7 @@ def train(
                 target=target,
                 columns=dict(columns or {}),
                 loss=loss,
+                penalty=penalty,
                 batch=batch,
                 block=block,
                 optimizer=optimizer,
@@ -181,7 +191,8 @@ class Trainer:
         with together(world):
             rows = share(len(self.samples), world.rank, world.size)
             self.samples.check_finite(rows.start, rows.stop)
-            columns = columns_in(self.samples, settings.dtype, graph.integers)
+            check_values(self.objective, self.samples, rows)
+            columns = columns_in(self.samples, graph, settings.dtype)
             self.weights = Weights(self.layout)
             first = draw(graph, settings.seed, settings.dtype)
             self.weights.assign(first if weights is None else weights)
@@ -201,6 +212,7 @@ class Trainer:
             execution=settings.execution,
             backend=settings.backend,
         )
+        self.penalised = self._penalised(world)
         self.shard = Shard.of(world, self.engine, self.block)
         self.descent = settings.rule.start(self.weights.flat)
         self.gradient = GradientVector(self.layout)
@@ -212,6 +224,22 @@ class Trainer:
         """Blocks in a nominal batch."""
         return -(-self.order.nominal // self.block)
 
+    def _penalised(self, world: World) -> Penalised | None:
+        """The penalty on the weights, the same on all ranks."""
+        settings = self.settings
+        if settings.penalty is None:
+            return None
+        with together(world):
+            penalised = Penalised(
+                settings.penalty,
+                self.objective.graph,
+                self.weights,
+                settings.execution,
+                settings.backend,
+            )
+        world.compare("penalty", penalised.graph.fingerprint)
+        return penalised
+
     @np.errstate(all="ignore")  # what must be finite is checked
     def step(self, batch: Batch, rate: float) -> GradientVector:
         """One step of gradient descent (lecture, the inner loop)."""
@@ -220,6 +248,8 @@ class Trainer:
         places = world.rows(shard.count(batch), gradient)
         partials = engine.gradients(weights, shard.blocks(batch), places)
         world.tree_sum(shard.count(batch), partials, gradient, take=self._scaled)
+        if self.penalised is not None:
+            self.penalised.add(gradient)
         check_finite(gradient, weights.version == self._first_version)
         self.descent.step(gradient.slots, rate)
         weights.version += 1

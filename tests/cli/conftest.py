@@ -125,4 +125,4 @@ def command(request):
 def options_of(dtrain, command):
     """The options that a command's help speaks of."""
     text = dtrain(command, "--help").out
-    return set(re.findall(r"^  (--[a-z-]+)", text, flags=re.MULTILINE))
+    return set(re.findall(r"^  (--[a-z0-9-]+)", text, flags=re.MULTILINE))

@@ -289,6 +289,8 @@ NUMBERS = {
     "--learning-rate": ["-0.1", "nan", "inf", "fast", ""],
     "--momentum": ["-0.1", "1", "nan", "fast"],
     "--weight-decay": ["-0.1", "nan", "fast"],
+    "--l1": ["-1", "nan", "fast"],
+    "--l2": ["-1", "inf", "fast"],
     "--clip-norm": ["-1", "0", "inf", "fast"],
     "--seed": ["1.5", "one"],
 }

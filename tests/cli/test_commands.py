@@ -1,5 +1,6 @@
 """`dtrain eval`, `predict`, `show` and `check`."""
 
+import json
 import re
 
 import numpy as np
@@ -43,6 +44,7 @@ EFFECTS = {
     "eval": {
         "--columns": ["--columns", "x=y"],
         "--loss": ["--loss", "mean"],
+        "--report": None,  # below
         "--target": ["--target", "u"],
         "--weights": ["--weights", "other.w"],
     },
@@ -54,6 +56,8 @@ EFFECTS = {
     "show": {"--shape": ["--shape", "p=3,2"], "--plan": ["--plan"]},
     "check": {
         "--columns": ["--columns", "x=y"],
+        "--l1": ["--l1", 0.1],
+        "--l2": ["--l2", 0.1],
         "--loss": ["--loss", "mean"],
         "--seed": ["--seed", -3],
         "--target": ["--target", "u"],
@@ -71,7 +75,12 @@ def test_every_command_and_option_is_in_the_tables(dtrain):
 
 @pytest.mark.parametrize(
     ("command", "option"),
-    [(command, option) for command, options in EFFECTS.items() for option in options],
+    [
+        (command, option)
+        for command, options in EFFECTS.items()
+        for option in options
+        if option != "--report"
+    ],
 )
 @pytest.mark.usefixtures("weights")
 def test_every_option_changes_what_is_printed(dtrain, command, option):
@@ -86,12 +95,28 @@ def test_every_option_changes_what_is_printed(dtrain, command, option):
 
 def test_eval_gives_the_mean_loss(dtrain, weights):
     answer = dtrain(*USUAL["eval"])
-    assert list(answer.table) == ["program", "ranks", "samples", "loss"]
+    assert list(answer.table) == ["program", "ranks", "samples", "loss", "rmse", "r2"]
     columns = data()
     output = library.predict(load_program("model.py:net"), weights, [columns["x"]])
     loss = np.square(columns["t"] - output).mean()
-    assert float(answer.table["loss"]) == pytest.approx(loss, rel=1e-5)
+    right = {"loss": loss, "rmse": loss**0.5, "r2": 1 - loss / columns["t"].var()}
+    for name, value in right.items():
+        assert float(answer.table[name]) == pytest.approx(value, rel=1e-5)
     assert answer.table["samples"] == "30"
+
+
+@pytest.mark.usefixtures("weights")
+def test_eval_reports_what_it_prints(dtrain, folder):
+    answer = dtrain(*USUAL["eval"], "--report", "out.json")
+    report = json.loads((folder / "out.json").read_text())
+    assert list(report) == ["program", "samples", "loss", "accuracy", "rmse", "r2"]
+    assert report["accuracy"] is None
+    for name in ("loss", "rmse", "r2"):
+        assert f"{report[name]:.6g}" == answer.table[name]
+    kept = (folder / "net.w").read_bytes()
+    answer = dtrain(*USUAL["eval"], "--report", "net.w")
+    assert (answer.code, answer.out) == (2, "")
+    assert (folder / "net.w").read_bytes() == kept
 
 
 def test_eval_gives_the_accuracy_of_classes(dtrain):
@@ -100,6 +125,18 @@ def test_eval_gives_the_accuracy_of_classes(dtrain):
     answer = dtrain("eval", "mlp", "digits-heldout", "--weights", "mlp.w")
     assert answer.table["accuracy"] == trained["held-out accuracy"]
     assert answer.table["samples"] == "360"
+
+
+def test_labels_and_one_hot_targets_are_the_same_classes(dtrain):
+    words = ["mlp", "--epochs", 3, "--loss", "cross_entropy", "--save"]
+    one_hot = dtrain(*words, "mlp.w").table
+    labels = dtrain(*words, "labels.w", "--target", "label").table
+    assert float(labels["held-out accuracy"].split()[0]) > 80
+    for name in ("held-out accuracy", "loss", "weights_sha256"):
+        assert one_hot[name] == labels[name]
+    words = ["eval", "mlp", "digits-heldout", "--loss", "cross_entropy", "--weights"]
+    for extra in (["labels.w", "--target", "label"], ["mlp.w"]):
+        assert dtrain(*words, *extra).table["accuracy"] == labels["held-out accuracy"]
 
 
 def test_predict_writes_what_predict_gives(dtrain, weights, folder):
@@ -147,6 +184,7 @@ def test_show_prints_the_graph(dtrain):
         assert answer.out.startswith(str(graph) + "\n\n")
         levels = [x for x in answer.out.splitlines() if x.startswith("  level ")]
         assert len(levels) == len(graph.levels)
+    assert dtrain("show", "lecture").out.endswith("\n  4 paths from weights to R\n")
 
 
 def test_show_takes_the_shapes_of_the_zoo_s_data(dtrain):

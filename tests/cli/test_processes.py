@@ -175,7 +175,7 @@ def test_eval_and_predict_are_one_process_s(folder, command, library):
     assert (one.returncode, three.returncode) == (0, 0), three.stderr
     assert three.stdout == three.outputs[0]
     assert three.stdout.replace("ranks    3", "ranks    1") == one.stdout
-    assert len(one.stdout.splitlines()) == {"eval": 4, "predict": 102}[command]
+    assert len(one.stdout.splitlines()) == {"eval": 6, "predict": 102}[command]
 
 
 @libraries

@@ -24,6 +24,8 @@ EFFECTS = {
     "--dtype": (["--dtype", "float64"], {"dtype": "float64"}),
     "--epochs": (["--epochs", 4], {"epochs": 4, "steps": 16}),
     "--execution": (["--execution", "sequential"], {"execution": "sequential"}),
+    "--l1": (["--l1", 0.01], None),
+    "--l2": (["--l2", 0.01], None),
     "--learning-rate": (["--learning-rate", 0.2], None),
     "--learning-rate-schedule": (["--learning-rate-schedule", "cosine"], None),
     "--loss": (["--loss", "mean"], None),
@@ -85,6 +87,7 @@ def test_the_command_line_has_what_train_has(dtrain):
     for key in ("loss_history", "samples", "weights", "block", "blocks", "steps"):
         assert report[key] == run.report[key]
     options = {name.removeprefix("--").replace("-", "_") for name in EFFECTS}
+    options |= {"penalty"}  # --l1 and --l2
     assert set(Settings.__dataclass_fields__) <= options
 
 

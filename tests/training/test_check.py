@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dtrain import base_function, check, program, weight
+from dtrain import base_function, check, program, weight, zoo
+from dtrain.gradient import differentiate
 from dtrain.training.check import TOLERANCE
 from tests.training.programs import distance, line, line_data, net, net_data
 
@@ -45,6 +46,36 @@ def test_what_is_right_passes(seed):
     assert check(net, [data["x"], data["s"]], data["t"], seed=seed).passed
     assert check(net, [data["x"], data["s"]], seed=seed).passed  # random targets
     assert check(distance, [data["x"][:, :3]], loss="mean", seed=seed).passed
+
+
+def test_the_sum_over_paths_is_held_against_the_walk(monkeypatch):
+    inputs = {name: zoo.DATA["lecture"]().columns[name][:20] for name in "PQ"}
+    right = check(zoo.lecture, inputs)
+    assert [c.paths for c in right.weights] == [2, 1, 1]
+    assert all(c.path_error < 1e-14 for c in right.weights)
+    assert "2 paths: " in str(right)
+    # What several consumers pass to one value is not added up.
+    monkeypatch.setattr(differentiate, "_total", lambda parts: parts[0])
+    found = check(zoo.lecture, inputs)
+    assert not found.passed
+    assert {c.weight: c.defined for c in found.weights} == {
+        "W0": False,
+        "W1": True,
+        "W2": True,
+    }
+    assert str(found).splitlines()[0].endswith("WRONG, by the sum over paths")
+
+
+def test_paths_that_are_too_many_are_counted_only():
+    @program
+    def ladder(x):
+        a, b = weight("w", init=0.5) * x, x
+        for _ in range(100):
+            a, b = np.tanh(a + b), np.sin(a - b)
+        return a
+
+    (found,) = check(ladder, [X]).weights
+    assert (found.paths, found.path_error, found.passed) == (2**99, None, True)
 
 
 def test_it_checks_where_it_is_told_to():

@@ -98,6 +98,7 @@ def test_keywords_and_defaults():
     }
     assert defaults == {
         "loss": "square",
+        "penalty": None,
         "dtype": "float64",
         "block": None,
         "execution": "sequential",

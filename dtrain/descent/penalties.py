@@ -1,0 +1,115 @@
+"""Penalties: what is added to the mean loss, once, for the weights' own sake.
+
+A penalty is a function of the weights by name, in plain NumPy, traced like a program:
+``lambda w: 0.1 * np.sum(np.square(w["hidden.W"]))``. Since it has nothing to do with
+samples, it is added after the sum over all blocks and ranks and after the scale, not
+once for each block.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dtrain.descent.losses import Mean
+from dtrain.descent.objective import Objective
+from dtrain.errors import DtrainError, ProgramError, UsageError
+from dtrain.gradient.differentiate import backward
+from dtrain.program.builder import Builder
+from dtrain.program.expand import expand
+from dtrain.program.graph import FlowGraph
+from dtrain.program.trace import user_frames
+
+Penalty = Callable[[Mapping[str, Any]], Any]
+
+
+@dataclass(frozen=True)
+class Norms:
+    """L1 and L2: λ₁ Σ |w| + λ₂ Σ w², over all weights or some.
+
+    Both together are the elastic net (Zou and Hastie, 2005). The derivative of λ₂ Σ w²
+    is 2 λ₂ w: as much as a weight decay of 2 λ₂ with plain gradient descent. The
+    derivative of |w| at 0 is 0.
+
+    Attributes:
+        l1: λ₁.
+        l2: λ₂.
+        of: the names of the weights; all, if none are given.
+
+    Example:
+        >>> from dtrain import penalties
+        >>> float(penalties.Norms(l1=1, l2=0.5)({"w": np.array([1.0, -2.0])}))
+        5.5
+    """
+
+    l1: float = 0.0
+    l2: float = 0.0
+    of: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse strengths that would not hold weights back."""
+        for name in ("l1", "l2"):
+            strength = getattr(self, name)
+            if not (math.isfinite(strength) and strength >= 0):
+                raise UsageError(f"{name} is {strength}; it must be finite and ≥ 0")
+
+    def __call__(self, weights: Mapping[str, Any]) -> Any:
+        """The penalty."""
+        total: Any = np.zeros(())
+        for name in self.of or weights:
+            if self.l1:
+                total = total + self.l1 * np.sum(np.abs(weights[name]))
+            if self.l2:
+                total = total + self.l2 * np.sum(np.square(weights[name]))
+        return total
+
+
+def of_weights(penalty: Penalty, program: FlowGraph) -> Objective:
+    """A penalty on a program's weights, with its derivatives, as a graph to be run.
+
+    Raises:
+        ProgramError: if it cannot be traced, or is not one number.
+    """
+    builder = Builder("penalty")
+    weights = _ByName(
+        {name: builder.weight(spec) for name, spec in program.specs.items()}
+    )
+    try:
+        value = builder.symbol(penalty(weights))
+    except DtrainError:
+        raise
+    except Exception as error:
+        raise ProgramError(
+            f"the penalty raised {type(error).__name__} while it was traced\n"
+            f"{user_frames(error)}"
+        ) from error
+    if value.shape != () or value.node.dtype != "real":
+        raise ProgramError(
+            f"the penalty must be one number; it is {value.node.dtype} of shape "
+            f"{value.shape}: sum it with np.sum"
+        )
+    graph = expand(builder.graph({"loss": value}), only_without_vjp=True)
+    builder = Builder("penalty")
+    symbols = builder.include(graph)
+    wrt = {name: symbols[number] for name, number in graph.weights.items()}
+    outputs, gradients = {"loss": symbols[graph.output]}, {}
+    one = builder.constant(1.0)
+    adjoints = backward(symbols[graph.output], one, list(wrt.values()))
+    for name, adjoint in zip(wrt, adjoints, strict=True):
+        if adjoint is not None:
+            gradients[f"d penalty / d {name}"] = name
+            outputs[f"d penalty / d {name}"] = adjoint
+    return Objective(builder.graph(outputs), Mean(), gradients, (), None)
+
+
+class _ByName(dict[str, Any]):
+    """The weights, which say their names where another one is asked for."""
+
+    def __missing__(self, name: str) -> Any:
+        raise ProgramError(
+            f"the penalty asks for a weight {name!r}; there are {', '.join(self)}"
+        )
