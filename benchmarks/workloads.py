@@ -109,7 +109,8 @@ def _mlp(workload: str, widths: tuple[int, ...], samples: int, act: str) -> Case
 
 def _wiring(nodes: int) -> Case:
     name = f"W4 graph of {nodes} nodes, batch 256"
-    return Case("W4", name, "wiring", 256, rate=0.1, nodes=nodes)
+    rate = min(0.1, 20 / nodes)  # so that none diverges, however many steps it runs
+    return Case("W4", name, "wiring", 256, rate=rate, nodes=nodes)
 
 
 def _sum(length: int, ranks: int, mpi: str) -> Case:
