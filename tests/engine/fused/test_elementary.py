@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -105,7 +104,6 @@ def plain(name: str, *arrays: Array) -> Array:
 
 
 PLAIN: dict[str, Callable[..., Any]] = {
-    "erf": np.vectorize(math.erf, [float]),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
 }
 

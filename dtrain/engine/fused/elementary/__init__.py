@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dtrain.engine.fused.elementary.error import erf
 from dtrain.engine.fused.elementary.exponential import (
     cosh,
     exp,
@@ -52,7 +51,6 @@ FUNCTIONS: dict[str, Callable[..., Lanes]] = {
     "cbrt": cbrt,
     "cos": cos,
     "cosh": cosh,
-    "erf": erf,
     "exp": exp,
     "exp2": exp2,
     "expm1": expm1,
