@@ -21,7 +21,6 @@ from dtrain.data.readers import open_data
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
 from dtrain.engine.engine import Engine
-from dtrain.errors import NotFiniteError
 from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.parallel.blocks import share
 from dtrain.parallel.launch import open_world
@@ -29,6 +28,7 @@ from dtrain.parallel.world import World
 from dtrain.program.trace import Program
 from dtrain.program.weights import draw
 from dtrain.training.clock import process_seconds
+from dtrain.training.finite import check_gradient, check_weights
 from dtrain.training.penalty import Penalised
 from dtrain.training.run import Run, StepRecord
 from dtrain.training.settings import Schedule, Settings
@@ -45,7 +45,6 @@ from dtrain.training.setup import (
 from dtrain.training.shard import Shard, default_block
 
 Callback = Callable[[StepRecord], Any]
-_STEADIER = "try a smaller learning rate, --clip-norm, or --dtype float64"
 
 
 def train(
@@ -250,7 +249,7 @@ class Trainer:
         world.tree_sum(shard.count(batch), partials, gradient, take=self._scaled)
         if self.penalised is not None:
             self.penalised.add(gradient)
-        check_finite(gradient, weights.version == self._first_version)
+        check_gradient(gradient, first=weights.version == self._first_version)
         self.descent.step(gradient.slots, rate)
         weights.version += 1
         return gradient
@@ -285,10 +284,7 @@ class Trainer:
                     callback(record)
             losses.append(total / len(self.samples))
         seconds = time.perf_counter() - begun
-        if not np.isfinite(self.weights.flat).all():
-            raise not_finite(
-                f"the last step made weights that are not finite; {_STEADIER}"
-            )
+        check_weights(self.weights)
         digest = self.weights.digest
         self.world.compare("trained weights", digest)
         report = self._report(history, losses, seconds, digest)
@@ -329,39 +325,3 @@ class Trainer:
             "recovered_failures": 0,
             "resumed_from_step": None,
         }
-
-
-def check_finite(gradient: GradientVector, first: bool) -> None:
-    """Refuse to step along a GradientVector that is not finite.
-
-    Args:
-        gradient: the sum over all ranks.
-        first: whether no step has been taken yet, so that no step is to blame.
-
-    Raises:
-        NotFiniteError: on every rank alike, because every rank has the same vector.
-    """
-    if gradient.finite():
-        return
-    bad = [
-        name
-        for name, values in gradient.values.items()
-        if not np.isfinite(values).all()
-    ]
-    what = f"the derivatives of {', '.join(bad)}" if bad else "the loss"
-    what += f" overflowed or became NaN (loss {gradient.loss})"
-    if first:
-        raise not_finite(
-            f"{what} before any step: the program itself does so on this data; look "
-            "for a log, sqrt, power or division of what may be 0 or negative (np.where "
-            "computes both of its branches), and for data too large for the dtype "
-            "(--dtype float64 holds more)"
-        )
-    raise not_finite(f"{what}; {_STEADIER}")
-
-
-def not_finite(what: str) -> NotFiniteError:
-    """The error for numbers that every rank has alike, so that all raise it."""
-    error = NotFiniteError(what)
-    error.agreed = True
-    return error

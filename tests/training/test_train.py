@@ -386,6 +386,16 @@ def test_data_too_large_for_the_dtype_are_not_finite():
         train(line, data, epochs=1, learning_rate=0.1)
 
 
+def test_of_many_weights_that_are_not_finite_some_are_named():
+    @dtrain.program
+    def scaled(x):
+        return sum(dtrain.weight(f"w{i:02}", init=1.0) for i in range(30)) * x
+
+    data = {"x": np.full(4, 1e38), "t": np.ones(4)}
+    with pytest.raises(NotFiniteError, match="w03, w04 and 25 more overflowed"):
+        train(scaled, data, epochs=1, learning_rate=0.1)
+
+
 def test_a_callback_that_raises_ends_the_run_as_it_is():
     def grumble(record):
         if record.step == 2:
