@@ -131,8 +131,8 @@ class Exchange:
         self._result: NDArray[Any] | None = region.result
         nodes = [node for rank in part.group for node in part.nodes_of([rank])]
         if len(part.groups) > 1:
-            self._between = Between(part, region, total)
-            self._inside = self._between.inside(nodes)
+            self._between = Between(part, region, total, nodes)
+            self._inside = self._between.inside
         elif self._result is None:
             self._inside = bind(nodes, region.rows, total, mine=False)
         else:
@@ -171,37 +171,47 @@ class Between:
     """The exchange of a carrier with those of the same slice in other groups.
 
     A rank alone sums in the total's own memory.
+
+    Args:
+        part: the partition.
+        region: the group's memory.
+        total: where the sum goes.
+        nodes: what the group's rows are the sums of.
+
+    Attributes:
+        inside: the calls that add this rank's slice of the group's rows, to run first.
+
     """
 
-    def __init__(self, part: Partition, region: Region, total: Record) -> None:
+    def __init__(
+        self, part: Partition, region: Region, total: Record, nodes: Sequence[Node]
+    ) -> None:
         self._part, self._region, self._total = part, region, total
-        self._carries = part.local < part.carriers
         self._speaks = part.local == 0  # tells the others of its group what came out
         self._tail = np.empty(part.tail)
         self._words = np.zeros(len(part.groups), np.int64)
         self._outside: list[Call] = []
         self._first: tuple[list[Message], list[Message]] = ([], [])
         self._second: tuple[list[Message], list[Message]] = ([], [])
+        self.inside: list[Call] = []
+        if part.local < part.carriers:
+            rows = dict(zip(nodes, cut(region.rows, part.mine), strict=True))
+            self._prepare(*self._joined(rows))
 
-    def inside(self, nodes: Sequence[Node]) -> list[Call]:
-        """Give the calls that add this rank's slice of the group's rows."""
-        part, region = self._part, self._region
-        if not self._carries:
-            return []
-        rows = dict(zip(nodes, cut(region.rows, part.mine), strict=True))
+    def _joined(self, rows: dict[Node, Row]) -> tuple[list[Row], NDArray[np.float64]]:
+        """Where a slice of the group's rows is added to sums, and these sums' tails."""
+        part = self._part
         joined = part.nodes_of(part.group)
         tails = np.empty((len(joined), part.tail))
-        calls: list[Call] = []
         sums: list[Row] = []
         for node, tail in zip(joined, tails, strict=True):
-            below = [other for other in nodes if _under(node, other, part.count)]
+            below = [other for other in rows if _under(node, other, part.count)]
             mine = [rows[other] for other in below]
             sums.append(Row(mine[0].slots, tail))
-            calls += bind(below, mine, sums[-1], mine=True)
-        self._bind(sums, tails)
-        return calls
+            self.inside += bind(below, mine, sums[-1], mine=True)
+        return sums, tails
 
-    def _bind(self, sums: list[Row], tails: NDArray[np.float64]) -> None:
+    def _prepare(self, sums: list[Row], tails: NDArray[np.float64]) -> None:
         """Prepare the messages, and the additions of what they bring."""
         part, home = self._part, self._part.home
         pieces, start = part.pieces[part.local], part.mine.start
