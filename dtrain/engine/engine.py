@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.engine.collector import paused
 from dtrain.engine.execution import EXECUTIONS
 from dtrain.engine.fused.backend import FusedPlan
 from dtrain.engine.lowering import plan
@@ -146,7 +147,8 @@ class Engine:
         stack = self._stacks.get(key)
         if stack is None:
             slots = np.zeros((blocks.count, self.layout.size), self.layout.dtype)
-            bound = self._backend(self._plan(*key), weights.flat, slots.reshape(-1))
+            with paused():
+                bound = self._backend(self._plan(*key), weights.flat, slots.reshape(-1))
             tail = self.layout.tail
             stack = Stack(bound, slots, tail, blocks.length, self._tail)
             self._stacks[key] = stack

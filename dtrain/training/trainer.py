@@ -20,6 +20,7 @@ from dtrain.data.order import Batch, Order
 from dtrain.data.readers import open_data
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
+from dtrain.engine.collector import paused
 from dtrain.engine.engine import Engine
 from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.parallel.blocks import share
@@ -159,6 +160,7 @@ class Trainer:
         order: the order of samples.
     """
 
+    @paused()
     def __init__(
         self,
         world: World,
