@@ -80,10 +80,8 @@ class Region:
         self.rows = [Row(*both) for both in zip(slots, tails, strict=True)]
         start = sum(counts[: part.local])
         own = self.rows[start : start + counts[part.local]]
-        self.own = {
-            index << level: row
-            for (level, index), row in zip(part.own_nodes, own, strict=True)
-        }
+        firsts = [first for first, _ in part.own_spans]
+        self.own = dict(zip(firsts, own, strict=True))
         self.result = None
         told = np.zeros(1 + part.tail).view(np.uint8)
         if result is not None:

@@ -56,11 +56,11 @@ class Memory:
             return True
         shared = len(self.groups) < peers.size
         short = len(self.groups) == 1 and sums_bytes(part, part.group) <= SHORT
-        if not short and not self._holds(part):
-            result, sums = self._room
+        if not short:
             most = max(sums_bytes(part, group) for group in part.groups)
-            self._room = max(result, result_bytes(part)), max(sums, most)
-            self._data = np.empty(0, np.uint8)
+            room = max(self._room[0], result_bytes(part)), max(self._room[1], most)
+            if room != self._room:
+                self._room, self._data = room, np.empty(0, np.uint8)
         if not self._data.size:
             self._forget()
             try:
@@ -76,11 +76,6 @@ class Memory:
             self._forget()
         self._regions[part] = self._place(part, short=short, shared=shared)
         return True
-
-    def _holds(self, part: Partition) -> bool:
-        result, sums = self._room
-        most = max(sums_bytes(part, group) for group in part.groups)
-        return result_bytes(part) <= result and most <= sums
 
     def _forget(self) -> None:
         """Let go of all views of the memory."""

@@ -51,18 +51,11 @@ def copy(record: Record, target: R) -> R:
     return target
 
 
-def clear(record: Record) -> None:
-    """Make it the sum of nothing."""
-    record.slots.fill(0)
-    record.tail.fill(0)
-
-
-def add(left: R, right: Record, out: R | None = None) -> R:
-    """Add the numbers of two records into ``out``, else into ``left``; return it."""
-    out = out or left
-    np.add(left.slots, right.slots, out=out.slots)
-    np.add(left.tail, right.tail, out=out.tail)
-    return out
+def add(left: R, right: Record) -> R:
+    """Add the numbers of a record to ``left``; return that."""
+    np.add(left.slots, right.slots, left.slots)
+    np.add(left.tail, right.tail, left.tail)
+    return left
 
 
 def subtrees(first: int, last: int, count: int) -> list[Node]:

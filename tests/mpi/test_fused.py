@@ -1,6 +1,5 @@
 """Ranks that are processes compile the fused backend's kernels once on each host."""
 
-import faulthandler
 import os
 import tempfile
 from pathlib import Path
@@ -13,13 +12,6 @@ from dtrain.parallel.launch import open_world
 from tests.training.programs import net, net_data
 
 pytestmark = pytest.mark.mpi
-
-
-@pytest.fixture(autouse=True)
-def _limit():
-    faulthandler.dump_traceback_later(60, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 def test_one_rank_compiles_and_all_get_the_bits_of_one(monkeypatch):

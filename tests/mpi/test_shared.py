@@ -1,6 +1,5 @@
 """Sums through shared memory: no race, no leak, and messages where it cannot be had."""
 
-import faulthandler
 import os
 import time
 from pathlib import Path
@@ -17,13 +16,6 @@ pytestmark = pytest.mark.mpi
 
 COUNTS = (0, 1, 3, 8, 13)
 LENGTHS = (16, 1024, 20_000)  # of the last, some sums are long ones
-
-
-@pytest.fixture(autouse=True)
-def _limit():
-    faulthandler.dump_traceback_later(60, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 def shares(world):

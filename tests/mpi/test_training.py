@@ -5,7 +5,6 @@ Bodies go through ``world.run``: a rank that fails an assertion alone ends the j
 its traceback, so that the others do not wait for it.
 """
 
-import faulthandler
 import os
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,13 +24,6 @@ from dtrain.training.trainer import Trainer
 from tests.training.programs import line, line_data, net, net_data
 
 pytestmark = pytest.mark.mpi
-
-
-@pytest.fixture(autouse=True)
-def _limit():
-    faulthandler.dump_traceback_later(60, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="module")

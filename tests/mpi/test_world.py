@@ -4,7 +4,6 @@ Every test's body goes through ``world.run``: a rank that fails an assertion alo
 the job with its traceback, so that the others do not wait for it.
 """
 
-import faulthandler
 import os
 import socket
 
@@ -18,13 +17,6 @@ from dtrain.parallel.mpi import MPIWorld
 from tests.parallel.cases import Case, deliver
 
 pytestmark = pytest.mark.mpi
-
-
-@pytest.fixture(autouse=True)
-def _limit():
-    faulthandler.dump_traceback_later(60, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 WAYS = {
