@@ -1,0 +1,238 @@
+"""A program at one point: values, adjoints and what passed them, sums over paths.
+
+The lecture computes v_X = ∂Output/∂X at every point X ("Efficient computation of all
+derivatives"): the sum, over what reads X, of what its transfer function passes back.
+Here each edge has its transfer function as a small graph of its own, in which it can
+be evaluated, printed, or written as a program of another language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.errors import ProgramError
+from dtrain.gradient.differentiate import unbroadcast
+from dtrain.gradient.paths import Edge, Path, SumOverPaths, evaluate
+from dtrain.program.builder import Builder
+from dtrain.program.expand import expand
+from dtrain.program.graph import FlowGraph
+from dtrain.program.trace import Program
+from dtrain.report.notation import Parts, Reference, expression, joined
+from dtrain.training.evaluate import loss_and_gradient
+
+LISTED = 60
+"""More paths than this from one weight are counted, not listed."""
+_EDGES = 1 << 15  # of all listed paths together
+_ENTRIES = 1 << 20  # of all Jacobians together
+_LONG = 160  # parts of a transfer function that is written out
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What passes an adjoint along one edge, from a node back to one of its inputs.
+
+    Attributes:
+        graph: of the inputs named by `leaves`; its output is what is passed.
+        leaves: what the graph's inputs stand for, by name.
+    """
+
+    graph: FlowGraph
+    leaves: Mapping[str, Reference]
+
+    @property
+    def parts(self) -> Parts:
+        """As an expression: ``v_E · (1 − E²)``."""
+        references = {
+            self.graph.inputs[key]: reference for key, reference in self.leaves.items()
+        }
+        written = expression(self.graph, self.graph.output, references)
+        if len(written) <= _LONG:
+            return written
+        return ("Jᵀ ", *(r for r in self.leaves.values() if r.kind == "v"))
+
+
+class Explanation:
+    """Everything that is computed at one point, forward and backward.
+
+    Args:
+        program: the program.
+        graph: its graph, for the inputs' shapes.
+        inputs: a value for each input, of one sample.
+        weights: a value for each weight.
+        output: which output is differentiated; needed if there are several.
+
+    Attributes:
+        graph: what is explained: functions without a transfer function of their own
+            are replaced by what they are made of.
+        end: the number of the differentiated node.
+        values: each node's value.
+        adjoints: v_X of each node X that the output depends on, by number. The adjoint
+            of an array's elements is the derivative of the sum of the output's.
+        passed: what each edge passes back.
+        transfers: each such edge's transfer function.
+
+    Raises:
+        ProgramError: if it is not clear which output is meant.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        graph: FlowGraph,
+        inputs: Mapping[str, Any],
+        weights: Mapping[str, Any],
+        output: str | None = None,
+    ) -> None:
+        name = output or ", ".join(graph.outputs)
+        if name not in graph.outputs:
+            listed = ", ".join(graph.outputs)
+            raise ProgramError(f"explain one output of {graph.name}: {listed}")
+        self.graph = expand(graph, only_without_vjp=True)
+        self.given = {**inputs, **weights}
+        self.end = self.graph.outputs[name]
+        exact = _by_engine(program, graph, inputs, weights)
+        with np.errstate(all="ignore"):
+            self.values = evaluate(self.graph, self.given)
+            if exact is not None:
+                self.values[self.end] = np.asarray(exact[0])
+            self.transfers: dict[Edge, Transfer] = {}
+            self.passed: dict[Edge, NDArray[Any]] = {}
+            self.adjoints: dict[int, NDArray[Any]] = {}
+            self._walk_back()
+        if exact is not None:
+            for key, gradient in exact[1].items():
+                self.adjoints[self.graph.weights[key]] = gradient
+
+    def _walk_back(self) -> None:
+        nodes = self.graph.nodes
+        self.adjoints[self.end] = np.ones(nodes[self.end].shape)
+        for number in range(self.end, -1, -1):
+            if number not in self.adjoints:
+                continue
+            given = {
+                ("v", number): self.adjoints[number],
+                **{("x", i): self.values[i] for i in (number, *nodes[number].inputs)},
+            }
+            for place, transfer in transfers(self.graph, number).items():
+                leaves = {key: given[leaf] for key, leaf in transfer.leaves.items()}
+                passed = evaluate(transfer.graph, leaves)[transfer.graph.output]
+                edge, source = Edge(number, place), nodes[number].inputs[place]
+                self.transfers[edge], self.passed[edge] = transfer, passed
+                before = self.adjoints.get(source)
+                self.adjoints[source] = passed if before is None else before + passed
+
+    @property
+    def scalar(self) -> bool:
+        """Whether every value is one number."""
+        return all(node.shape == () for node in self.graph.nodes)
+
+    def gradient(self, weight: str) -> NDArray[Any]:
+        """The back-propagated derivative by a weight; 0 if nothing depends on it."""
+        number = self.graph.weights[weight]
+        shape = self.graph.nodes[number].shape
+        return self.adjoints.get(number, np.zeros(shape))
+
+    def arriving(self, number: int) -> list[Edge]:
+        """The edges that pass something back to a node, in the order of the graph."""
+        return self._arriving.get(number, [])
+
+    @cached_property
+    def _arriving(self) -> dict[int, list[Edge]]:
+        found: dict[int, list[Edge]] = {}
+        for edge in sorted(self.transfers):
+            source = self.graph.nodes[edge.node].inputs[edge.place]
+            found.setdefault(source, []).append(edge)
+        return found
+
+    def adjoint_parts(self, number: int) -> Parts:
+        """v_X in terms of what reads X: ``v_C · W1 + v_D · W2``."""
+        if number == self.end:
+            return ("1",)
+        return joined([self.transfers[edge].parts for edge in self.arriving(number)])
+
+    @cached_property
+    def point(self) -> SumOverPaths:
+        """The sum over paths at this point."""
+        with np.errstate(all="ignore"):
+            return SumOverPaths(self.graph, self.given, self.end)
+
+    @cached_property
+    def paths(self) -> dict[str, list[Path] | None]:
+        """The paths from each weight; ``None`` where they are too many to be listed."""
+        left, found = _EDGES if self._multiplied else 0, dict[str, list[Path] | None]()
+        for name, number in self.graph.weights.items():
+            count = self.point.paths.count(number)
+            found[name] = None
+            if count <= LISTED and left > 0:
+                found[name] = paths = list(self.point.paths.all(number))
+                left -= sum(map(len, paths))
+        return found
+
+    @property
+    def _multiplied(self) -> bool:
+        """Whether Jacobians are small enough to be multiplied along paths."""
+        sizes = [value.size for value in self.values]
+        entries = sum(
+            sizes[number] * sizes[i]
+            for number, node in enumerate(self.graph.nodes)
+            for i in node.inputs
+        )
+        return entries <= _ENTRIES
+
+    def product(self, path: Path) -> NDArray[Any]:
+        """The product of the derivatives along a path, summed over the output."""
+        with np.errstate(all="ignore"):
+            product = self.point.product(path)
+        return np.sum(product, axis=tuple(range(self.values[self.end].ndim)))
+
+
+def transfers(graph: FlowGraph, number: int) -> dict[int, Transfer]:
+    """A node's transfer function, apart for each input that something passes to."""
+    node = graph.nodes[number]
+    if node.function.vjp is None or not node.inputs:
+        return {}
+    builder = Builder(graph.name)
+    builder.source = node.source
+    leaves = {f"x{i}": Reference("x", i) for i in node.inputs}
+    leaves |= {"y": Reference("x", number), "v": Reference("v", number)}
+    xs = {}
+    for i in node.inputs:
+        known = graph.nodes[i]
+        if i not in xs:
+            xs[i] = (
+                builder.input(f"x{i}", known.shape, known.dtype)
+                if known.constant is None
+                else builder.constant(known.constant)
+            )
+    y, v = builder.input("y", node.shape, node.dtype), builder.input("v", node.shape)
+    passed = node.function.vjp(v, y, *(xs[i] for i in node.inputs), **node.keywords)
+    found = {}
+    for place, (i, adjoint) in enumerate(zip(node.inputs, passed, strict=True)):
+        if adjoint is not None and graph.nodes[i].constant is None:
+            symbol = unbroadcast(builder.symbol(adjoint), xs[i], y)
+            alone = builder.graph({"passed": symbol})
+            found[place] = Transfer(alone, {key: leaves[key] for key in alone.inputs})
+    return found
+
+
+def _by_engine(
+    program: Program,
+    graph: FlowGraph,
+    inputs: Mapping[str, Any],
+    weights: Mapping[str, Any],
+) -> tuple[float, dict[str, NDArray[Any]]] | None:
+    """Output and gradient as training computes them, if there is one number to derive.
+
+    They are what is shown: the engine may add in another order, so that its last digit
+    can differ from that of the plain definitions.
+    """
+    if [graph.nodes[i].shape for i in graph.outputs.values()] != [()] or not inputs:
+        return None
+    sample = {key: np.asarray(value)[None] for key, value in inputs.items()}
+    return loss_and_gradient(program, weights, sample, loss="mean")
