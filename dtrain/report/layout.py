@@ -2,14 +2,14 @@
 
 A node's level is the longest path to it from the inputs; a weight stands just before
 what first reads it. An edge that passes levels has a lane in each of them, which it
-shares with the other edges from its node; so no edge runs through a node. The order in
-a level comes from sweeps of barycentres (Sugiyama, Tagawa and Toda, 1981), the heights
-from least squares that keep that order. Nothing is random, so a graph has one drawing.
+shares with the other edges from its node; so no edge runs through a node. Heights are
+least squares that keep the order in a level (`dtrain.report.ordering`). Nothing is
+random, so a graph has one drawing.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from dtrain.gradient.paths import Edge
 from dtrain.program.graph import INPUT, FlowGraph
+from dtrain.report.ordering import Spot, ordered
 
 LEVEL_GAP, NODE_GAP = 36.0, 20.0
 _LANE = 10.0  # the height of a lane
@@ -48,9 +49,6 @@ class Layout:
     edges: dict[Edge, list[tuple[float, float, float]]]
     width: float
     height: float
-
-
-Spot = tuple[int, int]  # of a node, or of the lane of its edges: the node, and a level
 
 
 def drawn(graph: FlowGraph) -> list[int]:
@@ -102,7 +100,7 @@ def layout(graph: FlowGraph, sizes: dict[int, Size]) -> Layout:
     }
     links = sorted({pair for way in ways.values() for pair in _pairs(way)})
     spots = sorted({(number, at) for number, at in level.items()} | set(sum(links, ())))
-    order = _ordered(spots, links)
+    order = ordered(spots, links)
     ports = _ports(ways, order, sizes)
     heights = _heights(order, ways, ports, sizes, level)
     return _placed(order, ways, ports, heights, sizes, level)
@@ -115,58 +113,7 @@ def _way(source: int, target: int, level: dict[int, int]) -> list[Spot]:
 
 
 def _pairs(way: Sequence[Spot]) -> list[tuple[Spot, Spot]]:
-    return list(zip(way, way[1:], strict=False))
-
-
-def _ordered(
-    spots: Sequence[Spot], links: Sequence[tuple[Spot, Spot]]
-) -> list[list[Spot]]:
-    """The spots of each level from top to bottom, with few crossings."""
-    before, after = defaultdict[Spot, list[Spot]](list), defaultdict[Spot, list[Spot]](
-        list
-    )
-    for a, b in links:
-        after[a].append(b)
-        before[b].append(a)
-    order: list[list[Spot]] = [[] for _ in range(1 + max((at for _, at in spots), default=0))]
-    for spot in spots:
-        order[spot[1]].append(spot)
-    best, fewest = order, _crossings(order, after)
-    for sweep in range(_SWEEPS):
-        down = sweep % 2 == 0
-        order = [list(row) for row in order]
-        for row in order[1:] if down else order[-2::-1]:
-            _sort(row, order, before if down else after)
-        crossings = _crossings(order, after)
-        if crossings < fewest:
-            best, fewest = order, crossings
-    return best
-
-
-def _sort(
-    row: list[Spot], order: list[list[Spot]], neighbours: dict[Spot, list[Spot]]
-) -> None:
-    """Sort a level by the mean place of the neighbours in the next level."""
-    centre = {}
-    for place, spot in enumerate(row):
-        near = neighbours.get(spot, [])
-        where = [order[at].index((number, at)) for number, at in near]
-        centre[spot] = sum(where) / len(where) if where else float(place)
-    row.sort(key=centre.__getitem__)
-
-
-def _crossings(order: list[list[Spot]], after: dict[Spot, list[Spot]]) -> int:
-    """How many pairs of links cross."""
-    total = 0
-    for row, following in zip(order, order[1:], strict=False):
-        place = {spot: i for i, spot in enumerate(following)}
-        seen: list[int] = []
-        for spot in row:
-            ends = sorted(place[end] for end in after.get(spot, []))
-            total += sum(len(seen) - bisect_right(seen, end) for end in ends)
-            for end in ends:
-                insort(seen, end)
-    return total
+    return list(itertools.pairwise(way))
 
 
 def _ports(
@@ -193,7 +140,7 @@ def _heights(
     sizes: dict[int, Size],
     level: dict[int, int],
 ) -> dict[Spot, float]:
-    """The height of each spot's middle: near those of its neighbours, none too close."""
+    """The height of each spot's middle: near its neighbours', none too close."""
     left, right = (defaultdict[Spot, list[tuple[Spot, float]]](list) for _ in "lr")
     for edge, way in ways.items():
         for a, b in _pairs(way):
@@ -209,7 +156,9 @@ def _heights(
     for row in order:
         _spread(row, [0.0] * len(row), [1.0] * len(row), extent, y)
     weight = {
-        spot: 1.0 if level[spot[0]] == spot[1] else _STRAIGHT for row in order for spot in row
+        spot: 1.0 if level[spot[0]] == spot[1] else _STRAIGHT
+        for row in order
+        for spot in row
     }
     for sweep in range(_SWEEPS):
         side = (left, right)[sweep % 2]
@@ -292,8 +241,13 @@ def _placed(
     for edge, way in ways.items():
         (source, at), *lanes, (target, end) = way
         line = [(boxes[source][2], columns[at][2], y[source, at] - top)]
-        line += [(columns[lane][0], columns[lane][2], y[n, lane] - top) for n, lane in lanes]
+        line += [
+            (columns[lane][0], columns[lane][2], y[n, lane] - top) for n, lane in lanes
+        ]
         arrives = y[target, end] + ports[edge] - top
         edges[edge] = [*line, (columns[end][0], boxes[target][0], arrives)]
-    bottom = max([*(box[3] for box in boxes.values()), *(h - top for h in y.values())], default=0.0)
+    bottom = max(
+        [*(box[3] for box in boxes.values()), *(h - top for h in y.values())],
+        default=0.0,
+    )
     return Layout(boxes, edges, x + NODE_GAP, bottom + NODE_GAP)

@@ -75,6 +75,9 @@ def applied(graph: FlowGraph, number: int) -> Parts:
     references = {
         i: Reference("x", i) for i in inputs if not _written_out(graph.nodes[i])
     }
+    if graph.nodes[number].function.name in _SILENT:
+        xs = [_expression(graph, i, references) for i in inputs]
+        return _call(graph.nodes[number].function.name, xs).parts
     return expression(graph, number, references)
 
 
@@ -121,6 +124,8 @@ def _expression(
         return _Binding((value,), _SUM if value.startswith("−") else _ATOM)
     xs = [_expression(graph, i, references) for i in node.inputs]
     function = node.function.name
+    if function in _SILENT:
+        return xs[0]
     if function in _INFIX:
         return _infix(function, *xs)
     if node.function is contract:
@@ -162,6 +167,15 @@ def _power(a: _Binding, b: _Binding) -> _Binding:
     return _Binding((*_inside(a, _ATOM), "^", *_inside(b, _ATOM)), _POWER)
 
 
+def _chosen(condition: _Binding, a: _Binding, b: _Binding) -> _Binding:
+    return b if condition.parts == ("0",) else _call("where", [condition, a, b])
+
+
+def _both(a: _Binding, b: _Binding) -> _Binding:
+    never = [x for x in (a, b) if x.parts == ("0",)]
+    return never[0] if never else _call("logical_and", [a, b])
+
+
 _FORMS: dict[str, Callable[..., _Binding]] = {
     "negative": lambda x: _Binding(("−", *_inside(x, _PRODUCT)), _SUM),
     "square": lambda x: _raised(x, "²"),
@@ -169,15 +183,15 @@ _FORMS: dict[str, Callable[..., _Binding]] = {
     "reciprocal": lambda x: _Binding(("1 / ", *_inside(x, _POWER)), _PRODUCT),
     "sqrt": lambda x: _Binding(("√", *_inside(x, _ATOM)), _POWER),
     "absolute": lambda x: _Binding(("|", *x.parts, "|"), _ATOM),
+    "logical_and": _both,
+    "where": _chosen,
     "transpose": lambda x: _raised(x, "ᵀ"),
-    # Between a sample's scalars and arrays of one element there is nothing to say.
-    "real": lambda x: x,
-    "reshape": lambda x: x,
-    "broadcast": lambda x: x,
 }
+_SILENT = ("real", "reshape", "broadcast")
+"""Functions that only fit a value to its place: inside of others nothing is written."""
 
-# Contractions that have a notation, by their labels: whether the second comes first, and
-# which of the two, as they are written, are transposed.
+# Contractions that have a notation, by their labels: whether the second comes first,
+# and which of the two, as they are written, are transposed.
 _PRODUCTS = {
     "ij,j->i": (False, False, False),
     "i,ji->j": (True, False, False),

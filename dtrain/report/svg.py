@@ -51,8 +51,8 @@ def check_size(graph: FlowGraph) -> None:
     if count > LARGEST:
         raise UsageError(
             f"the flow graph of {graph.name} has {count:,} nodes; a drawing of more "
-            f"than {LARGEST} could not be read. `dtrain show` prints it, and --dot "
-            "writes it for Graphviz; with fewer steps or units it can be drawn"
+            f"than {LARGEST} could not be read. `dtrain show` prints it, `dtrain "
+            "show --dot` writes it for Graphviz; with fewer steps or units it is drawn"
         )
 
 
@@ -63,9 +63,7 @@ def drawing(graph: FlowGraph) -> str:
         UsageError: if it is too large to be looked at.
     """
     check_size(graph)
-    lines = {
-        number: box_lines(graph, number) for number in drawn(graph)
-    }
+    lines = {number: box_lines(graph, number) for number in drawn(graph)}
     sizes = {
         number: box_size(graph, number, lines[number], port=12.0)
         for number in drawn(graph)
@@ -143,7 +141,8 @@ def figure(
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" role="group" '
         f'aria-label="flow graph of {escape(graph.name)}" width="{width}" '
-        f'height="{height}" viewBox="0 0 {width} {height}">\n{before}'
+        f'height="{height}" viewBox="0 0 {width} {height}" '
+        f'style="max-width: {width}px; min-width: {round(0.8 * width)}px">\n{before}'
     ]
     for edge, points in placed.edges.items():
         source = graph.nodes[edge.node].inputs[edge.place]
@@ -197,4 +196,8 @@ def _classes(graph: FlowGraph, number: int) -> str:
 
 
 def _radius(graph: FlowGraph, number: int) -> int:
-    return 6 if graph.nodes[number].inputs or graph.nodes[number].function is WEIGHT else 18
+    return (
+        6
+        if graph.nodes[number].inputs or graph.nodes[number].function is WEIGHT
+        else 18
+    )

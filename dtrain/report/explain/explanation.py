@@ -2,14 +2,12 @@
 
 The lecture computes v_X = ∂Output/∂X at every point X ("Efficient computation of all
 derivatives"): the sum, over what reads X, of what its transfer function passes back.
-Here each edge has its transfer function as a small graph of its own, in which it can
-be evaluated, printed, or written as a program of another language.
+Each edge's transfer function is a small graph (`dtrain.report.explain.pieces`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,44 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.errors import ProgramError
-from dtrain.gradient.differentiate import unbroadcast
 from dtrain.gradient.paths import Edge, Path, SumOverPaths, evaluate
-from dtrain.program.builder import Builder
 from dtrain.program.expand import expand
 from dtrain.program.graph import FlowGraph
 from dtrain.program.trace import Program
-from dtrain.report.notation import Parts, Reference, expression, joined
+from dtrain.report.explain.pieces import Piece, transfers
+from dtrain.report.notation import Parts, joined
 from dtrain.training.evaluate import loss_and_gradient
 
 LISTED = 60
 """More paths than this from one weight are counted, not listed."""
 _EDGES = 1 << 15  # of all listed paths together
 _ENTRIES = 1 << 20  # of all Jacobians together
-_LONG = 160  # parts of a transfer function that is written out
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """What passes an adjoint along one edge, from a node back to one of its inputs.
-
-    Attributes:
-        graph: of the inputs named by `leaves`; its output is what is passed.
-        leaves: what the graph's inputs stand for, by name.
-    """
-
-    graph: FlowGraph
-    leaves: Mapping[str, Reference]
-
-    @property
-    def parts(self) -> Parts:
-        """As an expression: ``v_E · (1 − E²)``."""
-        references = {
-            self.graph.inputs[key]: reference for key, reference in self.leaves.items()
-        }
-        written = expression(self.graph, self.graph.output, references)
-        if len(written) <= _LONG:
-            return written
-        return ("Jᵀ ", *(r for r in self.leaves.values() if r.kind == "v"))
 
 
 class Explanation:
@@ -92,7 +64,9 @@ class Explanation:
         name = output or ", ".join(graph.outputs)
         if name not in graph.outputs:
             listed = ", ".join(graph.outputs)
-            raise ProgramError(f"explain one output of {graph.name}: {listed}")
+            raise ProgramError(
+                f"{graph.name} has the outputs {listed}: say which one with --output"
+            )
         self.graph = expand(graph, only_without_vjp=True)
         self.given = {**inputs, **weights}
         self.end = self.graph.outputs[name]
@@ -101,7 +75,7 @@ class Explanation:
             self.values = evaluate(self.graph, self.given)
             if exact is not None:
                 self.values[self.end] = np.asarray(exact[0])
-            self.transfers: dict[Edge, Transfer] = {}
+            self.transfers: dict[Edge, Piece] = {}
             self.passed: dict[Edge, NDArray[Any]] = {}
             self.adjoints: dict[int, NDArray[Any]] = {}
             self._walk_back()
@@ -189,36 +163,8 @@ class Explanation:
         """The product of the derivatives along a path, summed over the output."""
         with np.errstate(all="ignore"):
             product = self.point.product(path)
-        return np.sum(product, axis=tuple(range(self.values[self.end].ndim)))
-
-
-def transfers(graph: FlowGraph, number: int) -> dict[int, Transfer]:
-    """A node's transfer function, apart for each input that something passes to."""
-    node = graph.nodes[number]
-    if node.function.vjp is None or not node.inputs:
-        return {}
-    builder = Builder(graph.name)
-    builder.source = node.source
-    leaves = {f"x{i}": Reference("x", i) for i in node.inputs}
-    leaves |= {"y": Reference("x", number), "v": Reference("v", number)}
-    xs = {}
-    for i in node.inputs:
-        known = graph.nodes[i]
-        if i not in xs:
-            xs[i] = (
-                builder.input(f"x{i}", known.shape, known.dtype)
-                if known.constant is None
-                else builder.constant(known.constant)
-            )
-    y, v = builder.input("y", node.shape, node.dtype), builder.input("v", node.shape)
-    passed = node.function.vjp(v, y, *(xs[i] for i in node.inputs), **node.keywords)
-    found = {}
-    for place, (i, adjoint) in enumerate(zip(node.inputs, passed, strict=True)):
-        if adjoint is not None and graph.nodes[i].constant is None:
-            symbol = unbroadcast(builder.symbol(adjoint), xs[i], y)
-            alone = builder.graph({"passed": symbol})
-            found[place] = Transfer(alone, {key: leaves[key] for key in alone.inputs})
-    return found
+        over = tuple(range(self.values[self.end].ndim))
+        return np.asarray(np.sum(product, axis=over))
 
 
 def _by_engine(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from dtrain.program.builder import Builder
 from dtrain.program.expand import expand
-from dtrain.program.graph import INPUT, FlowGraph, Node
-from dtrain.report.notation import Reference
+from dtrain.program.graph import INPUT, FlowGraph
+from dtrain.report.explain.pieces import Piece
 
 FUNCTIONS = {
     "absolute": "Math.abs(a)",
@@ -111,22 +110,6 @@ def table(names: set[str]) -> str:
     return f"const F = {{\n{entries}}};\n"
 
 
-def value_of(node: Node, nodes: tuple[Node, ...]) -> FlowGraph:
-    """A node alone: a graph of its inputs, which are named x and their number."""
-    builder = Builder(node.function.name)
-    builder.source = node.source
-    xs = {}
-    for i in node.inputs:
-        known = nodes[i]
-        xs[i] = (
-            builder.input(f"x{i}", (), known.dtype)
-            if known.constant is None
-            else builder.constant(known.constant)
-        )
-    symbol = builder.emit(node.function, [xs[i] for i in node.inputs], node.keywords)
-    return builder.graph({"value": symbol})
-
-
 class Translation:
     """Graphs of scalars as arrow functions.
 
@@ -137,40 +120,31 @@ class Translation:
     def __init__(self) -> None:
         self.used: set[str] = set()
 
-    def arrow(self, graph: FlowGraph, leaves: Mapping[str, Reference]) -> str:
-        """A graph of one output as a function of all values x and of one adjoint v.
+    def arrow(self, piece: Piece) -> str:
+        """A piece as a function of all values x and of one adjoint v.
 
         Raises:
             Untranslated: if a base function has no JavaScript.
         """
-        graph = self._expanded(graph)
-        names: dict[int, str] = {}
-        statements = list(self._statements(graph, leaves, names))
+        graph, names = _expanded(piece.graph), dict[int, str]()
+        lines = list(self._statements(Piece(graph, piece.leaves), names))
         result = names[graph.output]
-        if not statements:
+        if not lines:
             return f"(x, v) => {result}"
-        *before, (_, last) = statements
-        if not before:
-            return f"(x, v) => {last}"
-        lines = " ".join(f"const {name} = {code};" for name, code in before)
-        return f"(x, v) => {{ {lines} return {last}; }}"
-
-    def _expanded(self, graph: FlowGraph) -> FlowGraph:
-        """The graph, with what has no JavaScript replaced by what it is made of."""
-        known = {node.function.name in FUNCTIONS for node in graph.nodes if node.inputs}
-        return graph if known <= {True} else expand(graph)
+        if len(lines) == 1:
+            return f"(x, v) => {lines[0][1]}"
+        code = " ".join(f"const {name} = {call};" for name, call in lines)
+        return f"(x, v) => {{ {code} return {result}; }}"
 
     def _statements(
-        self,
-        graph: FlowGraph,
-        leaves: Mapping[str, Reference],
-        names: dict[int, str],
+        self, piece: Piece, names: dict[int, str]
     ) -> Iterator[tuple[str, str]]:
-        for number, node in enumerate(graph.nodes):
+        """The calls of base functions, each with the name of its result."""
+        for number, node in enumerate(piece.graph.nodes):
             if node.shape != ():
                 raise Untranslated(f"{node.function.name} of an array")
             if node.function is INPUT:
-                kind, source = leaves[node.keywords["name"]]
+                kind, source = piece.leaves[node.keywords["name"]]
                 names[number] = "v" if kind == "v" else f"x[{source}]"
             elif node.constant is not None:
                 names[number] = _literal(node.constant.item())
@@ -181,6 +155,12 @@ class Translation:
                 self.used.add(node.function.name)
                 arguments = ", ".join(names[i] for i in node.inputs)
                 yield names[number], f"F.{node.function.name}({arguments})"
+
+
+def _expanded(graph: FlowGraph) -> FlowGraph:
+    """The graph, with what has no JavaScript replaced by what it is made of."""
+    known = {node.function.name in FUNCTIONS for node in graph.nodes if node.inputs}
+    return graph if known <= {True} else expand(graph)
 
 
 def _literal(value: float | bool) -> str:

@@ -61,8 +61,13 @@ function equation(name, parts, value) {
   const whole = make("p", { className: "equation" }, name, " = ", ...written(parts, false));
   const numeric = typeof value === "number";
   if (numeric && parts.length > 1) whole.append("\n = ", ...written(parts, true));
-  if (parts.length > 1 || typeof parts[0] !== "string") whole.append("\n = ", long(value));
+  if (parts.length > 1 || typeof parts[0] !== "string") whole.append("\n = ", long(value).replaceAll("-", "−"));
   return whole;
+}
+
+function reader(key) {
+  const node = nodes[key.split(":")[0]];
+  return `${node.name} = ${node.formula}`;
 }
 
 function describe(step) {
@@ -82,7 +87,7 @@ function describe(step) {
     ? (PROGRAM.scalarOutput ? "The derivative of the output by itself." : "The output is an array: what is differentiated is the sum of its elements.")
     : sources.length > 1
       ? `${node.name} is read in ${sources.length} places: what their transfer functions pass back is added.`
-      : "The transfer function of the one node that reads it.";
+      : `By the transfer function of ${reader(sources[0])}.`;
   return [equation(adjointName(i), parts, v[i]), make("p", { className: "doc" }, named)];
 }
 
@@ -190,7 +195,7 @@ function listPaths(weight) {
     place.replaceChildren(make("p", { className: "note" }, "Select a weight, here or in the graph, to see the paths whose products add up to its derivative."));
     return;
   }
-  const title = make("h2", {}, `∂${PROGRAM.output}/∂${weight.name} as a sum over paths`);
+  const title = make("h2", {}, `${meaning}${weight.name} as a sum over paths`);
   if (weight.paths === null) {
     place.replaceChildren(title, make("p", { id: "too-many" },
       `There are ${weight.count} paths from ${weight.name}: too many to multiply out here. Back-propagation needs none of them one by one: `, make("span", { className: "number v" }, long(weight.gradient))));
@@ -236,7 +241,7 @@ function compute() {
   for (const weight of PROGRAM.weights) {
     weight.gradient = v[weight.node] ?? 0;
     if (weight.paths === null) continue;
-    for (const path of weight.paths) path.product = path.edges.reduceRight((product, key) => COMPUTE.back[key](x, 1) * product, 1);
+    for (const path of weight.paths) path.product = path.edges.reduceRight((product, key) => derivative(key) * product, 1);
     weight.sum = weight.paths.reduce((sum, path) => sum + path.product, 0);
   }
   fillWeights();
@@ -244,6 +249,8 @@ function compute() {
   light();
   show();
 }
+// Of a node by what an edge brings; comparisons and their like pass nothing.
+const derivative = (key) => (key in COMPUTE.back ? COMPUTE.back[key](x, 1) : 0);
 // As the walk does: the last reader first, and its first place first.
 function latestFirst(a, b) {
   const [m, j] = a.split(":").map(Number), [n, k] = b.split(":").map(Number);
@@ -258,6 +265,7 @@ function fillPoint() {
 function fillSliders() {
   const place = byId("sliders");
   if (COMPUTE === null) {
+    byId("below").classList.add("arrays");
     place.append(make("p", { className: "note", id: "no-sliders" }, PROGRAM.why));
     return;
   }
@@ -324,6 +332,7 @@ byId("first").addEventListener("click", () => go(0));
 byId("back").addEventListener("click", () => go(at - 1));
 byId("next").addEventListener("click", () => go(at + 1));
 byId("last").addEventListener("click", () => go(steps.length - 1));
+byId("norm").hidden = numbers.every((i) => typeof x[i] !== "object");
 byId("meaning").textContent = `${meaning}X`;
 byId("derivative").textContent = `${meaning}W`;
 byId("output-name").textContent = PROGRAM.output;

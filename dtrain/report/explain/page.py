@@ -18,10 +18,10 @@ from dtrain.report.explain.javascript import (
     Translation,
     Untranslated,
     table,
-    value_of,
 )
+from dtrain.report.explain.pieces import value
 from dtrain.report.layout import Layout, drawn, layout, levels
-from dtrain.report.notation import Parts, Reference, applied, name, number_text
+from dtrain.report.notation import Parts, applied, name, number_text
 from dtrain.report.svg import (
     DARK,
     LIGHT,
@@ -35,7 +35,7 @@ from dtrain.report.svg import (
 )
 
 _VALUE, _ADJOINT = "−1.234e−05", "v −1.234e−05"  # the widest that are shown
-_LABEL, _PORT = 84.0, 32.0  # an edge's label: its width and height
+_LABEL, _PORT = 80.0, 32.0  # an edge's label: its width and height
 
 
 def page(explanation: Explanation) -> str:
@@ -55,8 +55,8 @@ def page(explanation: Explanation) -> str:
         "data": _data(explanation),
         "script": (here / "page.js").read_text("utf-8"),
     }
-    for key, value in parts.items():
-        html = html.replace(f"{{{{{key}}}}}", value)
+    for key, part in parts.items():
+        html = html.replace(f"{{{{{key}}}}}", part)
     return html
 
 
@@ -96,7 +96,7 @@ def _edge_label(placed: Layout, edge: Edge) -> str:
     _, x, y = placed.edges[edge][-1]
     return "".join(
         f'<text class="{kind}" text-anchor="end" x="{x - 11:.1f}" y="{y + dy:.1f}"/>'
-        for kind, dy in (("x", -4), ("v", 12))
+        for kind, dy in (("x", -5), ("v", 13))
     )
 
 
@@ -175,22 +175,18 @@ def _code(explanation: Explanation) -> tuple[str, str]:
     graph, translation = explanation.graph, Translation()
     try:
         forward = {
-            str(number): translation.arrow(
-                value_of(node, graph.nodes),
-                {f"x{i}": Reference("x", i) for i in node.inputs},
-            )
+            str(number): translation.arrow(value(graph, number))
             for number, node in enumerate(graph.nodes)
             if node.inputs
         }
         back = {
-            _key(edge): translation.arrow(transfer.graph, transfer.leaves)
+            _key(edge): translation.arrow(transfer)
             for edge, transfer in explanation.transfers.items()
         }
     except Untranslated as error:
         return none, f"No sliders: there is no JavaScript for {error}."
     return (
-        table(translation.used)
-        + f"const COMPUTE = {{\n forward: {_object(forward)},\n"
+        table(translation.used) + f"const COMPUTE = {{\n forward: {_object(forward)},\n"
         f" back: {_object(back)}\n}};\n"
     ), ""
 

@@ -58,10 +58,10 @@ def summary(value: NDArray[Any]) -> str:
         return f"{value.shape}, no elements"
     if value.size <= 3:
         return "[" + " ".join(number_text(float(x)) for x in value.flat) + "]"
-    return (
-        f"{value.shape} from {number_text(float(np.min(value)))} to "
-        f"{number_text(float(np.max(value)))}, mean {number_text(float(np.mean(value)))}"
-    )
+    low, high, mean = (number_text(float(f(value))) for f in (np.min, np.max, np.mean))
+    if low == high:
+        return f"{value.shape} all {low}"
+    return f"{value.shape} from {low} to {high}, mean {mean}"
 
 
 def steps(explanation: Explanation, weight: str, path: Any) -> str:
