@@ -51,8 +51,9 @@ def check_size(graph: FlowGraph) -> None:
     if count > LARGEST:
         raise UsageError(
             f"the flow graph of {graph.name} has {count:,} nodes; a drawing of more "
-            f"than {LARGEST} could not be read. `dtrain show` prints it, `dtrain "
-            "show --dot` writes it for Graphviz; with fewer steps or units it is drawn"
+            f"than {LARGEST} could not be read. `dtrain show` prints it and --dot "
+            "writes it for Graphviz, `dtrain explain` without --html says its values; "
+            "with fewer steps or units it would be drawn"
         )
 
 

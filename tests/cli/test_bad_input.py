@@ -268,6 +268,61 @@ CASES = {
         ["check", "model.py:line", "data.csv", "--shape", "p=3"],
         ["--shape", "DATA"],
     ),
+    # explain
+    "a point without an input": (
+        ["explain", "lecture", "--at", "P=1"],
+        ["Q is missing"],
+    ),
+    "a point of no input": (
+        ["explain", "lecture", "--at", "P=1,Z=2,Q=1"],
+        ["no input 'Z'", "P, Q"],
+    ),
+    "a point that is no number": (
+        ["explain", "lecture", "--at", "P=1,Q=much"],
+        ["--at Q=much", "'much' is not a number"],
+    ),
+    "a point that is not finite": (
+        ["explain", "lecture", "--at", "P=1,Q=nan"],
+        ["--at Q=nan", "not finite"],
+    ),
+    "a point without names": (
+        ["explain", "lecture", "--at", "1"],
+        ["--at '1'", "name="],
+    ),
+    "a point given twice": (
+        ["explain", "lecture", "--at", "P=1", "--at", "Q=1,P=2"],
+        ["'P' twice"],
+    ),
+    "a point that does not fill a shape": (
+        ["explain", "model.py:net", "--shape", "x=4", "--at", "x=1,2,3"],
+        ["--at x", "3 numbers", "(4,)"],
+    ),
+    "no point": (["explain", "model.py:line"], ["p is missing", "--at p="]),
+    "--html in no folder": (
+        ["explain", "lecture", "--html", "gone/page.html"],
+        ["--html gone/page.html", "no folder"],
+    ),
+    "--html over the weights": (
+        ["explain", "lecture", "--weights", "R.w", "--html", "R.w"],
+        ["--html R.w", "overwrite", "the weights"],
+    ),
+    "explain with other weights": (
+        ["explain", "lecture", "--weights", "line.w"],
+        ["'W0' is missing"],
+    ),
+    "explain of no PROGRAM": (["explain"], ["PROGRAM"]),
+    "--svg over the program": (
+        ["show", "model.py:line", "--svg", "model.py"],
+        ["--svg model.py", "overwrite", "program"],
+    ),
+    "--svg of a large graph": (
+        ["show", "mlp_scalar", "--svg", "graph.svg", "--dot", "graph.dot"],
+        ["nodes", "--dot"],
+    ),
+    "a page of a large graph": (
+        ["explain", "mlp_scalar", "--html", "page.html"],
+        ["nodes", "without --html"],
+    ),
     "check of no PROGRAM": (["check"], ["PROGRAM"]),
     "show of no PROGRAM": (["show"], ["PROGRAM"]),
 }

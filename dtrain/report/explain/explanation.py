@@ -22,6 +22,7 @@ from dtrain.program.trace import Program
 from dtrain.report.explain.pieces import Piece, transfers
 from dtrain.report.notation import Parts, joined
 from dtrain.training.evaluate import loss_and_gradient
+from dtrain.training.prediction import predict
 
 LISTED = 60
 """More paths than this from one weight are counted, not listed."""
@@ -51,6 +52,7 @@ class Explanation:
 
     Raises:
         ProgramError: if it is not clear which output is meant.
+        DataError: if an input's value cannot be computed with.
     """
 
     def __init__(
@@ -68,20 +70,24 @@ class Explanation:
                 f"{graph.name} has the outputs {listed}: say which one with --output"
             )
         self.graph = expand(graph, only_without_vjp=True)
-        self.given = {**inputs, **weights}
         self.end = self.graph.outputs[name]
-        exact = _by_engine(program, graph, inputs, weights)
+        outputs, gradient = _by_engine(program, graph, inputs, weights)
+        whole = {
+            key: np.asarray(value, np.intp)
+            for key, value in inputs.items()
+            if graph.nodes[graph.inputs[key]].dtype == "int"
+        }
+        self.given = {**inputs, **whole, **weights}
         with np.errstate(all="ignore"):
             self.values = evaluate(self.graph, self.given)
-            if exact is not None:
-                self.values[self.end] = np.asarray(exact[0])
+            for key, value in outputs.items():
+                self.values[self.graph.outputs[key]] = np.asarray(value)
             self.transfers: dict[Edge, Piece] = {}
             self.passed: dict[Edge, NDArray[Any]] = {}
             self.adjoints: dict[int, NDArray[Any]] = {}
             self._walk_back()
-        if exact is not None:
-            for key, gradient in exact[1].items():
-                self.adjoints[self.graph.weights[key]] = gradient
+        for key, derivative in gradient.items():
+            self.adjoints[self.graph.weights[key]] = derivative
 
     def _walk_back(self) -> None:
         nodes = self.graph.nodes
@@ -172,13 +178,19 @@ def _by_engine(
     graph: FlowGraph,
     inputs: Mapping[str, Any],
     weights: Mapping[str, Any],
-) -> tuple[float, dict[str, NDArray[Any]]] | None:
-    """Output and gradient as training computes them, if there is one number to derive.
+) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
+    """The outputs as training computes them, and the gradient of one that is a number.
 
     They are what is shown: the engine may add in another order, so that its last digit
-    can differ from that of the plain definitions.
+    can differ from that of the plain definitions. It also refuses what cannot be
+    computed, such as a place that an array does not have.
     """
-    if [graph.nodes[i].shape for i in graph.outputs.values()] != [()] or not inputs:
-        return None
+    if not inputs:
+        return {}, {}
     sample = {key: np.asarray(value)[None] for key, value in inputs.items()}
-    return loss_and_gradient(program, weights, sample, loss="mean")
+    if [graph.nodes[i].shape for i in graph.outputs.values()] == [()]:
+        loss, gradient = loss_and_gradient(program, weights, sample, loss="mean")
+        return dict.fromkeys(graph.outputs, loss), gradient
+    found = predict(program, weights, sample)
+    outputs = found if isinstance(found, dict) else dict.fromkeys(graph.outputs, found)
+    return {key: value[0] for key, value in outputs.items()}, {}
