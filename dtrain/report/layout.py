@@ -99,7 +99,7 @@ def layout(graph: FlowGraph, sizes: dict[int, Size]) -> Layout:
         for edge in drawn_edges(graph)
     }
     links = sorted({pair for way in ways.values() for pair in _pairs(way)})
-    spots = sorted({(number, at) for number, at in level.items()} | set(sum(links, ())))
+    spots = sorted({*level.items(), *itertools.chain.from_iterable(links)})
     order = ordered(spots, links)
     ports = _ports(ways, order, sizes)
     heights = _heights(order, ways, ports, sizes, level)

@@ -35,6 +35,12 @@ class _Binding(NamedTuple):
     strength: int
 
 
+class _TooLong(Exception):
+    """An expression has more than `_LONGEST` parts."""
+
+
+_LONGEST = 160  # nodes that are read in many places may make it exponentially long
+
 _COMPARISON, _SUM, _PRODUCT, _POWER, _ATOM = range(5)
 _INFIX = {
     "add": ("+", _SUM, _SUM),
@@ -58,15 +64,18 @@ def name(graph: FlowGraph, number: int) -> str:
 
 def expression(
     graph: FlowGraph, number: int, references: Mapping[int, Reference]
-) -> Parts:
-    """A node's value in terms of others.
+) -> Parts | None:
+    """A node's value in terms of others; ``None`` if it is too long to be read.
 
     Args:
         graph: where the node is.
         number: the node's number.
         references: what stands for which nodes; all leaves but constants are there.
     """
-    return _expression(graph, number, references).parts
+    try:
+        return _expression(graph, number, references).parts
+    except _TooLong:
+        return None
 
 
 def applied(graph: FlowGraph, number: int) -> Parts:
@@ -78,7 +87,8 @@ def applied(graph: FlowGraph, number: int) -> Parts:
     if graph.nodes[number].function.name in _SILENT:
         xs = [_expression(graph, i, references) for i in inputs]
         return _call(graph.nodes[number].function.name, xs).parts
-    return expression(graph, number, references)
+    short = (f"{graph.nodes[number].function.name}(…)",)
+    return expression(graph, number, references) or short
 
 
 def text(parts: Parts, written: Callable[[Reference], str]) -> str:
@@ -123,6 +133,13 @@ def _expression(
         value = number_text(float(node.constant), 6)
         return _Binding((value,), _SUM if value.startswith("−") else _ATOM)
     xs = [_expression(graph, i, references) for i in node.inputs]
+    if sum(len(x.parts) for x in xs) > _LONGEST:
+        raise _TooLong
+    return _of(node, xs)
+
+
+def _of(node: Node, xs: Sequence[_Binding]) -> _Binding:
+    """A function of expressions."""
     function = node.function.name
     if function in _SILENT:
         return xs[0]

@@ -184,7 +184,9 @@ def _curve(points: list[tuple[float, float, float]]) -> str:
     path = f"M{start:.1f} {y:.1f}H{end:.1f}"
     for left, right, below in points[1:]:
         middle = (end + left) / 2
-        path += f"C{middle:.1f} {y:.1f} {middle:.1f} {below:.1f} {left:.1f} {below:.1f}"
+        if f"{y:.1f}" != f"{below:.1f}":
+            path += f"C{middle:.1f} {y:.1f} {middle:.1f} {below:.1f} "
+            path += f"{left:.1f} {below:.1f}"
         path += f"H{right:.1f}"
         end, y = right, below
     return path

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dtrain import init, layers, loss_and_gradient, program, weight, zoo
+from dtrain import base_function, init, layers, loss_and_gradient, program, weight, zoo
 from dtrain.errors import ProgramError
 from dtrain.gradient.paths import evaluate
 from dtrain.report.explain.explanation import Explanation
@@ -146,3 +146,20 @@ def test_a_weight_that_the_output_does_not_need():
     explanation = explain(two, {"p": 1.0}, output="a")
     assert explanation.gradient("u") == 0
     assert "  u: 0 paths" in "\n".join(lines(explanation))
+
+
+def test_a_transfer_function_that_is_too_long_is_named():
+    def steps(v, y, x):
+        for _ in range(60):  # written out, 2⁶⁰ factors
+            x = np.sin(x) + np.cos(x)
+        return (v * x,)
+
+    @base_function(vjp=steps)
+    def odd(x):
+        return np.sin(x)
+
+    @program
+    def f(p):
+        return odd(weight("w") * p)
+
+    assert backward_texts(explain(f, {"p": 0.7}))["x₂"] == "Jᵀ v_f"

@@ -15,8 +15,6 @@ from dtrain.program.graph import FlowGraph
 from dtrain.program.symbol import Symbol
 from dtrain.report.notation import Parts, Reference, expression
 
-_LONG = 160  # parts of an expression that is written out
-
 
 @dataclass(frozen=True)
 class Piece:
@@ -36,10 +34,9 @@ class Piece:
         references = {
             self.graph.inputs[key]: reference for key, reference in self.leaves.items()
         }
+        adjoints = (leaf for leaf in self.leaves.values() if leaf.kind == "v")
         written = expression(self.graph, self.graph.output, references)
-        if len(written) <= _LONG:
-            return written
-        return ("Jᵀ ", *(r for r in self.leaves.values() if r.kind == "v"))
+        return written or ("Jᵀ ", *adjoints)
 
 
 def value(graph: FlowGraph, number: int) -> Piece:
