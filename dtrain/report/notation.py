@@ -148,7 +148,8 @@ def _of(node: Node, xs: Sequence[_Binding]) -> _Binding:
     if node.function is contract:
         return _contraction(node, *xs)
     if node.function is index:
-        return _Binding((*xs[0].parts, f"[{index_text(node.keywords['at'])}]"), _ATOM)
+        places = index_text(node.keywords["at"])
+        return _Binding((*_inside(xs[0], _ATOM), f"[{places}]"), _ATOM)
     if function in _FORMS:
         return _FORMS[function](*xs)
     return _call(function, xs)

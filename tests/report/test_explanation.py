@@ -149,7 +149,7 @@ def test_a_weight_that_the_output_does_not_need():
 
 
 def test_a_transfer_function_that_is_too_long_is_named():
-    def steps(v, y, x):
+    def steps(v, _y, x):
         for _ in range(60):  # written out, 2⁶⁰ factors
             x = np.sin(x) + np.cos(x)
         return (v * x,)

@@ -296,7 +296,7 @@ def test_a_graph_too_large_to_be_looked_at_is_refused():
             p = np.sin(p)
         return weight("w") * p
 
-    with pytest.raises(UsageError, match=r"703 nodes.*show --dot"):
+    with pytest.raises(UsageError, match=r"703 nodes.*--dot"):
         page(explained(long, {"p": 0.4}))
 
 
