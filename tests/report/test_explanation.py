@@ -148,6 +148,18 @@ def test_a_weight_that_the_output_does_not_need():
     assert "  u: 0 paths" in "\n".join(lines(explanation))
 
 
+def test_large_jacobians_are_not_multiplied():
+    @program
+    def wide(x):
+        hidden = np.tanh(weight("W", (64, 64)) @ x) * weight("v", 64)
+        return np.sum(hidden) + weight("b")
+
+    explanation = explain(wide, {"x": np.ones((64, 64))})
+    assert "Jacobians" in explanation.paths["W"]
+    assert [len(path) for path in explanation.paths["b"]] == [1]
+    assert explanation.product(explanation.paths["b"][0]) == 1.0
+
+
 def test_a_transfer_function_that_is_too_long_is_named():
     def steps(v, _y, x):
         for _ in range(60):  # written out, 2⁶⁰ factors

@@ -88,7 +88,8 @@ def test_every_program_of_the_zoo_is_drawn_or_refused(name):
     columns = zoo.DATA[entry.data]().columns
     shapes = {key: columns[key].shape[1:] for key in entry.program.inputs}
     graph = entry.program.trace(**shapes)
-    assert dot(graph).count("->") == len(drawn_edges(graph))
+    arrows = re.findall(r"(?m)^  \d+ -> \d+$", dot(graph))
+    assert len(arrows) == len(drawn_edges(graph))
     if len(drawn(graph)) > LARGEST:
         with pytest.raises(UsageError, match=f"{len(drawn(graph)):,} nodes"):
             drawing(graph)

@@ -7,7 +7,7 @@ Each edge's transfer function is a small graph (`dtrain.report.explain.pieces`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -143,27 +143,34 @@ class Explanation:
             return SumOverPaths(self.graph, self.given, self.end)
 
     @cached_property
-    def paths(self) -> dict[str, list[Path] | None]:
-        """The paths from each weight; ``None`` where they are too many to be listed."""
-        left, found = _EDGES if self._multiplied else 0, dict[str, list[Path] | None]()
+    def paths(self) -> dict[str, list[Path] | str]:
+        """The paths from each weight; or why they are not multiplied out."""
+        left, found = _EDGES, dict[str, list[Path] | str]()
+        small = self._entries(range(len(self.values))) <= _ENTRIES
         for name, number in self.graph.weights.items():
-            count = self.point.paths.count(number)
-            found[name] = None
-            if count <= LISTED and left > 0:
+            if self.point.paths.count(number) > LISTED:
+                found[name] = "too many to multiply out"
+            elif left < 0:
+                found[name] = "not multiplied out: those listed before are enough"
+            elif small or self._entries(self._after(number)) <= _ENTRIES:
                 found[name] = paths = list(self.point.paths.all(number))
                 left -= sum(map(len, paths))
+            else:
+                found[name] = "of Jacobians that are too large to multiply out"
         return found
 
-    @property
-    def _multiplied(self) -> bool:
-        """Whether Jacobians are small enough to be multiplied along paths."""
-        sizes = [value.size for value in self.values]
-        entries = sum(
-            sizes[number] * sizes[i]
-            for number, node in enumerate(self.graph.nodes)
-            for i in node.inputs
-        )
-        return entries <= _ENTRIES
+    def _after(self, start: int) -> list[int]:
+        """The nodes on paths from a node to the end, without the first."""
+        reached, nodes = {start}, self.graph.nodes
+        for number in range(start + 1, self.end + 1):
+            if self.point.paths.count(number) and reached & {*nodes[number].inputs}:
+                reached.add(number)
+        return sorted(reached - {start})
+
+    def _entries(self, numbers: Iterable[int]) -> int:
+        """The size of the Jacobians of nodes by all their inputs."""
+        sizes, nodes = [value.size for value in self.values], self.graph.nodes
+        return sum(sizes[n] * sizes[i] for n in numbers for i in nodes[n].inputs)
 
     def product(self, path: Path) -> NDArray[Any]:
         """The product of the derivatives along a path, summed over the output."""

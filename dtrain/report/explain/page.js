@@ -198,7 +198,7 @@ function listPaths(weight) {
   const title = make("h2", {}, `${meaning}${weight.name} as a sum over paths`);
   if (weight.paths === null) {
     place.replaceChildren(title, make("p", { id: "too-many" },
-      `There are ${weight.count} paths from ${weight.name}: too many to multiply out here. Back-propagation needs none of them one by one: `, make("span", { className: "number v" }, long(weight.gradient))));
+      `${weight.count} ${weight.count === "1" ? "path" : "paths"}, ${weight.why}. Back-propagation needs none of them one by one: `, make("span", { className: "number v" }, long(weight.gradient))));
     return;
   }
   const rows = weight.paths.map((path, k) => {

@@ -149,7 +149,9 @@ def _weight(explanation: Explanation, weight: str) -> dict[str, Any]:
         "gradient": _value(gradient),
         "paths": None,
     }
-    if paths is not None:
+    if isinstance(paths, str):
+        found["why"] = paths
+    else:
         products = [explanation.product(path) for path in paths]
         total = sum(products, np.zeros(gradient.shape))
         found["sum"] = _value(np.asarray(total))

@@ -83,12 +83,13 @@ def _table(rows: list[tuple[str, str, str, NDArray[Any]]]) -> Iterator[str]:
 def _paths(explanation: Explanation, weight: str) -> Iterator[str]:
     count = explanation.point.paths.count(explanation.graph.weights[weight])
     paths = explanation.paths[weight]
-    yield f"  {weight}: {count:,} path{'' if count == 1 else 's'}"
+    how_many = f"{count:,} path{'' if count == 1 else 's'}"
+    yield f"  {weight}: {how_many}" + (f", {paths}" if isinstance(paths, str) else "")
     total = np.zeros(explanation.gradient(weight).shape)
-    for path in paths or ():
+    for path in () if isinstance(paths, str) else paths:
         product = explanation.product(path)
         total = total + product
         yield f"    {steps(explanation, weight, path)}  {summary(product)}"
-    if paths is not None and count:
+    if count and not isinstance(paths, str):
         yield f"    their sum          {summary(total)}"
     yield f"    back-propagation   {summary(explanation.gradient(weight))}"
