@@ -143,7 +143,7 @@ def figure(
         f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" role="group" '
         f'aria-label="flow graph of {escape(graph.name)}" width="{width}" '
         f'height="{height}" viewBox="0 0 {width} {height}" '
-        f'style="max-width: {width}px; min-width: {round(0.8 * width)}px">\n{before}'
+        f'style="--width: {width}px">\n{before}'
     ]
     for edge, points in placed.edges.items():
         source = graph.nodes[edge.node].inputs[edge.place]
