@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.cli import options
-from dtrain.cli.show import traced_with_shapes
+from dtrain.cli.show import input_shapes
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import Layout
 from dtrain.parallel.world import World
@@ -43,8 +43,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         help="every input's value: p=0.3,q=1.2; x=1,2,3 is a vector, and one number "
-        "fills the shape that --shape gives (default for programs of the zoo: the "
-        "first sample of their data)",
+        "fills a shape that is known (default for programs of the zoo: the first "
+        "sample of their data)",
     )
     parser.add_argument(
         "--weights", metavar="FILE", help="weights from --save (default: first values)"
@@ -93,14 +93,9 @@ def _explanation(args: Namespace) -> Explanation:
     else:
         given = _point(args.at)
         _check_names(program.name, program.inputs, given)
-        shapes = options.shapes(args.shape)
+        shapes = input_shapes(program, args)
         inputs = {key: _shaped(key, given[key], shapes) for key in program.inputs}
-        args.shape += [
-            f"{key}={','.join(map(str, value.shape))}"
-            for key, value in inputs.items()
-            if value.shape and key not in shapes
-        ]
-    graph = traced_with_shapes(program, args)
+    graph = program.trace(**{key: value.shape for key, value in inputs.items()})
     return Explanation(program, graph, inputs, _weights(graph, args), args.output)
 
 

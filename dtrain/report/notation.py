@@ -129,7 +129,7 @@ def _expression(
     node = graph.nodes[number]
     if node.constant is not None:
         if node.shape != ():
-            return _Binding((f"constant{_size(node)}",), _ATOM)
+            return _Binding((f"constant {node.shape}",), _ATOM)
         value = number_text(float(node.constant), 6)
         return _Binding((value,), _SUM if value.startswith("−") else _ATOM)
     xs = [_expression(graph, i, references) for i in node.inputs]
@@ -249,7 +249,3 @@ def _canonical(signature: str) -> str:
         if letter not in ",->":
             order.setdefault(letter, chr(ord("i") + len(order)))
     return "".join(order.get(letter, letter) for letter in signature)
-
-
-def _size(node: Node) -> str:
-    return "(" + "×".join(map(str, node.shape)) + ")"

@@ -297,6 +297,10 @@ CASES = {
         ["explain", "model.py:net", "--shape", "x=4", "--at", "x=1,2,3"],
         ["--at x", "3 numbers", "(4,)"],
     ),
+    "explain of a shape of no input": (
+        ["explain", "lecture", "--at", "P=1,Q=1", "--shape", "z=3"],
+        ["'z'", "P, Q"],
+    ),
     "no point": (["explain", "model.py:line"], ["p is missing", "--at p="]),
     "--html in no folder": (
         ["explain", "lecture", "--html", "gone/page.html"],

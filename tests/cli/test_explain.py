@@ -93,6 +93,11 @@ def test_a_point_of_arrays(dtrain, words, value):
     assert float(said) == pytest.approx(float(gain * np.sum(value)), rel=1e-14)
 
 
+def test_a_number_fills_the_shape_of_the_zoo_s_data(dtrain):
+    answer = dtrain("explain", "mlp", "--at", "x=0.5")
+    assert "= (64,) all 0.5\n" in answer.out
+
+
 def test_one_of_several_outputs(dtrain):
     words = ["explain", "model.py:both", "--at", "x=1,2"]
     answer = dtrain(*words)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.gradient.paths import Path
 from dtrain.report.explain.explanation import Explanation
 from dtrain.report.layout import levels
 from dtrain.report.notation import Reference, name, number_text, text
@@ -64,7 +65,7 @@ def summary(value: NDArray[Any]) -> str:
     return f"{value.shape} from {low} to {high}, mean {mean}"
 
 
-def steps(explanation: Explanation, weight: str, path: Any) -> str:
+def steps(explanation: Explanation, weight: str, path: Path) -> str:
     """A path's nodes by name, from the weight to the output."""
     names = [weight, *(name(explanation.graph, edge.node) for edge in path)]
     return " → ".join(names)
