@@ -8,6 +8,7 @@ import pytest
 from dtrain import init, layers, loss_and_gradient, program, weight, zoo
 from dtrain.errors import UsageError
 from dtrain.report.explain.explanation import Explanation
+from dtrain.report.explain.javascript import FUNCTIONS
 from dtrain.report.explain.page import page
 
 POINT = {"P": 0.3, "Q": 1.2}
@@ -281,6 +282,16 @@ def test_arrays_are_summarised(opened):
     assert shown.complaints() == []
 
 
+def test_without_javascript_of_a_function_there_are_no_sliders(opened, monkeypatch):
+    monkeypatch.delitem(FUNCTIONS, "tanh")
+    shown = opened(page(explained(recurrent, {"p": 0.5, "q": -1.0})))
+    assert shown.text("#no-sliders").endswith("no JavaScript for tanh.")
+    assert shown.texts("#sliders input") == []
+    shown.click("#last")
+    assert all(shown.texts(".edge .v"))
+    assert shown.complaints() == []
+
+
 def test_too_many_paths_are_counted(opened):
     shown = opened(page(explained(ladder, {"p": 0.4})))
     shown.click("#weight-0 button")
@@ -304,10 +315,12 @@ def test_text_of_the_program_is_text_in_the_page(opened):
     @program
     def sharp(p):
         with_tag = weight("</script><b>w") * p
-        return with_tag + weight("a&b")
+        return with_tag + weight("a&b") + weight("<!--<script>{{data}}")
 
     shown = opened(page(explained(sharp, {"p": 1.0})))
-    assert shown.texts("#weights button") == ["</script><b>w", "a&b"]
+    names = ["</script><b>w", "a&b", "<!--<script>{{data}}"]
+    assert shown.texts("#weights button") == names
+    assert set(names) <= set(shown.texts(".node .name"))
     assert shown.complaints() == []
 
 

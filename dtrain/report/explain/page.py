@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -46,7 +47,7 @@ def page(explanation: Explanation) -> str:
     """
     check_size(explanation.graph)
     here = files("dtrain.report.explain")
-    html = (here / "page.html").read_text("utf-8")
+    html = (here / "page.html").read_text("utf-8")  # with {{places}} for the parts
     parts = {
         "title": escape(_title(explanation.graph)),
         "style": f":root {{ {LIGHT} }}\n@media (prefers-color-scheme: dark) "
@@ -55,9 +56,7 @@ def page(explanation: Explanation) -> str:
         "data": _data(explanation),
         "script": (here / "page.js").read_text("utf-8"),
     }
-    for key, part in parts.items():
-        html = html.replace(f"{{{{{key}}}}}", part)
-    return html
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], html)
 
 
 def _title(graph: FlowGraph) -> str:
@@ -219,5 +218,5 @@ def _value(value: NDArray[Any]) -> Any:
 
 
 def _json(value: Any) -> str:
-    """As a JavaScript literal that cannot end its script element."""
-    return json.dumps(value, ensure_ascii=False).replace("</", "<\\/")
+    """As a JavaScript literal that is nothing to HTML."""
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
