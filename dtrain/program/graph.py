@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.functions.base import BaseFunction, DType, Kind, Shape
+from dtrain.functions.base import FUNCTIONS, BaseFunction, DType, Kind, Shape
 from dtrain.program.initializers import Initializer
 from dtrain.program.source import Source
 
@@ -145,12 +145,23 @@ class FlowGraph:
         """SHA-256 of what is computed: functions, wiring, constants, names of leaves.
 
         Neither file names nor lines nor the names of inner nodes enter. Functions that
-        are made of others enter as what they are made of.
+        are made of others enter as what they are made of, and a user's own transfer
+        function as its graph.
         """
         from dtrain.program.expand import expand
+        from dtrain.program.transfer import transfer
 
         graph = expand(self)
         digest = hashlib.sha256()
+        own: dict[Any, str] = {}  # a graph may have one function thousands of times
+        for node in self.nodes:
+            f = node.function
+            if f.vjp is not None and FUNCTIONS.get(f.name) is not f:
+                given = [self.nodes[i] for i in node.inputs]
+                key = (f, node.params, *((x.shape, x.dtype) for x in given))
+                if key not in own:
+                    own[key] = transfer(self, node).fingerprint
+                digest.update(own[key].encode())
         for node in graph.nodes:
             params: Iterable[Any] = node.params
             if node.function is CONSTANT:
@@ -158,7 +169,8 @@ class FlowGraph:
                 digest.update(value.content)
                 params = (value.dtype, value.shape)
             label = node.name if node.function in (INPUT, WEIGHT, SCALARS) else None
-            fields = (node.function.name, label, node.inputs, *params, node.shape)
+            name = node.function.name + node.function.code
+            fields = (name, label, node.inputs, *params, node.shape)
             digest.update(repr(fields).encode() + b"\0")
         digest.update(repr(sorted(graph.outputs.items())).encode())
         return digest.hexdigest()

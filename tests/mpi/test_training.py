@@ -12,7 +12,16 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from dtrain import SoloWorld, losses, optimizers, predict, program, train, weight
+from dtrain import (
+    SoloWorld,
+    base_function,
+    losses,
+    optimizers,
+    predict,
+    program,
+    train,
+    weight,
+)
 from dtrain.errors import DataError, MismatchError, NotFiniteError, UsageError
 from dtrain.parallel.blocks import share
 from dtrain.parallel.launch import open_world
@@ -72,6 +81,35 @@ def test_unequal_shares_give_what_one_process_gives(world, samples, name):
         assert run.digest == alone.digest
         assert run.report["loss_history"] == alone.report["loss_history"]
         assert [r.samples for r in run.history] == [r.samples for r in alone.history]
+
+    world.run(work)
+
+
+def test_a_users_own_function_gives_one_digest(world):
+    """It is called as it stands, on whatever share of the samples a rank has."""
+    own = base_function(
+        lambda x: np.arctan(x),
+        vjp=lambda v, _y, x: (v / (1 + x * x),),
+        shape=np.broadcast_shapes,
+        check=[0.3],
+    )
+    bent = program(lambda x: own(weight("slope") * x) + weight("offset"))
+
+    def work(_world):
+        options = {"epochs": 3, "learning_rate": 0.05, "block": 5}
+        alone = train(bent, line_data(), world=SoloWorld(), **options)
+        assert train(bent, line_data(), **options).digest == alone.digest
+
+    world.run(work)
+
+
+def test_ranks_with_another_transfer_function_are_told(world):
+    def work(world):
+        factor = 1.0 + (world.rank == world.size - 1)
+        own = base_function(lambda x: x + 1, vjp=lambda v, _y, _x: (v * factor,))
+        net = program(lambda x: own(weight("w") * x))
+        with refused(world, MismatchError, "program"):
+            train(net, line_data(), epochs=1, learning_rate=0.1)
 
     world.run(work)
 
