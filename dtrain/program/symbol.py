@@ -112,7 +112,8 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *xs: Any, **keywords: Any
     ) -> Any:
-        name = f"np.{ufunc.__name__}"
+        name = ufunc.__name__  # which may be SciPy's
+        name = f"np.{name}" if getattr(np, name, None) is ufunc else name
         out = keywords.pop("out", (None,))[0]
         # `a += b` on a symbol makes a new value and gives it the name a.
         if out is not None and not (isinstance(out, Symbol) and out is xs[0]):
