@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dtrain.training.evaluate import loss_and_gradient
     from dtrain.training.prediction import predict
     from dtrain.training.run import Run, StepRecord, load
-    from dtrain.training.trainer import train
+    from dtrain.training.train import train
 
 __version__ = "0.1.0.dev0"
 
@@ -41,7 +41,7 @@ _HOMES = {
     "named": "dtrain.program.trace",
     "predict": "dtrain.training.prediction",
     "scope": "dtrain.program.trace",
-    "train": "dtrain.training.trainer",
+    "train": "dtrain.training.train",
     "weight": "dtrain.program.weights",
 }
 _MODULES = {

@@ -18,6 +18,7 @@ from dtrain.parallel.world import World
 from dtrain.report.progress import Progress
 from dtrain.report.table import print_table, say
 from dtrain.training.evaluate import evaluate
+from dtrain.training.loop import Loop
 from dtrain.training.run import Run, check_outputs, written_whole
 from dtrain.training.settings import Settings
 from dtrain.training.setup import together
@@ -148,7 +149,7 @@ def run(world: World, args: Namespace) -> int:
     if speaks and args.threads > 1:
         say(f"{args.threads} BLAS threads may give other bits than one thread gives")
     with Progress(trainer.steps, trainer.order.steps_per_epoch, shown=speaks) as shown:
-        result = trainer.run([shown])
+        result = Loop(trainer, [shown]).run()
     accuracy = _heldout_accuracy(world, entry, args, result)
     with together(world):
         if world.rank == 0:
