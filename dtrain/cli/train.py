@@ -8,6 +8,7 @@ same bits on any number of ranks.
 from __future__ import annotations
 
 import json
+import warnings
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from typing import Any
 
@@ -127,6 +128,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add("--execution", default="sequential", metavar="NAME", help="sequential")
     add("--backend", default="numpy", metavar="NAME", help="numpy or fused (numpy)")
+    add(
+        "--on-nonfinite",
+        default="stop",
+        metavar="NAME",
+        help="stop, or skip the step, where loss or gradient are not finite (stop)",
+    )
+    add(
+        "--verify-every",
+        type=options.count_or_none,
+        default=100,
+        metavar="K",
+        help="compare all ranks' weights every K steps; 0: only in the end (100)",
+    )
     add("--save", metavar="FILE", help="write the weights, as safetensors")
     add("--report", metavar="FILE.json", help="write the run in numbers, as JSON")
     add("--quiet", action="store_true", help="print nothing but errors")
@@ -148,7 +162,9 @@ def run(world: World, args: Namespace) -> int:
         say(_too_few_blocks(trainer))
     if speaks and args.threads > 1:
         say(f"{args.threads} BLAS threads may give other bits than one thread gives")
-    with Progress(trainer.steps, trainer.order.steps_per_epoch, shown=speaks) as shown:
+    bar = Progress(trainer.steps, trainer.order.steps_per_epoch, shown=speaks)
+    with warnings.catch_warnings(), bar as shown:
+        warnings.showwarning = _say_warning
         result = Loop(trainer, [shown]).run()
     accuracy = _heldout_accuracy(world, entry, args, result)
     with together(world):
@@ -157,6 +173,11 @@ def run(world: World, args: Namespace) -> int:
     if speaks:
         print_table(_rows(result, accuracy))
     return 0
+
+
+def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning as what it is to a person, not to a programmer."""
+    say(f"warning: {message}")
 
 
 def settings_of(args: Namespace, entry: Entry | None) -> Settings:
@@ -183,6 +204,8 @@ def settings_of(args: Namespace, entry: Entry | None) -> Settings:
         execution=args.execution,
         backend=args.backend,
         threads=args.threads,
+        on_nonfinite=args.on_nonfinite,
+        verify_every=args.verify_every,
     )
 
 
@@ -236,8 +259,11 @@ def _rows(result: Run, accuracy: float | None) -> dict[str, Any]:
         "weights": f"{report['weights']:,}",
         "blocks": f"{report['blocks']:,} of {report['block']:,} samples a step",
         "epochs": f"{report['epochs']} ({_count(report['steps'], 'step')})",
+        "skipped steps": f"{report['skipped_steps']:,} (not finite)",
         "loss": f"{report['loss']:.6g} (mean over the last epoch)",
     }
+    if not report["skipped_steps"]:
+        del rows["skipped steps"]
     if accuracy is not None:
         rows["held-out accuracy"] = f"{100 * accuracy:.2f} %"
     rows["seconds"] = f"{report['seconds']:.2f}"

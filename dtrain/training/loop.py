@@ -44,8 +44,8 @@ class Loop:
             self._tell(gradient, rate)
         seconds = time.perf_counter() - self._begun
         check_weights(trainer.weights)
+        trainer.replicas.compare(state.steps)
         digest = trainer.weights.digest
-        trainer.world.compare("trained weights", digest)
         report = self._report(seconds, digest)
         return Run(trainer.weights.copies(), self.history, digest, report)
 
@@ -90,6 +90,7 @@ class Loop:
             "blocks": trainer.blocks,
             "epochs": settings.epochs,
             "steps": trainer.state.steps,
+            "skipped_steps": trainer.state.skipped,
             "loss": losses[-1] if losses else None,
             "loss_history": losses,
             "seconds": seconds,

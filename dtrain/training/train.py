@@ -39,6 +39,8 @@ def train(
     execution: str = "sequential",
     backend: str = "numpy",
     threads: int = 1,
+    on_nonfinite: str = "stop",
+    verify_every: int = 100,
     world: World | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
@@ -71,6 +73,11 @@ def train(
         execution: the execution model.
         backend: what runs the plan.
         threads: of BLAS, for each rank.
+        on_nonfinite: what is done where the loss or gradient of a step is not finite:
+            ``stop``, saying which node of the program was the first to make it so, or
+            ``skip`` the step, with a warning that says so once.
+        verify_every: after so many steps, and in the end, the weights of all ranks are
+            compared; 0 leaves only the end.
         world: the ranks; by default those that a launcher started, or one.
         callbacks: called after every step, on every rank, with a `StepRecord`.
 
@@ -79,7 +86,8 @@ def train(
 
     Raises:
         UsageError: bad options; DataError: bad data; ProgramError: a program that
-            cannot be traced; NotFiniteError: the loss or the gradient overflowed.
+            cannot be traced; NotFiniteError: the loss or the gradient overflowed;
+            ReplicaError: a rank's weights are not the others'.
 
     Example:
         >>> import numpy as np
@@ -112,6 +120,8 @@ def train(
                 execution=execution,
                 backend=backend,
                 threads=threads,
+                on_nonfinite=on_nonfinite,
+                verify_every=verify_every,
             )
         trainer = Trainer(rank, program, data, settings, weights)
         return Loop(trainer, callbacks).run()
