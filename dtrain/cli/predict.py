@@ -23,7 +23,7 @@ from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
 from dtrain.training.prediction import Prediction
 from dtrain.training.run import check_outputs, load, written_whole
-from dtrain.training.setup import together
+from dtrain.training.setup import compare_programs, together
 
 EXAMPLE = """\
   dtrain train lecture --epochs 5 --save lecture.safetensors
@@ -64,7 +64,7 @@ def run(world: World, args: Namespace) -> int:
         samples.check_finite(rows.start, rows.stop)
         prediction = Prediction(program, samples, load(args.weights))
     world.compare("data set", dataset.digest())
-    world.compare("program", prediction.graph.fingerprint)
+    compare_programs(world, prediction.graph)
     world.compare("weights", prediction.weights.digest)
     mine = prediction.rows(rows.start, rows.stop)
     gathered = {name: world.gather_rows(values) for name, values in mine.items()}

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import warnings
 
-import numpy as np
-
 from dtrain.data.order import Batch
 from dtrain.errors import NotFiniteError
-from dtrain.gradient.vector import GradientVector, Weights
+from dtrain.gradient.vector import GradientVector, Weights, not_finite
 from dtrain.program.printing import listed
 from dtrain.training.rerun import Rerun
 from dtrain.training.state import State
@@ -51,7 +49,7 @@ class Guard:
         if gradient.finite():
             return True
         state = self._state
-        broken = not np.isfinite(state.weights.flat).all()
+        broken = bool(not_finite(state.weights.values))
         last = not self._skips or broken or state.stuck
         if last or not state.skipped:
             text = f"{_named(gradient)}; {self._rerun.explain(batch)}"
@@ -73,8 +71,7 @@ class Guard:
 
 def _named(gradient: GradientVector) -> str:
     """What of a GradientVector is not finite."""
-    values = gradient.values.items()
-    bad = [name for name, value in values if not np.isfinite(value).all()]
+    bad = not_finite(gradient.values)
     what = f"the derivatives of {listed(bad)}" if bad else "the loss"
     return f"{what} overflowed or became NaN (loss {gradient.loss})"
 
@@ -85,8 +82,10 @@ def check_weights(weights: Weights) -> None:
     Raises:
         NotFiniteError: saying what may help.
     """
-    if not np.isfinite(weights.flat).all():
-        raise _agreed(f"the last step made weights that are not finite; {_STEADIER}")
+    bad = not_finite(weights.values)
+    if bad:
+        what = f"the last step made weights that are not finite: {listed(bad)}"
+        raise _agreed(f"{what}; {_STEADIER}")
 
 
 def _agreed(what: str) -> NotFiniteError:

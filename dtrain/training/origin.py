@@ -167,7 +167,7 @@ def _not_finite(value: Array) -> Mask:
 
 def _fit(mask: Mask, like: Mask) -> Mask:
     """A mask for one node as one for another: of any sample, or the same for all."""
-    if mask.ndim > like.ndim or (mask.ndim and len(mask) < like.size):
+    if mask.ndim > like.ndim:
         mask = np.asarray(mask.any())
     return np.broadcast_to(mask, like.shape)
 

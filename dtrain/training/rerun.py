@@ -18,7 +18,7 @@ from dtrain.data.columns import Samples
 from dtrain.data.order import Batch
 from dtrain.descent.objective import Objective, objective
 from dtrain.engine.engine import Engine
-from dtrain.gradient.vector import Weights
+from dtrain.gradient.vector import Weights, not_finite
 from dtrain.parallel.world import World
 from dtrain.program.graph import FlowGraph
 from dtrain.program.printing import listed
@@ -52,8 +52,7 @@ class Rerun:
 
     def explain(self, batch: Batch) -> str:
         """What is not finite, the same text on every rank; collective."""
-        values = self.weights.values.items()
-        bad = [name for name, value in values if not np.isfinite(value).all()]
+        bad = not_finite(self.weights.values)
         if bad:
             return f"the step before made weights that are not finite: {listed(bad)}"
         with together(self.world):
@@ -79,15 +78,16 @@ class Rerun:
         for each in (written, joined):  # sums are associated anew in arrays
             found = self._origin(each.graph, self.engine.columns, block)
             if found is not None:
-                row = ""
                 if found.row is not None:
-                    rows = block.rows
-                    data = rows.start if isinstance(rows, slice) else rows[found.row]
-                    data += found.row if isinstance(rows, slice) else 0
-                    row = f"{self.samples.where(int(data))}, "
-                part = _part(found, each)
-                return f"{found.what}, {part}, in {row}{where}"
+                    where = f"{self._row(block, found.row)}, {where}"
+                return f"{found.what}, {_part(found, each)}, in {where}"
         return f"in {where}, and not so when it is run again with the NumPy backend"
+
+    def _row(self, block: RowBlocks, place: int) -> str:
+        """The row of the data that a block's sample is."""
+        rows = block.rows
+        row = rows.start + place if isinstance(rows, slice) else rows[place]
+        return self.samples.where(int(row))
 
     def _origin(
         self, graph: FlowGraph, columns: Mapping[str, NDArray[Any]], block: RowBlocks

@@ -54,16 +54,16 @@ def compare_settings(world: World, settings: Settings) -> None:
             world.compare(option, text)
 
 
-def compare_programs(world: World, joined: Objective) -> None:
-    """Hold the programs of all ranks against each other.
+def compare_programs(world: World, graph: FlowGraph) -> None:
+    """Hold the programs of all ranks against each other; nodes only where they differ.
 
     Raises:
         MismatchError: on every rank, naming the first node that differs and its lines.
     """
     try:
-        world.compare("program", joined.graph.fingerprint)
+        world.compare("program", graph.fingerprint)
     except MismatchError as error:
-        graph = expand(joined.program)
+        graph = expand(graph)
         sums = [zlib.crc32(node.identity) for node in graph.nodes]
         told = world.allgather(np.array(sums, np.uint32).tobytes())
         rank = error.rank or 0
@@ -73,7 +73,7 @@ def compare_programs(world: World, joined: Objective) -> None:
         unequal = np.flatnonzero(each[0][:shorter] != each[1][:shorter])
         first = int(unequal[0]) if unequal.size else shorter
         texts = [text.decode() for text in world.allgather(_nth(graph, first))]
-        if texts[rank] != texts[other]:
+        if told[rank] != told[other]:
             found = MismatchError(
                 f"{error}; the first node that differs: {texts[rank]} on rank {rank}, "
                 f"{texts[other]} on rank {other}"

@@ -83,7 +83,8 @@ class Trainer:
             )
             self.objective = trace_objective(program, self.samples, settings)
         graph, self.layout = self.objective.graph, self.objective.layout(settings.dtype)
-        compare_programs(world, self.objective)
+        compare_programs(world, self.objective.program)
+        world.compare("program with its loss", graph.fingerprint)
         world.compare("layout of the weights", self.layout.digest)
         with together(world):
             rows = share(len(self.samples), world.rank, world.size)

@@ -111,6 +111,10 @@ def by_constant(x):
     return weight("w") * x * (3.5 if here() == 2 else 2)
 
 
+def by_array(x):
+    return np.sum(weight("w") * x * (np.arange(3) + (here() == 2)))
+
+
 def by_name(x):
     return weight("w" if here() == 2 else "v") * x
 
@@ -130,6 +134,7 @@ def by_shape(x):
         (by_function, [r"sin\(2\) of", r"cos\(2\) of"]),
         (by_wiring, [r"3 \+ w of", r"3 \+ v of"]),
         (by_constant, ["constant 3.5", "constant 2"]),
+        (by_array, [r"constant of shape \(3,\) at \S+py:\d+ on rank 2"]),
         (by_name, ["weight 'w'", "weight 'v'"]),
         (by_length, [r"tanh\(\w+\) of", "none"]),
         (by_shape, [r"'w' of shape \(3,\)", r"'w' of shape \(2,\)"]),
