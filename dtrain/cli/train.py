@@ -8,7 +8,6 @@ same bits on any number of ranks.
 from __future__ import annotations
 
 import json
-import warnings
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from typing import Any
 
@@ -17,12 +16,13 @@ from dtrain.data.columns import bind
 from dtrain.descent import losses, optimizers
 from dtrain.parallel.world import World
 from dtrain.report.progress import Progress
-from dtrain.report.table import print_table, say
+from dtrain.report.table import print_table, say, spoken
 from dtrain.training.evaluate import evaluate
 from dtrain.training.loop import Loop
 from dtrain.training.run import Run, check_outputs, written_whole
 from dtrain.training.settings import Settings
 from dtrain.training.setup import together
+from dtrain.training.signals import Signals
 from dtrain.training.trainer import Trainer
 from dtrain.zoo import DATA, Entry
 
@@ -141,6 +141,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="K",
         help="compare all ranks' weights every K steps; 0: only in the end (100)",
     )
+    options.add_saving(parser)
     add("--save", metavar="FILE", help="write the weights, as safetensors")
     add("--report", metavar="FILE.json", help="write the run in numbers, as JSON")
     add("--quiet", action="store_true", help="print nothing but errors")
@@ -148,6 +149,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(world: World, args: Namespace) -> int:
     """Train on all ranks, print on rank 0; return the exit code."""
+    heard = Signals(active=args.checkpoint is not None, owned=True)
+    with spoken(shown=world.rank == 0, quiet=args.quiet), heard as signals:
+        return _train(world, args, signals)
+
+
+def _train(world: World, args: Namespace, signals: Signals) -> int:
     entry = options.zoo_entry(args.program)
     with together(world):
         program = options.load_program(args.program)
@@ -162,10 +169,9 @@ def run(world: World, args: Namespace) -> int:
         say(_too_few_blocks(trainer))
     if speaks and args.threads > 1:
         say(f"{args.threads} BLAS threads may give other bits than one thread gives")
-    bar = Progress(trainer.steps, trainer.order.steps_per_epoch, shown=speaks)
-    with warnings.catch_warnings(), bar as shown:
-        warnings.showwarning = _say_warning
-        result = Loop(trainer, [shown]).run()
+    with Progress(trainer.steps, trainer.order.steps_per_epoch, shown=speaks) as shown:
+        signals.farewell = shown.stop
+        result = Loop(trainer, [shown], signals).run()
     accuracy = _heldout_accuracy(world, entry, args, result)
     with together(world):
         if world.rank == 0:
@@ -173,11 +179,6 @@ def run(world: World, args: Namespace) -> int:
     if speaks:
         print_table(_rows(result, accuracy))
     return 0
-
-
-def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Print a warning as what it is to a person, not to a programmer."""
-    say(f"warning: {message}")
 
 
 def settings_of(args: Namespace, entry: Entry | None) -> Settings:
@@ -206,6 +207,7 @@ def settings_of(args: Namespace, entry: Entry | None) -> Settings:
         threads=args.threads,
         on_nonfinite=args.on_nonfinite,
         verify_every=args.verify_every,
+        checkpoint=options.saving(args),
     )
 
 

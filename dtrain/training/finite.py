@@ -6,7 +6,7 @@ together.
 
 from __future__ import annotations
 
-import warnings
+import logging
 
 from dtrain.data.order import Batch
 from dtrain.errors import NotFiniteError
@@ -15,6 +15,7 @@ from dtrain.program.printing import listed
 from dtrain.training.rerun import Rerun
 from dtrain.training.state import State
 
+LOG = logging.getLogger("dtrain")
 _STEADIER = "try a smaller learning rate, --clip-norm, or --dtype float64"
 _OWN_FAULT = (
     "before any step: the program itself does so on this data; look for a log, sqrt, "
@@ -56,8 +57,7 @@ class Guard:
             if last:
                 raise _agreed(f"{text}; {self._advice()}")
             if self._rerun.world.rank == 0:
-                text = f"step {state.steps + 1} is skipped: {text}"
-                warnings.warn(text, RuntimeWarning, stacklevel=4)
+                LOG.warning("step %d is skipped: %s", state.steps + 1, text)
         return False
 
     def _advice(self) -> str:

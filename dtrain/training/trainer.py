@@ -54,6 +54,8 @@ class Trainer:
         weights: the current weights, which are the state's.
         block: samples in a block.
         order: the order of samples.
+        flags: what this rank asks of all at the next step, one bit each.
+        agreed: what any rank has asked for at the last step.
         steps: how many steps the whole run has.
     """
 
@@ -71,8 +73,8 @@ class Trainer:
         with together(world):
             check_program(program)
             dataset = open_data(data)
-            held = dataset.digest()
-        world.compare("data set", held)
+            self._data_digest = dataset.digest()
+        world.compare("data set", self._data_digest)
         with together(world):
             self.samples = bind(
                 dataset,
@@ -115,6 +117,7 @@ class Trainer:
         self.state = State(self.weights, descent, self.order, settings.epochs)
         self.gradient = GradientVector(self.layout)
         self.steps = settings.epochs * self.order.steps_per_epoch
+        self.flags = self.agreed = 0
         self.enter(world)
 
     def enter(self, world: World) -> None:
@@ -132,6 +135,25 @@ class Trainer:
         )
         self.guard = Guard(self.settings.on_nonfinite, self.state, rerun)
         self.replicas = Replicas(world, self.weights, self.settings.verify_every)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a run's bits follow from, besides its state: equal, or another run."""
+        free = {"epochs", "execution", "checkpoint", "target", "columns", "penalty"}
+        free |= {"on_nonfinite", "verify_every"}
+        settings = self.settings.describe()
+        return {
+            "weights": self.layout.digest,
+            **{name: text for name, text in settings.items() if name not in free},
+            "block": str(self.block),
+            "columns": repr(list(self.samples.origins)),
+            "data set": self._data_digest,
+            "program": self.objective.graph.fingerprint,
+            "penalty": settings["penalty"],
+            "penalty's graph": (
+                self.penalised.objective.graph.fingerprint if self.penalised else "none"
+            ),
+        }
 
     @property
     def blocks(self) -> int:
@@ -161,7 +183,9 @@ class Trainer:
         weights, gradient = self.weights, self.gradient
         places = world.rows(shard.count(batch), gradient)
         partials = engine.gradients(weights, shard.blocks(batch), places)
-        world.tree_sum(shard.count(batch), partials, gradient, take=self._scaled)
+        self.agreed = world.tree_sum(
+            shard.count(batch), partials, gradient, self.flags, take=self._scaled
+        )
         if self.penalised is not None:
             self.penalised.add(gradient)
         if self.guard.passes(gradient, batch):

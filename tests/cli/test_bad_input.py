@@ -401,14 +401,13 @@ def test_what_is_not_finite_is_told_with_line_and_row(dtrain, folder):
     assert "log of -2 is nan, forward, at log.py:7, in log.csv: row 2 (line 4)" in line
 
 
-@pytest.mark.filterwarnings("default")
 def test_a_skipped_step_is_warned_of_and_counted(dtrain, folder):
     (folder / "log.py").write_text(LOG)
     (folder / "log.csv").write_text("p,t\n1,0\n\n-2,0\n3,0\n")
     words = ["--batch", 1, "--epochs", 4, "--on-nonfinite", "skip", "--report", "r"]
     answer = dtrain("train", "log.py:R", "log.csv", *words)
     assert answer.code == 0
-    warned = re.findall(r"^dtrain: warning: step \d is skipped: .*", answer.err, re.M)
+    warned = re.findall(r"^dtrain: step \d is skipped: .*", answer.err, re.M)
     assert len(warned) == 1
     assert "log.py:7, in log.csv: row 2 (line 4), block 0, rank 0" in warned[0]
     assert json.loads((folder / "r").read_text())["skipped_steps"] == 4

@@ -236,13 +236,14 @@ def skipping(each, data, ranks=1, **options):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_step_is_skipped_by_all_ranks_alike(optimizer):
+def test_a_step_is_skipped_by_all_ranks_alike(optimizer, caplog):
     data = {"x": one(-1.0), "t": np.ones(ROWS)}
     seen = []
     for ranks in (1, 2, 3):
-        with pytest.warns(RuntimeWarning, match="is skipped.*log of -1") as told:
-            run = skipping(logarithm, data, ranks, optimizer=optimizer)
-        assert len(told) == 1
+        caplog.clear()
+        run = skipping(logarithm, data, ranks, optimizer=optimizer)
+        (warning,) = caplog.messages
+        assert re.search(r"^step \d is skipped: .*log of -1.* row 18, block", warning)
         assert run.report["skipped_steps"] == 3  # the bad row's, once an epoch
         assert run.report["steps"] == len(run.history) == 24
         assert sum(math.isnan(record.loss) for record in run.history) == 3
@@ -260,37 +261,33 @@ def test_a_skipped_step_changes_nothing_but_the_count():
         rates.append(step)
         return 0.1
 
-    with pytest.warns(RuntimeWarning, match="is skipped"):
-        run = skipping(
-            logarithm,
-            data,
-            learning_rate=rate,
-            optimizer="adam",
-            epochs=1,
-            batch=4,
-        )
+    options = {"optimizer": "adam", "epochs": 1, "batch": 4}
+    run = skipping(logarithm, data, learning_rate=rate, **options)
+    assert run.report["skipped_steps"] == 1
     assert rates[-10:] == list(range(10))
     good = {"x": np.full(36, 2.0), "t": np.ones(36)}
-    other = train(
-        logarithm,
-        good,
-        epochs=1,
-        batch=4,
-        block=4,
-        learning_rate=0.1,
-        optimizer="adam",
-    )
+    other = train(logarithm, good, learning_rate=0.1, block=4, **options)
     assert other.digest == run.digest
 
 
-def test_skipping_for_ever_is_an_error():
+def test_a_run_that_skips_goes_on_from_a_checkpoint(tmp_path):
+    data = {"x": one(-1.0), "t": np.ones(ROWS)}
+    whole = skipping(logarithm, data)
+    skipping(logarithm, data, epochs=1, checkpoint=tmp_path)
+    rest = skipping(logarithm, data, 3, checkpoint=tmp_path, resume=True)
+    assert rest.digest == whole.digest
+    for key in ("skipped_steps", "steps", "loss_history"):
+        assert rest.report[key] == whole.report[key]
+
+
+def test_skipping_for_ever_is_an_error(caplog):
     data = {"x": one(-1.0), "t": np.ones(ROWS)}
     for ranks in (1, 3):
         message = told(logarithm, data, ranks, on_nonfinite="skip")
         assert "log of -1 is nan" in message
     x = np.full(ROWS, -1.0)
-    with pytest.warns(RuntimeWarning, match="step 1 is skipped"):
-        told(logarithm, {"x": x, "t": x}, batch=5, on_nonfinite="skip")
+    told(logarithm, {"x": x, "t": x}, batch=5, on_nonfinite="skip")
+    assert [text[:17] for text in caplog.messages] == ["step 1 is skipped"]
 
 
 def test_where_all_is_finite_there_is_no_difference():
