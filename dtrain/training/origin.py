@@ -8,7 +8,7 @@ lead to has done no harm.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,23 +123,40 @@ class _Search:
 
     def made(self, number: int) -> Mask:
         """Where a node that was reached made what is not finite itself."""
-        inputs, reached = self._graph.nodes[number].inputs, self.reached[number]
-        clean = ~_union((self._bad[i] for i in inputs), reached)
-        numbers = ~_union((self._any(i, np.isnan) for i in inputs), reached)
+        node, reached = self._graph.nodes[number], self.reached[number]
+        if node.function.elementwise:
+            elements = self._elements(number)
+            rows = np.any(elements, axis=tuple(range(1, elements.ndim)))
+            return np.asarray(reached & (rows if reached.ndim else np.any(rows)))
+        clean = ~_union((self._bad[i] for i in node.inputs), reached)
+        numbers = ~_union((self._any(i, np.isnan) for i in node.inputs), reached)
         return np.asarray(reached & (clean | (self._any(number, np.isnan) & numbers)))
+
+    def _elements(self, number: int) -> Mask:
+        """The same for each element of an elementwise function's value."""
+        node = self._graph.nodes[number]
+        value = self._wide(number, node)
+        xs = [self._wide(i, node) for i in node.inputs]
+        finite = np.logical_and.reduce([np.isfinite(x) for x in _alike(xs, value)])
+        nan = np.logical_or.reduce([np.isnan(x) for x in _alike(xs, value)])
+        made = (_not_finite(value) & finite) | (np.isnan(value) & ~nan)
+        return np.asarray(made)
 
     def origin(self, number: int, row: int | None) -> Origin:
         """A node as the origin, in a sample, or for all of them."""
         node = self._graph.nodes[number]
         value = self._part(number, row)
-        at = tuple(np.argwhere(_not_finite(value))[0])
+        elements = _not_finite(value)
+        if node.function.elementwise:
+            elements = self._elements(number)[row or 0]
+        at = tuple(np.argwhere(elements)[0])
         result = f"{value[at]:.6g}"
         if node.function is INPUT or node.function is CONSTANT:
             kind = "input" if node.function is INPUT else "constant"
             name = f" {node.name!r}" if node.name else ""
             return Origin(node, row, f"{kind}{name} is too large for {value.dtype}")
         if node.function.elementwise:
-            xs = (np.broadcast_to(self._part(i, row), value.shape) for i in node.inputs)
+            xs = _alike([self._part(i, row) for i in node.inputs], value)
             given = " and ".join(f"{x[at]:.6g}" for x in xs)
             return Origin(node, row, f"{node.function.name} of {given} is {result}")
         name = _SAID.get(node.function.name, node.function.name)
@@ -159,6 +176,11 @@ _SAID = {"contract": "a sum of products (@, dot, einsum)", "block_sum": "the sum
 def _of_block(value: Array, node: Node) -> Array:
     """The only block's value, with an axis of samples if it varies by sample."""
     return value if node.kind is Kind.WEIGHTS else value[0]
+
+
+def _alike(xs: Sequence[Array], value: Array) -> list[Array]:
+    """Operands, broadcast as they were for a value."""
+    return [np.broadcast_to(x, value.shape) for x in xs]
 
 
 def _not_finite(value: Array) -> Mask:

@@ -85,6 +85,12 @@ def masked(x):
 
 
 @program
+def beside_a_mask(x):
+    scores = np.stack([weight("w", init=1.0) * x, x]) + np.array([0, -np.inf])
+    return np.sum(np.exp(scores))  # HERE
+
+
+@program
 def of_an_infinity(x):
     return weight("w") * x + np.inf  # HERE
 
@@ -108,6 +114,7 @@ CASES = [
     (edge_by_edge, one(10.0), ["exp of 90 is inf", "forward"]),
     (of_a_base_function, one(0.0), ["divide of 1 and 0 is inf", "forward"]),
     (masked, one(-1.0), ["softmax of infinite values is nan", "forward"]),
+    (beside_a_mask, one(100.0), ["exp of 100 is inf", "forward"]),
     (too_large_for_a_square, one(1e20), ["square of -1e+20", "the loss 'square'"]),
 ]
 
