@@ -115,7 +115,7 @@ class Saver:
             self._writer.join()
 
     def save_now(self) -> None:
-        """Save the last completed step from another thread, without waiting for a disk."""
+        """Save the last completed step, from another thread, not waiting for a disk."""
         state = self._trainer.state
         if self._trainer.world.rank == 0:
             with state.whole:
