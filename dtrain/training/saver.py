@@ -141,6 +141,8 @@ class Saver:
         steps = int(arrays["steps"])
         if not np.isfinite(arrays["weights"]).all():
             return  # the next step finds out, and ends the run
+        begun = 1 + steps // self._trainer.order.steps_per_epoch
+        arrays = {**arrays, "sums": arrays["sums"][:begun]}
         try:
             self._folder.save(arrays, facts, durable=durable)
         except OSError as error:
