@@ -36,7 +36,7 @@ _ENDINGS = (".npy", ".npz", ".csv")
 def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments."""
     options.add_program(parser)
-    options.add_data(parser, required=True, target=False)
+    options.add_data(parser, default=options.HELD_OUT, target=False)
     parser.add_argument(
         "--weights",
         metavar="FILE|FOLDER",
@@ -56,7 +56,9 @@ def run(world: World, args: Namespace) -> int:
         if world.rank == 0:
             check_outputs({"--out": args.out}, options.files_read(args))
         program = options.load_program(args.program)
-        dataset = options.load_data(args.data, None)
+        dataset = options.load_data(
+            args.data, options.zoo_entry(args.program), held_out=True
+        )
         samples = bind(
             dataset,
             program.inputs,

@@ -74,6 +74,7 @@ class Lowering:
                 number = graph.outputs[output]
                 self.targets.setdefault(number, self._slot(weight))
         self._target_parts()
+        self.turned: dict[View, View] = {}  # matrices, once for all that read them
         self.values: list[View] = []
         for number, node in enumerate(graph.nodes):
             self.values.append(self._lower(number, node))

@@ -263,7 +263,7 @@ CASES = {
         ["'W0'", "slope"],
     ),
     # the other commands
-    "eval without DATA": (["eval", "lecture", "--weights", "R.w"], ["DATA"]),
+    "eval without DATA": (["eval", "model.py:line", "--weights", "R.w"], ["DATA"]),
     "eval of NaN": (
         ["eval", "model.py:line", "nan.csv", "--weights", "line.w"],
         ["row 3", "'p'"],
