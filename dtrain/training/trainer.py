@@ -40,6 +40,7 @@ from dtrain.training.setup import (
     check_values,
     columns_in,
     compare_settings,
+    threads_of,
     together,
     trace_objective,
 )
@@ -66,7 +67,7 @@ def train(
     dtype: str = "float32",
     execution: str = "sequential",
     backend: str = "numpy",
-    threads: int = 1,
+    threads: int | None = None,
     world: World | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
@@ -96,9 +97,11 @@ def train(
         weights: first values, by name, instead of the initialisers'.
         seed: of first values and of the order of samples.
         dtype: ``float32`` or ``float64``.
-        execution: the execution model.
+        execution: the execution model: ``sequential``, ``levels`` or ``dataflow``.
         backend: what runs the plan.
-        threads: of BLAS, for each rank.
+        threads: of each rank. With ``sequential`` they are BLAS's, by default one, and
+            more may give other bits. With the others they run steps at once, to the
+            same bits; by default as many as the rank has cores to itself.
         world: the ranks; by default those that a launcher started, or one.
         callbacks: called after every step, on every rank, with a `StepRecord`.
 
@@ -144,7 +147,8 @@ def train(
         return Trainer(rank, program, data, settings, weights).run(callbacks)
 
     # The limit is the process's, so it is set once for all ranks that live in it.
-    with threadpool_limits(threads if isinstance(threads, int) else 1):
+    blas = threads if execution == "sequential" and isinstance(threads, int) else 1
+    with threadpool_limits(blas):
         return world.run(work)
 
 
@@ -158,6 +162,7 @@ class Trainer:
         weights: the current weights, the same on every rank.
         block: samples in a block.
         order: the order of samples.
+        threads: how many the rank computes with.
     """
 
     @paused()
@@ -205,12 +210,14 @@ class Trainer:
             settings.block or default_block(graph, self.order.nominal),
             self.order.nominal,
         )
+        self.threads = threads_of(world, settings.execution, settings.threads)
         self.engine = Engine(
             graph,
             self.layout,
             columns,
             gradients=self.objective.gradients,
             execution=settings.execution,
+            threads=self.threads,
             backend=settings.backend,
         )
         self.penalised = self._penalised(world)
@@ -235,7 +242,6 @@ class Trainer:
                 settings.penalty,
                 self.objective.graph,
                 self.weights,
-                settings.execution,
                 settings.backend,
             )
         world.compare("penalty", penalised.graph.fingerprint)
@@ -267,24 +273,25 @@ class Trainer:
         history: list[StepRecord] = []
         losses: list[float] = []
         begun = time.perf_counter()
-        for epoch in range(self.settings.epochs):
-            total = 0.0
-            for batch in self.order.batches(epoch):
-                rate = float(schedule(len(history)))
-                gradient = self.step(batch, rate)
-                total += float(gradient.tail[0])
-                record = StepRecord(
-                    step=len(history) + 1,
-                    epoch=epoch + 1,
-                    loss=gradient.loss,
-                    samples=gradient.samples,
-                    learning_rate=rate,
-                    seconds=time.perf_counter() - begun,
-                )
-                history.append(record)
-                for callback in callbacks:
-                    callback(record)
-            losses.append(total / len(self.samples))
+        with self.engine:
+            for epoch in range(self.settings.epochs):
+                total = 0.0
+                for batch in self.order.batches(epoch):
+                    rate = float(schedule(len(history)))
+                    gradient = self.step(batch, rate)
+                    total += float(gradient.tail[0])
+                    record = StepRecord(
+                        step=len(history) + 1,
+                        epoch=epoch + 1,
+                        loss=gradient.loss,
+                        samples=gradient.samples,
+                        learning_rate=rate,
+                        seconds=time.perf_counter() - begun,
+                    )
+                    history.append(record)
+                    for callback in callbacks:
+                        callback(record)
+                losses.append(total / len(self.samples))
         seconds = time.perf_counter() - begun
         check_weights(self.weights)
         digest = self.weights.digest
@@ -308,7 +315,7 @@ class Trainer:
             "mpi": self.world.mpi,
             "backend": self.settings.backend,
             "execution": self.settings.execution,
-            "threads": self.settings.threads,
+            "threads": self.threads,
             "dtype": self.settings.dtype,
             "seed": self.settings.seed,
             "samples": len(self.samples),
