@@ -181,14 +181,19 @@ class _Order:
         self._ends: dict[int, tuple[int, int]] = {}
         parts = [(plan.once, phase) for phase in schedule.once]
         parts += [(plan.steps, phase) for phase in schedule.steps]
+        self._at_once = any(len(phase) > 1 for _, phase in parts)
         for number, (steps, phase) in enumerate(parts):
-            self._enter(number, steps, phase)
+            self.steps += (steps[i] for i in sorted(i for t in phase for i in t.steps))
+            if self._at_once:
+                self._enter(number, steps, phase)
 
     def follows(self, later: int, earlier: int) -> bool:
         """Whether a buffer's first use surely comes after another's last.
 
         Of two that one task uses, its steps' order tells, which the caller knows.
         """
+        if not self._at_once:
+            return True
         begin, before = self._begins.get(later, (0, 0))
         end, users = self._ends.get(earlier, (-1, 0))
         return end < begin or (end == begin and not users & ~before)
@@ -202,7 +207,6 @@ class _Order:
                 before[at] |= before[other]
             home.update((step, at) for step in task.steps)
         for i in sorted(home):
-            self.steps.append(steps[i])
             at = home[i]
             for view in (*steps[i].inputs, *steps[i].outs):
                 begin, done = self._begins.get(view.buffer, (number, -1))

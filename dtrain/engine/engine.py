@@ -90,6 +90,7 @@ class Engine:
         self._backend = chosen_backend(backend)
         self._plans: dict[tuple[int, int], Plan] = {}
         self._stacks: dict[tuple[int, int], Stack] = {}
+        self._most: dict[int, int] = {}  # blocks in a stack, by their length
         self._weights: Weights | None = None
 
     def __enter__(self) -> Engine:
@@ -139,9 +140,13 @@ class Engine:
         A larger stack costs less Python for each block, until what it works on leaves
         the cache. It changes no bits.
         """
-        memory = self._backend.memory(self._plan(1, length), self._model)
-        memory += self.layout.size * self.layout.dtype.itemsize
-        return 1 << (max(_CACHE // max(memory, 1), 1).bit_length() - 1)
+        if length not in self._most:
+            memory = self._backend.memory(self._plan(1, length), self._model)
+            memory += self.layout.size * self.layout.dtype.itemsize
+            self._most[length] = 1 << (
+                max(_CACHE // max(memory, 1), 1).bit_length() - 1
+            )
+        return self._most[length]
 
     def _plan(self, count: int, length: int) -> Plan:
         key = (count, length)
