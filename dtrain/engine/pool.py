@@ -53,8 +53,8 @@ class Pool:
             self._begin()
         while len(self._threads) < count - 1:
             thread = Thread(target=_serve, args=(self._inbox,), daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
         answers: _Answers = SimpleQueue()
         for _ in range(count - 1):
             # np.errstate is the caller's; one context serves one thread at a time
