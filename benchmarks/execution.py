@@ -24,7 +24,7 @@ from dtrain.training.settings import Settings
 from dtrain.training.trainer import Trainer
 
 THREADS = 2
-SECONDS = 2.0  # for each case, after the first steps
+SECONDS = 1.5  # for each case, after the first steps
 
 
 def towers(width: int, count: int = 4) -> Program:
