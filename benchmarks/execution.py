@@ -109,7 +109,7 @@ def measure(made: Program, columns: dict[str, Any], backend: str) -> dict[str, A
     if len({trainer.weights.digest for trainer in trainers.values()}) > 1:
         raise AssertionError("the execution models give different bits")
     for trainer in trainers.values():
-        trainer.engine.__exit__()
+        trainer.engine.close()
     return taken
 
 

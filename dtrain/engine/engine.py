@@ -97,6 +97,10 @@ class Engine:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads that run steps at once."""
         self._pool.close()
 
     def gradients(

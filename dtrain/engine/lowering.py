@@ -224,7 +224,16 @@ class Lowering:
             return self.values[node.inputs[0]]  # its one reader computes it as well
         if node.function.elementwise:
             return self.elementwise(number, node, node.function.name)
+        if node.function.code:
+            return self._called(number, node)
         return LOWERINGS[node.function.name](self, number, node)
+
+    def _called(self, number: int, node: Node) -> View:
+        """Append a call of a user's own function, which no kernel is for."""
+        inputs = tuple(self.led(self.values[i], i, node.kind) for i in node.inputs)
+        out = self.result(number)
+        self.step(number, "own", inputs, out, node.function, str(node.source))
+        return out
 
     def _constant(self, node: Node) -> View:
         value: NDArray[Any] = node.params[0][1].value
