@@ -25,7 +25,8 @@ from dtrain.report.explain.explanation import Explanation
 from dtrain.report.explain.page import page
 from dtrain.report.explain.text import lines
 from dtrain.training.evaluate import as_weights
-from dtrain.training.run import check_outputs, load, written_whole
+from dtrain.training.folder import load
+from dtrain.training.run import check_outputs, written_whole
 from dtrain.training.setup import together
 
 EXAMPLE = """\

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dtrain import __version__
 from dtrain.cli.options import Parser
-from dtrain.errors import DtrainError, MismatchError, UsageError
+from dtrain.errors import DtrainError, MismatchError, StoppedError, UsageError
 
 if TYPE_CHECKING:
     from dtrain.parallel.world import World
@@ -105,12 +105,14 @@ def _parse_top(words: Sequence[str]) -> NoReturn:
 
 
 def _set_threads(words: Sequence[str]) -> None:
-    """Find --threads before the command is imported, which imports NumPy."""
+    """Find BLAS's threads before the command is imported, which imports NumPy."""
     peek = Parser(prog="dtrain", add_help=False)
     peek.add_argument("--threads", default="1")
-    threads = peek.parse_known_args(words)[0].threads
+    peek.add_argument("--execution", default="sequential")
+    found = peek.parse_known_args(words)[0]
+    inside = found.execution == "sequential" and found.threads.isdigit()
     for variable in _THREADS:
-        os.environ[variable] = threads if threads.isdigit() else "1"
+        os.environ[variable] = found.threads if inside else "1"
 
 
 def _run(args: Namespace) -> int:
@@ -119,7 +121,8 @@ def _run(args: Namespace) -> int:
     from dtrain.parallel.launch import open_world
 
     world: World = open_world()
-    with threadpool_limits(getattr(args, "threads", 1)):  # if NumPy was there before
+    threads = int(os.environ[_THREADS[0]])
+    with threadpool_limits(threads):  # if NumPy was there before
         code: int = world.run(lambda rank: args.run(rank, args))
     return code
 
@@ -131,7 +134,8 @@ def _report(error: DtrainError) -> int:
         alone = error.agreed and error.rank and not isinstance(error, MismatchError)
         where = f"rank {error.rank}: " if alone else ""
         sys.stdout.flush()
-        print(f"dtrain: error: {where}{error}", file=sys.stderr, flush=True)
+        kind = "" if isinstance(error, StoppedError) else "error: "
+        print(f"dtrain: {kind}{where}{error}", file=sys.stderr, flush=True)
     elif not error.agreed:  # before MPI has started: nobody waits for anybody
         time.sleep(_GRACE)
     return error.exit_code

@@ -8,7 +8,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from dtrain.cli import options
-from dtrain.descent import losses
+from dtrain.descent.losses import Loss
 from dtrain.descent.objective import objective
 from dtrain.engine.engine import chosen_backend
 from dtrain.engine.lowering import plan
@@ -61,7 +61,9 @@ def run(world: World, args: Namespace) -> int:
         graph = traced_with_shapes(program, args)
         if world.rank == 0 and (args.dot or args.svg):
             _write(graph, args)
-        text = _plan_text(graph, args.plan) if args.plan else str(graph)
+        text = str(graph)
+        if args.plan:
+            text = _plan_text(graph, options.loss(args), args.plan)
     if world.rank or args.dot or args.svg:
         return 0
     print(text)
@@ -89,9 +91,9 @@ def _write(graph: FlowGraph, args: Namespace) -> None:
             file.write(text.encode())
 
 
-def _plan_text(graph: FlowGraph, backend: str) -> str:
-    """The plan of a program with the square loss and its derivatives."""
-    joined = objective(graph, losses.named("square"))
+def _plan_text(graph: FlowGraph, loss: Loss, backend: str) -> str:
+    """The plan of a program with a loss and its derivatives."""
+    joined = objective(graph, loss)
     planned = plan(
         joined.graph, joined.layout("float32"), _BLOCK, gradients=joined.gradients
     )

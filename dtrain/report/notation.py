@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from dtrain.functions.base import FUNCTIONS
 from dtrain.functions.contraction import contract
 from dtrain.functions.shape import index
 from dtrain.program.graph import FlowGraph, Node
@@ -141,6 +142,8 @@ def _expression(
 def _of(node: Node, xs: Sequence[_Binding]) -> _Binding:
     """A function of expressions."""
     function = node.function.name
+    if FUNCTIONS.get(function) is not node.function:  # a user's, of whatever name
+        return _call(function, xs)
     if function in _SILENT:
         return xs[0]
     if function in _INFIX:

@@ -138,6 +138,19 @@ def test_one_of_several_outputs_is_explained():
     assert explain(two, {"p": 2.0}, output="a").gradient("w") == 2.0
 
 
+def test_a_transfer_function_that_does_not_fit_is_refused():
+    @base_function(vjp=lambda v, _y, _x: (v, v))
+    def odd(x):
+        return np.sin(x)
+
+    @program
+    def f(x):
+        return odd(weight("w") * x)
+
+    with pytest.raises(ProgramError, match="vjp of odd returns 2 adjoints"):
+        explain(f, {"x": np.ones(3)})
+
+
 def test_a_weight_that_the_output_does_not_need():
     @program
     def two(p):

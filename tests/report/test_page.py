@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dtrain import init, layers, loss_and_gradient, program, weight, zoo
+from dtrain import base_function, init, layers, loss_and_gradient, program, weight, zoo
 from dtrain.errors import UsageError
 from dtrain.report.explain.explanation import Explanation
 from dtrain.report.explain.javascript import FUNCTIONS
@@ -290,6 +290,25 @@ def test_without_javascript_of_a_function_there_are_no_sliders(opened, monkeypat
     shown.click("#last")
     assert all(shown.texts(".edge .v"))
     assert shown.complaints() == []
+
+
+def test_a_user_s_function_is_not_taken_for_another(opened):
+    @base_function(vjp=lambda v, y, _x: (v * (1 - y * y),))
+    def square(x):
+        return np.tanh(x)
+
+    @program
+    def own(p):
+        return square(weight("w") * p)
+
+    explanation = explained(own, {"p": 0.5})
+    shown = opened(page(explanation))
+    shown.set("#number-0", 0.75)
+    output, gradient = trained(own, {"p": 0.75}, {"w": explanation.given["w"]})
+    assert float(shown.text("#output")) == pytest.approx(output, rel=1e-14)
+    derivative = float(shown.text("#weight-0 .gradient"))
+    assert derivative == pytest.approx(float(gradient["w"]), rel=1e-14)
+    assert shown.texts(".node.output .formula") == ["square(x₂)"]
 
 
 def test_too_many_paths_are_counted(opened):

@@ -39,6 +39,8 @@ DEFAULTS = {  # design: the public face
     "dtype": "float32",
     "execution": "sequential",
     "backend": "numpy",
+    "on_nonfinite": "stop",
+    "verify_every": 100,
     "world": None,
     "callbacks": (),
 }
@@ -54,6 +56,7 @@ REPORT = {
     "block": int,
     "blocks": int,
     "steps": int,
+    "skipped_steps": int,
     "epochs": int,
     "loss": float,
     "loss_history": list,
@@ -218,7 +221,9 @@ def test_each_step_is_one_of_loss_and_gradient(ranks, batch):
     weights = dtrain.init(warped, shapes={"x": (4,)})
     history = []
     for epoch in range(2):
-        for part in Order(53, batch, seed=0).batches(epoch):
+        order = Order(53, batch, seed=0)
+        for number in range(order.steps_per_epoch):
+            part = order.at(epoch * order.steps_per_epoch + number)
             rows = {name: column[part.rows] for name, column in inputs.items()}
             targets = data["t"][part.rows]
             loss, gradient = dtrain.loss_and_gradient(warped, weights, rows, targets)
@@ -441,7 +446,26 @@ def test_blas_has_the_threads_asked_for_and_then_those_it_had():
         for ranks in (1, 4):
             short(world=world_of(ranks), callbacks=[lambda _: during.extend(threads())])
         assert set(during) == {1}
+        during.clear()
+        short(
+            execution="levels",
+            threads=4,
+            callbacks=[lambda _: during.extend(threads())],
+        )
+        assert set(during) == {1}  # four run steps, each with one of BLAS's
         assert threads() == before
+
+
+def test_ranks_share_the_cores_that_they_may_all_use(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+
+    def threads(ranks, **options):
+        return short(world=world_of(ranks), **options).report["threads"]
+
+    assert threads(3, execution="levels") == 2
+    assert threads(1, execution="dataflow") == 8
+    assert threads(1) == 1
+    assert threads(3, execution="levels", threads=5) == 5
 
 
 SOURCES = ("mapping", "npz", "folder", "csv")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.errors import ProgramError
+from dtrain.gradient.differentiate import differentiate
 from dtrain.gradient.paths import Edge, Path, SumOverPaths, evaluate
 from dtrain.program.expand import expand
 from dtrain.program.graph import FlowGraph
@@ -51,7 +52,8 @@ class Explanation:
         transfers: each such edge's transfer function.
 
     Raises:
-        ProgramError: if it is not clear which output is meant.
+        ProgramError: if it is not clear which output is meant, or a user's transfer
+            function does not fit.
         DataError: if an input's value cannot be computed with.
     """
 
@@ -69,6 +71,7 @@ class Explanation:
             raise ProgramError(
                 f"{graph.name} has the outputs {listed}: say which one with --output"
             )
+        differentiate(graph, name)  # refuses transfer functions that do not fit
         self.graph = expand(graph, only_without_vjp=True)
         self.end = self.graph.outputs[name]
         outputs, gradient = _by_engine(program, graph, inputs, weights)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from dtrain.functions.base import FUNCTIONS as BASE_FUNCTIONS
 from dtrain.program.expand import expand
-from dtrain.program.graph import INPUT, FlowGraph
+from dtrain.program.graph import INPUT, FlowGraph, Node
 from dtrain.report.explain.pieces import Piece
 
 FUNCTIONS = {
@@ -148,7 +149,7 @@ class Translation:
                 names[number] = "v" if kind == "v" else f"x[{source}]"
             elif node.constant is not None:
                 names[number] = _literal(node.constant.item())
-            elif node.function.name not in FUNCTIONS:
+            elif not _known(node):
                 raise Untranslated(node.function.name)
             else:
                 names[number] = f"t{number}"
@@ -159,8 +160,14 @@ class Translation:
 
 def _expanded(graph: FlowGraph) -> FlowGraph:
     """The graph, with what has no JavaScript replaced by what it is made of."""
-    known = {node.function.name in FUNCTIONS for node in graph.nodes if node.inputs}
-    return graph if known <= {True} else expand(graph)
+    known = all(_known(node) for node in graph.nodes if node.inputs)
+    return graph if known else expand(graph)
+
+
+def _known(node: Node) -> bool:
+    """Whether its function has JavaScript; a user's may have the name of another."""
+    name = node.function.name
+    return name in FUNCTIONS and BASE_FUNCTIONS.get(name) is node.function
 
 
 def _literal(value: float | bool) -> str:
