@@ -32,6 +32,7 @@ class State:
 
     Attributes:
         weights: the weights.
+        steps: how many steps have been completed.
         sums: (epochs,) float64: each epoch's loss, summed over the samples so far.
         arrays: all of it by name, as views: ``steps``, ``sums``, ``weights``, and
             ``descent.NAME`` for what the optimizer remembers.
@@ -46,6 +47,8 @@ class State:
         self.sums = np.zeros(epochs)
         self.whole = threading.Lock()
         self._descent, self._order = descent, order
+        self._per_epoch = order.steps_per_epoch
+        self.steps = 0
         self._steps = np.zeros((), np.int64)
         self.arrays: dict[str, NDArray[Any]] = {
             "steps": self._steps,
@@ -55,14 +58,9 @@ class State:
         self.arrays.update((f"descent.{k}", v) for k, v in descent.state.items())
 
     @property
-    def steps(self) -> int:
-        """How many steps have been completed."""
-        return int(self._steps)
-
-    @property
     def epochs(self) -> int:
         """How many epochs have been completed."""
-        return self.steps // self._order.steps_per_epoch
+        return self.steps // self._per_epoch
 
     @property
     def losses(self) -> list[float]:
@@ -76,8 +74,9 @@ class State:
         with self.whole:
             self._descent.step(gradient.slots, rate)
             self.weights.version += 1
-            self.sums[self.epochs] += gradient.tail[0]
-            self._steps += 1
+            self.sums[self.steps // self._per_epoch] += gradient.tail[0]
+            self.steps += 1
+            self._steps[()] = self.steps
 
     def copies(self) -> dict[str, NDArray[Any]]:
         """A copy of every array."""
@@ -110,7 +109,7 @@ class State:
             self.sums[:] = 0
             common = min(len(self.sums), len(arrays["sums"]))
             self.sums[:common] = arrays["sums"][:common]
-            self.weights.version += 1
+            self._renew()
 
     def restart_epoch(self, steps_per_epoch: int, samples: int) -> None:
         """Go back to the start of the epoch, because it is now cut into other batches.
@@ -120,13 +119,19 @@ class State:
             samples: the same.
         """
         done = self.steps // steps_per_epoch
-        self._steps[...] = done * self._order.steps_per_epoch
+        self._steps[()] = done * self._per_epoch
         self.sums *= self._order.samples / samples
         self.sums[done:] = 0
+        self._renew()
 
     def broadcast(self, world: World, root: int = 0) -> None:
         """Make every rank's state the root's; collective."""
         with self.whole:
             for array in self.arrays.values():
                 world.broadcast(array, root)
-            self.weights.version += 1
+            self._renew()
+
+    def _renew(self) -> None:
+        """Follow the arrays, which have been written to."""
+        self.steps = int(self._steps)
+        self.weights.version += 1
