@@ -14,10 +14,10 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.parallel.exchange import Message
 from dtrain.parallel.failure import Alarm
 from dtrain.parallel.launcher import Launch, launched
 from dtrain.parallel.memory import by_host
+from dtrain.parallel.peers import Message
 from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.verdict import agreed
 from dtrain.parallel.world import World, flat
