@@ -77,6 +77,15 @@ def R(p):
 # what: (words, texts of the message)
 CASES = {
     # what a command reads is not written over
+    "--checkpoint at a file": (
+        [*LINE, "data.csv", "--checkpoint", "data.csv"],
+        ["--checkpoint data.csv", "cannot write into it"],
+    ),
+    "--resume without a folder": (
+        [*LINE, "data.csv", "--resume"],
+        ["--checkpoint DIR"],
+    ),
+    "--force without a folder": ([*LINE, "data.csv", "--force"], ["--checkpoint DIR"]),
     "--save over the program": (
         ["train", "model.py:line", "data.csv", "--target", "t", "--save", "model.py"],
         ["--save model.py", "overwrite", "program"],
@@ -358,6 +367,7 @@ for option, names in LISTS.items():
 # A count is 1 or more (some: 0 or more); a number is finite.
 FROM_0 = ("--warmup", "--verify-every")
 COUNTS = ("--epochs", "--batch", "--block", "--threads", *FROM_0)
+COUNTS += ("--save-every", "--keep")
 NUMBERS = {
     "--learning-rate": ["-0.1", "nan", "inf", "fast", ""],
     "--momentum": ["-0.1", "1", "nan", "fast"],
@@ -365,6 +375,7 @@ NUMBERS = {
     "--l1": ["-1", "nan", "fast"],
     "--l2": ["-1", "inf", "fast"],
     "--clip-norm": ["-1", "0", "inf", "fast"],
+    "--save-seconds": ["often", "nan"],
     "--seed": ["1.5", "one"],
 }
 for option in COUNTS:
