@@ -1,7 +1,7 @@
 """The command line's entrance: find the command, join the world, run, report errors.
 
-Nothing here imports NumPy before the number of BLAS threads is set, because BLAS reads
-it when NumPy is first imported.
+Nothing here imports NumPy before the number of BLAS threads and the processor's
+features are set, because they are read when NumPy is first imported.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from dtrain import __version__
 from dtrain.cli.options import Parser
 from dtrain.errors import DtrainError, MismatchError, StoppedError, UsageError
+from dtrain.training import bits
 
 if TYPE_CHECKING:
     from dtrain.parallel.world import World
@@ -30,6 +31,7 @@ COMMANDS = {
     "show": "print or draw a program's flow graph",
     "explain": "explain a program at one point, forward and backward",
     "check": "check a program's gradient",
+    "doctor": "look for what is wrong with ranks, hosts and launcher",
 }
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -43,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         _set_threads(words)
+        _set_bits(words)
         args = parse(words)
         return _run(args)
     except DtrainError as error:
@@ -75,6 +78,8 @@ def parse(words: Sequence[str]) -> Namespace:
             raise UsageError(f"no command {words[0]!r}; did you mean {near[0]!r}?")
         words = ["train", *words]
     if words[0] in COMMANDS:
+        from dtrain.parallel.launch import open_world
+
         command = words[0]
         module = importlib.import_module(f"dtrain.cli.{command}")
         parser = Parser(
@@ -84,7 +89,7 @@ def parse(words: Sequence[str]) -> Namespace:
         )
         module.add_arguments(parser)
         args = parser.parse_args(words[1:])
-        args.run = module.run
+        args.run, args.join = module.run, vars(module).get("join", open_world)
         return args
     return _parse_top(words)
 
@@ -115,16 +120,33 @@ def _set_threads(words: Sequence[str]) -> None:
         os.environ[variable] = found.threads if inside else "1"
 
 
+def _set_bits(words: Sequence[str]) -> None:
+    """Pin the processor's features, if asked to, before NumPy reads them."""
+    peek = Parser(prog="dtrain", add_help=False)
+    peek.add_argument("--bits", default=bits.chosen())
+    asked = peek.parse_known_args(words)[0].bits
+    if asked == "native" != bits.chosen():
+        raise UsageError(f"--bits native, but {bits.VARIABLE} is set: unset it")
+    os.environ[bits.VARIABLE] = asked
+    if bits.chosen() == "portable":
+        bits.pin()
+
+
 def _run(args: Namespace) -> int:
     from threadpoolctl import threadpool_limits
 
-    from dtrain.parallel.launch import open_world
+    from dtrain.training.setup import together
 
-    world: World = open_world()
+    def work(rank: World) -> int:
+        with together(rank):
+            bits.check()
+        code: int = args.run(rank, args)
+        return code
+
+    world: World = args.join()
     threads = int(os.environ[_THREADS[0]])
     with threadpool_limits(threads):  # if NumPy was there before
-        code: int = world.run(lambda rank: args.run(rank, args))
-    return code
+        return world.run(work)
 
 
 def _report(error: DtrainError) -> int:
