@@ -15,6 +15,7 @@ from dtrain.cli import options
 from dtrain.data.columns import bind
 from dtrain.descent import losses, optimizers
 from dtrain.parallel.world import World
+from dtrain.report.log import keep_log
 from dtrain.report.progress import Progress
 from dtrain.report.table import print_table, say
 from dtrain.training.evaluate import evaluate
@@ -126,13 +127,30 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add("--execution", default="sequential", metavar="NAME", help="sequential")
     add("--backend", default="numpy", metavar="NAME", help="numpy or fused (numpy)")
+    add(
+        "--timeout",
+        type=options.seconds,
+        metavar="S",
+        help="end all ranks, saying where they stand, after so long without progress; "
+        "0 is never (300 under a launcher, else 0)",
+    )
     add("--save", metavar="FILE", help="write the weights, as safetensors")
     add("--report", metavar="FILE.json", help="write the run in numbers, as JSON")
+    add(
+        "--log-dir",
+        metavar="DIR",
+        help="keep what each rank prints in DIR/rank-N.log, too",
+    )
     add("--quiet", action="store_true", help="print nothing but errors")
 
 
 def run(world: World, args: Namespace) -> int:
     """Train on all ranks, print on rank 0; return the exit code."""
+    if args.timeout is not None:
+        world.watchdog.limit = args.timeout  # from now on: also while reading
+    with together(world):
+        if args.log_dir is not None:
+            keep_log(args.log_dir, world.rank)
     entry = options.zoo_entry(args.program)
     with together(world):
         program = options.load_program(args.program)
@@ -182,6 +200,7 @@ def settings_of(args: Namespace, entry: Entry | None) -> Settings:
         execution=args.execution,
         backend=args.backend,
         threads=args.threads,
+        timeout=args.timeout,
     )
 
 

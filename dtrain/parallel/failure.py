@@ -47,11 +47,13 @@ class Alarm:
         first = True
         with contextlib.suppress(Exception):  # MPI itself may be what failed
             first = self._is_first(time.time())
-        sys.stdout.flush()
+        with contextlib.suppress(Exception):  # nobody may be there to read it
+            sys.stdout.flush()
         if first:
             lines = describe(error).splitlines(keepends=True)
-            sys.stderr.write("".join(f"{self._label}: {line}" for line in lines))
-            sys.stderr.flush()
+            with contextlib.suppress(Exception):
+                sys.stderr.write("".join(f"{self._label}: {line}" for line in lines))
+                sys.stderr.flush()
         else:
             time.sleep(YIELD)
         code = exit_code(error) or 70

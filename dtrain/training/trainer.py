@@ -67,6 +67,7 @@ def train(
     execution: str = "sequential",
     backend: str = "numpy",
     threads: int = 1,
+    timeout: float | None = None,
     world: World | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
@@ -99,6 +100,9 @@ def train(
         execution: the execution model.
         backend: what runs the plan.
         threads: of BLAS, for each rank.
+        timeout: seconds without progress after which a rank says where it stands and
+            ends the job with exit code 71; 0 is never. By default 300 under a launcher,
+            where ranks wait for each other, and else never.
         world: the ranks; by default those that a launcher started, or one.
         callbacks: called after every step, on every rank, with a `StepRecord`.
 
@@ -140,6 +144,7 @@ def train(
                 execution=execution,
                 backend=backend,
                 threads=threads,
+                timeout=timeout,
             )
         return Trainer(rank, program, data, settings, weights).run(callbacks)
 
@@ -171,12 +176,16 @@ class Trainer:
     ) -> None:
         self.world = world
         self.settings = settings
+        if settings.timeout is not None:
+            world.watchdog.limit = float(settings.timeout)
         compare_settings(world, settings)
+        world.place.phase = "reading the data"
         with together(world):
             check_program(program)
             dataset = open_data(data)
             held = dataset.digest()
         world.compare("data set", held)
+        world.place.phase = "tracing the program"
         with together(world):
             self.samples = bind(
                 dataset,
@@ -189,6 +198,7 @@ class Trainer:
         graph, self.layout = self.objective.graph, self.objective.layout(settings.dtype)
         world.compare("program", graph.fingerprint)
         world.compare("layout of the weights", self.layout.digest)
+        world.place.phase = "checking the data"
         with together(world):
             rows = share(len(self.samples), world.rank, world.size)
             self.samples.check_finite(rows.start, rows.stop)
@@ -200,6 +210,7 @@ class Trainer:
         given = "drawn" if weights is None else self.weights.digest
         world.compare("first weights", given)
         world.broadcast(self.weights.flat)  # libm may differ between hosts
+        world.place.phase = "planning"
         self.order = Order(len(self.samples), settings.batch, settings.seed)
         self.block = min(
             settings.block or default_block(graph, self.order.nominal),
@@ -267,9 +278,11 @@ class Trainer:
         history: list[StepRecord] = []
         losses: list[float] = []
         begun = time.perf_counter()
+        self.world.place.phase = "training"
         for epoch in range(self.settings.epochs):
             total = 0.0
             for batch in self.order.batches(epoch):
+                self.world.place.step = len(history) + 1
                 rate = float(schedule(len(history)))
                 gradient = self.step(batch, rate)
                 total += float(gradient.tail[0])

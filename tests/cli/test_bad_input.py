@@ -81,6 +81,10 @@ CASES = {
         ["predict", *LINE[1:], "data.csv", "--weights", "line.w", "--out", "data.csv"],
         ["--out data.csv", "overwrite", "the data"],
     ),
+    "--log-dir under a file": (
+        [*LINE, "data.csv", "--log-dir", "model.py/logs"],
+        ["--log-dir", "model.py/logs/rank-0.log", "Not a directory"],
+    ),
     # slips of the finger
     "a mistyped command": (["trian", *LINE[1:], "data.csv"], ["'trian'", "'train'"]),
     "a mistyped option": (
@@ -293,6 +297,7 @@ NUMBERS = {
     "--l2": ["-1", "inf", "fast"],
     "--clip-norm": ["-1", "0", "inf", "fast"],
     "--seed": ["1.5", "one"],
+    "--timeout": ["-1", "nan", "inf", "soon"],
 }
 for option in COUNTS:
     NUMBERS[option] = ["-1", "1.5", "many", *([] if option == "--warmup" else ["0"])]

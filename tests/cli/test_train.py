@@ -39,7 +39,8 @@ EFFECTS = {
     "--weight-decay": (["--weight-decay", 0.1], None),
 }
 SAME_BITS = {"--backend", "--execution", "--threads"}  # of so small a program
-ELSEWHERE = {"--report", "--save", "--quiet"}  # their own tests are below
+# Their own tests are below, in test_processes.py and in tests/parallel.
+ELSEWHERE = {"--report", "--save", "--quiet", "--log-dir", "--timeout"}
 
 
 def report_of(dtrain, *words):
@@ -87,7 +88,7 @@ def test_the_command_line_has_what_train_has(dtrain):
     for key in ("loss_history", "samples", "weights", "block", "blocks", "steps"):
         assert report[key] == run.report[key]
     options = {name.removeprefix("--").replace("-", "_") for name in EFFECTS}
-    options |= {"penalty"}  # --l1 and --l2
+    options |= {"penalty", "timeout"}  # --l1 and --l2; --timeout
     assert set(Settings.__dataclass_fields__) <= options
 
 
