@@ -48,8 +48,8 @@ rank=${OMPI_COMM_WORLD_RANK:-$PMI_RANK}
 exec 3>&1 4>&2
 exec "$@" >"$0/$rank.out" 2>"$0/$rank.err"
 """
-# A launcher signals a rank's whole group, but forwards SIGUSR1 and SIGUSR2 to one
-# process alone: where these matter, there must be no shell between.
+# MPICH's launcher passes signals to one process alone, and Open MPI's so SIGUSR1 and
+# SIGUSR2: where these matter, there must be no shell between.
 WITH_CODES = """
 rank=${OMPI_COMM_WORLD_RANK:-$PMI_RANK}
 exec 3>&1 4>&2

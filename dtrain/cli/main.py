@@ -77,7 +77,10 @@ def _open_streams() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
-_OUTPUT_FAULTS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_OUTPUT_FAULTS = {
+    getattr(errno, name)
+    for name in ("EPIPE", "EBADF", "ENOSPC", "EDQUOT", "EFBIG", "EIO")
+}
 _GRACE = 0.5
 """Seconds for rank 0 to be heard: a launcher ends all ranks when the first ends."""
 
@@ -137,7 +140,7 @@ def _run(args: Namespace) -> int:
 
     from dtrain.parallel.launch import open_world
 
-    world: World = open_world()
+    world: World = open_world(getattr(args, "timeout", None))
     with threadpool_limits(getattr(args, "threads", 1)):  # if NumPy was there before
         return world.run(lambda rank: _printed(args.run, rank, args))
 

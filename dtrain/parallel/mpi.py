@@ -7,6 +7,7 @@ library's 32-bit counts can overflow. The one place that imports mpi4py.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import socket
 import time
@@ -38,6 +39,7 @@ class MPIWorld(World):
     Args:
         longest: a message has at most so many bytes; longer buffers are sent in parts.
         shared: whether ranks of one host sum through shared memory where they can.
+        timeout: seconds without progress that end all ranks; 0 is never.
 
     Raises:
         LaunchError: MPI cannot be loaded, or has not connected the ranks that the
@@ -45,11 +47,13 @@ class MPIWorld(World):
 
     """
 
-    def __init__(self, longest: int = LONGEST, *, shared: bool = True) -> None:
+    def __init__(
+        self, longest: int = LONGEST, *, shared: bool = True, timeout: float = DEFAULT
+    ) -> None:
         launch = launched()
         self._mpi: Any = None
         place = Place(f"{socket.gethostname()}:{launch.rank if launch else 0}")
-        watchdog = Watchdog(place, self.abort, DEFAULT)
+        watchdog = Watchdog(place, self.abort, timeout)
         with watchdog.watching("starting"):
             self._join(launch, watchdog, longest, shared=shared)
 
@@ -156,5 +160,6 @@ def finish(mpi: Any, watchdog: Watchdog) -> None:
         everybody = mpi.COMM_WORLD.Ibarrier()
         while not everybody.Test():
             time.sleep(PAUSE)
-    with watchdog.without_python():
+    # Where the launcher is gone this fails, but the work is done.
+    with watchdog.without_python(), contextlib.suppress(mpi.Exception):
         mpi.Finalize()

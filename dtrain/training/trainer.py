@@ -146,6 +146,8 @@ def train(
                 threads=threads,
                 timeout=timeout,
             )
+            if timeout is not None:
+                rank.watchdog.limit = float(timeout)
         return Trainer(rank, program, data, settings, weights).run(callbacks)
 
     # The limit is the process's, so it is set once for all ranks that live in it.
@@ -176,8 +178,6 @@ class Trainer:
     ) -> None:
         self.world = world
         self.settings = settings
-        if settings.timeout is not None:
-            world.watchdog.limit = float(settings.timeout)
         compare_settings(world, settings)
         world.place.phase = "reading the data"
         with together(world):

@@ -57,7 +57,8 @@ class Fault:
         at: the phase, one of `PHASES`.
         n: when that phase begins for the n-th time on this rank.
         value: the seconds of ``delay``, the code of ``exit`` and ``_exit``, the path of
-            ``remove``, the file descriptor of ``close``.
+            ``remove``, the file descriptor of ``close``, the name of the signal that
+            the ``launcher`` gets.
         after: if not 0, it comes so many seconds later, from a thread.
 
     """
@@ -91,10 +92,9 @@ def remove(fault: Fault) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def kill_launcher(_: Fault) -> None:
-    """Kill the farthest ancestor that is in this session: mpirun."""
-    os.kill(os.getsid(0), signal.SIGKILL)
-    time.sleep(0.2)
+def signal_launcher(fault: Fault) -> None:
+    """Send mpirun, which leads the session, a signal."""
+    os.kill(os.getsid(0), signal.Signals[fault.value])
 
 
 ACTIONS: dict[str, Callable[[Fault], object]] = {
@@ -105,7 +105,7 @@ ACTIONS: dict[str, Callable[[Fault], object]] = {
     "hang": wait_for_ever,
     "remove": remove,
     "close": lambda fault: os.close(fault.value),
-    "kill launcher": kill_launcher,
+    "launcher": signal_launcher,
 }
 
 
