@@ -160,6 +160,7 @@ def damaged(draw: Callable[..., Any], content: bytes) -> bytes:
             st.one_of(
                 st.just(b""),
                 st.binary(max_size=9),
+                st.binary(min_size=to - at, max_size=to - at),
                 st.sampled_from(
                     [content[:at], content[at:to] * 2, b"\xff" * (to - at)]
                 ),
@@ -230,6 +231,17 @@ def pickles() -> st.SearchStrategy[bytes]:
 
 
 @st.composite
+def programs(draw: Callable[..., Any]) -> str:
+    """A program file with some lines taken out, replaced or put in."""
+    lines = MODEL.splitlines()
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(lines) - 1))
+        to = at + draw(st.integers(0, 1))
+        lines[at:to] = draw(st.lists(st.sampled_from(LINES), max_size=1))
+    return "\n".join(lines) + "\n"
+
+
+@st.composite
 def tries(draw: Callable[..., Any], kind: str) -> Try:
     """Something bad of a kind."""
     if kind == "csv":
@@ -238,12 +250,12 @@ def tries(draw: Callable[..., Any], kind: str) -> Try:
         names = st.sampled_from(
             ["p.npy", "t.npy", "x.npy", "p", "../t.npy", " ", "é.npy"]
         )
-        content = st.one_of(arrays(), pickles(), damaged(VALID["p.npy"]))
+        content = st.one_of(arrays(), pickles(), *[damaged(VALID["p.npy"])] * 3)
         made = st.dictionaries(names, content, max_size=3).map(_npz)
         data = draw(st.one_of(damaged(VALID["data.npz"]), made, pickles()))
         return Try([*TRAIN[:2], "data.npz", *TRAIN[3:]], {"data.npz": data})
     if kind == "npy":
-        content = st.one_of(arrays(), pickles(), damaged(VALID["p.npy"]))
+        content = st.one_of(arrays(), pickles(), *[damaged(VALID["p.npy"])] * 3)
         files = {
             "d/p.npy": draw(content),
             "d/t.npy": draw(content | st.just(VALID["p.npy"])),
@@ -256,11 +268,11 @@ def tries(draw: Callable[..., Any], kind: str) -> Try:
         words = draw(st.sampled_from(WITH_WEIGHTS))
         return Try(words, {"w.safetensors": draw(content)})
     if kind == "program":
-        lines = st.lists(st.sampled_from(LINES), max_size=12).map("\n".join)
-        mixed = st.permutations(MODEL.splitlines()).map("\n".join)
-        text = draw(lines | mixed)
-        name = draw(st.sampled_from(["line", "net", "nope", "np", "line.x", ""]))
-        data = draw(st.sampled_from(["data.csv", "data.npz"]))
+        text = draw(programs())
+        name = draw(
+            st.sampled_from(["line"] * 4 + ["net"] * 4 + ["nope", "np", "a.b", ""])
+        )
+        data = "data.npz"
         words = ["train", f"model.py:{name}", data, "--epochs", "2"]
         return Try(words, {"model.py": text.encode(errors="replace")})
     words = draw(st.sampled_from([TRAIN, *WITH_WEIGHTS])).copy()
@@ -329,7 +341,7 @@ def attempt(trial: Try) -> int:
     if code == 2:
         assert said.count("dtrain: error: ") == 1, note
     if code == 70:  # the loss of these data is not finite, and that is told
-        assert "smaller learning rate" in said or "not finite" in said, note
+        assert re.search("overflowed|not finite|NaN", said), note
     return code
 
 
