@@ -51,6 +51,10 @@ class NotFiniteError(DtrainError):
     """A loss or GradientVector that is infinite or not a number."""
 
 
+class ReplicaError(DtrainError):
+    """Ranks whose weights have ceased to be the same."""
+
+
 class RankError(DtrainError):
     """Another rank raised something that is not of this tree; carries its traceback."""
 
@@ -59,3 +63,9 @@ class RankLostError(DtrainError):
     """The process of another rank has ended, in the middle of the work."""
 
     exit_code = 71
+
+
+class StoppedError(DtrainError):
+    """Somebody asked the run to stop; it has been saved and can be gone on with."""
+
+    exit_code = 75

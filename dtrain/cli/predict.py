@@ -21,9 +21,10 @@ from dtrain.data.columns import bind
 from dtrain.errors import UsageError
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
+from dtrain.training.folder import load
 from dtrain.training.prediction import Prediction
-from dtrain.training.run import check_outputs, load, written_whole
-from dtrain.training.setup import together
+from dtrain.training.run import check_outputs, written_whole
+from dtrain.training.setup import compare_programs, together
 
 EXAMPLE = """\
   dtrain train lecture --epochs 5 --save lecture.safetensors
@@ -35,9 +36,12 @@ _ENDINGS = (".npy", ".npz", ".csv")
 def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments."""
     options.add_program(parser)
-    options.add_data(parser, required=True, target=False)
+    options.add_data(parser, default=options.HELD_OUT, target=False)
     parser.add_argument(
-        "--weights", metavar="FILE", required=True, help="weights from --save"
+        "--weights",
+        metavar="FILE|FOLDER",
+        required=True,
+        help="weights from --save, or a checkpoint, or the newest of a folder",
     )
     parser.add_argument(
         "--out", metavar="FILE", help="a .npy, .npz or .csv (default: the screen)"
@@ -52,7 +56,9 @@ def run(world: World, args: Namespace) -> int:
         if world.rank == 0:
             check_outputs({"--out": args.out}, options.files_read(args))
         program = options.load_program(args.program)
-        dataset = options.load_data(args.data, None)
+        dataset = options.load_data(
+            args.data, options.zoo_entry(args.program), held_out=True
+        )
         samples = bind(
             dataset,
             program.inputs,
@@ -64,7 +70,7 @@ def run(world: World, args: Namespace) -> int:
         samples.check_finite(rows.start, rows.stop)
         prediction = Prediction(program, samples, load(args.weights))
     world.compare("data set", dataset.digest())
-    world.compare("program", prediction.graph.fingerprint)
+    compare_programs(world, prediction.graph)
     world.compare("weights", prediction.weights.digest)
     mine = prediction.rows(rows.start, rows.stop)
     gathered = {name: world.gather_rows(values) for name, values in mine.items()}

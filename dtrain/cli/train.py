@@ -12,18 +12,22 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from typing import Any
 
 from dtrain.cli import options
+from dtrain.cli.eval import metrics
 from dtrain.data.columns import bind
-from dtrain.descent import losses, optimizers
+from dtrain.descent import optimizers
 from dtrain.parallel.world import World
+from dtrain.program.trace import Program
 from dtrain.report.log import keep_log
 from dtrain.report.progress import Progress
-from dtrain.report.table import print_table, say
-from dtrain.training.evaluate import evaluate
+from dtrain.report.table import print_table, say, spoken
+from dtrain.training.evaluate import Evaluation, evaluate
+from dtrain.training.loop import Loop
 from dtrain.training.run import Run, check_outputs, written_whole
 from dtrain.training.settings import Settings
 from dtrain.training.setup import together
+from dtrain.training.signals import Signals
 from dtrain.training.trainer import Trainer
-from dtrain.zoo import DATA, Entry
+from dtrain.zoo import DATA, Entry, heldout
 
 EXAMPLE = """\
   dtrain train lecture --epochs 100 --learning-rate 0.5
@@ -134,6 +138,20 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="end all ranks, saying where they stand, after so long without progress; "
         "0 is never (300 under a launcher, else 0)",
     )
+    add(
+        "--on-nonfinite",
+        default="stop",
+        metavar="NAME",
+        help="stop, or skip the step, where loss or gradient are not finite (stop)",
+    )
+    add(
+        "--verify-every",
+        type=options.count_or_none,
+        default=100,
+        metavar="K",
+        help="compare all ranks' weights every K steps; 0: only in the end (100)",
+    )
+    options.add_saving(parser)
     add("--save", metavar="FILE", help="write the weights, as safetensors")
     add("--report", metavar="FILE.json", help="write the run in numbers, as JSON")
     add(
@@ -148,9 +166,15 @@ def run(world: World, args: Namespace) -> int:
     """Train on all ranks, print on rank 0; return the exit code."""
     if args.timeout is not None:
         world.watchdog.limit = args.timeout  # from now on: also while reading
+    heard = Signals(active=args.checkpoint is not None, owned=True)
     with together(world):
         if args.log_dir is not None:
             keep_log(args.log_dir, world.rank)
+    with spoken(shown=world.rank == 0, quiet=args.quiet), heard as signals:
+        return _train(world, args, signals)
+
+
+def _train(world: World, args: Namespace, signals: Signals) -> int:
     entry = options.zoo_entry(args.program)
     with together(world):
         program = options.load_program(args.program)
@@ -166,13 +190,14 @@ def run(world: World, args: Namespace) -> int:
     if speaks and args.threads > 1:
         say(f"{args.threads} BLAS threads may give other bits than one thread gives")
     with Progress(trainer.steps, trainer.order.steps_per_epoch, shown=speaks) as shown:
-        result = trainer.run([shown])
-    accuracy = _heldout_accuracy(world, entry, args, result)
+        signals.farewell = shown.stop
+        result = Loop(trainer, [shown], signals).run()
+    held_out = _held_out(world, program, args, result)
     with together(world):
         if world.rank == 0:
             _write(args, result)
     if speaks:
-        print_table(_rows(result, accuracy))
+        print_table(_rows(result, held_out))
     return 0
 
 
@@ -187,11 +212,11 @@ def settings_of(args: Namespace, entry: Entry | None) -> Settings:
     chosen.update((name, given[name]) for name in _DEFAULTS if name in given)
     rule = {name: given[name] for name in _OPTIMIZER_OPTIONS if name in given}
     chosen["optimizer"] = optimizers.named(chosen["optimizer"], **rule)
+    chosen["loss"] = options.loss(args)
     return Settings(
         **chosen,
         target=args.target,
         columns=options.bound_columns(args),
-        loss=args.loss,
         penalty=options.penalty(args),
         learning_rate_schedule=args.learning_rate_schedule,
         warmup=args.warmup,
@@ -201,24 +226,29 @@ def settings_of(args: Namespace, entry: Entry | None) -> Settings:
         backend=args.backend,
         threads=args.threads,
         timeout=args.timeout,
+        on_nonfinite=args.on_nonfinite,
+        verify_every=args.verify_every,
+        checkpoint=options.saving(args),
     )
 
 
-def _heldout_accuracy(
-    world: World, entry: Entry | None, args: Namespace, result: Run
-) -> float | None:
-    """The accuracy on the samples that the zoo keeps out of training."""
-    if entry is None or entry.heldout is None or args.data not in (None, entry.data):
+def _held_out(
+    world: World, program: Program, args: Namespace, result: Run
+) -> Evaluation | None:
+    """How well the weights fit the samples that the zoo keeps out of training."""
+    entry = options.zoo_entry(args.program)
+    name = heldout(args.data or (entry.data if entry else ""))
+    if name is None:
         return None
-    loss = losses.named(args.loss)
+    loss = options.loss(args)
     samples = bind(
-        DATA[entry.heldout](),
-        entry.program.inputs,
+        DATA[name](),
+        program.inputs,
         args.target,
         options.bound_columns(args),
         with_target=loss.takes_target,
     )
-    return evaluate(world, entry.program, samples, result.weights, loss).accuracy
+    return evaluate(world, program, samples, result.weights, loss)
 
 
 def _too_few_blocks(trainer: Trainer) -> str:
@@ -245,7 +275,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def _rows(result: Run, accuracy: float | None) -> dict[str, Any]:
+def _rows(result: Run, held_out: Evaluation | None) -> dict[str, Any]:
     report = result.report
     rows = {
         "program": report["program"],
@@ -254,10 +284,14 @@ def _rows(result: Run, accuracy: float | None) -> dict[str, Any]:
         "weights": f"{report['weights']:,}",
         "blocks": f"{report['blocks']:,} of {report['block']:,} samples a step",
         "epochs": f"{report['epochs']} ({_count(report['steps'], 'step')})",
+        "skipped steps": f"{report['skipped_steps']:,} (not finite)",
         "loss": f"{report['loss']:.6g} (mean over the last epoch)",
     }
-    if accuracy is not None:
-        rows["held-out accuracy"] = f"{100 * accuracy:.2f} %"
+    if not report["skipped_steps"]:
+        del rows["skipped steps"]
+    if held_out is not None:
+        found = metrics(held_out) or {"loss": f"{held_out.loss:.6g}"}
+        rows.update({f"held-out {name}": text for name, text in found.items()})
     rows["seconds"] = f"{report['seconds']:.2f}"
     rows["samples/s"] = f"{report['samples_per_second']:,.0f}"
     rows["weights_sha256"] = report["weights_sha256"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -29,3 +30,27 @@ def remark(line: str) -> None:
     """Print a line to standard error; work goes on where nobody can read it."""
     with suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def spoken(*, shown: bool, quiet: bool) -> Iterator[None]:
+    """Say what is logged meanwhile; warnings only where it should be quiet."""
+    log = logging.getLogger("dtrain")
+    handler = _Say() if shown else logging.NullHandler()
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+class _Say(logging.Handler):
+    """Says each record."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print its message."""
+        say(record.getMessage())

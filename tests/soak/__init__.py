@@ -1,1 +1,1 @@
-"""Long runs: `scripts/soak` starts them; tests run short versions."""
+"""Long trials of what must never go wrong; short ones of the same run as tests."""
