@@ -127,12 +127,14 @@ def _parse_top(words: Sequence[str]) -> NoReturn:
 
 
 def _set_threads(words: Sequence[str]) -> None:
-    """Find --threads before the command is imported, which imports NumPy."""
+    """Find BLAS's threads before the command is imported, which imports NumPy."""
     peek = Parser(prog="dtrain", add_help=False)
     peek.add_argument("--threads", default="1")
-    threads = peek.parse_known_args(words)[0].threads
+    peek.add_argument("--execution", default="sequential")
+    found = peek.parse_known_args(words)[0]
+    inside = found.execution == "sequential" and found.threads.isdigit()
     for variable in _THREADS:
-        os.environ[variable] = threads if threads.isdigit() else "1"
+        os.environ[variable] = found.threads if inside else "1"
 
 
 def _run(args: Namespace) -> int:
@@ -141,7 +143,8 @@ def _run(args: Namespace) -> int:
     from dtrain.parallel.launch import open_world
 
     world: World = open_world(getattr(args, "timeout", None))
-    with threadpool_limits(getattr(args, "threads", 1)):  # if NumPy was there before
+    threads = int(os.environ[_THREADS[0]])
+    with threadpool_limits(threads):  # if NumPy was there before
         return world.run(lambda rank: _printed(args.run, rank, args))
 
 

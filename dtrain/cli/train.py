@@ -125,11 +125,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     add(
         "--threads",
         type=count,
-        default=1,
         metavar="N",
-        help="BLAS threads of each rank (1)",
+        help="threads of each rank: with sequential BLAS's, which may give other bits "
+        "(1); else those that run steps at once (the cores a rank has to itself)",
     )
-    add("--execution", default="sequential", metavar="NAME", help="sequential")
+    add(
+        "--execution",
+        default="sequential",
+        metavar="NAME",
+        help="sequential, levels or dataflow, all to the same bits (sequential)",
+    )
     add("--backend", default="numpy", metavar="NAME", help="numpy or fused (numpy)")
     add(
         "--timeout",
@@ -187,7 +192,7 @@ def _train(world: World, args: Namespace, signals: Signals) -> int:
     speaks = world.rank == 0 and not args.quiet
     if speaks and trainer.blocks < world.size:
         say(_too_few_blocks(trainer))
-    if speaks and args.threads > 1:
+    if speaks and settings.blas_threads > 1:
         say(f"{args.threads} BLAS threads may give other bits than one thread gives")
     with Progress(trainer.steps, trainer.order.steps_per_epoch, shown=speaks) as shown:
         signals.farewell = shown.stop

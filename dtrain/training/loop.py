@@ -70,6 +70,7 @@ class Loop:
                     self._save(self.saver, trainer.agreed)
             seconds = time.perf_counter() - self._begun
         finally:
+            trainer.engine.close()
             if self.saver is not None:
                 self.saver.wait()
         check_weights(trainer.weights)
@@ -141,7 +142,7 @@ class Loop:
             "mpi": world.mpi,
             "backend": settings.backend,
             "execution": settings.execution,
-            "threads": settings.threads,
+            "threads": trainer.threads,
             "dtype": settings.dtype,
             "seed": settings.seed,
             "samples": len(trainer.samples),

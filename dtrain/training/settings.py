@@ -101,7 +101,7 @@ class Settings:
     dtype: str = "float32"
     execution: str = "sequential"
     backend: str = "numpy"
-    threads: int = 1
+    threads: int | None = None
     on_nonfinite: str = "stop"
     verify_every: int = 100
     learning_rate_schedule: str = "constant"
@@ -137,6 +137,11 @@ class Settings:
         if isinstance(self.seed, bool) or not isinstance(self.seed, Integral):
             raise UsageError(f"seed is {self.seed!r}; it must be a whole number")
         _ = self.rule, self.schedule(1)
+
+    @property
+    def blas_threads(self) -> int:
+        """Threads inside a matrix product; other models than one run steps at once."""
+        return (self.threads or 1) if self.execution == "sequential" else 1
 
     @property
     def the_loss(self) -> Loss:

@@ -40,7 +40,7 @@ def train(
     dtype: str = "float32",
     execution: str = "sequential",
     backend: str = "numpy",
-    threads: int = 1,
+    threads: int | None = None,
     timeout: float | None = None,
     on_nonfinite: str = "stop",
     verify_every: int = 100,
@@ -79,9 +79,11 @@ def train(
         weights: first values, by name, instead of the initialisers'.
         seed: of first values and of the order of samples.
         dtype: ``float32`` or ``float64``.
-        execution: the execution model.
+        execution: the execution model: ``sequential``, ``levels`` or ``dataflow``.
         backend: what runs the plan.
-        threads: of BLAS, for each rank.
+        threads: of each rank. With ``sequential`` they are BLAS's, by default one, and
+            more may give other bits. With the others they run steps at once, to the
+            same bits; by default as many as the rank has cores to itself.
         timeout: seconds without progress after which a rank says where it stands and
             ends the job with exit code 71; 0 is never. By default 300 under a launcher,
             where ranks wait for each other, and else never.
@@ -159,6 +161,7 @@ def train(
         return Loop(trainer, callbacks, signals).run()
 
     # The limit is the process's, so it is set once for all ranks that live in it.
-    limit = threadpool_limits(threads if isinstance(threads, int) else 1)
+    inside = execution == "sequential" and isinstance(threads, int)
+    limit = threadpool_limits(threads if inside else 1)
     with limit, Signals(active=checkpoint is not None) as signals:
         return world.run(work)

@@ -35,6 +35,7 @@ from dtrain.training.setup import (
     columns_in,
     compare_programs,
     compare_settings,
+    threads_of,
     together,
     trace_objective,
 )
@@ -54,6 +55,7 @@ class Trainer:
         weights: the current weights, which are the state's.
         block: samples in a block.
         order: the order of samples.
+        threads: how many the rank computes with.
         flags: what this rank asks of all at the next step, one bit each.
         agreed: what any rank has asked for at the last step.
         steps: how many steps the whole run has.
@@ -108,12 +110,14 @@ class Trainer:
             settings.block or default_block(graph, self.order.nominal),
             self.order.nominal,
         )
+        self.threads = threads_of(world, settings.execution, settings.threads)
         self.engine = Engine(
             graph,
             self.layout,
             columns,
             gradients=self.objective.gradients,
             execution=settings.execution,
+            threads=self.threads,
             backend=settings.backend,
         )
         self.penalised = self._penalised(world)
@@ -174,7 +178,6 @@ class Trainer:
                 settings.penalty,
                 self.objective.graph,
                 self.weights,
-                settings.execution,
                 settings.backend,
             )
         world.compare("penalty", penalised.objective.graph.fingerprint)

@@ -23,7 +23,7 @@ EFFECTS = {
     "--columns": (["--columns", "x=y"], None),
     "--dtype": (["--dtype", "float64"], {"dtype": "float64"}),
     "--epochs": (["--epochs", 4], {"epochs": 4, "steps": 16}),
-    "--execution": (["--execution", "sequential"], {"execution": "sequential"}),
+    "--execution": (["--execution", "levels"], {"execution": "levels"}),
     "--l1": (["--l1", 0.01], None),
     "--l2": (["--l2", 0.01], None),
     "--learning-rate": (["--learning-rate", 0.2], None),
@@ -66,6 +66,30 @@ def test_every_option_has_its_effect(dtrain, option):
     assert same == (option in SAME_BITS)
     found = {key: other[key] for key in right or {}}
     assert found == (right or {})
+
+
+WIDE = """\
+import numpy as np
+from dtrain import layers, program
+
+@program
+def wide(x):
+    left, right = (np.tanh(layers.dense(x, 700, name=name)) for name in ("l", "r"))
+    left, right = layers.dense(left, 700, name="L"), layers.dense(right, 700, name="R")
+    return np.sum(left * right)
+"""
+
+
+def test_execution_models_end_with_one_digest(dtrain, folder):
+    """Of a program that is wide enough for threads."""
+    (folder / "wide.py").write_text(WIDE)
+    words = ["wide.py:wide", *USUAL[1:], "--target", "u", "--learning-rate", 1e-4]
+    found = [
+        report_of(dtrain, *words, "--execution", name, "--threads", threads)
+        for name, threads in (("sequential", 1), ("levels", 2), ("dataflow", 2))
+    ]
+    assert [report["threads"] for report in found] == [1, 2, 2]
+    assert len({report["weights_sha256"] for report in found}) == 1
 
 
 def test_every_schedule_gives_other_bits(dtrain):

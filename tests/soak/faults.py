@@ -6,10 +6,12 @@ in what MPI_Abort says, and in mpirun's.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import random
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -81,6 +83,7 @@ def one(do: str, at: str, n: int = 1, **more: object) -> tuple[Fault, ...]:
 
 
 LINE = "train {here}/model.py:line {here}/data.csv --learning-rate 0.1 --save {here}/w"
+KEPT = "mlp --epochs 3 --timeout 3 --checkpoint {here}/c --save-every 3"
 TRACEBACK = r":1: Traceback .*\n(.*:1: .*\n)+.*:1: tests.kit.faults.PlantedError: .*\n"
 TOLD = r"no progress for 3 s while "
 ENOSPC = "No space left on device"
@@ -105,7 +108,12 @@ CASES = {
     "exits with 3": Case(
         one("exit", "step", 5, value=3), 3, (":1: SystemExit: 3",), quick=True
     ),
-    "exits with 0": Case(one("exit", "step", 5, value=0), 70, (":1: SystemExit: 0",)),
+    "exits with 0": Case(
+        one("exit", "step", 5, value=0),
+        70,
+        (":1: SystemExit: 0",),
+        words="mlp --epochs 3 --timeout 20",
+    ),
     "is gone in a block": Case(one("_exit", "compute", 5, value=0)),
     "is gone before MPI, with a code": Case(one("_exit", "start", value=5)),
     "is gone as it sums": Case(one("_exit", "sum", 5, value=1), quick=True),
@@ -170,6 +178,35 @@ CASES = {
     "the disk is full under the logs": Case(
         one("remove", "step", 5, rank=0, value="{small}/room"),
         words="mlp --epochs 3 --save {here}/w --log-dir {small}",
+        code=0,
+        saved=True,
+    ),
+    "is told to save and stop": Case(
+        one("SIGUSR2", "step", 5),
+        75,
+        ("stopped after step .* with its checkpoint of step",),
+        words=KEPT,
+        quick=True,
+    ),
+    "rank 0 is terminated, and saves": Case(
+        one("SIGTERM", "step", 5, rank=0),
+        75,
+        ("stopp.* with its checkpoint of step",),
+        words=KEPT,
+    ),
+    "raises where there are checkpoints": Case(
+        one("raise", "sum", 9), 70, (TRACEBACK,), words=KEPT
+    ),
+    "the disk is full under the checkpoints": Case(
+        words="mlp --epochs 3 --save {here}/w --checkpoint {small} --save-every 5",
+        code=0,
+        says=(ENOSPC,),
+        saved=True,
+        quick=True,
+    ),
+    "the checkpoints are removed": Case(
+        one("remove", "step", 12, value="{here}/c"),
+        words=KEPT + " --save {here}/w",
         code=0,
         saved=True,
     ),
@@ -268,11 +305,15 @@ def undisturbed() -> bytes:
     return _UNDISTURBED[0]
 
 
-def soak(count: int | None, seed: int) -> int:
-    """Run all, or so many of them, print how each ended, and count what failed."""
+def main() -> None:
+    """Run all, or so many of them, and print how each ended."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, help="runs, drawn at random (all)")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
     runs = [(name, library) for name in CASES for library in LIBRARIES]
-    if count is not None:
-        runs = random.Random(seed).sample(runs, min(count, len(runs)))  # noqa: S311
+    if args.count is not None:
+        runs = random.Random(args.seed).sample(runs, min(args.count, len(runs)))  # noqa: S311
     times: dict[str, float] = {}
     failed = 0
     for name, library in runs:
@@ -293,4 +334,8 @@ def soak(count: int | None, seed: int) -> int:
         f"{failed} failed; median {np.median(list(times.values())):.1f} s, slowest "
         f"{times[slowest]:.1f} s ({slowest}); 0 left behind unless failed"
     )
-    return failed
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()

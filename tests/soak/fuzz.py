@@ -7,6 +7,7 @@ is still valid may succeed. The same seed gives the same inputs.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
@@ -29,7 +30,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from dtrain.cli.main import main
+from dtrain.cli import main as cli
 from dtrain.cli.options import Parser
 from dtrain.cli.train import add_arguments
 from dtrain.training.run import save
@@ -324,7 +325,7 @@ def attempt(trial: Try) -> int:
         before = signal.signal(signal.SIGALRM, _too_long)
         signal.alarm(LONGEST)
         try:
-            code = main(trial.words)
+            code = cli.main(trial.words)
         except SystemExit as leaving:  # --help
             code = int(leaving.code or 0)
         finally:
@@ -374,9 +375,13 @@ def attempts(kind: str, count: int, number: int) -> list[int]:
     return codes
 
 
-def soak(count: int | None, number: int) -> int:
+def main() -> None:
     """Try them all and print what came out; what fails is raised, made small."""
-    found = search(count or 5000, number)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=5000, help="inputs of all kinds")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    found = search(args.count, args.seed)
     codes: Counter[int] = Counter()
     kinds: Counter[str] = Counter()
     for (kind, code), times in found.items():
@@ -388,4 +393,7 @@ def soak(count: int | None, number: int) -> int:
         f"{codes[2]} refused with 2, {codes[0]} harmless, {codes[70]} not finite; "
         "no traceback of ours, no hang, no code run"
     )
-    return 0
+
+
+if __name__ == "__main__":
+    main()
