@@ -29,7 +29,8 @@ COMMANDS = {
     "train": "fit a program's weights to data",
     "eval": "measure how well weights fit data",
     "predict": "compute a program's output for every sample",
-    "show": "print a program's flow graph",
+    "show": "print or draw a program's flow graph",
+    "explain": "explain a program at one point, forward and backward",
     "check": "check a program's gradient",
 }
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")

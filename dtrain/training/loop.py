@@ -100,7 +100,7 @@ class Loop:
         trainer = self.trainer
         if trainer.state.steps == trainer.steps:
             return  # what a finished run saves is checked first
-        if agreed & Ask.STOP:
+        if agreed and agreed & Ask.STOP:
             saver.finish()
             place = trainer.world.allgather(saver.place.encode())[0].decode()
             error = StoppedError(
@@ -109,7 +109,7 @@ class Loop:
             )
             error.agreed = True
             raise error
-        saver.after_step(asked=bool(agreed & Ask.SAVE))
+        saver.after_step(asked=bool(agreed))
 
     def _tell(self, gradient: GradientVector, rate: float) -> None:
         """Record the step that has been completed, and tell the callbacks."""

@@ -43,8 +43,9 @@ EFFECTS = {
 # Of so small a program; and where nothing goes wrong.
 SAME_BITS = {"--backend", "--execution", "--threads"}
 SAME_BITS |= {"--on-nonfinite", "--verify-every"}
-# Their own tests are below, in test_processes.py and in tests/parallel.
-ELSEWHERE = {"--report", "--save", "--quiet", "--log-dir", "--timeout"}
+ELSEWHERE = {"--report", "--save", "--quiet", "--log-dir"}  # see elsewhere
+ELSEWHERE |= {"--timeout", "--checkpoint", "--resume", "--force"}
+ELSEWHERE |= {"--save-every", "--save-seconds", "--keep"}
 
 
 def report_of(dtrain, *words):
@@ -116,7 +117,7 @@ def test_the_command_line_has_what_train_has(dtrain):
     for key in ("loss_history", "samples", "weights", "block", "blocks", "steps"):
         assert report[key] == run.report[key]
     options = {name.removeprefix("--").replace("-", "_") for name in EFFECTS}
-    options |= {"penalty", "timeout"}  # --l1 and --l2; --timeout
+    options |= {"penalty", "checkpoint", "timeout"}  # --l1 and --l2; see below
     assert set(Settings.__dataclass_fields__) <= options
 
 
@@ -131,6 +132,34 @@ def test_save_writes_the_weights(dtrain, folder):
     assert answer.code == 0
     weights = library.load(folder / "out.safetensors")
     assert digest(weights) == answer.table["weights_sha256"]
+
+
+def test_a_run_goes_on_from_its_checkpoints(dtrain, folder):
+    saved = [*USUAL, "--checkpoint", "runs", "--keep", 1, "--save-every", 1000]
+    first = report_of(dtrain, *saved)
+    assert [path.name for path in (folder / "runs").iterdir()] == [
+        "step-00000012.safetensors"
+    ]
+    assert digest(library.load("runs")) == first["weights_sha256"]
+    refused = dtrain("train", *saved)
+    assert refused.code == 2
+    assert "go on with --resume" in refused.err
+    again = report_of(dtrain, *saved, "--resume")
+    assert again["resumed_from_step"] == 12
+    for key in ("weights_sha256", "loss_history", "steps"):
+        assert again[key] == first[key]
+    more = [*saved, "--resume", "--epochs", 5, "--save-seconds", 9]
+    longer = report_of(dtrain, *more)
+    whole = report_of(dtrain, *USUAL, "--epochs", 5)
+    assert longer["weights_sha256"] == whole["weights_sha256"]
+    refused = dtrain("train", *more, "--seed", 3)
+    assert refused.code == 2
+    assert "seed was 0 and is 3" in refused.err
+    forced = dtrain("train", *more, "--seed", 3, "--force")
+    assert forced.code == 0
+    assert "going on from step 20" in forced.err
+    evaluated = dtrain("eval", "model.py:net", "data.npz", "--weights", "runs")
+    assert evaluated.code == 0
 
 
 def test_report_and_table_agree(dtrain):
