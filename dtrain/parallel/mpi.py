@@ -7,6 +7,10 @@ library's 32-bit counts can overflow. The one place that imports mpi4py.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import os
+import socket
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -20,11 +24,13 @@ from dtrain.parallel.memory import by_host
 from dtrain.parallel.peers import Message
 from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.verdict import agreed
+from dtrain.parallel.watchdog import DEFAULT, Place, Watchdog
 from dtrain.parallel.world import World, flat
 
 T = TypeVar("T")
 
 LONGEST = 1 << 30  # bytes of one message
+PAUSE = 0.002  # seconds between two looks at whether all ranks are leaving
 
 
 class MPIWorld(World):
@@ -33,6 +39,7 @@ class MPIWorld(World):
     Args:
         longest: a message has at most so many bytes; longer buffers are sent in parts.
         shared: whether ranks of one host sum through shared memory where they can.
+        timeout: seconds without progress that end all ranks; 0 is never.
 
     Raises:
         LaunchError: MPI cannot be loaded, or has not connected the ranks that the
@@ -40,13 +47,24 @@ class MPIWorld(World):
 
     """
 
-    def __init__(self, longest: int = LONGEST, *, shared: bool = True) -> None:
+    def __init__(
+        self, longest: int = LONGEST, *, shared: bool = True, timeout: float = DEFAULT
+    ) -> None:
         launch = launched()
-        self._mpi, library = start(launch)
+        self._mpi: Any = None
+        place = Place(f"{socket.gethostname()}:{launch.rank if launch else 0}")
+        watchdog = Watchdog(place, self.abort, timeout)
+        with watchdog.watching("starting"):
+            self._join(launch, watchdog, longest, shared=shared)
+
+    def _join(
+        self, launch: Launch | None, watchdog: Watchdog, longest: int, *, shared: bool
+    ) -> None:
+        self._mpi, library = start(launch, watchdog)
         everybody = self._mpi.COMM_WORLD
         if launch:
             launch.check_size(everybody.size, library)
-        super().__init__(everybody.rank, everybody.size, library)
+        super().__init__(everybody.rank, everybody.size, library, watchdog)
         self.longest = longest
         self._comm = everybody.Dup()
         self._alarm = Alarm(everybody.Dup(), f"{self.host}:{self.rank}")
@@ -58,6 +76,7 @@ class MPIWorld(World):
 
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         """Send and receive all at once, none waiting for another."""
+        self.place.moves += 1
         requests = [
             self._comm.Irecv(part, source=rank)
             for rank, buffer in receives
@@ -72,6 +91,7 @@ class MPIWorld(World):
 
     def broadcast(self, array: NDArray[Any], root: int = 0) -> None:
         """Fill ``array`` with the root's, by MPI's own tree."""
+        self.place.moves += 1
         for part in self._parts(flat(array)):
             self._comm.Bcast(part, root=root)
 
@@ -83,7 +103,8 @@ class MPIWorld(World):
     def run(self, work: Callable[[World], T]) -> T:
         """Call ``work`` in this process; what only this rank raises ends all ranks."""
         try:
-            return work(self)
+            with self.watchdog.watching("working"):
+                return work(self)
         except BaseException as error:
             if agreed(error):
                 raise
@@ -99,8 +120,14 @@ class MPIWorld(World):
             raise error
         self._alarm.end_all(error)
 
+    def abort(self, code: int) -> None:
+        """End all ranks; any thread may call it, also while MPI starts or ends."""
+        if self._mpi and self._mpi.Is_initialized() and not self._mpi.Is_finalized():
+            self._mpi.COMM_WORLD.Abort(code)
+        os._exit(code)
 
-def start(launch: Launch | None) -> tuple[Any, str]:
+
+def start(launch: Launch | None, watchdog: Watchdog) -> tuple[Any, str]:
     """Load MPI and start it, if nobody has; give the module and the library's name."""
     try:
         import mpi4py
@@ -117,14 +144,22 @@ def start(launch: Launch | None) -> tuple[Any, str]:
     if not MPI.Is_initialized():
         if launch:
             launch.check_library(library)
-        with warnings.catch_warnings():  # mpi4py's guess at what is checked here
+        # The warning that is not wanted is mpi4py's guess at what is checked here.
+        with watchdog.without_python(), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             MPI.Init_thread()
-        atexit.register(finish, MPI)
+        atexit.register(finish, MPI, watchdog)
     return MPI, library
 
 
-def finish(mpi: Any) -> None:
+def finish(mpi: Any, watchdog: Watchdog) -> None:
     """End MPI with the process, as mpi4py does where it has started MPI itself."""
-    if not mpi.Is_finalized():
+    if mpi.Is_finalized():
+        return
+    with watchdog.watching("leaving"):
+        everybody = mpi.COMM_WORLD.Ibarrier()
+        while not everybody.Test():
+            time.sleep(PAUSE)
+    # Where the launcher is gone this fails, but the work is done.
+    with watchdog.without_python(), contextlib.suppress(mpi.Exception):
         mpi.Finalize()

@@ -8,6 +8,7 @@ call it, in the same order.
 from __future__ import annotations
 
 import contextvars
+import os
 import socket
 import threading
 from abc import ABC, abstractmethod
@@ -25,6 +26,7 @@ from dtrain.parallel.partition import Groups
 from dtrain.parallel.peers import Message
 from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.tree import Record
+from dtrain.parallel.watchdog import Place, Watchdog
 
 T = TypeVar("T")
 
@@ -45,16 +47,27 @@ class World(ABC):
         hosts: the same for each rank.
         mpi: the MPI library and its version, ``None`` without MPI.
         exchanges: how many reductions this rank has taken part in.
+        place: where this rank is, for its watchdog.
+        watchdog: what ends all ranks when this one stands still for too long.
 
     """
 
-    def __init__(self, rank: int, size: int, mpi: str | None = None) -> None:
+    def __init__(
+        self,
+        rank: int,
+        size: int,
+        mpi: str | None = None,
+        watchdog: Watchdog | None = None,
+    ) -> None:
         self.rank = rank
         self.size = size
         self.mpi = mpi
         self.host = socket.gethostname()
         self.hosts = [self.host] * size
         self.exchanges = 0
+        place = Place(f"{self.host}:{rank}")
+        self.watchdog = watchdog or Watchdog(place, self.abort)
+        self.place = self.watchdog.place
         self._reduction = Reduction(alone(size))
 
     @abstractmethod
@@ -76,6 +89,10 @@ class World(ABC):
     def fail(self, error: BaseException) -> NoReturn:
         """End all ranks because of an error that this rank alone has."""
         raise error
+
+    def abort(self, code: int) -> None:
+        """End all ranks at once, with an exit code; any thread may call it."""
+        os._exit(code)
 
     def tree_sum(
         self,
@@ -110,6 +127,7 @@ class World(ABC):
 
         """
         self.exchanges += 1
+        self.place.moves += 1
         return self._reduction.run(self, count, partials, total, flags, take)
 
     def rows(self, count: int, total: Record) -> Mapping[int, Record]:
@@ -211,7 +229,8 @@ class SoloWorld(World):
 
     def run(self, work: Callable[[World], T]) -> T:
         """Call ``work`` with this world."""
-        return work(self)
+        with self.watchdog.watching("working"):
+            return work(self)
 
 
 class ThreadWorld(World):
@@ -227,6 +246,7 @@ class ThreadWorld(World):
         """Read the others' buffers where they are."""
         if self._meeting is None:
             raise RuntimeError("the ranks of a ThreadWorld exist only inside its run()")
+        self.place.moves += 1
         posts = self._meeting.posts
         posts[self.rank] = sends
         self._meeting.wait()
@@ -251,7 +271,9 @@ class ThreadWorld(World):
         def rank_main(rank: int) -> None:
             error: BaseException | None = None
             try:
-                result = work(ThreadWorld(self.size, rank=rank, meeting=meeting))
+                world = ThreadWorld(self.size, rank=rank, meeting=meeting)
+                with world.watchdog.watching("working"):
+                    result = work(world)
                 if rank == 0:
                     results.append(result)
             except BaseException as raised:

@@ -58,8 +58,10 @@ class Loop:
         if self.saver is not None:
             self._start(self.saver)
         self._begun = time.perf_counter()
+        trainer.world.place.phase = "training"
         try:
             while state.steps < trainer.steps:
+                trainer.world.place.step = state.steps + 1
                 if self._signals is not None:
                     trainer.flags = self._signals.take()
                 rate = float(self._schedule(state.steps))
