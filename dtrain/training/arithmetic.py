@@ -70,8 +70,11 @@ def _functions() -> int:
 def _products() -> int:
     """CRC-32 of two matrix products, as any dense layer has them."""
     x = np.modf(np.arange(48 * 700) * 0.618033988749895)[0].reshape(48, 700)
-    narrow = x.astype(np.float32)
-    return zlib.crc32((narrow @ narrow.T).tobytes(), zlib.crc32((x @ x.T).tobytes()))
+    found = 0
+    for dtype in (np.float32, np.float64):
+        left = x.astype(dtype)
+        found = zlib.crc32((left @ left[::-1].T).tobytes(), found)
+    return found
 
 
 @dataclass(frozen=True)
