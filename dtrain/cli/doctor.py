@@ -1,7 +1,8 @@
 """Look for what is wrong with ranks, hosts and launcher, and say what mends it.
 
-Run it as training would be run, under the same mpirun. It tells what is wrong from what
-is only worth knowing, each with a command. Exit code 1 says that something is wrong.
+Run it as training would be run, as in `mpirun -n 4 python -m dtrain doctor`. It tells
+what is wrong from what is only worth knowing, each with a command that mends it. Exit
+code 1 says that something is wrong.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ from dtrain.parallel.measure import Link, link, sums
 from dtrain.parallel.memory import by_host
 from dtrain.parallel.mpi import load
 from dtrain.parallel.world import SoloWorld, World
-from dtrain.report.findings import WRONG, Facts, Folder, findings
+from dtrain.report.doctor.facts import WRONG, Facts, Folder
+from dtrain.report.doctor.findings import findings
 from dtrain.report.table import print_findings
 from dtrain.training import arithmetic
 
-EXAMPLE = "  dtrain doctor\n  mpirun -n 4 python -m dtrain doctor"
+EXAMPLE = "  dtrain doctor"
 LIMIT = 30.0  # seconds without progress
 WRITTEN = 1 << 25  # bytes
+SUMMED = 1 << 22  # bytes
 MANY = 16  # links that are measured
 GRACE = 0.5  # seconds for rank 0 to be heard, where each process is alone
 
@@ -64,26 +67,23 @@ def join(timeout: float) -> World:
 def run(world: World, args: Namespace) -> int:
     """Gather facts on all ranks, print findings on rank 0; return the exit code."""
     facts = _facts(world, args)
-    found = findings(facts)
+    found = findings(facts) if world.rank == 0 else []  # it has measured
     launch = launched()
-    if world.rank == 0 and (launch is None or launch.rank == 0):
-        print_findings(found)
-    elif facts.refused:
+    if facts.refused and launch and launch.rank:
         time.sleep(GRACE)
-    return int(any(each.level == WRONG for each in found))
+    elif world.rank == 0:
+        print_findings(found)
+    wrong = any(each.level == WRONG for each in found)
+    return max(map(int, world.allgather(b"%d" % wrong)))
 
 
 def _facts(world: World, args: Namespace) -> Facts:
-    """What all ranks know and measure together; collective.
-
-    What rank 0 alone has measured is nobody else's, but for whether it is wrong.
-    """
+    """What all ranks know and measure together; collective, rank 0 knows all."""
     world.place.phase = "gathering what each rank knows"
     mpi = world.mpi or _library()
     sites, each = site.gather(world), arithmetic.gather(world)
     world.place.phase = "summing over all ranks"
-    if world.size > 1:
-        sums(world)
+    seconds = sums(world, SUMMED) if world.size > 1 else 0.0
     folder = Folder(args.checkpoint) if args.checkpoint else None
     if folder and world.rank == 0:
         world.place.phase = f"writing to {folder.path}"
@@ -96,6 +96,8 @@ def _facts(world: World, args: Namespace) -> Facts:
         differences=arithmetic.differences(each),
         threads=max((x["num_threads"] for x in threadpool_info()), default=1),
         links=_links(world),
+        sum_bytes=SUMMED,
+        sum_seconds=seconds,
         folder=folder,
         refused="".join(_refused),
     )

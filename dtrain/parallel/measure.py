@@ -88,12 +88,14 @@ def _to_and_fro(world: World, other: int, box: NDArray[Any]) -> None:
     )
 
 
-def sums(world: World, size: int = 1 << 20) -> float:
-    """Seconds for the sum of a GradientVector of float32 over all ranks; the median.
+def sums(world: World, size: int) -> float:
+    """Seconds to sum so many bytes of float32 over all ranks, the median; collective.
 
     Ranks share memory from here on, or find that they cannot: see `World.groups`.
     """
-    own, total = (_Numbers(np.zeros(size, np.float32), np.zeros(1)) for _ in range(2))
+    own, total = (
+        _Numbers(np.zeros(size // 4, np.float32), np.zeros(1)) for _ in range(2)
+    )
     times = []
     for _ in range(PIECES):
         begun = time.perf_counter()

@@ -26,9 +26,10 @@ from dtrain.parallel.world import World
 from dtrain.training.bits import PINS
 
 LOG = logging.getLogger("dtrain")
-_WIDE = "--bits portable, or on every rank "
-_VERSION = "the same environment on every host: pip install "
-_LIBM = "GLIBC_TUNABLES=glibc.cpu.hwcaps=-FMA,-FMA4,-AVX2"
+FUNCTIONS = "sin, exp and others of the C library"
+_WIDE = "  # on every rank (mpirun -x NAME), or train with --bits portable"
+_LIBM = "export GLIBC_TUNABLES=glibc.cpu.hwcaps=-FMA,-FMA4,-AVX2  # on every rank"
+_IMAGE = "docker pull IMAGE  # the same image, or the same system, on every host"
 
 
 @cache
@@ -45,7 +46,7 @@ def arithmetic() -> dict[str, str]:
         "BLAS": f"{blas.get('internal_api', 'unknown')} {blas.get('version', '')}",
         "BLAS kernels": blas.get("architecture", "unknown"),
         "C library": _c_library(),
-        "sin, exp and others of the C library": f"{_functions():08x}",
+        FUNCTIONS: f"{_functions():08x}",
         "matrix products": f"{_products():08x}",
     }
 
@@ -121,16 +122,17 @@ def _cure(what: str, values: Sequence[str]) -> str:
         sets = [frozenset(value.split()) for value in values]
         common = frozenset.intersection(*sets)
         extra = " ".join(sorted(frozenset.union(*sets) - common))
-        return f"{_WIDE}NPY_DISABLE_CPU_FEATURES='{extra}'"
+        return f"export NPY_DISABLE_CPU_FEATURES='{extra}'{_WIDE}"
     if what in ("BLAS kernels", "matrix products"):
-        return f"{_WIDE}OPENBLAS_CORETYPE={PINS['OPENBLAS_CORETYPE']}"
-    if what.startswith("sin"):
-        return f"on every rank {_LIBM}, and the same C library"
+        return f"export OPENBLAS_CORETYPE={PINS['OPENBLAS_CORETYPE']}{_WIDE}"
+    if what == FUNCTIONS:
+        return _LIBM
     if what in ("dtrain", "NumPy"):
-        return f"{_VERSION}{what.lower()}=={max(values)}"
+        return f"pip install {what.lower()}=={max(values)}  # on every host"
     if what == "BLAS":
-        return f"{_VERSION}--force-reinstall numpy=={np.__version__}"
-    return "one container image, or one system, for all hosts"
+        version = np.__version__
+        return f"pip install --force-reinstall numpy=={version}  # on every host"
+    return _IMAGE
 
 
 def gather(world: World) -> list[dict[str, str]]:
