@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain import __version__
 from dtrain.errors import UsageError
+from dtrain.training.arithmetic import arithmetic
 from dtrain.training.checkpoint import Checkpoint
 from dtrain.training.folder import Folder
 from dtrain.training.setup import together
@@ -248,9 +248,4 @@ def _change(name: str, was: str | None, now: str | None) -> str:
 
 
 def _versions() -> dict[str, str]:
-    return {
-        "dtrain": __version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
+    return {**arithmetic(), "Python": platform.python_version()}

@@ -157,6 +157,7 @@ class Trainer:
         return {
             "weights": self.layout.digest,
             **{name: text for name, text in settings.items() if name not in free},
+            "bits": bits.chosen(),
             "block": str(self.block),
             "columns": repr(list(self.samples.origins)),
             "data set": self._data_digest,
