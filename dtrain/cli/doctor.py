@@ -48,7 +48,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=options.number,
+        type=options.seconds,
         metavar="S",
         default=LIMIT,
         help=f"seconds without progress that end it, with exit code 71 ({LIMIT:g})",
@@ -129,7 +129,7 @@ def measured(path: str, limit: float) -> Folder:
     found: list[Folder] = []
     thread = threading.Thread(target=lambda: found.append(_written(path)), daemon=True)
     thread.start()
-    thread.join(limit)
+    thread.join(limit or None)
     return found[0] if found else Folder(path, error=f"no answer for {limit:g} s")
 
 

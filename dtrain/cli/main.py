@@ -147,12 +147,7 @@ def _set_bits(words: Sequence[str]) -> None:
     """Pin the processor's features, if asked to, before NumPy reads them."""
     peek = Parser(prog="dtrain", add_help=False)
     peek.add_argument("--bits", default=bits.chosen())
-    asked = peek.parse_known_args(words)[0].bits
-    if asked == "native" != bits.chosen():
-        raise UsageError(f"--bits native, but {bits.VARIABLE} is set: unset it")
-    os.environ[bits.VARIABLE] = asked
-    if bits.chosen() == "portable":
-        bits.pin()
+    bits.choose(peek.parse_known_args(words)[0].bits)
 
 
 def _run(args: Namespace) -> int:

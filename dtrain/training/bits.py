@@ -34,12 +34,26 @@ def chosen() -> str:
     Raises:
         UsageError: for a word that means nothing.
     """
-    bits = os.environ.get(VARIABLE) or "native"
+    return _known(os.environ.get(VARIABLE) or "native")
+
+
+def _known(bits: str) -> str:
     if bits not in CHOICES:
-        raise UsageError(
-            f"bits {bits!r} (--bits, {VARIABLE}): choose {' or '.join(CHOICES)}"
-        )
+        raise UsageError(f"no bits {bits!r}; there are {', '.join(CHOICES)}")
     return bits
+
+
+def choose(bits: str) -> None:
+    """Do as a command's --bits says; before NumPy is imported.
+
+    Raises:
+        UsageError: for a word that means nothing, or that comes too late.
+    """
+    if _known(bits) == "native" != chosen():
+        raise UsageError(f"--bits native, but {VARIABLE} is set: unset it")
+    if bits == "portable":
+        os.environ[VARIABLE] = bits
+        pin()
 
 
 def pin() -> None:
