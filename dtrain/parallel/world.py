@@ -44,6 +44,9 @@ class World(ABC):
         hosts: the same for each rank.
         mpi: the MPI library and its version, ``None`` without MPI.
         exchanges: how many reductions this rank has taken part in.
+        fault_tolerant: whether the others can go on when a rank is lost. A collective
+            call then raises a RankLostError; ``settled`` is what to call next.
+        lost: the ranks that this world goes on without, as they were called.
 
     """
 
@@ -54,6 +57,8 @@ class World(ABC):
         self.host = socket.gethostname()
         self.hosts = [self.host] * size
         self.exchanges = 0
+        self.fault_tolerant = False
+        self.lost: list[str] = []
         self._reduction = Reduction(alone(size))
 
     @abstractmethod
@@ -75,6 +80,19 @@ class World(ABC):
     def fail(self, error: BaseException) -> NoReturn:
         """End all ranks because of an error that this rank alone has."""
         raise error
+
+    def settled(self, done: bool) -> bool:
+        """Tell whether all ranks are done; if not, the world goes on without the lost.
+
+        The answer is the same on every rank that lives, whoever is lost meanwhile. If
+        it is no, this world has other ranks, numbers, hosts and memory from now on:
+        what was bound to those, and the work, is to be done again.
+
+        Args:
+            done: false after a RankLostError.
+
+        """
+        return done
 
     def tree_sum(
         self,
