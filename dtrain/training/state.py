@@ -80,9 +80,16 @@ class State:
             self._steps += 1
 
     def copies(self) -> dict[str, NDArray[Any]]:
-        """A copy of every array, all of one moment."""
-        with self.whole:
-            return {name: array.copy() for name, array in self.arrays.items()}
+        """A copy of every array."""
+        return {name: array.copy() for name, array in self.arrays.items()}
+
+    def copy_to(self, copies: dict[str, NDArray[Any]]) -> None:
+        """Bring earlier copies up to date, or make the first ones."""
+        for name, array in self.arrays.items():
+            if name in copies:
+                np.copyto(copies[name], array)
+            else:
+                copies[name] = array.copy()
 
     def assign(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Become the state whose arrays these are; the run may have other epochs.
@@ -104,6 +111,18 @@ class State:
             common = min(len(self.sums), len(arrays["sums"]))
             self.sums[:common] = arrays["sums"][:common]
             self.weights.version += 1
+
+    def restart_epoch(self, steps_per_epoch: int, samples: int) -> None:
+        """Go back to the start of the epoch, because it is now cut into other batches.
+
+        Args:
+            steps_per_epoch: as they were when the state was made.
+            samples: the same.
+        """
+        done = self.steps // steps_per_epoch
+        self._steps[...] = done * self._order.steps_per_epoch
+        self.sums *= self._order.samples / samples
+        self.sums[done:] = 0
 
     def broadcast(self, world: World, root: int = 0) -> None:
         """Make every rank's state the root's; collective."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,9 @@ from dtrain.parallel.world import World
 from dtrain.program.trace import Program
 from dtrain.training.loop import Callback, Loop
 from dtrain.training.run import Run
-from dtrain.training.settings import Schedule, Settings
+from dtrain.training.settings import Saving, Schedule, Settings
 from dtrain.training.setup import Data, check_callbacks, together
+from dtrain.training.signals import Signals
 from dtrain.training.trainer import Trainer
 
 
@@ -39,6 +41,12 @@ def train(
     execution: str = "sequential",
     backend: str = "numpy",
     threads: int = 1,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    force: bool = False,
+    save_every: int | None = None,
+    save_seconds: float | None = None,
+    keep: int = 3,
     world: World | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
@@ -71,15 +79,24 @@ def train(
         execution: the execution model.
         backend: what runs the plan.
         threads: of BLAS, for each rank.
+        checkpoint: a folder to save the run in, to go on after any interruption; while
+            it trains, SIGUSR1 saves it, SIGUSR2, SIGTERM and SIGINT save and stop it.
+        resume: go on from the newest checkpoint in the folder, if there is one.
+        force: even if program, data or options have changed, as far as it fits.
+        save_every: save after so many steps.
+        save_seconds: save after so many seconds; 60 unless ``save_every`` is given.
+        keep: how many of the newest checkpoints are kept, beside the best one.
         world: the ranks; by default those that a launcher started, or one.
         callbacks: called after every step, on every rank, with a `StepRecord`.
 
     Returns:
-        The run, the same on every rank.
+        The run, the same on every rank. After a resume its history begins there; its
+        report has the losses of all epochs.
 
     Raises:
         UsageError: bad options; DataError: bad data; ProgramError: a program that
-            cannot be traced; NotFiniteError: the loss or the gradient overflowed.
+            cannot be traced; NotFiniteError: the loss or the gradient overflowed;
+        StoppedError: a signal stopped the run, which was saved.
 
     Example:
         >>> import numpy as np
@@ -112,10 +129,19 @@ def train(
                 execution=execution,
                 backend=backend,
                 threads=threads,
+                checkpoint=Saving.of(
+                    checkpoint,
+                    resume=resume,
+                    force=force,
+                    every=save_every,
+                    seconds=save_seconds,
+                    keep=keep,
+                ),
             )
         trainer = Trainer(rank, program, data, settings, weights)
-        return Loop(trainer, callbacks).run()
+        return Loop(trainer, callbacks, signals).run()
 
     # The limit is the process's, so it is set once for all ranks that live in it.
-    with threadpool_limits(threads if isinstance(threads, int) else 1):
+    limit = threadpool_limits(threads if isinstance(threads, int) else 1)
+    with limit, Signals(active=checkpoint is not None) as signals:
         return world.run(work)

@@ -51,6 +51,8 @@ class Trainer:
         weights: the current weights, which are the state's.
         block: samples in a block.
         order: the order of samples.
+        flags: what this rank asks of all at the next step, one bit each.
+        agreed: what any rank has asked for at the last step.
         steps: how many steps the whole run has.
     """
 
@@ -68,8 +70,8 @@ class Trainer:
         with together(world):
             check_program(program)
             dataset = open_data(data)
-            held = dataset.digest()
-        world.compare("data set", held)
+            self._data_digest = dataset.digest()
+        world.compare("data set", self._data_digest)
         with together(world):
             self.samples = bind(
                 dataset,
@@ -111,12 +113,31 @@ class Trainer:
         self.state = State(self.weights, descent, self.order, settings.epochs)
         self.gradient = GradientVector(self.layout)
         self.steps = settings.epochs * self.order.steps_per_epoch
+        self.flags = self.agreed = 0
         self.enter(world)
 
     def enter(self, world: World) -> None:
         """Take this rank's place in a world: all that depends on the ranks is here."""
         self.world = world
         self.shard = Shard.of(world, self.engine, self.block)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a run's bits follow from, besides its state: equal, or another run."""
+        free = ("epochs", "execution", "checkpoint", "target", "columns", "penalty")
+        settings = self.settings.describe()
+        return {
+            "weights": self.layout.digest,
+            **{name: text for name, text in settings.items() if name not in free},
+            "block": str(self.block),
+            "columns": repr(list(self.samples.origins)),
+            "data set": self._data_digest,
+            "program": self.objective.graph.fingerprint,
+            "penalty": settings["penalty"],
+            "penalty's graph": (
+                self.penalised.graph.fingerprint if self.penalised else "none"
+            ),
+        }
 
     @property
     def blocks(self) -> int:
@@ -146,7 +167,9 @@ class Trainer:
         weights, gradient = self.weights, self.gradient
         places = world.rows(shard.count(batch), gradient)
         partials = engine.gradients(weights, shard.blocks(batch), places)
-        world.tree_sum(shard.count(batch), partials, gradient, take=self._scaled)
+        self.agreed = world.tree_sum(
+            shard.count(batch), partials, gradient, self.flags, take=self._scaled
+        )
         if self.penalised is not None:
             self.penalised.add(gradient)
         check_gradient(gradient, first=self.state.steps == 0)
