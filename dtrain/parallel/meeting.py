@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from dtrain.errors import DtrainError
 from dtrain.parallel import verdict
-from dtrain.parallel.exchange import Message
+from dtrain.parallel.peers import Message
 
 
 class Abandoned(BaseException):

@@ -8,14 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.parallel.exchange import (
-    Exchange,
-    Peers,
-    Region,
-    result_bytes,
-    sums_bytes,
-)
+from dtrain.parallel.exchange import Exchange
 from dtrain.parallel.partition import Groups, Partition
+from dtrain.parallel.peers import Peers
+from dtrain.parallel.region import Region, result_bytes, sums_bytes
 from dtrain.parallel.segment import NotSharedError, Segment, open_segment
 from dtrain.parallel.tree import Record
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from dtrain.errors import RankLostError
 from dtrain.parallel import living
-from dtrain.parallel.exchange import Message
 from dtrain.parallel.failure import Alarm
 from dtrain.parallel.launcher import Launch, launched
 from dtrain.parallel.memory import alone, by_host
+from dtrain.parallel.peers import Message
 from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.verdict import agreed
 from dtrain.parallel.world import World, flat

@@ -2,14 +2,15 @@
 
 Ranks that share memory are a group; a rank that shares with nobody is one alone. In a
 group each rank adds one slice of the slots. Between groups each slice has a carrier in
-every group, and the carriers of a slice finish a piece of it each.
+every group, and the carriers of a slice finish a piece of it each, in one stage or in
+several.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain, pairwise
 from typing import Any
 
@@ -108,28 +109,68 @@ class Partition:
         return min(map(len, self.groups))
 
     @cached_property
-    def pieces(self) -> list[list[slice]]:
-        """Which slots the carriers of each slice finish, by group: cut at 64 bytes."""
+    def stages(self) -> tuple[int, ...]:
+        """In how many parts each stage of the exchange between groups cuts a slice."""
+        return radices(len(self.groups))
+
+    @cached_property
+    def pieces(self) -> list[slice]:
+        """This rank's slice of the slots in a piece for each group, cut at 64 bytes.
+
+        The carriers of a slice finish a piece each. A rank that carries none has none.
+        """
+        if self.local >= self.carriers:
+            return []
         parts = len(self.groups)
-        ends = self._cuts(self.carriers * parts)
-        cut = [slice(a, b) for a, b in pairwise(ends)]
-        return [cut[i : i + parts] for i in range(0, len(cut), parts)]
+        step = ALIGNMENT // self.dtype.itemsize
+        units = -(-self.length // step)
+        first = self.local * parts
+        ends = [
+            min(units * piece // (self.carriers * parts) * step, self.length)
+            for piece in range(first, first + parts + 1)
+        ]
+        return [slice(a, b) for a, b in pairwise(ends)]
 
     @cached_property
     def mine(self) -> slice:
         """Which slots this rank adds in its group's memory: none if it carries none."""
-        if self.local >= self.carriers:
-            return slice(0, 0)
-        pieces = self.pieces[self.local]
-        return slice(pieces[0].start, pieces[-1].stop)
-
-    def _cuts(self, parts: int) -> list[int]:
-        step = ALIGNMENT // self.dtype.itemsize
-        units = -(-self.length // step)
-        ends = [units * part // parts * step for part in range(parts + 1)]
-        return [min(end, self.length) for end in ends]
+        return span(self.pieces) if self.pieces else slice(0, 0)
 
     @cached_property
     def record_bytes(self) -> int:
         """The bytes of the slots of one record."""
         return self.length * self.dtype.itemsize
+
+
+def span(pieces: Sequence[slice]) -> slice:
+    """Join neighbouring pieces."""
+    return slice(pieces[0].start, pieces[-1].stop)
+
+
+def cut(rows: Sequence[Row], where: slice) -> list[Row]:
+    """Give the same part of the slots of each row."""
+    return [Row(row.slots[where], row.tail) for row in rows]
+
+
+STAGE = 2  # what a stage costs beside its messages, in messages
+
+
+@cache
+def radices(groups: int) -> tuple[int, ...]:
+    """Factor a number of groups into the stages of an exchange, the cheapest way.
+
+    A stage of r parts costs r - 1 messages each way, and a wait. In one stage each
+    group sends to all others; by two, four, ... it is recursive halving (Thakur,
+    Rabenseifner and Gropp, "Optimization of Collective Communication Operations in
+    MPICH", 2005, section 4.3), for any number that is no prime.
+    """
+
+    def cost(factors: tuple[int, ...]) -> int:
+        return sum(factor - 1 + STAGE for factor in factors)
+
+    splits = (
+        (factor, *radices(groups // factor))
+        for factor in range(2, groups // 2 + 1)
+        if groups % factor == 0
+    )
+    return min(((groups,), *splits), key=cost)

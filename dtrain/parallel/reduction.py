@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from dtrain.parallel.exchange import Peers, Take
+from dtrain.parallel.exchange import Take
 from dtrain.parallel.memory import KEPT, Memory
 from dtrain.parallel.partition import Groups, Partition
+from dtrain.parallel.peers import Peers
 from dtrain.parallel.spare import Spare
 from dtrain.parallel.tree import Node, Record, copy
 

@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.parallel import verdict
-from dtrain.parallel.exchange import Message, Take
+from dtrain.parallel.exchange import Take
 from dtrain.parallel.meeting import Meeting, root_cause
 from dtrain.parallel.memory import alone
 from dtrain.parallel.partition import Groups
+from dtrain.parallel.peers import Message
 from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.tree import Record
 

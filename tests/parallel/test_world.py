@@ -1,5 +1,6 @@
 """One sum, bit for bit, in worlds of any size; and decisions that all ranks share."""
 
+import math
 import time
 import tracemalloc
 from dataclasses import replace
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from dtrain.errors import DataError, DtrainError, MismatchError, RankError
 from dtrain.parallel.blocks import share
+from dtrain.parallel.partition import radices
 from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.world import SoloWorld, ThreadWorld
 from tests.parallel.cases import Buffer, Case, deliver
@@ -175,7 +177,17 @@ GROUPS = [
     ((0, 2), (1, 3)),  # placed in turns
     ((0, 2, 3), (1,)),
     ((0, 1, 2), (3,), (4, 5)),
+    ((0, 1), (2, 3), (4, 5), (6,), (7, 8), (9, 10), (11, 12), (13, 14)),  # 4 × 2
+    tuple((rank, rank + 8) for rank in range(8)),
 ]
+
+
+def test_stages_send_few_messages_to_many_hosts():
+    for groups in range(1, 300):
+        assert math.prod(radices(groups)) == groups
+    assert radices(4) == (4,)
+    assert sum(radix - 1 for radix in radices(1024)) < 20
+    assert radices(7) == (7,)  # a prime: all with all
 
 
 @pytest.mark.parametrize("groups", GROUPS)

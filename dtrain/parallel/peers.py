@@ -1,0 +1,24 @@
+"""What the sums need to know of the other ranks: a part of the World."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+Message = tuple[int, NDArray[Any]]  # the other rank; a contiguous 1-D buffer
+
+
+class Peers(Protocol):
+    """The part of a World that an exchange needs."""
+
+    rank: int
+    size: int
+    hosts: list[str]
+
+    def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
+        """Send and receive buffers; see ``World.swap``."""
+
+    def allgather(self, data: bytes) -> list[bytes]:
+        """Each rank's bytes, on every rank; see ``World.allgather``."""
