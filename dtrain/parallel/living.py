@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from dtrain.parallel.launcher import OPEN_MPI, Launch
@@ -22,7 +23,7 @@ CODE = GO_ON - 1
 PATIENCE = 10.0  # seconds for the others to hear that this rank fails
 
 
-def can_lose(launch: Launch | None, environ: dict[str, str]) -> bool:
+def can_lose(launch: Launch | None, environ: Mapping[str, str]) -> bool:
     """Tell whether the launcher lets ranks go on when one is lost (--with-ft ulfm)."""
     wanted = environ.get("OMPI_MCA_mpi_ft_enable", "0") in ("1", "true")
     return launch is not None and launch.launcher == OPEN_MPI and wanted

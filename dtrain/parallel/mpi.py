@@ -187,7 +187,9 @@ class MPIWorld(World):
         """
         if self._mpi.Is_finalized():
             return
-        self._say(living.DONE)
+        if self._say(living.DONE):  # somebody waits for what will not happen any more
+            self._shrink()
+            self._say(RankLostError.exit_code)
         if self.lost and len(set(self.hosts)) > 1:
             atexit.unregister(finish)
 

@@ -100,6 +100,7 @@ class Settings:
     learning_rate_schedule: str = "constant"
     warmup: int = 0
     checkpoint: Saving | None = None
+    min_ranks: int = 1
 
     def __post_init__(self) -> None:
         """Check every value that can be checked without data."""
@@ -118,6 +119,7 @@ class Settings:
             ("block", 1),
             ("threads", 1),
             ("warmup", 0),
+            ("min_ranks", 1),
         ):
             value = getattr(self, name)
             if value is not None:

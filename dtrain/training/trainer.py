@@ -124,7 +124,8 @@ class Trainer:
     @property
     def identity(self) -> dict[str, str]:
         """What a run's bits follow from, besides its state: equal, or another run."""
-        free = ("epochs", "execution", "checkpoint", "target", "columns", "penalty")
+        free = {"epochs", "execution", "checkpoint", "target", "columns", "penalty"}
+        free.add("min_ranks")
         settings = self.settings.describe()
         return {
             "weights": self.layout.digest,
