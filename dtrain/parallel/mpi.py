@@ -190,8 +190,9 @@ class MPIWorld(World):
         if self._say(living.DONE):  # somebody waits for what will not happen any more
             self._shrink()
             self._say(RankLostError.exit_code)
-        if self.lost and len(set(self.hosts)) > 1:
-            atexit.unregister(finish)
+        atexit.unregister(finish)
+        if not self.lost or len(set(self.hosts)) == 1:
+            self._mpi.Finalize()
 
 
 def start(launch: Launch | None) -> tuple[Any, str]:
