@@ -86,17 +86,21 @@ class MPIWorld(World):
                     for rank, buffer in sends
                     for part in self._parts(buffer)
                 ]
-                self._mpi.Request.Waitall(requests)
+                # Without statuses Open MPI 5.0.11 may call what has failed a success.
+                statuses = [self._mpi.Status() for _ in requests if self.fault_tolerant]
+                self._mpi.Request.Waitall(requests, statuses or None)
         except RankLostError:
             # What is not complete is no longer to be asked for, but MPI may write yet.
             self._touched += [sends, receives]
             raise
 
     def broadcast(self, array: NDArray[Any], root: int = 0) -> None:
-        """Fill ``array`` with the root's, by MPI's own tree."""
-        with self._watched():
-            for part in self._parts(flat(array)):
-                self._comm.Bcast(part, root=root)
+        """Fill ``array`` with the root's, by MPI's own tree where none can be lost."""
+        if self.fault_tolerant:
+            super().broadcast(array, root)
+            return
+        for part in self._parts(flat(array)):
+            self._comm.Bcast(part, root=root)
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

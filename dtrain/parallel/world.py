@@ -145,13 +145,18 @@ class World(ABC):
         return self._reduction.groups
 
     def broadcast(self, array: NDArray[Any], root: int = 0) -> None:
-        """Fill ``array`` (contiguous, of one shape on all ranks) with the root's."""
-        buffer = flat(array)
-        others = [rank for rank in range(self.size) if rank != root]
-        if self.rank == root:
-            self.swap([(rank, buffer) for rank in others], [])
-        else:
-            self.swap([], [(root, buffer)])
+        """Fill ``array`` (contiguous, of one shape on all ranks) with the root's.
+
+        In each round all that have it send it on, so there are log2 of size rounds.
+        """
+        buffer, size = flat(array), self.size
+        place = (self.rank - root) % size
+        for have in (1 << i for i in range((size - 1).bit_length())):
+            gives, gets = place < min(have, size - have), have <= place < 2 * have
+            self.swap(
+                [((self.rank + have) % size, buffer)] if gives else [],
+                [((self.rank - have) % size, buffer)] if gets else [],
+            )
 
     def allgather(self, data: bytes) -> list[bytes]:
         """Each rank's bytes, on every rank; lengths may differ. For small messages."""
