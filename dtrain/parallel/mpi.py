@@ -186,8 +186,8 @@ class MPIWorld(World):
     def _part(self) -> None:
         """Leave together with all others, so that one that fails late is still heard.
 
-        After a loss MPI_Finalize may wait for ever where there are several hosts
-        (open-mpi/ompi#11404), and a job that may lose ranks can end without it.
+        A job that may lose ranks may end without MPI_Finalize, which would wait for
+        ever, now and then, for one that is lost (open-mpi/ompi#11404).
         """
         if self._mpi.Is_finalized():
             return
@@ -195,8 +195,6 @@ class MPIWorld(World):
             self._shrink()
             self._say(RankLostError.exit_code)
         atexit.unregister(finish)
-        if not self.lost or len(set(self.hosts)) == 1:
-            self._mpi.Finalize()
 
 
 def start(launch: Launch | None) -> tuple[Any, str]:
