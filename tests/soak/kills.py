@@ -148,10 +148,11 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="to begin with")
     options = parser.parse_args(words)
     digest = undisturbed()
     wrong, killed, seconds = 0, 0, []
-    for number in range(options.count):
+    for number in range(options.first, options.first + options.count):
         case = drawn([options.seed, number])
         outcome = tried(case, digest)
         killed += outcome.killed
@@ -159,10 +160,11 @@ def main(words: Sequence[str] | None = None) -> int:
         if outcome.wrong:
             wrong += 1
             print(f"run {number}: {case}\n{outcome.wrong}", flush=True)
-        if (number + 1) % 10 == 0 or number + 1 == options.count:
+        runs = number + 1 - options.first
+        if runs % 10 == 0 or runs == options.count:
             times = sorted(seconds) or [0.0]
             print(
-                f"{number + 1} runs, {killed} kills, {wrong} wrong; from a kill to the "
+                f"{runs} runs, {killed} kills, {wrong} wrong; from a kill to the "
                 f"next step, beyond a usual one: median "
                 f"{1000 * statistics.median(times):.1f} ms, 90 % "
                 f"{1000 * times[int(0.9 * (len(times) - 1))]:.1f} ms, worst "
