@@ -60,7 +60,8 @@ def recovering(
             return result
         if world.rank == 0:
             lost = ", ".join(world.lost[before:]) or "nobody"
-            LOG.warning("lost %s; going on with %d ranks", lost, world.size)
+            ranks = "1 rank" if world.size == 1 else f"{world.size} ranks"
+            LOG.warning("lost %s; going on with %s", lost, ranks)
         begin = again
 
 
