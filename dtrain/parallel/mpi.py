@@ -75,7 +75,7 @@ class MPIWorld(World):
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         """Send and receive all at once, none waiting for another."""
         try:
-            with self._watched():
+            with self._noticing_losses():
                 requests = [
                     self._comm.Irecv(part, source=rank)
                     for rank, buffer in receives
@@ -103,7 +103,7 @@ class MPIWorld(World):
             self._comm.Bcast(part, root=root)
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _noticing_losses(self) -> Iterator[None]:
         """Raise a RankLostError for what MPI says of a rank that is lost."""
         try:
             yield

@@ -78,7 +78,7 @@ def drawn(seed: Sequence[int]) -> Case:
             at, when = str(draw.choice(LATER)), 1 + int(draw.integers(3))
         elif kind < 0.9 and checkpoint:
             at, when = "checkpoint", 1 + int(draw.integers(STEPS // EVERY))
-            rank = 0  # noqa: PLW2901  (nobody else writes)
+            rank = 0  # nobody else writes
         else:
             at, when = "evaluate", 1
         after = float(draw.random() / 500) if draw.random() < 0.5 else 0.0

@@ -1,4 +1,4 @@
-"""``dtrain`` on one rank, which writes down when it finishes each step, and with whom."""
+"""``dtrain`` on one rank, which notes when it finishes each step, and with whom."""
 
 from __future__ import annotations
 
