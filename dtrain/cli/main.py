@@ -27,7 +27,8 @@ COMMANDS = {
     "train": "fit a program's weights to data",
     "eval": "measure how well weights fit data",
     "predict": "compute a program's output for every sample",
-    "show": "print a program's flow graph",
+    "show": "print or draw a program's flow graph",
+    "explain": "explain a program at one point, forward and backward",
     "check": "check a program's gradient",
 }
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -104,12 +105,14 @@ def _parse_top(words: Sequence[str]) -> NoReturn:
 
 
 def _set_threads(words: Sequence[str]) -> None:
-    """Find --threads before the command is imported, which imports NumPy."""
+    """Find BLAS's threads before the command is imported, which imports NumPy."""
     peek = Parser(prog="dtrain", add_help=False)
     peek.add_argument("--threads", default="1")
-    threads = peek.parse_known_args(words)[0].threads
+    peek.add_argument("--execution", default="sequential")
+    found = peek.parse_known_args(words)[0]
+    inside = found.execution == "sequential" and found.threads.isdigit()
     for variable in _THREADS:
-        os.environ[variable] = threads if threads.isdigit() else "1"
+        os.environ[variable] = found.threads if inside else "1"
 
 
 def _run(args: Namespace) -> int:
@@ -118,7 +121,8 @@ def _run(args: Namespace) -> int:
     from dtrain.parallel.launch import open_world
 
     world: World = open_world()
-    with threadpool_limits(getattr(args, "threads", 1)):  # if NumPy was there before
+    threads = int(os.environ[_THREADS[0]])
+    with threadpool_limits(threads):  # if NumPy was there before
         code: int = world.run(lambda rank: args.run(rank, args))
     return code
 

@@ -1,4 +1,4 @@
-"""Print a program's flow graph, one line a node, its levels and paths; or its plan.
+"""Print a program's flow graph, its levels and paths; or draw it, or print its plan.
 
 The plan is what training runs for every block of samples: forward, the loss, backward.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from dtrain.cli import options
-from dtrain.descent import losses
+from dtrain.descent.losses import Loss
 from dtrain.descent.objective import objective
 from dtrain.engine.engine import chosen_backend
 from dtrain.engine.lowering import plan
@@ -19,10 +19,14 @@ from dtrain.parallel.world import World
 from dtrain.program.graph import FlowGraph
 from dtrain.program.printing import label
 from dtrain.program.trace import Program
+from dtrain.report.dot import dot
+from dtrain.report.svg import drawing
+from dtrain.training.run import check_outputs, written_whole
 from dtrain.training.setup import together
 
 EXAMPLE = """\
   dtrain show lecture
+  dtrain show lecture --svg lecture.svg
   dtrain show lecture --plan fused"""
 
 _BLOCK = 64  # samples; a plan for another length has the same steps
@@ -39,17 +43,31 @@ def add_arguments(parser: ArgumentParser) -> None:
         const="numpy",
         help="print the steps that a backend trains by: numpy or fused (numpy)",
     )
+    parser.add_argument(
+        "--dot", metavar="FILE", help="write the graph for Graphviz instead"
+    )
+    parser.add_argument("--svg", metavar="FILE", help="draw the graph instead")
 
 
 def run(world: World, args: Namespace) -> int:
     """Print on rank 0; return the exit code."""
     with together(world):
+        if world.rank == 0:
+            check_outputs(
+                {"--dot": args.dot, "--svg": args.svg},
+                {"the program's file": args.program.rpartition(":")[0]},
+            )
         program = options.load_program(args.program)
         graph = traced_with_shapes(program, args)
-        text = _plan_text(graph, args.plan) if args.plan else str(graph)
-    if world.rank == 0:
-        print(text)
-    if world.rank == 0 and not args.plan:
+        if world.rank == 0 and (args.dot or args.svg):
+            _write(graph, args)
+        text = str(graph)
+        if args.plan:
+            text = _plan_text(graph, options.loss(args), args.plan)
+    if world.rank or args.dot or args.svg:
+        return 0
+    print(text)
+    if not args.plan:
         print()
         for number, level in enumerate(graph.levels):
             names = " ".join(label(graph, i) for i in level if _shown(graph, i))
@@ -61,9 +79,21 @@ def run(world: World, args: Namespace) -> int:
     return 0
 
 
-def _plan_text(graph: FlowGraph, backend: str) -> str:
-    """The plan of a program with the square loss and its derivatives."""
-    joined = objective(graph, losses.named("square"))
+def _write(graph: FlowGraph, args: Namespace) -> None:
+    """Draw first, then write: a graph that is too large leaves no file behind."""
+    texts = {
+        path: draw(graph)
+        for path, draw in ((args.svg, drawing), (args.dot, dot))
+        if path is not None
+    }
+    for path, text in texts.items():
+        with written_whole(path, "drawing") as file:
+            file.write(text.encode())
+
+
+def _plan_text(graph: FlowGraph, loss: Loss, backend: str) -> str:
+    """The plan of a program with a loss and its derivatives."""
+    joined = objective(graph, loss)
     planned = plan(
         joined.graph, joined.layout("float32"), _BLOCK, gradients=joined.gradients
     )

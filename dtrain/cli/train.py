@@ -12,12 +12,14 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from typing import Any
 
 from dtrain.cli import options
+from dtrain.cli.eval import metrics
 from dtrain.data.columns import bind
-from dtrain.descent import losses, optimizers
+from dtrain.descent import optimizers
 from dtrain.parallel.world import World
+from dtrain.program.trace import Program
 from dtrain.report.progress import Progress
 from dtrain.report.table import print_table, say, spoken
-from dtrain.training.evaluate import evaluate
+from dtrain.training.evaluate import Evaluation, evaluate
 from dtrain.training.loop import Loop
 from dtrain.training.recovery import recovering
 from dtrain.training.run import Run, check_outputs, written_whole
@@ -25,7 +27,7 @@ from dtrain.training.settings import Settings
 from dtrain.training.setup import together
 from dtrain.training.signals import Signals
 from dtrain.training.trainer import Trainer
-from dtrain.zoo import DATA, Entry
+from dtrain.zoo import DATA, Entry, heldout
 
 EXAMPLE = """\
   dtrain train lecture --epochs 100 --learning-rate 0.5
@@ -123,12 +125,30 @@ def add_arguments(parser: ArgumentParser) -> None:
     add(
         "--threads",
         type=count,
-        default=1,
         metavar="N",
-        help="BLAS threads of each rank (1)",
+        help="threads of each rank: with sequential BLAS's, which may give other bits "
+        "(1); else those that run steps at once (the cores a rank has to itself)",
     )
-    add("--execution", default="sequential", metavar="NAME", help="sequential")
+    add(
+        "--execution",
+        default="sequential",
+        metavar="NAME",
+        help="sequential, levels or dataflow, all to the same bits (sequential)",
+    )
     add("--backend", default="numpy", metavar="NAME", help="numpy or fused (numpy)")
+    add(
+        "--on-nonfinite",
+        default="stop",
+        metavar="NAME",
+        help="stop, or skip the step, where loss or gradient are not finite (stop)",
+    )
+    add(
+        "--verify-every",
+        type=options.count_or_none,
+        default=100,
+        metavar="K",
+        help="compare all ranks' weights every K steps; 0: only in the end (100)",
+    )
     options.add_saving(parser)
     add(
         "--min-ranks",
@@ -156,29 +176,31 @@ def _train(world: World, args: Namespace, signals: Signals) -> int:
     def speaks() -> bool:
         return world.rank == 0 and not args.quiet
 
-    trainer = recovering(world, lambda: _prepare(world, args, entry))
+    trainer, program = recovering(world, lambda: _prepare(world, args, entry))
     if speaks() and trainer.blocks < world.size:
         say(_too_few_blocks(trainer))
-    if speaks() and args.threads > 1:
+    if speaks() and trainer.settings.blas_threads > 1:
         say(f"{args.threads} BLAS threads may give other bits than one thread gives")
     with Progress(trainer.steps, trainer.order.steps_per_epoch, speaks) as shown:
         signals.farewell = shown.stop
         result = Loop(trainer, [shown], signals).run()
 
-    def conclude() -> float | None:
-        accuracy = _heldout_accuracy(world, entry, args, result)
+    def conclude() -> Evaluation | None:
+        held_out = _held_out(world, program, args, result)
         with together(world):
             if world.rank == 0:
                 _write(args, result, len(world.lost))
-        return accuracy
+        return held_out
 
-    accuracy = recovering(world, conclude)
+    held_out = recovering(world, conclude)
     if speaks():
-        print_table(_rows(result, accuracy))
+        print_table(_rows(result, held_out))
     return 0
 
 
-def _prepare(world: World, args: Namespace, entry: Entry | None) -> Trainer:
+def _prepare(
+    world: World, args: Namespace, entry: Entry | None
+) -> tuple[Trainer, Program]:
     """Set up on all ranks: program, data and settings."""
     with together(world):
         program = options.load_program(args.program)
@@ -187,7 +209,7 @@ def _prepare(world: World, args: Namespace, entry: Entry | None) -> Trainer:
         if world.rank == 0:
             outputs = {"--save": args.save, "--report": args.report}
             check_outputs(outputs, options.files_read(args))
-    return Trainer(world, program, data, settings)
+    return Trainer(world, program, data, settings), program
 
 
 def settings_of(args: Namespace, entry: Entry | None) -> Settings:
@@ -201,11 +223,11 @@ def settings_of(args: Namespace, entry: Entry | None) -> Settings:
     chosen.update((name, given[name]) for name in _DEFAULTS if name in given)
     rule = {name: given[name] for name in _OPTIMIZER_OPTIONS if name in given}
     chosen["optimizer"] = optimizers.named(chosen["optimizer"], **rule)
+    chosen["loss"] = options.loss(args)
     return Settings(
         **chosen,
         target=args.target,
         columns=options.bound_columns(args),
-        loss=args.loss,
         penalty=options.penalty(args),
         learning_rate_schedule=args.learning_rate_schedule,
         warmup=args.warmup,
@@ -214,26 +236,30 @@ def settings_of(args: Namespace, entry: Entry | None) -> Settings:
         execution=args.execution,
         backend=args.backend,
         threads=args.threads,
+        on_nonfinite=args.on_nonfinite,
+        verify_every=args.verify_every,
         checkpoint=options.saving(args),
         min_ranks=args.min_ranks,
     )
 
 
-def _heldout_accuracy(
-    world: World, entry: Entry | None, args: Namespace, result: Run
-) -> float | None:
-    """The accuracy on the samples that the zoo keeps out of training."""
-    if entry is None or entry.heldout is None or args.data not in (None, entry.data):
+def _held_out(
+    world: World, program: Program, args: Namespace, result: Run
+) -> Evaluation | None:
+    """How well the weights fit the samples that the zoo keeps out of training."""
+    entry = options.zoo_entry(args.program)
+    name = heldout(args.data or (entry.data if entry else ""))
+    if name is None:
         return None
-    loss = losses.named(args.loss)
+    loss = options.loss(args)
     samples = bind(
-        DATA[entry.heldout](),
-        entry.program.inputs,
+        DATA[name](),
+        program.inputs,
         args.target,
         options.bound_columns(args),
         with_target=loss.takes_target,
     )
-    return evaluate(world, entry.program, samples, result.weights, loss).accuracy
+    return evaluate(world, program, samples, result.weights, loss)
 
 
 def _too_few_blocks(trainer: Trainer) -> str:
@@ -261,7 +287,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def _rows(result: Run, accuracy: float | None) -> dict[str, Any]:
+def _rows(result: Run, held_out: Evaluation | None) -> dict[str, Any]:
     report = result.report
     rows = {
         "program": report["program"],
@@ -270,10 +296,14 @@ def _rows(result: Run, accuracy: float | None) -> dict[str, Any]:
         "weights": f"{report['weights']:,}",
         "blocks": f"{report['blocks']:,} of {report['block']:,} samples a step",
         "epochs": f"{report['epochs']} ({_count(report['steps'], 'step')})",
+        "skipped steps": f"{report['skipped_steps']:,} (not finite)",
         "loss": f"{report['loss']:.6g} (mean over the last epoch)",
     }
-    if accuracy is not None:
-        rows["held-out accuracy"] = f"{100 * accuracy:.2f} %"
+    if not report["skipped_steps"]:
+        del rows["skipped steps"]
+    if held_out is not None:
+        found = metrics(held_out) or {"loss": f"{held_out.loss:.6g}"}
+        rows.update({f"held-out {name}": text for name, text in found.items()})
     rows["seconds"] = f"{report['seconds']:.2f}"
     rows["samples/s"] = f"{report['samples_per_second']:,.0f}"
     rows["weights_sha256"] = report["weights_sha256"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dtrain.functions.shape import Index, Slices
@@ -75,10 +75,10 @@ def formula(graph: FlowGraph, node: Node) -> str:
             return f"{xs[0]} @ {xs[1]}"
         return f"contract({', '.join(xs)}; {signature})"
     if function == "index":
-        return f"{xs[0]}[{_index(params['at'])}]"
+        return f"{xs[0]}[{index_text(params['at'])}]"
     if function == "place":
         parts = (
-            f"{x} at [{_index(at)}]" for x, at in zip(xs, params["at"], strict=True)
+            f"{x} at [{index_text(at)}]" for x, at in zip(xs, params["at"], strict=True)
         )
         return f"place({', '.join(parts)})"
     given = [f"{key}={value}" for key, value in params.items()]
@@ -89,7 +89,8 @@ def _inline(node: Node) -> bool:
     return node.constant is not None and node.shape == ()
 
 
-def _index(at: Index) -> str:
+def index_text(at: Index) -> str:
+    """Places of an array, as they stand in brackets."""
     if not isinstance(at, Slices):
         return f"{at.key.size} places"
     return ", ".join(
@@ -101,6 +102,12 @@ def _index(at: Index) -> str:
 def _slice(key: slice) -> str:
     stop = "" if key.stop is None else key.stop
     return f"{key.start}:{stop}" + (f":{key.step}" if key.step != 1 else "")
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names with commas; of many the first, and how many more there are."""
+    text = ", ".join(names[:most])
+    return text + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _count(number: int, noun: str) -> str:

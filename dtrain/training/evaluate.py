@@ -31,6 +31,8 @@ from dtrain.training.setup import (
     check_target,
     check_values,
     columns_in,
+    compare_programs,
+    threads_of,
     together,
 )
 from dtrain.training.shard import Shard, default_block
@@ -63,7 +65,7 @@ def loss_and_gradient(
         penalty: added to the mean loss, as in `dtrain.train`.
         dtype: in which it is computed.
         block: samples in a block, as in `dtrain.train`.
-        execution: the execution model.
+        execution: the execution model: ``sequential``, ``levels`` or ``dataflow``.
         backend: what runs the plan.
 
     Raises:
@@ -92,15 +94,16 @@ def loss_and_gradient(
         columns_in(samples, joined.graph, dtype),
         gradients=joined.gradients,
         execution=execution,
+        threads=threads_of(SoloWorld(), execution, None),
         backend=backend,
     )
     vector = GradientVector(joined.layout(dtype))
     size = default_block(joined.graph, len(samples)) if block is None else block
-    with threadpool_limits(1):  # more BLAS threads may give other bits
+    with threadpool_limits(1), engine:  # more BLAS threads may give other bits
         summed(SoloWorld(), engine, values, vector, whole(samples), size)
     vector.scale(joined.loss.scale(vector.samples))
     if penalty is not None:
-        Penalised(penalty, graph, values, execution, backend).add(vector)
+        Penalised(penalty, graph, values, backend).add(vector)
     return vector.loss, {name: view.copy() for name, view in vector.values.items()}
 
 
@@ -148,7 +151,8 @@ def evaluate(
         values = as_weights(layout, weights)
         columns = columns_in(samples, joined.graph, dtype)
         engine = Engine(joined.graph, layout, columns, tail=joined.sums)
-    world.compare("program", joined.graph.fingerprint)
+    compare_programs(world, joined.program)
+    world.compare("program with its loss", joined.graph.fingerprint)
     world.compare("weights", values.digest)
     vector = GradientVector(layout)
     block = default_block(joined.graph, len(samples))

@@ -65,6 +65,7 @@ class Loop:
         try:
             return recovering(world, self._go_on, self._rejoin)
         finally:
+            trainer.engine.close()
             if saver is not None:
                 saver.wait()
 
@@ -78,14 +79,15 @@ class Loop:
             rate = float(self._schedule(state.steps))
             gradient = trainer.step(order.at(state.steps), rate)
             self._tell(self._record(gradient, rate))
+            trainer.replicas.after(state.steps)
             if self.saver is not None:
                 self._save(self.saver, trainer.agreed)
         seconds = time.perf_counter() - self._begun
         check_weights(trainer.weights)
+        trainer.replicas.compare(state.steps)
         if self.saver is not None:
             self.saver.finish()
         digest = trainer.weights.digest
-        trainer.world.compare("trained weights", digest)
         report = self._report(seconds, digest)
         return Run(trainer.weights.copies(), self.history, digest, report)
 
@@ -133,7 +135,7 @@ class Loop:
         trainer = self.trainer
         if trainer.state.steps == trainer.steps:
             return  # what a finished run saves is checked first
-        if agreed & Ask.STOP:
+        if agreed and agreed & Ask.STOP:
             saver.finish()
             place = trainer.world.allgather(saver.place.encode())[0].decode()
             error = StoppedError(
@@ -142,7 +144,7 @@ class Loop:
             )
             error.agreed = True
             raise error
-        saver.after_step(asked=bool(agreed & Ask.SAVE))
+        saver.after_step(asked=bool(agreed))
 
     def _record(self, gradient: GradientVector, rate: float) -> StepRecord:
         """What is to be told of the step that has been completed."""
@@ -178,7 +180,7 @@ class Loop:
             "mpi": world.mpi,
             "backend": settings.backend,
             "execution": settings.execution,
-            "threads": settings.threads,
+            "threads": trainer.threads,
             "dtype": settings.dtype,
             "seed": settings.seed,
             "samples": len(trainer.samples),
@@ -188,6 +190,7 @@ class Loop:
             "blocks": trainer.blocks,
             "epochs": settings.epochs,
             "steps": trainer.state.steps,
+            "skipped_steps": trainer.state.skipped,
             "loss": losses[-1] if losses else None,
             "loss_history": losses,
             "seconds": seconds,

@@ -10,7 +10,7 @@ from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.program.graph import FlowGraph
 from dtrain.training.shard import RowBlocks
 
-_ONCE = (RowBlocks(0, 1, 1, slice(0, 1)),)  # one block; there is nothing to read
+ONCE = RowBlocks(0, 1, 1, slice(0, 1))  # one block; there is nothing to read
 
 
 class Penalised:
@@ -20,11 +20,10 @@ class Penalised:
         penalty: the penalty.
         program: the graph whose weights they are.
         weights: the weights, for their layout.
-        execution: the execution model.
         backend: what runs the plan.
 
     Attributes:
-        graph: the penalty's graph.
+        objective: the penalty's graph, with its derivatives.
     """
 
     def __init__(
@@ -32,23 +31,21 @@ class Penalised:
         penalty: Penalty,
         program: FlowGraph,
         weights: Weights,
-        execution: str = "sequential",
         backend: str = "numpy",
     ) -> None:
         joined = of_weights(penalty, program)
-        self.graph = joined.graph
+        self.objective = joined
         self._weights = weights
         self._engine = Engine(
             joined.graph,
             joined.layout(weights.layout.dtype.name),
             {},
             gradients=joined.gradients,
-            execution=execution,
             backend=backend,
         )
 
     def add(self, gradient: GradientVector) -> None:
         """Add its derivatives, and to each sample's loss its value."""
-        for one in self._engine.gradients(self._weights, _ONCE):
+        for one in self._engine.gradients(self._weights, (ONCE,)):
             np.add(gradient.slots, one.slots, gradient.slots)
             gradient.tail[0] += gradient.samples * one.tail[0]

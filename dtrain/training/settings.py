@@ -19,6 +19,11 @@ from dtrain.errors import UsageError
 from dtrain.program.weights import check_dtype
 
 Schedule = Callable[[int], float]
+ON_NONFINITE = {
+    "stop": "end the run, naming the node that is the first not to be finite",
+    "skip": "leave the step out, and warn once",
+}
+"""What is done where a loss or GradientVector is not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +101,9 @@ class Settings:
     dtype: str = "float32"
     execution: str = "sequential"
     backend: str = "numpy"
-    threads: int = 1
+    threads: int | None = None
+    on_nonfinite: str = "stop"
+    verify_every: int = 100
     learning_rate_schedule: str = "constant"
     warmup: int = 0
     checkpoint: Saving | None = None
@@ -112,12 +119,14 @@ class Settings:
             )
         chosen("execution", self.execution, EXECUTIONS)
         chosen_backend(self.backend)
+        chosen("on_nonfinite", self.on_nonfinite, ON_NONFINITE)
         check_dtype(self.dtype)
         for name, least in (
             ("epochs", 0),
             ("batch", 1),
             ("block", 1),
             ("threads", 1),
+            ("verify_every", 0),
             ("warmup", 0),
             ("min_ranks", 1),
         ):
@@ -127,6 +136,11 @@ class Settings:
         if isinstance(self.seed, bool) or not isinstance(self.seed, Integral):
             raise UsageError(f"seed is {self.seed!r}; it must be a whole number")
         _ = self.rule, self.schedule(1)
+
+    @property
+    def blas_threads(self) -> int:
+        """Threads inside a matrix product; other models than one run steps at once."""
+        return (self.threads or 1) if self.execution == "sequential" else 1
 
     @property
     def the_loss(self) -> Loss:

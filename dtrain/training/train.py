@@ -41,7 +41,9 @@ def train(
     dtype: str = "float32",
     execution: str = "sequential",
     backend: str = "numpy",
-    threads: int = 1,
+    threads: int | None = None,
+    on_nonfinite: str = "stop",
+    verify_every: int = 100,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     force: bool = False,
@@ -78,9 +80,16 @@ def train(
         weights: first values, by name, instead of the initialisers'.
         seed: of first values and of the order of samples.
         dtype: ``float32`` or ``float64``.
-        execution: the execution model.
+        execution: the execution model: ``sequential``, ``levels`` or ``dataflow``.
         backend: what runs the plan.
-        threads: of BLAS, for each rank.
+        threads: of each rank. With ``sequential`` they are BLAS's, by default one, and
+            more may give other bits. With the others they run steps at once, to the
+            same bits; by default as many as the rank has cores to itself.
+        on_nonfinite: what is done where the loss or gradient of a step is not finite:
+            ``stop``, saying which node of the program was the first to make it so, or
+            ``skip`` the step, with a warning that says so once.
+        verify_every: after so many steps, and in the end, the weights of all ranks are
+            compared; 0 leaves only the end.
         checkpoint: a folder to save the run in, to go on after any interruption; while
             it trains, SIGUSR1 saves it, SIGUSR2, SIGTERM and SIGINT save and stop it.
         resume: go on from the newest checkpoint in the folder, if there is one.
@@ -100,6 +109,7 @@ def train(
     Raises:
         UsageError: bad options; DataError: bad data; ProgramError: a program that
             cannot be traced; NotFiniteError: the loss or the gradient overflowed;
+        ReplicaError: a rank's weights are not the others';
         StoppedError: a signal stopped the run, or too few ranks were left; it was
             saved.
 
@@ -134,6 +144,8 @@ def train(
                 execution=execution,
                 backend=backend,
                 threads=threads,
+                on_nonfinite=on_nonfinite,
+                verify_every=verify_every,
                 checkpoint=Saving.of(
                     checkpoint,
                     resume=resume,
@@ -151,6 +163,7 @@ def train(
         return Loop(trainer, callbacks, signals).run()
 
     # The limit is the process's, so it is set once for all ranks that live in it.
-    limit = threadpool_limits(threads if isinstance(threads, int) else 1)
+    inside = execution == "sequential" and isinstance(threads, int)
+    limit = threadpool_limits(threads if inside else 1)
     with limit, Signals(active=checkpoint is not None) as signals:
         return world.run(work)

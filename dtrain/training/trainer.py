@@ -23,15 +23,19 @@ from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
 from dtrain.program.trace import Program
 from dtrain.program.weights import draw
-from dtrain.training.finite import check_gradient
+from dtrain.training.finite import Guard
 from dtrain.training.penalty import Penalised
+from dtrain.training.replicas import Replicas
+from dtrain.training.rerun import Rerun
 from dtrain.training.settings import Settings
 from dtrain.training.setup import (
     Data,
     check_program,
     check_values,
     columns_in,
+    compare_programs,
     compare_settings,
+    threads_of,
     together,
     trace_objective,
 )
@@ -51,6 +55,7 @@ class Trainer:
         weights: the current weights, which are the state's.
         block: samples in a block.
         order: the order of samples.
+        threads: how many the rank computes with.
         flags: what this rank asks of all at the next step, one bit each.
         agreed: what any rank has asked for at the last step.
         steps: how many steps the whole run has.
@@ -82,7 +87,8 @@ class Trainer:
             )
             self.objective = trace_objective(program, self.samples, settings)
         graph, self.layout = self.objective.graph, self.objective.layout(settings.dtype)
-        world.compare("program", graph.fingerprint)
+        compare_programs(world, self.objective.program)
+        world.compare("program with its loss", graph.fingerprint)
         world.compare("layout of the weights", self.layout.digest)
         with together(world):
             rows = share(len(self.samples), world.rank, world.size)
@@ -100,12 +106,14 @@ class Trainer:
             settings.block or default_block(graph, self.order.nominal),
             self.order.nominal,
         )
+        self.threads = threads_of(world, settings.execution, settings.threads)
         self.engine = Engine(
             graph,
             self.layout,
             columns,
             gradients=self.objective.gradients,
             execution=settings.execution,
+            threads=self.threads,
             backend=settings.backend,
         )
         self.penalised = self._penalised(world)
@@ -120,12 +128,23 @@ class Trainer:
         """Take this rank's place in a world: all that depends on the ranks is here."""
         self.world = world
         self.shard = Shard.of(world, self.engine, self.block)
+        rerun = Rerun(
+            world,
+            self.objective,
+            self.engine,
+            self.shard,
+            self.weights,
+            self.samples,
+            self.penalised,
+        )
+        self.guard = Guard(self.settings.on_nonfinite, self.state, rerun)
+        self.replicas = Replicas(world, self.weights, self.settings.verify_every)
 
     @property
     def identity(self) -> dict[str, str]:
         """What a run's bits follow from, besides its state: equal, or another run."""
         free = {"epochs", "execution", "checkpoint", "target", "columns", "penalty"}
-        free.add("min_ranks")
+        free |= {"on_nonfinite", "verify_every", "min_ranks"}
         settings = self.settings.describe()
         return {
             "weights": self.layout.digest,
@@ -136,7 +155,7 @@ class Trainer:
             "program": self.objective.graph.fingerprint,
             "penalty": settings["penalty"],
             "penalty's graph": (
-                self.penalised.graph.fingerprint if self.penalised else "none"
+                self.penalised.objective.graph.fingerprint if self.penalised else "none"
             ),
         }
 
@@ -155,10 +174,9 @@ class Trainer:
                 settings.penalty,
                 self.objective.graph,
                 self.weights,
-                settings.execution,
                 settings.backend,
             )
-        world.compare("penalty", penalised.graph.fingerprint)
+        world.compare("penalty", penalised.objective.graph.fingerprint)
         return penalised
 
     @np.errstate(all="ignore")  # what must be finite is checked
@@ -173,8 +191,10 @@ class Trainer:
         )
         if self.penalised is not None:
             self.penalised.add(gradient)
-        check_gradient(gradient, first=self.state.steps == 0)
-        self.state.step(gradient, rate)
+        if self.guard.passes(gradient, batch):
+            self.state.step(gradient, rate)
+        else:
+            self.state.skip(gradient)
         return gradient
 
     def _scaled(self, slots: NDArray[Any], gradient: GradientVector) -> None:
