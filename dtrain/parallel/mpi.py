@@ -61,12 +61,22 @@ class MPIWorld(World):
         self._comm = everybody.Dup()
         label = f"{self.host}:{self.rank}"
         self._alarm = Alarm(everybody.Dup(), label, self._abort)
-        self.hosts = [host.decode() for host in self.allgather(self.host.encode())]
+        if self.fault_tolerant:
+            atexit.register(self._part)
+        while not self.settled(self._learn_hosts()):
+            pass
         if self.size > 1:
             self._alarm.guard()
             self._share_memory()
-        if self.fault_tolerant:
-            atexit.register(self._part)
+
+    def _learn_hosts(self) -> bool:
+        """Ask all ranks for their hosts; tell whether all have answered."""
+        try:
+            notes = self.allgather(self.host.encode())
+        except RankLostError:
+            return False
+        self.hosts = [host.decode() for host in notes]
+        return True
 
     def _share_memory(self) -> None:
         groups = by_host(self.hosts) if self._shared else alone(self.size)

@@ -45,7 +45,7 @@ SAME_BITS = {"--backend", "--execution", "--threads"}
 SAME_BITS |= {"--on-nonfinite", "--verify-every"}
 ELSEWHERE = {"--report", "--save", "--quiet"}  # their own tests are below
 ELSEWHERE |= {"--checkpoint", "--resume", "--force"}
-ELSEWHERE |= {"--save-every", "--save-seconds", "--keep"}
+ELSEWHERE |= {"--save-every", "--save-seconds", "--keep", "--min-ranks"}
 
 
 def report_of(dtrain, *words):

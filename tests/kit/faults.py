@@ -40,7 +40,7 @@ PHASES = {
     "sum": "dtrain.parallel.exchange:Exchange.finish",  # own blocks are done
     "barrier": "dtrain.parallel.futex:Barrier.wait",
     "swap": "dtrain.parallel.mpi:MPIWorld.swap",
-    "apply": "dtrain.training.trainer:check_gradient",  # summed, not yet applied
+    "apply": "dtrain.training.state:State.step",  # summed, not yet applied
     "evaluate": "dtrain.training.evaluate:summed",
     "save": "dtrain.training.run:save",
     "leave": "dtrain.parallel.mpi:finish",  # as MPI is about to be finalised

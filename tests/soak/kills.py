@@ -112,7 +112,7 @@ def tried(case: Case, digest: str) -> Outcome:
             return outcome
         died = sorted(float(path.read_text()) for path in folder.glob("*.died"))
         outcome.killed = len(died)
-        if run.returncode:
+        if run.returncode or not (folder / "report").exists():
             outcome.wrong = f"exit code {run.returncode}\n{run.stderr}"
             return outcome
         report = json.loads((folder / "report").read_text())
@@ -123,7 +123,8 @@ def tried(case: Case, digest: str) -> Outcome:
         outcome.wrong = f"{found} instead of {(digest, STEPS)}\n{run.stderr}"
     in_time = sum(when < max(t for t, _ in one) for when in died for one in steps[:1])
     if not in_time <= report["recovered_failures"] <= len(died):
-        outcome.wrong = f"{report['recovered_failures']} failures, {len(died)} kills"
+        failures = report["recovered_failures"]
+        outcome.wrong = f"{failures} failures, {len(died)} kills\n{run.stderr}"
     return outcome
 
 
