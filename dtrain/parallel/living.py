@@ -55,12 +55,17 @@ def interrupted(mpi: Any, comm: Any, error: Any) -> bool:
     )
 
 
+def end_launcher() -> None:
+    """Let the launcher end all ranks: where they can be lost, MPI_Abort does not."""
+    os.kill(os.getppid(), signal.SIGTERM)
+
+
 def end_launcher_soon() -> None:
     """Let the launcher end all ranks if the others do not hear of a failure in time.
 
     With fault tolerance on, MPI_Abort ends no other rank (Open MPI 5.0.11).
     """
-    end = threading.Timer(PATIENCE, os.kill, (os.getppid(), signal.SIGTERM))
+    end = threading.Timer(PATIENCE, end_launcher)
     end.daemon = True
     end.start()
 

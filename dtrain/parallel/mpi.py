@@ -7,7 +7,9 @@ library's 32-bit counts can overflow. The one place that imports mpi4py.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -25,12 +27,14 @@ from dtrain.parallel.memory import alone, by_host
 from dtrain.parallel.peers import Message
 from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.verdict import agreed
+from dtrain.parallel.watchdog import DEFAULT, Place, Watchdog
 from dtrain.parallel.world import World, flat
 
 T = TypeVar("T")
 
 LONGEST = 1 << 30  # bytes of one message
 YIELD = 2.0  # seconds for an earlier failing rank to end the job
+PAUSE = 0.002  # seconds between two looks at whether all ranks are leaving
 
 
 class MPIWorld(World):
@@ -39,6 +43,7 @@ class MPIWorld(World):
     Args:
         longest: a message has at most so many bytes; longer buffers are sent in parts.
         shared: whether ranks of one host sum through shared memory where they can.
+        timeout: seconds without progress that end all ranks; 0 is never.
 
     Raises:
         LaunchError: MPI cannot be loaded, or has not connected the ranks that the
@@ -46,13 +51,25 @@ class MPIWorld(World):
 
     """
 
-    def __init__(self, longest: int = LONGEST, *, shared: bool = True) -> None:
+    def __init__(
+        self, longest: int = LONGEST, *, shared: bool = True, timeout: float = DEFAULT
+    ) -> None:
         launch = launched()
-        self._mpi, library = start(launch)
+        self._mpi: Any = None
+        self.fault_tolerant = living.can_lose(launch, os.environ)
+        place = Place(f"{socket.gethostname()}:{launch.rank if launch else 0}")
+        watchdog = Watchdog(place, self.abort, timeout)
+        with watchdog.watching("starting"):
+            self._join(launch, watchdog, longest, shared=shared)
+
+    def _join(
+        self, launch: Launch | None, watchdog: Watchdog, longest: int, *, shared: bool
+    ) -> None:
+        self._mpi, library = start(launch, watchdog)
         everybody = self._mpi.COMM_WORLD
         if launch:
             launch.check_size(everybody.size, library)
-        super().__init__(everybody.rank, everybody.size, library)
+        super().__init__(everybody.rank, everybody.size, library, watchdog)
         self.longest = longest
         self.fault_tolerant = living.can_lose(launch, os.environ)
         self._shared = shared
@@ -84,6 +101,7 @@ class MPIWorld(World):
 
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         """Send and receive all at once, none waiting for another."""
+        self.place.moves += 1
         try:
             with self._noticing_losses():
                 requests = [
@@ -109,6 +127,7 @@ class MPIWorld(World):
         if self.fault_tolerant:
             super().broadcast(array, root)
             return
+        self.place.moves += 1
         for part in self._parts(flat(array)):
             self._comm.Bcast(part, root=root)
 
@@ -130,7 +149,8 @@ class MPIWorld(World):
     def run(self, work: Callable[[World], T]) -> T:
         """Call ``work`` in this process; what only this rank raises ends all ranks."""
         try:
-            return work(self)
+            with self.watchdog.watching("working"):
+                return work(self)
         except BaseException as error:
             if agreed(error):
                 raise
@@ -163,6 +183,7 @@ class MPIWorld(World):
         if word:
             self._comm.Revoke()  # whoever waits for a message gives up, and comes, too,
             self._reduction.leave()  # as who waits in memory does
+        self.place.moves += 1
         heard = living.say(self._mpi, self._comm, word)
         if heard & living.CODE:
             living.leave(heard & living.CODE)
@@ -201,13 +222,22 @@ class MPIWorld(World):
         """
         if self._mpi.Is_finalized():
             return
-        if self._say(living.DONE):  # somebody waits for what will not happen any more
-            self._shrink()
-            self._say(RankLostError.exit_code)
+        with self.watchdog.watching("leaving"):
+            if self._say(living.DONE):  # somebody waits for what will not happen
+                self._shrink()
+                self._say(RankLostError.exit_code)
         atexit.unregister(finish)
 
+    def abort(self, code: int) -> None:
+        """End all ranks; any thread may call it, also while MPI starts or ends."""
+        if self.fault_tolerant:
+            living.end_launcher()
+        elif self._mpi and self._mpi.Is_initialized() and not self._mpi.Is_finalized():
+            self._mpi.COMM_WORLD.Abort(code)
+        os._exit(code)
 
-def start(launch: Launch | None) -> tuple[Any, str]:
+
+def start(launch: Launch | None, watchdog: Watchdog) -> tuple[Any, str]:
     """Load MPI and start it, if nobody has; give the module and the library's name."""
     try:
         import mpi4py
@@ -224,14 +254,22 @@ def start(launch: Launch | None) -> tuple[Any, str]:
     if not MPI.Is_initialized():
         if launch:
             launch.check_library(library)
-        with warnings.catch_warnings():  # mpi4py's guess at what is checked here
+        # The warning that is not wanted is mpi4py's guess at what is checked here.
+        with watchdog.without_python(), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             MPI.Init_thread()
-        atexit.register(finish, MPI)
+        atexit.register(finish, MPI, watchdog)
     return MPI, library
 
 
-def finish(mpi: Any) -> None:
+def finish(mpi: Any, watchdog: Watchdog) -> None:
     """End MPI with the process, as mpi4py does where it has started MPI itself."""
-    if not mpi.Is_finalized():
+    if mpi.Is_finalized():
+        return
+    with watchdog.watching("leaving"):
+        everybody = mpi.COMM_WORLD.Ibarrier()
+        while not everybody.Test():
+            time.sleep(PAUSE)
+    # Where the launcher is gone this fails, but the work is done.
+    with watchdog.without_python(), contextlib.suppress(mpi.Exception):
         mpi.Finalize()

@@ -92,7 +92,7 @@ class Reduction:
         """Sum all ranks' records into ``total``; return their flag words, OR-ed."""
         part = self._partition(peers, count, total)
         rows = self._rows(part, total)
-        arrivals = Arrivals(part.owned, partials)
+        peers.place.sum = arrivals = Arrivals(part.owned, partials)
         for first, stop in part.own_spans:
             item = arrivals.one()
             if arrivals.reached == stop:

@@ -8,6 +8,7 @@ call it, in the same order.
 from __future__ import annotations
 
 import contextvars
+import os
 import socket
 import threading
 from abc import ABC, abstractmethod
@@ -25,6 +26,7 @@ from dtrain.parallel.partition import Groups
 from dtrain.parallel.peers import Message
 from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.tree import Record
+from dtrain.parallel.watchdog import Place, Watchdog
 
 T = TypeVar("T")
 
@@ -48,10 +50,18 @@ class World(ABC):
         fault_tolerant: whether the others can go on when a rank is lost. A collective
             call then raises a RankLostError; ``settled`` is what to call next.
         lost: the ranks that this world goes on without, as they were called.
+        place: where this rank is, for its watchdog.
+        watchdog: what ends all ranks when this one stands still for too long.
 
     """
 
-    def __init__(self, rank: int, size: int, mpi: str | None = None) -> None:
+    def __init__(
+        self,
+        rank: int,
+        size: int,
+        mpi: str | None = None,
+        watchdog: Watchdog | None = None,
+    ) -> None:
         self.rank = rank
         self.size = size
         self.mpi = mpi
@@ -60,6 +70,9 @@ class World(ABC):
         self.exchanges = 0
         self.fault_tolerant = False
         self.lost: list[str] = []
+        place = Place(f"{self.host}:{rank}")
+        self.watchdog = watchdog or Watchdog(place, self.abort)
+        self.place = self.watchdog.place
         self._reduction = Reduction(alone(size))
 
     @abstractmethod
@@ -95,6 +108,10 @@ class World(ABC):
         """
         return done
 
+    def abort(self, code: int) -> None:
+        """End all ranks at once, with an exit code; any thread may call it."""
+        os._exit(code)
+
     def tree_sum(
         self,
         count: int,
@@ -128,6 +145,7 @@ class World(ABC):
 
         """
         self.exchanges += 1
+        self.place.moves += 1
         return self._reduction.run(self, count, partials, total, flags, take)
 
     def rows(self, count: int, total: Record) -> Mapping[int, Record]:
@@ -234,7 +252,8 @@ class SoloWorld(World):
 
     def run(self, work: Callable[[World], T]) -> T:
         """Call ``work`` with this world."""
-        return work(self)
+        with self.watchdog.watching("working"):
+            return work(self)
 
 
 class ThreadWorld(World):
@@ -250,6 +269,7 @@ class ThreadWorld(World):
         """Read the others' buffers where they are."""
         if self._meeting is None:
             raise RuntimeError("the ranks of a ThreadWorld exist only inside its run()")
+        self.place.moves += 1
         posts = self._meeting.posts
         posts[self.rank] = sends
         self._meeting.wait()
@@ -274,7 +294,9 @@ class ThreadWorld(World):
         def rank_main(rank: int) -> None:
             error: BaseException | None = None
             try:
-                result = work(ThreadWorld(self.size, rank=rank, meeting=meeting))
+                world = ThreadWorld(self.size, rank=rank, meeting=meeting)
+                with world.watchdog.watching("working"):
+                    result = work(world)
                 if rank == 0:
                     results.append(result)
             except BaseException as raised:

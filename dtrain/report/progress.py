@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from dtrain.report.table import say
+from dtrain.report.table import remark, say
 from dtrain.report.terminal import on_terminal
 
 if TYPE_CHECKING:
@@ -103,12 +102,10 @@ class Progress:
         ):
             self._drawn = now
             left = record.seconds / self._taken * (self._steps - record.step)
-            print(
+            remark(
                 f"epoch {record.epoch}  step {record.step}/{self._steps}  "
                 f"batch loss {record.loss:.6g}  {rate:,.0f} samples/s  "
-                f"{left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
+                f"{left:.0f} s left"
             )
 
 

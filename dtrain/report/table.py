@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -22,8 +22,14 @@ def print_table(rows: Mapping[str, Any]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line that is no result: to standard error."""
-    print(f"dtrain: {text}", file=sys.stderr, flush=True)
+    """Print a line that is no result: to standard error, if anybody is there."""
+    remark(f"dtrain: {text}")
+
+
+def remark(line: str) -> None:
+    """Print a line to standard error; work goes on where nobody can read it."""
+    with suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager

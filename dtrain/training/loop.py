@@ -62,6 +62,7 @@ class Loop:
             if self._signals is not None:
                 self._signals.at_once(saver.save_now)
         self._begun = time.perf_counter()
+        trainer.world.place.phase = "training"
         try:
             return recovering(world, self._go_on, self._rejoin)
         finally:
@@ -74,6 +75,7 @@ class Loop:
         trainer = self.trainer
         state, order = trainer.state, trainer.order
         while state.steps < trainer.steps:
+            trainer.world.place.step = state.steps + 1
             if self._signals is not None:
                 trainer.flags = self._signals.take()
             rate = float(self._schedule(state.steps))

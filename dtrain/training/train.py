@@ -42,6 +42,7 @@ def train(
     execution: str = "sequential",
     backend: str = "numpy",
     threads: int | None = None,
+    timeout: float | None = None,
     on_nonfinite: str = "stop",
     verify_every: int = 100,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -85,6 +86,9 @@ def train(
         threads: of each rank. With ``sequential`` they are BLAS's, by default one, and
             more may give other bits. With the others they run steps at once, to the
             same bits; by default as many as the rank has cores to itself.
+        timeout: seconds without progress after which a rank says where it stands and
+            ends the job with exit code 71; 0 is never. By default 300 under a launcher,
+            where ranks wait for each other, and else never.
         on_nonfinite: what is done where the loss or gradient of a step is not finite:
             ``stop``, saying which node of the program was the first to make it so, or
             ``skip`` the step, with a warning that says so once.
@@ -144,6 +148,7 @@ def train(
                 execution=execution,
                 backend=backend,
                 threads=threads,
+                timeout=timeout,
                 on_nonfinite=on_nonfinite,
                 verify_every=verify_every,
                 checkpoint=Saving.of(
@@ -156,6 +161,8 @@ def train(
                 ),
                 min_ranks=min_ranks,
             )
+            if timeout is not None:
+                rank.watchdog.limit = float(timeout)
         return Trainer(rank, program, data, settings, weights)
 
     def work(rank: World) -> Run:

@@ -65,7 +65,8 @@ class Fault:
         at: the phase, one of `PHASES` or `SOMETIMES`.
         n: when that phase begins for the n-th time on this rank.
         value: the seconds of ``delay``, the code of ``exit`` and ``_exit``, the path of
-            ``remove`` and ``die``, the file descriptor of ``close``.
+            ``remove`` and ``die``, the file descriptor of ``close``, the name of the
+            signal that the ``launcher`` gets.
         after: if not 0, it comes so many seconds later, from a thread.
 
     """
@@ -96,13 +97,13 @@ def wait_for_ever(_: Fault) -> None:
 def remove(fault: Fault) -> None:
     """Remove a file or folder."""
     path = Path(fault.value)
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    # Where a rank is writing into a folder, some of it may come back.
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
-def kill_launcher(_: Fault) -> None:
-    """Kill the farthest ancestor that is in this session: mpirun."""
-    os.kill(os.getsid(0), signal.SIGKILL)
-    time.sleep(0.2)
+def signal_launcher(fault: Fault) -> None:
+    """Send mpirun, which leads the session, a signal."""
+    os.kill(os.getsid(0), signal.Signals[fault.value])
 
 
 def die(fault: Fault) -> None:
@@ -120,7 +121,7 @@ ACTIONS: dict[str, Callable[[Fault], object]] = {
     "remove": remove,
     "die": die,
     "close": lambda fault: os.close(fault.value),
-    "kill launcher": kill_launcher,
+    "launcher": signal_launcher,
 }
 
 

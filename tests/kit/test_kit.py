@@ -54,3 +54,4 @@ def test_what_is_left_in_shared_memory_is_told():
     code = "open('/dev/shm/dtrain-test-left', 'w').close()"
     with pytest.raises(pytest.fail.Exception, match="dtrain-test-left"):
         mpirun(1, ["-c", code])
+    (kit.SHARED / "dtrain-test-left").unlink()
