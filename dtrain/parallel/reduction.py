@@ -109,6 +109,10 @@ class Reduction:
         """Give the memory where the next sum will leave those of my subtrees."""
         return self._rows(self._partition(peers, count, total), total)
 
+    def leave(self) -> None:
+        """Release the ranks that wait for this one: it takes part in no more sums."""
+        self._memory.leave()
+
     def _rows(self, part: Partition, total: Record) -> Mapping[int, Record]:
         # Alone, the sum is made where it is wanted.
         return {0: total} if _alone(part) else self._memory.region(part).own

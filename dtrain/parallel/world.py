@@ -47,6 +47,9 @@ class World(ABC):
         hosts: the same for each rank.
         mpi: the MPI library and its version, ``None`` without MPI.
         exchanges: how many reductions this rank has taken part in.
+        fault_tolerant: whether the others can go on when a rank is lost. A collective
+            call then raises a RankLostError; ``settled`` is what to call next.
+        lost: the ranks that this world goes on without, as they were called.
         place: where this rank is, for its watchdog.
         watchdog: what ends all ranks when this one stands still for too long.
 
@@ -65,6 +68,8 @@ class World(ABC):
         self.host = socket.gethostname()
         self.hosts = [self.host] * size
         self.exchanges = 0
+        self.fault_tolerant = False
+        self.lost: list[str] = []
         place = Place(f"{self.host}:{rank}")
         self.watchdog = watchdog or Watchdog(place, self.abort)
         self.place = self.watchdog.place
@@ -89,6 +94,19 @@ class World(ABC):
     def fail(self, error: BaseException) -> NoReturn:
         """End all ranks because of an error that this rank alone has."""
         raise error
+
+    def settled(self, done: bool) -> bool:
+        """Tell whether all ranks are done; if not, the world goes on without the lost.
+
+        The answer is the same on every rank that lives, whoever is lost meanwhile. If
+        it is no, this world has other ranks, numbers, hosts and memory from now on:
+        what was bound to those, and the work, is to be done again.
+
+        Args:
+            done: false after a RankLostError.
+
+        """
+        return done
 
     def abort(self, code: int) -> None:
         """End all ranks at once, with an exit code; any thread may call it."""
@@ -145,13 +163,18 @@ class World(ABC):
         return self._reduction.groups
 
     def broadcast(self, array: NDArray[Any], root: int = 0) -> None:
-        """Fill ``array`` (contiguous, of one shape on all ranks) with the root's."""
-        buffer = flat(array)
-        others = [rank for rank in range(self.size) if rank != root]
-        if self.rank == root:
-            self.swap([(rank, buffer) for rank in others], [])
-        else:
-            self.swap([], [(root, buffer)])
+        """Fill ``array`` (contiguous, of one shape on all ranks) with the root's.
+
+        In each round all that have it send it on, so there are log2 of size rounds.
+        """
+        buffer, size = flat(array), self.size
+        place = (self.rank - root) % size
+        for have in (1 << i for i in range((size - 1).bit_length())):
+            gives, gets = place < min(have, size - have), have <= place < 2 * have
+            self.swap(
+                [((self.rank + have) % size, buffer)] if gives else [],
+                [((self.rank - have) % size, buffer)] if gets else [],
+            )
 
     def allgather(self, data: bytes) -> list[bytes]:
         """Each rank's bytes, on every rank; lengths may differ. For small messages."""

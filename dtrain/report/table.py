@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -47,10 +47,11 @@ def remark(line: str) -> None:
 
 
 @contextmanager
-def spoken(*, shown: bool, quiet: bool) -> Iterator[None]:
-    """Say what is logged meanwhile; warnings only where it should be quiet."""
+def spoken(shown: Callable[[], bool], *, quiet: bool) -> Iterator[None]:
+    """Say what is logged meanwhile, where ``shown``; warnings only if quiet."""
     log = logging.getLogger("dtrain")
-    handler = _Say() if shown else logging.NullHandler()
+    handler = _Say()
+    handler.addFilter(lambda _: shown())
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
     before = log.level
     log.addHandler(handler)

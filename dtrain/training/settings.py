@@ -108,6 +108,7 @@ class Settings:
     warmup: int = 0
     timeout: float | None = None
     checkpoint: Saving | None = None
+    min_ranks: int = 1
 
     def __post_init__(self) -> None:
         """Check every value that can be checked without data."""
@@ -128,6 +129,7 @@ class Settings:
             ("threads", 1),
             ("verify_every", 0),
             ("warmup", 0),
+            ("min_ranks", 1),
         ):
             value = getattr(self, name)
             if value is not None:

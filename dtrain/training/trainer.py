@@ -152,7 +152,7 @@ class Trainer:
     def identity(self) -> dict[str, str]:
         """What a run's bits follow from, besides its state: equal, or another run."""
         free = {"epochs", "execution", "checkpoint", "target", "columns", "penalty"}
-        free |= {"on_nonfinite", "verify_every", "timeout"}
+        free |= {"on_nonfinite", "verify_every", "min_ranks", "timeout"}
         settings = self.settings.describe()
         return {
             "weights": self.layout.digest,
@@ -204,7 +204,6 @@ class Trainer:
             self.state.step(gradient, rate)
         else:
             self.state.skip(gradient)
-        self.replicas.after(self.state.steps)
         return gradient
 
     def _scaled(self, slots: NDArray[Any], gradient: GradientVector) -> None:

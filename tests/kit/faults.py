@@ -46,6 +46,14 @@ PHASES = {
     "leave": "dtrain.parallel.mpi:finish",  # as MPI is about to be finalised
 }
 
+# The same where a run comes through it only if ranks are lost, or if it is asked to.
+SOMETIMES = {
+    "checkpoint": "dtrain.training.folder:Folder.save",
+    "agree": "dtrain.parallel.living:say",
+    "shrink": "dtrain.parallel.mpi:MPIWorld._shrink",
+    "catch up": "dtrain.training.recovery:catch_up",
+}
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -54,11 +62,11 @@ class Fault:
     Attributes:
         do: a signal's name, for the rank to get it; or one of `ACTIONS`.
         rank: whose.
-        at: the phase, one of `PHASES`.
+        at: the phase, one of `PHASES` or `SOMETIMES`.
         n: when that phase begins for the n-th time on this rank.
         value: the seconds of ``delay``, the code of ``exit`` and ``_exit``, the path of
-            ``remove``, the file descriptor of ``close``, the name of the signal that
-            the ``launcher`` gets.
+            ``remove`` and ``die``, the file descriptor of ``close``, the name of the
+            signal that the ``launcher`` gets.
         after: if not 0, it comes so many seconds later, from a thread.
 
     """
@@ -98,6 +106,12 @@ def signal_launcher(fault: Fault) -> None:
     os.kill(os.getsid(0), signal.Signals[fault.value])
 
 
+def die(fault: Fault) -> None:
+    """Write down when, and be killed."""
+    Path(fault.value).write_text(repr(time.monotonic()))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 ACTIONS: dict[str, Callable[[Fault], object]] = {
     "raise": fail,
     "exit": lambda fault: sys.exit(fault.value),
@@ -105,6 +119,7 @@ ACTIONS: dict[str, Callable[[Fault], object]] = {
     "delay": lambda fault: time.sleep(fault.value),
     "hang": wait_for_ever,
     "remove": remove,
+    "die": die,
     "close": lambda fault: os.close(fault.value),
     "launcher": signal_launcher,
 }
@@ -131,10 +146,11 @@ def planned(rank: int) -> list[Fault]:
 
 def plant(fault: Fault) -> None:
     """Wrap the function that begins the fault's phase, wherever it is known by name."""
-    if not PHASES[fault.at]:
+    begins = {**PHASES, **SOMETIMES}[fault.at]
+    if not begins:
         happen(fault)
         return
-    home, _, name = PHASES[fault.at].partition(":")
+    home, _, name = begins.partition(":")
     owner: Any = importlib.import_module(home)
     *classes, name = name.split(".")
     for each in classes:
