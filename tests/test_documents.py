@@ -50,7 +50,7 @@ def commands() -> list[str]:
 
 
 def test_the_readme_has_commands():
-    assert len(commands()) == 8
+    assert len(commands()) == 9
 
 
 def test_the_commands_of_the_readme_run(namespace, tmp_path):

@@ -100,6 +100,7 @@ def _facts(world: World, args: Namespace) -> Facts:
         sum_seconds=seconds,
         folder=folder,
         refused="".join(_refused),
+        fault_tolerant=world.fault_tolerant,
     )
 
 

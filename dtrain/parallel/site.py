@@ -17,8 +17,8 @@ from dtrain.parallel.world import World
 PROMISES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS")
 SETTINGS = (
     *("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"),
-    *("PRTE_MCA_rmaps_default_mapping_policy", "OMPI_MCA_mpi_ft_enable"),
-    *("OMPI_MCA_mpi_yield_when_idle", "DTRAIN_WORLD"),
+    *("PRTE_MCA_rmaps_default_mapping_policy", "OMPI_MCA_mpi_yield_when_idle"),
+    "DTRAIN_WORLD",
 )
 LAUNCHERS = ("mpirun", "mpiexec", "prte", "hydra", "orte", "slurmstepd", "srun")
 

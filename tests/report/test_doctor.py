@@ -26,7 +26,7 @@ def site(host="a", kernel="", **facts):
         "library_path": "/usr/lib/libmpi.so.40",
         "shared_bytes": 10**9,
         "shared_free": 10**9,
-        "environ": {"OMPI_MCA_mpi_ft_enable": "1"},
+        "environ": {},
     }
     return Site(host=host, kernel=kernel or host, **{**usual, **facts})
 
@@ -36,6 +36,7 @@ def facts(*sites, **more):
         "mpi": "Open MPI 5.0.11",
         "groups": tuple((rank,) for rank in range(len(sites))),
         "arithmetic": arithmetic(),
+        "fault_tolerant": True,
     }
     return Facts(sites=sites, **{**usual, **more})
 
@@ -56,8 +57,7 @@ def link(**facts_of_it):
     return (Link(**{"ahead": 0.0, "unsure": 1e-5, **usual, **facts_of_it}),)
 
 
-ON = {"OMPI_MCA_mpi_ft_enable": "1"}
-ALONE = {"launcher": "", "environ": {}}
+ALONE = {"launcher": ""}
 CASES = {
     "refused": (
         facts(site(), refused="started 2 ranks, but mpi4py has loaded MPICH 5"),
@@ -80,11 +80,11 @@ CASES = {
         (WRONG, "MPI", "/opt/lib/libmpi.so", "pip install"),
     ),
     "fewer ranks than promised": (
-        facts(site(environ={**ON, "OMPI_COMM_WORLD_SIZE": "4"})),
+        facts(site(environ={"OMPI_COMM_WORLD_SIZE": "4"})),
         (WRONG, "ranks", "OMPI_COMM_WORLD_SIZE is 4", "mpirun -n 4"),
     ),
     "fewer ranks than tasks": (
-        facts(site(environ={"SLURM_NTASKS": "8"}, launcher="")),
+        facts(site(environ={"SLURM_NTASKS": "8"}, **ALONE)),
         (NOTE, "ranks", "SLURM_NTASKS is 8", "srun --mpi=pmix -n 8"),
     ),
     "a step that is not connected": (
@@ -92,7 +92,7 @@ CASES = {
         (WRONG, "ranks", "SLURM_STEP_NUM_TASKS is 8", "srun --mpi=pmix -n 8"),
     ),
     "told to be alone": (
-        facts(site(environ={"DTRAIN_WORLD": "solo"}, launcher="")),
+        facts(site(environ={"DTRAIN_WORLD": "solo"}, **ALONE)),
         (NOTE, "ranks", "alone", "unset DTRAIN_WORLD"),
     ),
     "one core for two, of four": (
@@ -132,11 +132,11 @@ CASES = {
         (NOTE, "slots", "more than 4 ranks", "default_mapping_policy=:oversubscribe"),
     ),
     "fault tolerance off": (
-        facts(site(environ={})),
+        facts(site(), fault_tolerant=False),
         (NOTE, "lost ranks", "off", "mpirun --with-ft ulfm -n 1"),
     ),
     "no fault tolerance": (
-        facts(site(environ={}), mpi="MPICH 5.0.2"),
+        facts(site(), mpi="MPICH 5.0.2", fault_tolerant=False),
         (NOTE, "lost ranks", "no fault", "--resume"),
     ),
     "memory that is not shared": (
@@ -227,7 +227,7 @@ def test_what_a_launcher_has_allowed_is_not_asked_for_again():
 
 
 def test_a_rank_that_yields_is_told_of_turns_only():
-    environ = {**ON, "OMPI_MCA_mpi_yield_when_idle": "1"}
+    environ = {"OMPI_MCA_mpi_yield_when_idle": "1"}
     sites = [
         dataclasses.replace(each, environ=environ)
         for each in (site(h, "k", cores=(0, 1), available=2) for h in "abc")

@@ -71,6 +71,7 @@ class Facts:
         sum_seconds: how long that took.
         folder: of checkpoints, if one was named.
         refused: why MPI's ranks could not be joined; empty if they could.
+        fault_tolerant: whether the others can go on when a rank is lost.
 
     """
 
@@ -85,6 +86,7 @@ class Facts:
     sum_seconds: float = 0.0
     folder: Folder | None = None
     refused: str = ""
+    fault_tolerant: bool = False
 
     @property
     def size(self) -> int:

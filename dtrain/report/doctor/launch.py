@@ -134,12 +134,11 @@ def slots(facts: Facts) -> Iterator[Finding]:
 
 def losses(facts: Facts) -> Iterator[Finding]:
     """Whether a lost rank ends the job."""
-    site = facts.sites[0]
-    if not site.launcher or facts.refused:
+    if not facts.sites[0].launcher or facts.refused:
         return
     subject = "lost ranks"
-    if site.environ.get("OMPI_MCA_mpi_ft_enable", "0").lower() in ("1", "true"):
-        yield Finding(OK, subject, "MPI's fault tolerance is on")
+    if facts.fault_tolerant:
+        yield Finding(OK, subject, "MPI's fault tolerance is on: the others go on")
     elif facts.open_mpi:
         text = "MPI's fault tolerance is off: a lost rank ends the job"
         yield Finding(NOTE, subject, text, facts.start("--with-ft ulfm"))
