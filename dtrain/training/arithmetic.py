@@ -27,6 +27,9 @@ from dtrain.training.bits import PINS
 
 LOG = logging.getLogger("dtrain")
 FUNCTIONS = "sin, exp and others of the C library"
+PRODUCTS = "matrix products"
+# What comes out otherwise for one of these reasons need not be told, too.
+_CAUSES = {FUNCTIONS: ("C library",), PRODUCTS: ("NumPy", "BLAS", "BLAS kernels")}
 _WIDE = "  # on every rank (mpirun -x NAME), or train with --bits portable"
 _LIBM = "export GLIBC_TUNABLES=glibc.cpu.hwcaps=-FMA,-FMA4,-AVX2  # on every rank"
 _IMAGE = "docker pull IMAGE  # the same image, or the same system, on every host"
@@ -47,7 +50,7 @@ def arithmetic() -> dict[str, str]:
         "BLAS kernels": blas.get("architecture", "unknown"),
         "C library": _c_library(),
         FUNCTIONS: f"{_functions():08x}",
-        "matrix products": f"{_products():08x}",
+        PRODUCTS: f"{_products():08x}",
     }
 
 
@@ -106,8 +109,10 @@ class Difference:
 
 def differences(each: Sequence[dict[str, str]]) -> list[Difference]:
     """In what ranks are not alike, given the `arithmetic` of each."""
-    found = []
+    found: list[Difference] = []
     for what in each[0]:
+        if {known.what for known in found} & set(_CAUSES.get(what, ())):
+            continue
         values = [facts.get(what, "unknown") for facts in each]
         most = Counter(values).most_common(1)[0][0]
         odd = [rank for rank, value in enumerate(values) if value != most]
@@ -123,7 +128,7 @@ def _cure(what: str, values: Sequence[str]) -> str:
         common = frozenset.intersection(*sets)
         extra = " ".join(sorted(frozenset.union(*sets) - common))
         return f"export NPY_DISABLE_CPU_FEATURES='{extra}'{_WIDE}"
-    if what in ("BLAS kernels", "matrix products"):
+    if what in ("BLAS kernels", PRODUCTS):
         return f"export OPENBLAS_CORETYPE={PINS['OPENBLAS_CORETYPE']}{_WIDE}"
     if what == FUNCTIONS:
         return _LIBM

@@ -222,6 +222,16 @@ def test_nothing_is_found_where_nothing_is_wrong():
     assert {each.level for each in findings(across)} == {OK}
 
 
+def test_containers_have_their_time_each():
+    shares = [site(h, "k", quota=1.0) for h in "abc"]
+    assert {x.level for x in findings(facts(*shares)) if x.subject == "cores"} == {OK}
+
+
+def test_slurm_starts_the_ranks_of_any_library():
+    there = site(launcher="a PMIx launcher", launcher_path="/opt/sbin/slurmstepd")
+    assert {x.level for x in findings(facts(there)) if x.subject == "MPI"} == {OK}
+
+
 def test_what_a_launcher_has_allowed_is_not_asked_for_again():
     assert not {"root", "slots"} & {x.subject for x in findings(facts(site(root=True)))}
 

