@@ -37,7 +37,18 @@ SUMMED = 1 << 22  # bytes
 MANY = 16  # links that are measured
 GRACE = 0.5  # seconds for rank 0 to be heard, where each process is alone
 
-_refused: list[str] = []
+
+class Unjoined(SoloWorld):
+    """One process that its launcher's others cannot join.
+
+    Args:
+        reason: why.
+
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -60,8 +71,7 @@ def join(timeout: float) -> World:
     try:
         return open_world(timeout)
     except LaunchError as error:
-        _refused.append(str(error))
-        return SoloWorld()
+        return Unjoined(str(error))
 
 
 def run(world: World, args: Namespace) -> int:
@@ -99,7 +109,7 @@ def _facts(world: World, args: Namespace) -> Facts:
         sum_bytes=SUMMED,
         sum_seconds=seconds,
         folder=folder,
-        refused="".join(_refused),
+        refused=world.reason if isinstance(world, Unjoined) else "",
         fault_tolerant=world.fault_tolerant,
     )
 

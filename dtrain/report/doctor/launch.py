@@ -72,8 +72,8 @@ def cores(facts: Facts) -> Iterator[Finding]:
     """Whether ranks have cores to themselves, on each machine."""
     for numbers in machines(facts.sites).values():
         yield _shared_out(facts, numbers)
-    for numbers in by_host(facts.hosts):
-        site, count = facts.sites[numbers[0]], len(numbers)
+    for group in by_host(facts.hosts):
+        site, count = facts.sites[group[0]], len(group)
         if 0 < site.quota < count:
             text = f"{site.host}: {site.quota:g} cores' worth of time for "
             text += f"{_many(count, 'rank')}: they are stopped now and then"
