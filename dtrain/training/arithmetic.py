@@ -76,8 +76,8 @@ def _products() -> int:
     x = np.modf(np.arange(48 * 700) * 0.618033988749895)[0].reshape(48, 700)
     found = 0
     for dtype in (np.float32, np.float64):
-        left = x.astype(dtype)
-        found = zlib.crc32((left @ left[::-1].T).tobytes(), found)
+        left, right = x.astype(dtype), x[::-1].astype(dtype)
+        found = zlib.crc32((left @ right.T).tobytes(), found)
     return found
 
 

@@ -125,3 +125,14 @@ def test_another_rank_is_named_with_what_makes_it_like_the_others(caplog, monkey
     assert ":1, A B C on the others" in text
     assert "NPY_DISABLE_CPU_FEATURES='C'" in text
     assert "--bits portable" in text
+
+
+@needs_avx2
+def test_blas_is_known_by_what_it_computes():
+    here, other = (
+        told(OPENBLAS_CORETYPE=kernels) for kernels in ("Haswell", "Nehalem")
+    )
+    names = {"BLAS kernels", arithmetic.PRODUCTS}
+    assert {name for name in here if here[name] != other[name]} == names
+    (found,) = arithmetic.differences([here, here, other])  # the cause alone
+    assert (found.what, found.odd) == ("BLAS kernels", [2])
