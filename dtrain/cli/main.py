@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("dtrain: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        if not getattr(error, "agreed", False) or _speaks():
+        from dtrain.parallel.launch import speaks
+
+        if not getattr(error, "agreed", False) or speaks():
             traceback.print_exc()
         return DtrainError.exit_code
     finally:
@@ -189,7 +191,9 @@ def _printed(run: Callable[..., int], world: World, args: Namespace) -> int:
 
 def _report(error: DtrainError) -> int:
     """Print an error that every rank has: once, by rank 0 or in its name."""
-    if _speaks():
+    from dtrain.parallel.launch import speaks
+
+    if speaks():
         # Rank 0 may well say what all have found; of another it is told who has.
         alone = error.agreed and error.rank and not isinstance(error, MismatchError)
         where = f"rank {error.rank}: " if alone else ""
@@ -200,10 +204,3 @@ def _report(error: DtrainError) -> int:
     elif not error.agreed:  # before MPI has started: nobody waits for anybody
         time.sleep(_GRACE)
     return error.exit_code
-
-
-def _speaks() -> bool:
-    from dtrain.parallel.launcher import launched
-
-    launch = launched()
-    return launch is None or launch.rank == 0
