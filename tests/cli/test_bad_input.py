@@ -375,7 +375,7 @@ for option, names in LISTS.items():
 # A count is 1 or more (some: 0 or more); a number is finite.
 FROM_0 = ("--warmup", "--verify-every")
 COUNTS = ("--epochs", "--batch", "--block", "--threads", *FROM_0)
-COUNTS += ("--save-every", "--keep")
+COUNTS += ("--save-every", "--keep", "--min-ranks")
 NUMBERS = {
     "--learning-rate": ["-0.1", "nan", "inf", "fast", ""],
     "--momentum": ["-0.1", "1", "nan", "fast"],
