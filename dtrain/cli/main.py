@@ -83,7 +83,7 @@ def parse(words: Sequence[str]) -> Namespace:
             epilog=f"example:\n{module.EXAMPLE}",
         )
         module.add_arguments(parser)
-        args = parser.parse_args(words[1:])
+        args = parser.parse_intermixed_args(words[1:])
         args.run = module.run
         return args
     return _parse_top(words)
