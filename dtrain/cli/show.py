@@ -14,7 +14,7 @@ from dtrain.engine.engine import chosen_backend
 from dtrain.engine.lowering import plan
 from dtrain.engine.printing import lines
 from dtrain.errors import ProgramError
-from dtrain.gradient.paths import Paths
+from dtrain.gradient.paths import Paths, counted
 from dtrain.parallel.world import World
 from dtrain.program.graph import FlowGraph
 from dtrain.program.printing import label
@@ -75,7 +75,7 @@ def run(world: World, args: Namespace) -> int:
         for name, number in graph.outputs.items():
             paths = Paths(graph, number)
             count = sum(map(paths.count, graph.weights.values()))
-            print(f"  {count:,} path{'' if count == 1 else 's'} from weights to {name}")
+            print(f"  {counted(count)} from weights to {name}")
     return 0
 
 

@@ -23,6 +23,7 @@ _INFIX = {
     "equal": "==",
     "not_equal": "!=",
 }
+SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LEAVES = ("input", "weight", "scalars", "constant")
 # The contractions that a matrix product writes, by their labels.
 _MATRIX_PRODUCTS = ("ij,j->i", "ij,jk->ik", "i,ij->j", "i,i->")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.gradient.paths import Edge, Path
+from dtrain.gradient.paths import Edge, Path, numeral
 from dtrain.program.graph import WEIGHT, FlowGraph
 from dtrain.report.explain import text
 from dtrain.report.explain.explanation import Explanation
@@ -144,7 +144,7 @@ def _weight(explanation: Explanation, weight: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "name": weight,
         "node": number,
-        "count": f"{explanation.point.paths.count(number):,}",
+        "count": numeral(explanation.point.paths.count(number)),
         "gradient": _value(gradient),
         "paths": None,
     }
