@@ -57,9 +57,9 @@ class BoundPlan:
         return with_masks(batched(plan))
 
     @classmethod
-    def memory(cls, plan: Plan, model: Model) -> int:
-        """About how many bytes a plan works on."""
-        return Arena(plan, model.schedule(plan)).size
+    def load(cls, plan: Plan, model: Model) -> tuple[int, int]:
+        """About how many bytes a plan works on in all, and in one call."""
+        return Arena(plan, model.schedule(plan)).size, plan.touched
 
     def __init__(
         self, plan: Plan, weights: Array, slots: Array, model: Model | None = None
