@@ -58,8 +58,14 @@ class BoundPlan:
 
     @classmethod
     def load(cls, plan: Plan, model: Model) -> tuple[int, int]:
-        """About how many bytes a plan works on in all, and in one call."""
-        return Arena(plan, model.schedule(plan)).size, plan.touched
+        """About how many bytes a plan works on in all, and in one call from Python."""
+        memory = Arena(plan, model.schedule(plan)).size
+        return memory, plan.touched // max(cls.calls(plan), 1)
+
+    @classmethod
+    def calls(cls, plan: Plan) -> int:
+        """How many calls from Python a plan's steps are."""
+        return len(plan.steps)
 
     def __init__(
         self, plan: Plan, weights: Array, slots: Array, model: Model | None = None

@@ -185,12 +185,11 @@ class Plan:
 
     @property
     def touched(self) -> int:
-        """How many bytes a step reads and writes, on average."""
+        """How many bytes all steps together read and write."""
         views = [view for step in self.steps for view in (*step.inputs, *step.outs)]
-        total = sum(
+        return sum(
             view.distinct * self.buffers[view.buffer].dtype.itemsize for view in views
         )
-        return total // max(len(self.steps), 1)
 
 
 def contiguous(shape: Shape) -> Shape:

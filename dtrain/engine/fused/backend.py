@@ -87,6 +87,12 @@ class FusedPlan(BoundPlan):
         """The same of what is not in registers."""
         return super().load(fused(plan), model)
 
+    @classmethod
+    def calls(cls, plan: Plan) -> int:
+        """The same, where consecutive pieces are one."""
+        native = (isinstance(step, Piece) for step in plan.steps)
+        return sum(1 if one else len(list(run)) for one, run in groupby(native))
+
     def __init__(
         self, plan: Plan, weights: Array, slots: Array, model: Model | None = None
     ) -> None:
