@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from dtrain.parallel.watchdog import Place
+
 Message = tuple[int, NDArray[Any]]  # the other rank; a contiguous 1-D buffer
 
 
@@ -16,6 +18,7 @@ class Peers(Protocol):
     rank: int
     size: int
     hosts: list[str]
+    place: Place
 
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         """Send and receive buffers; see ``World.swap``."""

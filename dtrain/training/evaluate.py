@@ -134,6 +134,7 @@ def evaluate(
     loss: Loss,
 ) -> Evaluation:
     """The mean loss and the metrics of weights, exact over all ranks; collective."""
+    world.place.phase = "evaluating"
     with together(world):
         dtype = dtype_of(weights)
         target = samples.target if loss.takes_target else None

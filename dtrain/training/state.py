@@ -155,11 +155,16 @@ class State:
         self._renew()
 
     def broadcast(self, world: World, root: int = 0) -> None:
-        """Make every rank's state the root's; collective."""
-        with self.whole:
-            for array in self.arrays.values():
-                world.broadcast(array, root)
-            self._renew()
+        """Make every rank's state the root's; collective.
+
+        If a rank is lost meanwhile, each of the others has the one or the other state,
+        never parts of both.
+        """
+        arrays = self.arrays if world.rank == root else self.copies()
+        for array in arrays.values():
+            world.broadcast(array, root)
+        if world.rank != root:
+            self.assign(arrays)
 
     def _renew(self) -> None:
         """Follow the arrays, which have been written to."""

@@ -72,11 +72,13 @@ class Trainer:
     ) -> None:
         self.settings = settings
         compare_settings(world, settings)
+        world.place.phase = "reading the data"
         with together(world):
             check_program(program)
             dataset = open_data(data)
             self._data_digest = dataset.digest()
         world.compare("data set", self._data_digest)
+        world.place.phase = "tracing the program"
         with together(world):
             self.samples = bind(
                 dataset,
@@ -90,6 +92,7 @@ class Trainer:
         compare_programs(world, self.objective.program)
         world.compare("program with its loss", graph.fingerprint)
         world.compare("layout of the weights", self.layout.digest)
+        world.place.phase = "checking the data"
         with together(world):
             rows = share(len(self.samples), world.rank, world.size)
             self.samples.check_finite(rows.start, rows.stop)
@@ -101,6 +104,7 @@ class Trainer:
         given = "drawn" if weights is None else self.weights.digest
         world.compare("first weights", given)
         world.broadcast(self.weights.flat)  # libm may differ between hosts
+        world.place.phase = "planning"
         self.order = Order(len(self.samples), settings.batch, settings.seed)
         self.block = min(
             settings.block or default_block(graph, self.order.nominal),
@@ -144,7 +148,7 @@ class Trainer:
     def identity(self) -> dict[str, str]:
         """What a run's bits follow from, besides its state: equal, or another run."""
         free = {"epochs", "execution", "checkpoint", "target", "columns", "penalty"}
-        free |= {"on_nonfinite", "verify_every"}
+        free |= {"on_nonfinite", "verify_every", "min_ranks", "timeout"}
         settings = self.settings.describe()
         return {
             "weights": self.layout.digest,
@@ -195,7 +199,6 @@ class Trainer:
             self.state.step(gradient, rate)
         else:
             self.state.skip(gradient)
-        self.replicas.after(self.state.steps)
         return gradient
 
     def _scaled(self, slots: NDArray[Any], gradient: GradientVector) -> None:

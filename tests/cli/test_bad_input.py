@@ -102,6 +102,10 @@ CASES = {
         ["predict", *LINE[1:], "data.csv", "--weights", "line.w", "--out", "data.csv"],
         ["--out data.csv", "overwrite", "the data"],
     ),
+    "--log-dir under a file": (
+        [*LINE, "data.csv", "--log-dir", "model.py/logs"],
+        ["--log-dir", "model.py/logs/rank-0.log", "Not a directory"],
+    ),
     # slips of the finger
     "a mistyped command": (["trian", *LINE[1:], "data.csv"], ["'trian'", "'train'"]),
     "a mistyped option": (
@@ -377,6 +381,7 @@ NUMBERS = {
     "--clip-norm": ["-1", "0", "inf", "fast"],
     "--save-seconds": ["often", "nan"],
     "--seed": ["1.5", "one"],
+    "--timeout": ["-1", "nan", "inf", "soon"],
 }
 for option in COUNTS:
     NUMBERS[option] = ["-1", "1.5", "many", *([] if option in FROM_0 else ["0"])]

@@ -43,9 +43,9 @@ EFFECTS = {
 # Of so small a program; and where nothing goes wrong.
 SAME_BITS = {"--backend", "--execution", "--threads"}
 SAME_BITS |= {"--on-nonfinite", "--verify-every"}
-ELSEWHERE = {"--report", "--save", "--quiet"}  # their own tests are below
-ELSEWHERE |= {"--checkpoint", "--resume", "--force"}
-ELSEWHERE |= {"--save-every", "--save-seconds", "--keep"}
+ELSEWHERE = {"--report", "--save", "--quiet", "--log-dir"}  # see elsewhere
+ELSEWHERE |= {"--timeout", "--checkpoint", "--resume", "--force"}
+ELSEWHERE |= {"--save-every", "--save-seconds", "--keep", "--min-ranks"}
 
 
 def report_of(dtrain, *words):
@@ -117,7 +117,7 @@ def test_the_command_line_has_what_train_has(dtrain):
     for key in ("loss_history", "samples", "weights", "block", "blocks", "steps"):
         assert report[key] == run.report[key]
     options = {name.removeprefix("--").replace("-", "_") for name in EFFECTS}
-    options |= {"penalty", "checkpoint"}  # --l1 and --l2; see below
+    options |= {"penalty", "checkpoint", "min_ranks", "timeout"}  # tested elsewhere
     assert set(Settings.__dataclass_fields__) <= options
 
 
