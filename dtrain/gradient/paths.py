@@ -11,7 +11,6 @@ and explained by: slow and exact.
 from __future__ import annotations
 
 import functools
-import math
 import operator
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from dtrain.gradient.differentiate import backward
 from dtrain.program.builder import Builder
 from dtrain.program.expand import expand
 from dtrain.program.graph import INPUT, WEIGHT, FlowGraph, Node
-from dtrain.program.printing import SUPERSCRIPTS
+from dtrain.program.printing import counted
 
 LIMIT = 100_000
 """More paths than this are not enumerated."""
@@ -167,7 +166,8 @@ class SumOverPaths:
         count, nodes = self.paths.count(start), self.graph.nodes
         if count > limit:
             raise UsageError(
-                f"there are {counted(count)} from {nodes[start].name or start} to "
+                f"there are {counted(count, 'path')} from "
+                f"{nodes[start].name or start} to "
                 f"{nodes[self.paths.end].name or self.paths.end}; a sum over more than "
                 f"{limit:,} is refused: back-propagation needs none of them one by one"
             )
@@ -175,22 +175,6 @@ class SumOverPaths:
         for path in self.paths.all(start):
             total = total + self.product(path)
         return np.asarray(total)
-
-
-def counted(count: int) -> str:
-    """A number of paths in words.
-
-    >>> counted(1), counted(2**12), counted(2**1000)
-    ('1 path', '4,096 paths', 'about 10³⁰¹ paths')
-    """
-    return f"{numeral(count)} path{'' if count == 1 else 's'}"
-
-
-def numeral(count: int) -> str:
-    """A number with its digits; if they are more than 20, with their power of ten."""
-    if count < 10**20:
-        return f"{count:,}"
-    return "about 10" + str(round(math.log10(count))).translate(SUPERSCRIPTS)
 
 
 def evaluate(graph: FlowGraph, given: Mapping[str, Any]) -> list[NDArray[Any]]:

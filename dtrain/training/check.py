@@ -26,9 +26,9 @@ from dtrain.descent.losses import Loss
 from dtrain.descent.objective import Objective, objective
 from dtrain.descent.penalties import Penalty
 from dtrain.engine.engine import Engine
-from dtrain.gradient.paths import counted
 from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.parallel.world import SoloWorld
+from dtrain.program.printing import counted
 from dtrain.program.trace import Program
 from dtrain.program.weights import draw
 from dtrain.training.definition import Definition
@@ -110,7 +110,7 @@ class GradientCheck:
                 verdict = "NOT FINITE here"
             if check.kinks and not check.passed:
                 verdict = f"at a kink: {', '.join(check.kinks)}"
-            paths = counted(check.paths)
+            paths = counted(check.paths, "path")
             if check.path_error is not None:
                 paths += f": {check.path_error:.1e}"
             if not check.defined:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.gradient.paths import Edge, Path, numeral
+from dtrain.gradient.paths import Edge, Path
 from dtrain.program.graph import WEIGHT, FlowGraph
+from dtrain.program.printing import numeral
 from dtrain.report.explain import text
 from dtrain.report.explain.explanation import Explanation
 from dtrain.report.explain.javascript import (
