@@ -21,6 +21,7 @@ from dtrain.parallel.verdict import agreed, describe, exit_code
 
 READ = 0.1  # seconds for the launcher to pass on what was said, not mixed with the next
 LISTEN = 0.25  # seconds for notes of other failing ranks to arrive
+YIELD = 2.0  # seconds for an earlier failing rank to end the job
 LEAVE = 5.0  # seconds for the others to leave, too, where a rank leaves in peace
 
 
@@ -30,8 +31,8 @@ class Alarm:
     Args:
         comm: an mpi4py communicator that is used for nothing else.
         label: how this rank is called, ``host:rank``.
-        abort: ends all ranks with an exit code; it is also told whether that is the
-            job's, because no other rank failed earlier.
+        announce: where ranks may be lost, tells those that live that this one fails,
+            and whether its exit code is the job's, because no other failed earlier.
 
     Attributes:
         comm: the communicator.
@@ -39,11 +40,14 @@ class Alarm:
     """
 
     def __init__(
-        self, comm: Any, label: str, abort: Callable[[int, bool], None]
+        self,
+        comm: Any,
+        label: str,
+        announce: Callable[[int, bool], None] | None = None,
     ) -> None:
         self.comm = comm
         self._label = label
-        self._abort = abort
+        self._announce = announce
 
     def end_all(self, error: BaseException) -> NoReturn:
         """Publish the error, unless another rank failed earlier, and end all ranks."""
@@ -66,7 +70,11 @@ class Alarm:
                 sys.stderr.flush()
             time.sleep(READ)
         code = exit_code(error) or 70
-        self._abort(code, first)
+        if self._announce:
+            self._announce(code, first)
+        elif not first:
+            time.sleep(YIELD)
+        self.comm.Abort(code)
         os._exit(code)
 
     def _is_first(self, when: float) -> bool:

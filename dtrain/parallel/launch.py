@@ -7,7 +7,7 @@ from dtrain.parallel.mpi import MPIWorld
 from dtrain.parallel.watchdog import DEFAULT
 from dtrain.parallel.world import SoloWorld, World
 
-__all__ = ["Launch", "launched", "open_world"]
+__all__ = ["Launch", "launched", "open_world", "speaks"]
 
 
 def open_world(timeout: float | None = None) -> World:
@@ -28,6 +28,12 @@ def open_world(timeout: float | None = None) -> World:
     if not _joined:
         _joined.append(MPIWorld(timeout=DEFAULT if timeout is None else timeout))
     return _joined[0]
+
+
+def speaks() -> bool:
+    """Tell whether this process speaks for all: rank 0 of those that are left."""
+    launch = launched()
+    return launch is None or (_joined[0].rank if _joined else launch.rank) == 0
 
 
 # One: MPICH has 2048 communicators, and a program may train more often than that.

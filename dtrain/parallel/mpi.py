@@ -10,10 +10,12 @@ import atexit
 import contextlib
 import os
 import socket
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -33,7 +35,6 @@ from dtrain.parallel.world import World, flat
 T = TypeVar("T")
 
 LONGEST = 1 << 30  # bytes of one message
-YIELD = 2.0  # seconds for an earlier failing rank to end the job
 PAUSE = 0.002  # seconds between two looks at whether all ranks are leaving
 
 
@@ -55,10 +56,9 @@ class MPIWorld(World):
         self, longest: int = LONGEST, *, shared: bool = True, timeout: float = DEFAULT
     ) -> None:
         launch = launched()
-        self._mpi: Any = None
         self.fault_tolerant = living.can_lose(launch, os.environ)
         place = Place(f"{socket.gethostname()}:{launch.rank if launch else 0}")
-        watchdog = Watchdog(place, self.abort, timeout)
+        watchdog = Watchdog(place, partial(end, self.fault_tolerant), timeout)
         with watchdog.watching("starting"):
             self._join(launch, watchdog, longest, shared=shared)
 
@@ -77,7 +77,9 @@ class MPIWorld(World):
         self._touched: list[Sequence[Message]] = []
         self._comm = everybody.Dup()
         label = f"{self.host}:{self.rank}"
-        self._alarm = Alarm(everybody.Dup(), label, self._abort)
+        # Nothing that outlives a world may hold it, or it would keep its memory.
+        announce = self._announce if self.fault_tolerant else None
+        self._alarm = Alarm(everybody.Dup(), label, announce)
         if self.fault_tolerant:
             atexit.register(self._part)
         while not self.settled(self._learn_hosts()):
@@ -205,14 +207,10 @@ class MPIWorld(World):
         self.rank, self.size = self._comm.rank, self._comm.size
         self._share_memory()
 
-    def _abort(self, code: int, first: bool) -> None:
-        """End all ranks, with this exit code if no other rank failed earlier."""
-        if self.fault_tolerant:
-            living.end_launcher_soon()
-            self._say(code if first else living.GO_ON)
-        elif not first:
-            time.sleep(YIELD)
-        self._alarm.comm.Abort(code)
+    def _announce(self, code: int, first: bool) -> None:
+        """Tell all that live that this rank fails; leave with them."""
+        living.end_launcher_soon()
+        self._say(code if first else living.GO_ON)
 
     def _part(self) -> None:
         """Leave together with all others, so that one that fails late is still heard.
@@ -229,28 +227,33 @@ class MPIWorld(World):
         atexit.unregister(finish)
 
     def abort(self, code: int) -> None:
-        """End all ranks; any thread may call it, also while MPI starts or ends."""
-        if self.fault_tolerant:
-            living.end_launcher()
-        elif self._mpi and self._mpi.Is_initialized() and not self._mpi.Is_finalized():
-            self._mpi.COMM_WORLD.Abort(code)
-        os._exit(code)
+        """End all ranks; any thread may call it."""
+        end(self.fault_tolerant, code)
+
+
+def load() -> tuple[Any, str]:
+    """Load MPI, and do not start it; give the module and the library's name.
+
+    Raises:
+        ImportError, RuntimeError: there is none, or none that fits.
+
+    """
+    import mpi4py
+
+    mpi4py.rc.initialize = False  # a library may abort in MPI_Init: look at it first
+    from mpi4py import MPI
+
+    vendor, version = MPI.get_vendor()
+    return MPI, f"{vendor} {'.'.join(map(str, version))}"
 
 
 def start(launch: Launch | None, watchdog: Watchdog) -> tuple[Any, str]:
     """Load MPI and start it, if nobody has; give the module and the library's name."""
     try:
-        import mpi4py
-
-        mpi4py.rc.initialize = (
-            False  # a library may abort in MPI_Init: look at it first
-        )
-        from mpi4py import MPI
+        MPI, library = load()
     except (ImportError, RuntimeError) as reason:
         launch = launch or Launch("MPIWorld()", None, 0)
         raise launch.no_library(reason) from None
-    vendor, version = MPI.get_vendor()
-    library = f"{vendor} {'.'.join(map(str, version))}"
     if not MPI.Is_initialized():
         if launch:
             launch.check_library(library)
@@ -260,6 +263,16 @@ def start(launch: Launch | None, watchdog: Watchdog) -> tuple[Any, str]:
             MPI.Init_thread()
         atexit.register(finish, MPI, watchdog)
     return MPI, library
+
+
+def end(fault_tolerant: bool, code: int) -> NoReturn:
+    """End all ranks, also while MPI starts or ends."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    if fault_tolerant:
+        living.end_launcher()
+    elif mpi and mpi.Is_initialized() and not mpi.Is_finalized():
+        mpi.COMM_WORLD.Abort(code)
+    os._exit(code)
 
 
 def finish(mpi: Any, watchdog: Watchdog) -> None:
