@@ -25,6 +25,7 @@ from dtrain.training.trainer import Trainer
 
 THREADS = 2
 SECONDS = 1.5  # for each case, after the first steps
+STEPS = 100_000  # more than are taken
 
 
 def towers(width: int, count: int = 4) -> Program:
@@ -85,7 +86,7 @@ def measure(made: Program, columns: dict[str, Any], backend: str) -> dict[str, A
             made,
             columns,
             Settings(
-                epochs=1,
+                epochs=STEPS,
                 learning_rate=1e-4,
                 target="t",
                 execution=name,
@@ -96,7 +97,7 @@ def measure(made: Program, columns: dict[str, Any], backend: str) -> dict[str, A
         for name in EXECUTIONS
     }
     taken: dict[str, list[float]] = {name: [] for name in trainers}
-    (batch,) = trainers["sequential"].order.batches(0)
+    batch = trainers["sequential"].order.at(0)
     for trainer in trainers.values():
         for _ in range(2):
             trainer.step(batch, 1e-4)

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from benchmarks import alone, duel, paths, run
+from benchmarks import alone, duel, execution, paths, run
 from benchmarks.contenders import load
 from benchmarks.overhead import unrolled
 from benchmarks.report import markdown
@@ -106,3 +106,13 @@ def test_the_ladder_shows_paths_beside_back_propagation():
     rows = [row.split(" | ") for row in paths.compared((2, 3, 100))[2:]]
     assert [row[2] for row in rows] == ["4", "8", "2^100"]
     assert [row[3] == "refused" for row in rows] == [False, False, True]
+
+
+def test_execution_models_are_timed_in_turns(monkeypatch):
+    monkeypatch.setattr(execution, "SECONDS", 0.0)
+    rng = np.random.default_rng(0)
+    columns = {"x": rng.standard_normal((64, 8)), "t": rng.standard_normal((64, 1))}
+    taken = execution.measure(execution.towers(8), columns, "numpy")
+    assert {name: len(times) for name, times in taken.items()} == dict.fromkeys(
+        ("sequential", "levels", "dataflow"), 5
+    )

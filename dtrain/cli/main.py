@@ -113,7 +113,7 @@ def parse(words: Sequence[str]) -> Namespace:
             epilog=f"example:\n{module.EXAMPLE}",
         )
         module.add_arguments(parser)
-        args = parser.parse_args(words[1:])
+        args = parser.parse_intermixed_args(words[1:])
         args.run, args.join = module.run, vars(module).get("join", open_world)
         return args
     return _parse_top(words)

@@ -17,7 +17,7 @@ from dtrain.errors import ProgramError
 from dtrain.gradient.paths import Paths
 from dtrain.parallel.world import World
 from dtrain.program.graph import FlowGraph
-from dtrain.program.printing import label
+from dtrain.program.printing import counted, label
 from dtrain.program.trace import Program
 from dtrain.report.dot import dot
 from dtrain.report.svg import drawing
@@ -75,7 +75,7 @@ def run(world: World, args: Namespace) -> int:
         for name, number in graph.outputs.items():
             paths = Paths(graph, number)
             count = sum(map(paths.count, graph.weights.values()))
-            print(f"  {count:,} path{'' if count == 1 else 's'} from weights to {name}")
+            print(f"  {counted(count, 'path')} from weights to {name}")
     return 0
 
 

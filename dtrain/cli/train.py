@@ -16,6 +16,7 @@ from dtrain.cli.eval import metrics
 from dtrain.data.columns import bind
 from dtrain.descent import optimizers
 from dtrain.parallel.world import World
+from dtrain.program.printing import counted
 from dtrain.program.trace import Program
 from dtrain.report.log import keep_log
 from dtrain.report.progress import Progress
@@ -303,10 +304,6 @@ def _write(args: Namespace, result: Run, failures: int) -> None:
             file.write(json.dumps(report, indent=2).encode() + b"\n")
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
 def _rows(result: Run, held_out: Evaluation | None) -> dict[str, Any]:
     report = result.report
     rows = {
@@ -315,7 +312,7 @@ def _rows(result: Run, held_out: Evaluation | None) -> dict[str, Any]:
         "samples": f"{report['samples']:,}",
         "weights": f"{report['weights']:,}",
         "blocks": f"{report['blocks']:,} of {report['block']:,} samples a step",
-        "epochs": f"{report['epochs']} ({_count(report['steps'], 'step')})",
+        "epochs": f"{report['epochs']} ({counted(report['steps'], 'step')})",
         "skipped steps": f"{report['skipped_steps']:,} (not finite)",
         "loss": f"{report['loss']:.6g} (mean over the last epoch)",
     }

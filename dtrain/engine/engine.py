@@ -26,6 +26,8 @@ BACKENDS = {"numpy": BoundPlan, "fused": FusedPlan}
 Rows = slice | NDArray[np.intp]
 _NOWHERE: Mapping[int, Place] = MappingProxyType({})
 _CACHE = 3 << 20  # bytes that stay in a core's cache, or near it
+_CALL = 64 << 10  # bytes: of what touches fewer, most time goes into the call
+_MOST = 64 << 20  # bytes that small arrays may take in all
 
 
 class Blocks(Protocol):
@@ -142,14 +144,15 @@ class Engine:
         """How many blocks of a length, a power of 2, are best run by one call.
 
         A larger stack costs less Python for each block, until what it works on leaves
-        the cache. It changes no bits.
+        the cache; where arrays are small, Python costs more than that. It changes no
+        bits (docs/performance.md).
         """
         if length not in self._most:
-            memory = self._backend.memory(self._plan(1, length), self._model)
+            memory, touched = self._backend.load(self._plan(1, length), self._model)
             memory += self.layout.size * self.layout.dtype.itemsize
-            self._most[length] = 1 << (
-                max(_CACHE // max(memory, 1), 1).bit_length() - 1
-            )
+            small = min(_CALL // max(touched, 1), _MOST // max(memory, 1))
+            most = max(_CACHE // max(memory, 1), small, 1)
+            self._most[length] = 1 << (most.bit_length() - 1)
         return self._most[length]
 
     def _plan(self, count: int, length: int) -> Plan:

@@ -94,23 +94,26 @@ def levels(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
     for number, at in enumerate(level):
         members[at].append(number)
     costs = list(map(seconds, steps))
-    wide = [
-        _gains([costs[i] for i in numbers], 0.0, threads) and len(numbers) > 1
-        for numbers in members
-    ]
+    tasks = [_apart(numbers, costs) for numbers in members]
+
+    def wide(level: Phase) -> bool:
+        taken = [sum(costs[i] for i in task.steps) for task in level]
+        return _gains(taken, max(taken), threads)
+
     phases: list[Phase] = []
-    for apart, run in groupby(zip(wide, members, strict=True), lambda pair: pair[0]):
+    for apart, run in groupby(tasks, wide):
         if apart:
-            phases += (_apart(numbers, costs) for _, numbers in run)
+            phases += run
         else:
-            phases.append([Task(tuple(sorted(i for _, each in run for i in each)))])
+            numbers = (i for level in run for task in level for i in task.steps)
+            phases.append([Task(tuple(sorted(numbers)))])
     return phases
 
 
-def _gains(costs: Sequence[float], longest_way: float, threads: int) -> bool:
-    """Whether threads save more time than it takes to wake them."""
-    least = max(sum(costs) / threads, longest_way, max(costs, default=0.0))
-    return sum(costs) - least > 2 * _HANDOFF
+def _gains(tasks: Sequence[float], longest_way: float, threads: int) -> bool:
+    """Whether threads save more time than it may take to hand all tasks over."""
+    least = max(sum(tasks) / threads, longest_way)
+    return sum(tasks) - least > _HANDOFF * (1 + len(tasks))
 
 
 def _apart(numbers: Sequence[int], costs: Sequence[float]) -> Phase:

@@ -57,9 +57,15 @@ class BoundPlan:
         return with_masks(batched(plan))
 
     @classmethod
-    def memory(cls, plan: Plan, model: Model) -> int:
-        """About how many bytes a plan works on."""
-        return Arena(plan, model.schedule(plan)).size
+    def load(cls, plan: Plan, model: Model) -> tuple[int, int]:
+        """About how many bytes a plan works on in all, and in one call from Python."""
+        memory = Arena(plan, model.schedule(plan)).size
+        return memory, plan.touched // max(cls.calls(plan), 1)
+
+    @classmethod
+    def calls(cls, plan: Plan) -> int:
+        """How many calls from Python a plan's steps are."""
+        return len(plan.steps)
 
     def __init__(
         self, plan: Plan, weights: Array, slots: Array, model: Model | None = None

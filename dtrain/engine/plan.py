@@ -7,6 +7,7 @@ buffers is the backend's work, and it alone knows NumPy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -41,6 +42,12 @@ class View:
     offset: int
     shape: Shape
     strides: Shape
+
+    @property
+    def distinct(self) -> int:
+        """How many elements it has, those that are broadcast counted once."""
+        axes = zip(self.shape, self.strides, strict=True)
+        return math.prod(n for n, stride in axes if stride)
 
     def permuted(self, axes: Sequence[int]) -> View:
         """The axes in another order."""
@@ -175,6 +182,14 @@ class Plan:
     once: list[Step] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     outputs: dict[str, View] = field(default_factory=dict)
+
+    @property
+    def touched(self) -> int:
+        """How many bytes all steps together read and write."""
+        views = [view for step in self.steps for view in (*step.inputs, *step.outs)]
+        return sum(
+            view.distinct * self.buffers[view.buffer].dtype.itemsize for view in views
+        )
 
 
 def contiguous(shape: Shape) -> Shape:

@@ -8,6 +8,7 @@ from dtrain.engine.arena import Arena
 from dtrain.engine.fused.form import form_of
 from dtrain.engine.fused.regions import Piece
 from dtrain.engine.plan import Plan, Step, View
+from dtrain.program.printing import counted
 
 
 def lines(plan: Plan) -> Iterator[str]:
@@ -16,12 +17,12 @@ def lines(plan: Plan) -> Iterator[str]:
     steps = [*plan.once, *plan.steps]
     pieces = [step for step in steps if isinstance(step, Piece)]
     count = len(steps) + sum(len(piece.nodes) - 1 for piece in pieces)
-    text = f"blocks of {plan.block} samples: {_count(count, 'step')}"
+    text = f"blocks of {plan.block} samples: {counted(count, 'step')}"
     if pieces:
         kernels = len({_kernel(plan, piece) for piece in pieces})
         fused = sum(len(piece.nodes) for piece in pieces)
-        text += f", {fused} of them in {_count(len(pieces), 'loop')}"
-        text += f" of {_count(kernels, 'kernel')}"
+        text += f", {fused} of them in {counted(len(pieces), 'loop')}"
+        text += f" of {counted(kernels, 'kernel')}"
     yield f"{text}; {Arena(plan).size:,} bytes"
     for title, part in (("once a step", plan.once), ("for every block", plan.steps)):
         if part:
@@ -38,7 +39,7 @@ def _step(plan: Plan, step: Step, names: _Names) -> Iterator[str]:
     stored = len(step.outs)
     yield (
         f"    loop over {domain}, kernel {_kernel(plan, step)}: reads "
-        f"{_count(len(step.inputs), 'array')}, writes {stored}"
+        f"{counted(len(step.inputs), 'array')}, writes {stored}"
     )
     for node in step.nodes:
         kernel = node.operation
@@ -83,7 +84,3 @@ class _Names:
     def call(self, out: View, kernel: str, inputs: Sequence[View]) -> str:
         """A kernel's call as an assignment."""
         return f"{self(out)} = {kernel}({', '.join(map(self, inputs))})"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -8,12 +8,17 @@ import numpy as np
 
 from dtrain.functions.base import UFUNCS, Expression, adapter, elementwise
 
-add = elementwise(np.add, lambda v, y, a, b: (v, v), doc="The sum a + b.")
+add = elementwise(
+    np.add, lambda v, y, a, b: (v, v), commutes=True, doc="The sum a + b."
+)
 
 subtract = elementwise(np.subtract, lambda v, y, a, b: (v, -v), doc="a − b.")
 
 multiply = elementwise(
-    np.multiply, lambda v, y, a, b: (v * b, v * a), doc="The product a · b."
+    np.multiply,
+    lambda v, y, a, b: (v * b, v * a),
+    commutes=True,
+    doc="The product a · b.",
 )
 
 divide = elementwise(

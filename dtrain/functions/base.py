@@ -59,6 +59,7 @@ class BaseFunction:
         takes: the dtype that inputs are converted to; ``None`` leaves them.
         gives: the value's dtype; ``None`` means that of the last input.
         elementwise: whether it is one call of the NumPy ufunc ``value``, mapped.
+        commutes: whether f(a, b) and f(b, a) are the same bits.
         varies: the value's kind, where it is not that of the most varied input.
         branch: which piece of a function made of pieces applies, on arrays like
             ``value``; a gradient check that straddles two pieces says so.
@@ -75,6 +76,7 @@ class BaseFunction:
     takes: DType | None = "real"
     gives: DType | None = "real"
     elementwise: bool = False
+    commutes: bool = False
     varies: Kind | None = None
     branch: Callable[..., Any] | None = None
     doc: str = ""
@@ -119,6 +121,7 @@ def elementwise(
     takes: DType | None = "real",
     gives: DType | None = "real",
     branch: Callable[..., Any] | None = None,
+    commutes: bool = False,
     doc: str,
 ) -> BaseFunction:
     """Register the map of a scalar function, computed by one NumPy ufunc.
@@ -135,6 +138,7 @@ def elementwise(
             takes=takes,
             gives=gives,
             elementwise=True,
+            commutes=commutes,
             branch=branch,
             doc=doc,
         )

@@ -23,6 +23,7 @@ from dtrain.gradient.differentiate import backward
 from dtrain.program.builder import Builder
 from dtrain.program.expand import expand
 from dtrain.program.graph import INPUT, WEIGHT, FlowGraph, Node
+from dtrain.program.printing import counted
 
 LIMIT = 100_000
 """More paths than this are not enumerated."""
@@ -165,7 +166,8 @@ class SumOverPaths:
         count, nodes = self.paths.count(start), self.graph.nodes
         if count > limit:
             raise UsageError(
-                f"there are {count:,} paths from {nodes[start].name or start} to "
+                f"there are {counted(count, 'path')} from "
+                f"{nodes[start].name or start} to "
                 f"{nodes[self.paths.end].name or self.paths.end}; a sum over more than "
                 f"{limit:,} is refused: back-propagation needs none of them one by one"
             )

@@ -139,8 +139,8 @@ class Builder:
         self, function: BaseFunction, xs: Sequence[Symbol], params: Mapping[str, Any]
     ) -> Symbol:
         """The node of a function on inputs, as it stands, made once."""
-        numbers = tuple(x.number for x in xs)
-        key = (function, numbers, tuple(params.items()))
+        numbers, given = tuple(x.number for x in xs), tuple(params.items())
+        key = _key(function, numbers, given)
         number = self._numbers.get(key)
         if number is None:
             nodes = [self.nodes[i] for i in numbers]
@@ -156,7 +156,7 @@ class Builder:
                 Node(
                     function=function,
                     inputs=numbers,
-                    params=key[2],
+                    params=given,
                     shape=shape,
                     kind=function.kind([node.kind for node in nodes], dict(params)),
                     dtype=function.gives or nodes[-1].dtype,
@@ -197,7 +197,7 @@ class Builder:
             if node.function is CONSTANT:
                 self._numbers[node.params[0][1]] = number
             elif node.function not in (INPUT, WEIGHT, SCALARS):
-                self._numbers[node.function, node.inputs, node.params] = number
+                self._numbers[_key(node.function, node.inputs, node.params)] = number
             if node.name is not None:
                 self.names[node.name] = number
         self.inputs.update(graph.inputs)
@@ -286,3 +286,10 @@ class Builder:
     def _add(self, node: Node) -> int:
         self.nodes.append(node)
         return len(self.nodes) - 1
+
+
+def _key(
+    function: BaseFunction, inputs: tuple[int, ...], params: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """What nodes of one value have alike: a · b and b · a are the same bits."""
+    return function, tuple(sorted(inputs)) if function.commutes else inputs, params

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ _INFIX = {
     "equal": "==",
     "not_equal": "!=",
 }
+SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LEAVES = ("input", "weight", "scalars", "constant")
 # The contractions that a matrix product writes, by their labels.
 _MATRIX_PRODUCTS = ("ij,j->i", "ij,jk->ik", "i,ij->j", "i,i->")
@@ -33,8 +35,8 @@ def lines(graph: FlowGraph) -> Iterator[str]:
     functions = sum(node.function.name not in _LEAVES for node in graph.nodes)
     yield (
         f"{graph.name}({', '.join(graph.inputs)}) -> {', '.join(graph.outputs)}: "
-        f"{_count(len(graph.specs), 'weight')}, {_count(functions, 'function')}, "
-        f"{_count(len(graph.levels), 'level')}"
+        f"{counted(len(graph.specs), 'weight')}, {counted(functions, 'function')}, "
+        f"{counted(len(graph.levels), 'level')}"
     )
     shown = [i for i, node in enumerate(graph.nodes) if not _inline(node)]
     names = {i: label(graph, i) for i in shown}
@@ -110,5 +112,17 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return text + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+def counted(number: int, noun: str) -> str:
+    """So many of something.
+
+    >>> counted(1, "path"), counted(2**12, "path"), counted(2**1000, "path")
+    ('1 path', '4,096 paths', 'about 10³⁰¹ paths')
+    """
+    return f"{numeral(number)} {noun}" + ("" if number == 1 else "s")
+
+
+def numeral(number: int) -> str:
+    """A number with its digits; if they are more than 20, with their power of ten."""
+    if number < 10**20:
+        return f"{number:,}"
+    return "about 10" + str(round(math.log10(number))).translate(SUPERSCRIPTS)

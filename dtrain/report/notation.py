@@ -13,10 +13,9 @@ from dtrain.functions.base import FUNCTIONS
 from dtrain.functions.contraction import contract
 from dtrain.functions.shape import index
 from dtrain.program.graph import FlowGraph, Node
-from dtrain.program.printing import index_text
+from dtrain.program.printing import SUPERSCRIPTS, index_text
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Reference(NamedTuple):
@@ -184,7 +183,7 @@ def _raised(x: _Binding, exponent: str) -> _Binding:
 
 def _power(a: _Binding, b: _Binding) -> _Binding:
     if len(b.parts) == 1 and isinstance(b.parts[0], str) and b.parts[0].isdigit():
-        return _raised(a, b.parts[0].translate(_SUPERSCRIPTS))
+        return _raised(a, b.parts[0].translate(SUPERSCRIPTS))
     return _Binding((*_inside(a, _ATOM), "^", *_inside(b, _ATOM)), _POWER)
 
 

@@ -28,6 +28,7 @@ from dtrain.descent.penalties import Penalty
 from dtrain.engine.engine import Engine
 from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.parallel.world import SoloWorld
+from dtrain.program.printing import counted
 from dtrain.program.trace import Program
 from dtrain.program.weights import draw
 from dtrain.training import bits
@@ -110,7 +111,7 @@ class GradientCheck:
                 verdict = "NOT FINITE here"
             if check.kinks and not check.passed:
                 verdict = f"at a kink: {', '.join(check.kinks)}"
-            paths = f"{check.paths:,} path{'' if check.paths == 1 else 's'}"
+            paths = counted(check.paths, "path")
             if check.path_error is not None:
                 paths += f": {check.path_error:.1e}"
             if not check.defined:

@@ -36,6 +36,7 @@ class Folder:
         self.path = path
         self._keep = keep
         self._losses: dict[int, float] = {}
+        self._saved = 0  # the newest step that was saved from here
         self._pruning = threading.Lock()
 
     def open(self) -> None:
@@ -93,8 +94,8 @@ class Folder:
     ) -> Path:
         """Write a checkpoint, then remove those that need not be kept.
 
-        What is ahead of it goes, too: it was damaged, or is of a run that was left by
-        ``--force``.
+        What is ahead of all that were saved from here goes, too: it was damaged, or is
+        of a run that was left by ``--force``.
 
         Raises:
             OSError: it cannot be written; the others are kept.
@@ -102,7 +103,9 @@ class Folder:
         steps = int(arrays["steps"])
         checkpoint.write(self.at(steps), arrays, facts, durable=durable)
         with self._pruning, suppress(OSError):
-            there = [each for each in self.steps() if each <= steps]
+            # A save at once may have overtaken one that a thread was writing.
+            self._saved = max(steps, self._saved)
+            there = [each for each in self.steps() if each <= self._saved]
             kept = {*there[: self._keep], self._best(there)}
             for each in self.steps():
                 if each not in kept:

@@ -233,6 +233,19 @@ def test_without_a_command_or_a_program_the_default_is_meant(dtrain, words):
     assert answer.table["weights_sha256"] == right.table["weights_sha256"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model.py:net", "--epochs", 1, "data.npz"],
+        ["--epochs", 1, "model.py:net", "data.npz"],
+        ["model.py:net", "data.npz", "--epochs", 1],
+    ],
+)
+def test_options_stand_anywhere(dtrain, words):
+    report = report_of(dtrain, *words)
+    assert (report["program"], report["samples"], report["epochs"]) == ("net", 30, 1)
+
+
 def test_an_option_overrides_the_zoo_s(dtrain):
     one = report_of(dtrain, "lecture", "--epochs", 2)
     assert (one["epochs"], one["batch"]) == (2, 1000)

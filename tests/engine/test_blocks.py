@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dtrain import loss_and_gradient, predict
+from dtrain import loss_and_gradient, predict, program, weight
 from dtrain.descent.objective import TARGET
+from dtrain.engine.engine import Engine
 from tests.engine.models import MODELS, Model
 from tests.tolerances import FLOAT64, TOLERANCES
 
@@ -94,3 +95,30 @@ def test_a_block_leaves_nothing_behind(name: str) -> None:
     assert (slots.tobytes(), bound.outputs["loss"].tobytes()) != first
     model.run(bound, 0)
     assert (slots.tobytes(), bound.outputs["loss"].tobytes()) == first
+
+
+@pytest.mark.parametrize(
+    ("steps", "width", "block", "blocks"),
+    [
+        (10, 4, 16, 256),  # all of it stays in the cache
+        (2000, 1, 256, 16),  # it does not, but each call is small
+        (60, 512, 512, 1),  # nor does one call
+    ],
+)
+def test_a_stack_grows_until_the_cache_is_full_or_calls_are_long(
+    steps: int, width: int, block: int, blocks: int
+) -> None:
+    @program
+    def chain(x: Any) -> Any:
+        for _ in range(steps):
+            x = np.tanh(weight("W", width) * x)
+        return np.sum(x)
+
+    model = Model.made(chain, {"x": (width,)}, 1, "float32")
+    engine = Engine(
+        model.objective.graph,
+        model.weights.layout,
+        model.columns,
+        gradients=model.objective.gradients,
+    )
+    assert blocks <= engine.most_blocks(block) <= 4 * blocks

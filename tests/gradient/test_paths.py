@@ -81,7 +81,7 @@ def test_too_many_are_refused_with_their_number():
     point = SumOverPaths(graph, {"w": 0.5, "x": 0.1})
     with pytest.raises(UsageError) as caught:
         point.derivative(graph.weights["w"])
-    assert f"{2**100:,} paths from w to climb" in str(caught.value)
+    assert "about 10³⁰ paths from w to climb" in str(caught.value)
     few = SumOverPaths(ladder(3).trace(), {"w": 0.5, "x": 0.1})
     start = few.graph.weights["w"]
     assert few.derivative(start, limit=8) == few.derivative(start)

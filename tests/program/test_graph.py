@@ -188,6 +188,17 @@ class TestSharing:
         assert functions(repeated.trace(x=3)).count("sin") == 1
         assert functions(repeated.trace(x=3)).count("index") == 1
 
+    def test_what_commutes_is_made_once_in_either_order(self) -> None:
+        @program
+        def turned(x, y):
+            w = weight("w")
+            products = [np.exp(w * x), np.exp(x * w), np.exp(x + y), np.exp(y + x)]
+            return sum(products) + np.exp(x - y) + np.exp(y - x)
+
+        made = functions(turned.trace())
+        assert made.count("multiply") == 1
+        assert made.count("exp") == 4
+
     def test_what_no_output_needs_is_left_out_but_leaves_stay(self) -> None:
         @program
         def lazy(x, y):

@@ -217,6 +217,21 @@ def test_the_last_few_and_the_best_are_kept(tmp_path):
     assert names(tmp_path) == [step(2), step(6)]
 
 
+def test_a_late_save_removes_none_of_a_later_step(tmp_path, monkeypatch):
+    """Of a signal's save at once, while a thread still writes the one before."""
+    folder, write = Folder(tmp_path, keep=1), checkpoint.write
+    (tmp_path / step(9)).touch()  # of a run that was left by --force
+
+    def slow(path, arrays, *args, **options):
+        if arrays["steps"] == 3:
+            folder.save({"steps": np.array(4)}, {"loss": 0.25})
+        write(path, arrays, *args, **options)
+
+    monkeypatch.setattr(checkpoint, "write", slow)
+    folder.save({"steps": np.array(3)}, {"loss": 0.5})
+    assert names(tmp_path) == [step(4)]
+
+
 def test_what_interrupted_saves_have_left_is_removed(tmp_path):
     stale = tmp_path / f".{step(3)}.123-456.tmp"
     stale.write_bytes(b"half")

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine.arena import Arena
 from dtrain.engine.execution import Model, Phase
 from dtrain.engine.executor import BoundPhase, Call
 from dtrain.engine.fused.form import Form, form_of
@@ -84,10 +83,15 @@ class FusedPlan(BoundPlan):
         return with_masks(fused(plan))
 
     @classmethod
-    def memory(cls, plan: Plan, model: Model) -> int:
-        """The bytes of what is not in registers."""
-        plan = fused(plan)
-        return Arena(plan, model.schedule(plan)).size
+    def load(cls, plan: Plan, model: Model) -> tuple[int, int]:
+        """The same of what is not in registers."""
+        return super().load(fused(plan), model)
+
+    @classmethod
+    def calls(cls, plan: Plan) -> int:
+        """The same, where consecutive pieces are one."""
+        native = (isinstance(step, Piece) for step in plan.steps)
+        return sum(1 if one else len(list(run)) for one, run in groupby(native))
 
     def __init__(
         self, plan: Plan, weights: Array, slots: Array, model: Model | None = None

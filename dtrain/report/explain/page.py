@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dtrain.gradient.paths import Edge, Path
 from dtrain.program.graph import WEIGHT, FlowGraph
+from dtrain.program.printing import numeral
 from dtrain.report.explain import text
 from dtrain.report.explain.explanation import Explanation
 from dtrain.report.explain.javascript import (
@@ -144,7 +145,7 @@ def _weight(explanation: Explanation, weight: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "name": weight,
         "node": number,
-        "count": f"{explanation.point.paths.count(number):,}",
+        "count": numeral(explanation.point.paths.count(number)),
         "gradient": _value(gradient),
         "paths": None,
     }

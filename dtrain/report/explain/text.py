@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.gradient.paths import Path
+from dtrain.program.printing import counted
 from dtrain.report.explain.explanation import Explanation
 from dtrain.report.layout import levels
 from dtrain.report.notation import Reference, name, number_text, text
@@ -84,8 +85,9 @@ def _table(rows: list[tuple[str, str, str, NDArray[Any]]]) -> Iterator[str]:
 def _paths(explanation: Explanation, weight: str) -> Iterator[str]:
     count = explanation.point.paths.count(explanation.graph.weights[weight])
     paths = explanation.paths[weight]
-    how_many = f"{count:,} path{'' if count == 1 else 's'}"
-    yield f"  {weight}: {how_many}" + (f", {paths}" if isinstance(paths, str) else "")
+    yield f"  {weight}: {counted(count, 'path')}" + (
+        f", {paths}" if isinstance(paths, str) else ""
+    )
     total = np.zeros(explanation.gradient(weight).shape)
     for path in () if isinstance(paths, str) else paths:
         product = explanation.product(path)
