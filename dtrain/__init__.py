@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from dtrain.program.weights import init, weight
     from dtrain.training.check import check
     from dtrain.training.evaluate import loss_and_gradient
+    from dtrain.training.folder import load
     from dtrain.training.prediction import predict
-    from dtrain.training.run import Run, StepRecord, load
-    from dtrain.training.trainer import train
+    from dtrain.training.run import Run, StepRecord
+    from dtrain.training.train import train
 
 __version__ = "0.1.0.dev0"
 
@@ -36,12 +37,12 @@ _HOMES = {
     "base_function": "dtrain.functions.base",
     "check": "dtrain.training.check",
     "init": "dtrain.program.weights",
-    "load": "dtrain.training.run",
+    "load": "dtrain.training.folder",
     "loss_and_gradient": "dtrain.training.evaluate",
     "named": "dtrain.program.trace",
     "predict": "dtrain.training.prediction",
     "scope": "dtrain.program.trace",
-    "train": "dtrain.training.trainer",
+    "train": "dtrain.training.train",
     "weight": "dtrain.program.weights",
 }
 _MODULES = {

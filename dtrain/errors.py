@@ -59,3 +59,9 @@ class RankLostError(DtrainError):
     """The process of another rank has ended, in the middle of the work."""
 
     exit_code = 71
+
+
+class StoppedError(DtrainError):
+    """Somebody asked the run to stop; it has been saved and can be gone on with."""
+
+    exit_code = 75

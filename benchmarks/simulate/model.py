@@ -129,7 +129,9 @@ def cost(machine: Machine, job: Job, rank: int) -> Cost:
 
 def _additions(machine: Machine, calls: Iterable[Call], size: int) -> float:
     """Seconds of calls on one core."""
-    whole = sum(machine.call + args[0].nbytes * machine.adding(size) for _, args in calls)
+    whole = sum(
+        machine.call + args[0].nbytes * machine.adding(size) for _, args in calls
+    )
     return whole
 
 

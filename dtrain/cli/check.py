@@ -21,7 +21,7 @@ from dtrain.parallel.world import World
 from dtrain.program.trace import Program
 from dtrain.training.check import check_samples, seeded
 from dtrain.training.evaluate import as_samples
-from dtrain.training.run import load
+from dtrain.training.folder import load
 from dtrain.training.setup import together
 
 EXAMPLE = "  dtrain check lecture"

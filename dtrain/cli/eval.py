@@ -20,7 +20,8 @@ from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
 from dtrain.report.table import print_table, say
 from dtrain.training.evaluate import evaluate
-from dtrain.training.run import check_outputs, load, written_whole
+from dtrain.training.folder import load
+from dtrain.training.run import check_outputs, written_whole
 from dtrain.training.setup import together
 
 EXAMPLE = """\
@@ -34,7 +35,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_data(parser, required=True)
     options.add_loss(parser)
     parser.add_argument(
-        "--weights", metavar="FILE", required=True, help="weights from --save"
+        "--weights",
+        metavar="FILE|FOLDER",
+        required=True,
+        help="weights from --save, or a checkpoint, or the newest of a folder",
     )
     parser.add_argument(
         "--report", metavar="FILE.json", help="write the numbers, as JSON"

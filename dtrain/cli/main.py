@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dtrain import __version__
 from dtrain.cli.options import Parser
-from dtrain.errors import DtrainError, MismatchError, UsageError
+from dtrain.errors import DtrainError, MismatchError, StoppedError, UsageError
 
 if TYPE_CHECKING:
     from dtrain.parallel.world import World
@@ -130,7 +130,8 @@ def _report(error: DtrainError) -> int:
         alone = error.agreed and error.rank and not isinstance(error, MismatchError)
         where = f"rank {error.rank}: " if alone else ""
         sys.stdout.flush()
-        print(f"dtrain: error: {where}{error}", file=sys.stderr, flush=True)
+        kind = "" if isinstance(error, StoppedError) else "error: "
+        print(f"dtrain: {kind}{where}{error}", file=sys.stderr, flush=True)
     elif not error.agreed:  # before MPI has started: nobody waits for anybody
         time.sleep(_GRACE)
     return error.exit_code

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dtrain.data.columns import Dataset
     from dtrain.descent.penalties import Penalty
     from dtrain.program.trace import Program
+    from dtrain.training.settings import Saving
     from dtrain.zoo import Entry
 
 
@@ -115,6 +116,50 @@ def add_penalty(parser: argparse.ArgumentParser) -> None:
             default=0.0,
             help=f"add λ {norm} over all weights to the loss",
         )
+
+
+def add_saving(parser: argparse.ArgumentParser) -> None:
+    """The options about checkpoints."""
+    add = parser.add_argument
+    add("--checkpoint", metavar="DIR", help="save the run in this folder as it goes")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on from the newest checkpoint there, if there is one",
+    )
+    add(
+        "--force",
+        action="store_true",
+        help="resume although the program, the data or options have changed",
+    )
+    add("--save-every", type=count, metavar="STEPS", help="save after so many steps")
+    add(
+        "--save-seconds",
+        type=number,
+        metavar="S",
+        help="save after so many seconds (60, unless --save-every is given)",
+    )
+    add(
+        "--keep",
+        type=count,
+        default=3,
+        metavar="K",
+        help="checkpoints that are kept, beside the best (3)",
+    )
+
+
+def saving(args: argparse.Namespace) -> Saving | None:
+    """What the options about checkpoints say."""
+    from dtrain.training.settings import Saving
+
+    return Saving.of(
+        args.checkpoint,
+        resume=args.resume,
+        force=args.force,
+        every=args.save_every,
+        seconds=args.save_seconds,
+        keep=args.keep,
+    )
 
 
 def penalty(args: argparse.Namespace) -> Penalty | None:

@@ -21,8 +21,9 @@ from dtrain.data.columns import bind
 from dtrain.errors import UsageError
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
+from dtrain.training.folder import load
 from dtrain.training.prediction import Prediction
-from dtrain.training.run import check_outputs, load, written_whole
+from dtrain.training.run import check_outputs, written_whole
 from dtrain.training.setup import together
 
 EXAMPLE = """\
@@ -37,7 +38,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_program(parser)
     options.add_data(parser, required=True, target=False)
     parser.add_argument(
-        "--weights", metavar="FILE", required=True, help="weights from --save"
+        "--weights",
+        metavar="FILE|FOLDER",
+        required=True,
+        help="weights from --save, or a checkpoint, or the newest of a folder",
     )
     parser.add_argument(
         "--out", metavar="FILE", help="a .npy, .npz or .csv (default: the screen)"

@@ -16,11 +16,13 @@ from dtrain.data.columns import bind
 from dtrain.descent import losses, optimizers
 from dtrain.parallel.world import World
 from dtrain.report.progress import Progress
-from dtrain.report.table import print_table, say
+from dtrain.report.table import print_table, say, spoken
 from dtrain.training.evaluate import evaluate
+from dtrain.training.loop import Loop
 from dtrain.training.run import Run, check_outputs, written_whole
 from dtrain.training.settings import Settings
 from dtrain.training.setup import together
+from dtrain.training.signals import Signals
 from dtrain.training.trainer import Trainer
 from dtrain.zoo import DATA, Entry
 
@@ -126,6 +128,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add("--execution", default="sequential", metavar="NAME", help="sequential")
     add("--backend", default="numpy", metavar="NAME", help="numpy or fused (numpy)")
+    options.add_saving(parser)
     add("--save", metavar="FILE", help="write the weights, as safetensors")
     add("--report", metavar="FILE.json", help="write the run in numbers, as JSON")
     add("--quiet", action="store_true", help="print nothing but errors")
@@ -133,6 +136,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(world: World, args: Namespace) -> int:
     """Train on all ranks, print on rank 0; return the exit code."""
+    heard = Signals(active=args.checkpoint is not None, owned=True)
+    with spoken(shown=world.rank == 0, quiet=args.quiet), heard as signals:
+        return _train(world, args, signals)
+
+
+def _train(world: World, args: Namespace, signals: Signals) -> int:
     entry = options.zoo_entry(args.program)
     with together(world):
         program = options.load_program(args.program)
@@ -148,7 +157,8 @@ def run(world: World, args: Namespace) -> int:
     if speaks and args.threads > 1:
         say(f"{args.threads} BLAS threads may give other bits than one thread gives")
     with Progress(trainer.steps, trainer.order.steps_per_epoch, shown=speaks) as shown:
-        result = trainer.run([shown])
+        signals.farewell = shown.stop
+        result = Loop(trainer, [shown], signals).run()
     accuracy = _heldout_accuracy(world, entry, args, result)
     with together(world):
         if world.rank == 0:
@@ -182,6 +192,7 @@ def settings_of(args: Namespace, entry: Entry | None) -> Settings:
         execution=args.execution,
         backend=args.backend,
         threads=args.threads,
+        checkpoint=options.saving(args),
     )
 
 

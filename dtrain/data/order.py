@@ -8,8 +8,9 @@ between epochs but their number.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +64,8 @@ class Order:
         DataError: there are no samples.
 
     >>> order = Order(samples=5, batch=2, seed=0)
-    >>> [len(batch) for batch in order.batches(epoch=0)]
-    [2, 2, 1]
+    >>> [len(order.at(step)) for step in range(6)]
+    [2, 2, 1, 2, 2, 1]
 
     """
 
@@ -93,16 +94,18 @@ class Order:
         """The batches of one epoch, a short last one included."""
         return -(-self.samples // self.nominal)
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, from number ``first`` on (a resume's)."""
+    def at(self, step: int) -> Batch:
+        """The batch of a step, which is counted from 0 over all epochs."""
+        epoch, number = divmod(step, self.steps_per_epoch)
         if self.batch is None:
-            if first == 0:
-                yield Batch(0, slice(0, self.samples), self.samples)
-            return
-        rows = permutation(self.samples, self.seed, epoch)
-        for number in range(first, self.steps_per_epoch):
-            part = rows[number * self.nominal : (number + 1) * self.nominal]
-            yield Batch(number, part, len(part))
+            return Batch(number, slice(0, self.samples), self.samples)
+        rows = self._rows(epoch)[number * self.nominal : (number + 1) * self.nominal]
+        return Batch(number, rows, len(rows))
+
+    @cached_property
+    def _rows(self) -> Callable[[int], NDArray[np.intp]]:
+        """Give an epoch's permutation; that of the last one asked for is kept."""
+        return lru_cache(maxsize=1)(partial(permutation, self.samples, self.seed))
 
 
 def permutation(samples: int, seed: int, epoch: int) -> NDArray[np.intp]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 Message = tuple[int, NDArray[Any]]  # the other rank; a contiguous 1-D buffer
+Scale = Callable[[NDArray[Any], NDArray[np.float64]], object]  # see World.tree_sum
 
 
 class Peers(Protocol):

@@ -18,21 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.parallel import verdict
-from dtrain.parallel.exchange import Take
+from dtrain.parallel.exchange import Total
 from dtrain.parallel.meeting import Meeting, root_cause
 from dtrain.parallel.memory import alone
 from dtrain.parallel.partition import Groups
-from dtrain.parallel.peers import Message
+from dtrain.parallel.peers import Message, Scale
 from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.tree import Record
 
 T = TypeVar("T")
 
 
-def fill(slots: NDArray[Any], total: Record) -> None:
-    """Copy the slots to ``total``, unless they are its own."""
-    if slots is not total.slots:
-        np.copyto(total.slots, slots)
+def as_it_is(slots: NDArray[Any], tail: NDArray[np.float64]) -> None:
+    """Leave a sum unscaled."""
 
 
 class World(ABC):
@@ -81,9 +79,9 @@ class World(ABC):
         self,
         count: int,
         partials: Iterable[Record],
-        total: Record,
+        total: Total,
         flags: int = 0,
-        take: Take = fill,
+        scale: Scale = as_it_is,
     ) -> int:
         """Sum the blocks' records of all ranks, in an order that only count fixes.
 
@@ -94,11 +92,12 @@ class World(ABC):
             partials: one record for each block that ``blocks.share`` gives this rank,
                 or for a subtree of several, ascending; asked for one by one, and read
                 before the next is asked for.
-            total: where the sum is written, on every rank.
+            total: receives the sum, on every rank: in its own slots, or in memory that
+                the ranks share, which may be read until the next sum.
             flags: this rank's flag word, 63 bits.
-            take: called as ``take(slots, total)`` when ``total.tail`` is summed, to
-                bring the summed slots, which are to be read only, into ``total``. It
-                may scale them on their way: that saves reading them twice.
+            scale: called as ``scale(slots, tail)`` on parts of the summed slots, each
+                on one rank, when the tail is summed: to change the numbers in place,
+                each by itself, before all ranks read them.
 
         Returns:
             All ranks' flag words, OR-ed.
@@ -110,9 +109,9 @@ class World(ABC):
 
         """
         self.exchanges += 1
-        return self._reduction.run(self, count, partials, total, flags, take)
+        return self._reduction.run(self, count, partials, total, flags, scale)
 
-    def rows(self, count: int, total: Record) -> Mapping[int, Record]:
+    def rows(self, count: int, total: Total) -> Mapping[int, Record]:
         """Give memory where partials of the next sum may be made, to save a copy.
 
         One record, as long as ``total``, for each of the largest subtrees that this

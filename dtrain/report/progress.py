@@ -34,9 +34,9 @@ class Progress:
         self._steps_per_epoch = steps_per_epoch
         self._shown = shown
         self._bar: Bar | None = None
-        self._before: Any = signal.SIG_DFL
         self._drawn = 0.0
         self._samples = 0
+        self._taken = 0
 
     def __enter__(self) -> Progress:
         """Start the bar."""
@@ -44,7 +44,8 @@ class Progress:
             self._bar = _bar()
             # A launcher ends its ranks by SIGTERM, also when it is interrupted: show
             # the cursor again before that.
-            self._before = signal.signal(signal.SIGTERM, self._end)
+            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                signal.signal(signal.SIGTERM, self._end)
             self._bar.start()
             self._bar.add_task("", total=self._steps, loss="", rate="")
         return self
@@ -56,14 +57,18 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         """Leave the terminal as it was."""
+        self.stop()
+        if signal.getsignal(signal.SIGTERM) == self._end:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def stop(self) -> None:
+        """Leave the terminal as it was, from any thread."""
         if self._bar is not None:
             self._bar.stop()
-            signal.signal(signal.SIGTERM, self._before)
 
     def _end(self, number: int, _: Any) -> None:
         """Leave the terminal as it was, say why, and end as the signal would have."""
-        if self._bar is not None:
-            self._bar.stop()
+        self.stop()
         say(f"ended by {signal.Signals(number).name}")
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -73,6 +78,7 @@ class Progress:
         if not self._shown:
             return
         self._samples += record.samples
+        self._taken += 1
         last = record.step == self._steps
         now = time.monotonic()
         rate = self._samples / record.seconds if record.seconds else 0.0
@@ -89,7 +95,7 @@ class Progress:
             record.step % self._steps_per_epoch == 0 and now - self._drawn > 1
         ):
             self._drawn = now
-            left = record.seconds / record.step * (self._steps - record.step)
+            left = record.seconds / self._taken * (self._steps - record.step)
             print(
                 f"epoch {record.epoch}  step {record.step}/{self._steps}  "
                 f"batch loss {record.loss:.6g}  {rate:,.0f} samples/s  "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -22,3 +24,27 @@ def print_table(rows: Mapping[str, Any]) -> None:
 def say(text: str) -> None:
     """Print a line that is no result: to standard error."""
     print(f"dtrain: {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def spoken(*, shown: bool, quiet: bool) -> Iterator[None]:
+    """Say what is logged meanwhile; warnings only where it should be quiet."""
+    log = logging.getLogger("dtrain")
+    handler = _Say() if shown else logging.NullHandler()
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+class _Say(logging.Handler):
+    """Says each record."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print its message."""
+        say(record.getMessage())

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.errors import DataError, UsageError
+from dtrain.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,33 +160,4 @@ def check_writable(option: str, path: str | None) -> None:
     except OSError as error:
         raise UsageError(
             f"{option} {path}: cannot write into {target.parent}: {error.strerror}"
-        ) from None
-
-
-def load(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """Read weights that `Run.save` wrote, by name.
-
-    Raises:
-        DataError: if there is no such file, or it holds no weights.
-
-    Example:
-        >>> import tempfile, dtrain
-        >>> from dtrain.training.run import save
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save({"W0": np.ones(3)}, folder + "/w.safetensors")
-        ...     dtrain.load(folder + "/w.safetensors")
-        {'W0': array([1., 1., 1.])}
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as parse
-
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read weights from {path}: {error.strerror}") from None
-    try:
-        return dict(parse(content))
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} holds no weights that dtrain has saved: {error}"
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
@@ -18,6 +19,60 @@ from dtrain.errors import UsageError
 from dtrain.program.weights import check_dtype
 
 Schedule = Callable[[int], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saving:
+    """Where and how often a run is saved.
+
+    Attributes:
+        folder: of the checkpoints.
+        resume: go on from the newest one in it.
+        force: even if it is of another run, as far as it fits.
+        every: save after so many steps.
+        seconds: save after so many seconds; 60 unless ``every`` says when.
+        keep: how many of the newest are kept.
+
+    Raises:
+        UsageError: one of these has no such value.
+    """
+
+    folder: str
+    resume: bool = False
+    force: bool = False
+    every: int | None = None
+    seconds: float | None = None
+    keep: int = 3
+
+    def __post_init__(self) -> None:
+        if self.every is not None:
+            check_whole("save_every", self.every, 1)
+        check_whole("keep", self.keep, 1)
+        seconds = 60.0 if self.seconds is None and self.every is None else self.seconds
+        if seconds is not None:
+            if isinstance(seconds, bool) or not isinstance(seconds, Real):
+                raise UsageError(f"save_seconds is {seconds!r}; it must be a number")
+            if not (math.isfinite(seconds) and seconds > 0):
+                raise UsageError(f"save_seconds is {seconds}; it must be above 0")
+            object.__setattr__(self, "seconds", float(seconds))
+
+    @classmethod
+    def of(cls, folder: str | os.PathLike[str] | None, **options: Any) -> Saving | None:
+        """The same from options; ``None`` if there is no folder and none is given.
+
+        Raises:
+            UsageError: an option is given without a folder.
+        """
+        if folder is not None:
+            return cls(folder=os.fspath(folder), **options)
+        plain = {each.name: each.default for each in fields(cls)}
+        given = [name for name, value in options.items() if value != plain[name]]
+        if given:
+            raise UsageError(
+                f"{', '.join(given)}: there is nothing to do without a folder for "
+                "checkpoints (--checkpoint DIR)"
+            )
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +99,7 @@ class Settings:
     threads: int = 1
     learning_rate_schedule: str = "constant"
     warmup: int = 0
+    checkpoint: Saving | None = None
 
     def __post_init__(self) -> None:
         """Check every value that can be checked without data."""

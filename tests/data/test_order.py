@@ -9,9 +9,10 @@ from dtrain.data.order import Order, permutation
 from dtrain.errors import DataError, UsageError
 
 
-def rows(order: Order, epoch: int, first: int = 0) -> list[list[int]]:
-    whole = np.arange(order.samples)
-    return [whole[batch.rows].tolist() for batch in order.batches(epoch, first)]
+def rows(order: Order, epoch: int) -> list[list[int]]:
+    whole, first = np.arange(order.samples), epoch * order.steps_per_epoch
+    steps = range(first, first + order.steps_per_epoch)
+    return [whole[order.at(step).rows].tolist() for step in steps]
 
 
 @pytest.mark.parametrize(
@@ -54,23 +55,26 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
 
 def test_full_batch_is_the_file_order() -> None:
     order = Order(6, None, seed=3)
-    (batch,) = order.batches(epoch=2)
+    batch = order.at(2)
     assert (batch.rows, len(batch), batch.number) == (slice(0, 6), 6, 0)
     assert (order.nominal, order.steps_per_epoch) == (6, 1)
-    assert list(order.batches(2, first=1)) == []
 
 
-def test_a_resume_starts_inside_an_epoch() -> None:
+def test_a_step_s_batch_depends_on_nothing_that_was_asked_before() -> None:
+    steps = range(20)
     order = Order(10, 3, seed=0)
-    assert rows(order, 5, first=2) == rows(order, 5)[2:]
-    assert [batch.number for batch in order.batches(5, first=2)] == [2, 3]
-    assert rows(order, 5, first=4) == []
+    forward = [order.at(step).rows.tolist() for step in steps]
+    backward = [order.at(step).rows.tolist() for step in reversed(steps)]
+    fresh = [Order(10, 3, seed=0).at(step).rows.tolist() for step in steps]
+    assert forward == backward[::-1] == fresh
+    assert [order.at(step).number for step in range(18, 24)] == [2, 3, 0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("batch", [None, 4])
 def test_parts_of_a_batch_make_up_the_batch(batch: int | None) -> None:
     whole = np.arange(10)
-    for part in Order(10, batch, seed=0).batches(0):
+    order = Order(10, batch, seed=0)
+    for part in map(order.at, range(order.steps_per_epoch)):
         middle = len(part) // 2
         halves = [whole[part.take(0, middle)], whole[part.take(middle, len(part))]]
         np.testing.assert_array_equal(np.concatenate(halves), whole[part.rows])

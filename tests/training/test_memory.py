@@ -12,9 +12,11 @@ STEPS = 10_000
 
 
 def test_memory_is_flat_over_many_steps():
-    settings = Settings(epochs=1, learning_rate=1e-3, optimizer="adam", block=8)
+    settings = Settings(
+        epochs=STEPS + 100, learning_rate=1e-3, optimizer="adam", block=8
+    )
     trainer = Trainer(SoloWorld(), net, net_data(27), settings)
-    (batch,) = trainer.order.batches(0)
+    batch = trainer.order.at(0)
 
     def steps(count: int) -> int:
         for _ in range(count):

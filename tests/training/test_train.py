@@ -218,7 +218,9 @@ def test_each_step_is_one_of_loss_and_gradient(ranks, batch):
     weights = dtrain.init(warped, shapes={"x": (4,)})
     history = []
     for epoch in range(2):
-        for part in Order(53, batch, seed=0).batches(epoch):
+        order = Order(53, batch, seed=0)
+        for number in range(order.steps_per_epoch):
+            part = order.at(epoch * order.steps_per_epoch + number)
             rows = {name: column[part.rows] for name, column in inputs.items()}
             targets = data["t"][part.rows]
             loss, gradient = dtrain.loss_and_gradient(warped, weights, rows, targets)

@@ -1,0 +1,187 @@
+"""A checkpoint's file: the arrays of a state, what run it is of, and a SHA-256 of all.
+
+It is a safetensors file, so nothing in it can be executed. Its last 32 bytes, the
+tensor ``checkpoint.sha256``, are the digest of all bytes before them, header included,
+so a file that has been cut or changed anywhere is not read. It comes to its name when
+it is complete: it is written under another, flushed to the disk and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.errors import DataError
+from dtrain.gradient.vector import Layout
+
+_FACTS = "dtrain.checkpoint"  # in the header's metadata
+_DIGEST = "checkpoint.sha256"
+_PIECE = 1 << 22  # bytes written at a time
+_TYPES = {"int64": "I64", "float32": "F32", "float64": "F64", "uint8": "U8"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file held.
+
+    Attributes:
+        path: the file.
+        facts: what run it is of, as `dtrain.training.saver` describes it.
+        arrays: those of `dtrain.training.state.State`.
+    """
+
+    path: Path
+    facts: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The weights by name."""
+        shapes = {name: tuple(shape) for name, shape in self.facts["weights"].items()}
+        flat = self.arrays["weights"]
+        return Layout.of(shapes, flat.dtype).views(flat)
+
+
+def write(
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    facts: Mapping[str, Any],
+    *,
+    durable: bool = True,
+) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: the file; its folder must be there.
+        arrays: contiguous arrays by name.
+        facts: what JSON can hold.
+        durable: wait until it is on the disk, to outlive a loss of power, too.
+
+    Raises:
+        OSError: it cannot be written; what was there is kept.
+    """
+    own = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.name}.{own}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            for piece in _content(arrays, facts):
+                _put(file, piece)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    if durable:
+        _sync(path.parent)
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint and verify it.
+
+    Raises:
+        DataError: it cannot be read, or is not, byte for byte, what was written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as parse
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read checkpoint {path}: {error.strerror}") from None
+    if hashlib.sha256(memoryview(content)[:-32]).digest() != content[-32:]:
+        raise DataError(
+            f"checkpoint {path} is damaged: its content does not have its SHA-256"
+        )
+    try:
+        facts = json.loads(_header(content)["__metadata__"][_FACTS])
+        arrays = dict(parse(content))
+        del arrays[_DIGEST]
+        _ = facts["weights"], facts["run"], arrays["steps"], arrays["weights"]
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no checkpoint of dtrain: {error!r}") from None
+    return Checkpoint(path, facts, arrays)
+
+
+def is_checkpoint(content: bytes) -> bool:
+    """Whether a safetensors file is a checkpoint, be it a damaged one."""
+    try:
+        header = _header(content)
+        return _DIGEST in header or _FACTS in header.get("__metadata__", ())
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def last_loss(path: Path) -> float | None:
+    """The mean loss of the last epoch that a checkpoint has completed; unverified."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, 1 << 24)))
+        loss = json.loads(header["__metadata__"][_FACTS])["loss"]
+        return None if loss is None else float(loss)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _header(content: bytes) -> dict[str, Any]:
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + min(length, len(content))])
+    if not isinstance(header, dict):
+        raise ValueError("the header is no table")
+    return header
+
+
+def _content(
+    arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
+) -> Iterator[bytes | memoryview]:
+    """The file piece by piece: a length, a header, the arrays, and the digest."""
+    header: dict[str, Any] = {"__metadata__": {_FACTS: json.dumps(facts)}}
+    start = 0
+    box = np.empty(32, np.uint8)  # stands for the digest
+    for name, array in [*arrays.items(), (_DIGEST, box)]:
+        header[name] = {
+            "dtype": _TYPES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [start, start + array.nbytes],
+        }
+        start += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    length = len(text).to_bytes(8, "little")
+    for part in (memoryview(length), memoryview(text), *map(_bytes, arrays.values())):
+        for low in range(0, len(part), _PIECE):
+            piece = part[low : low + _PIECE]
+            digest.update(piece)
+            yield piece
+    yield digest.digest()
+
+
+def _bytes(array: NDArray[Any]) -> memoryview:
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return little.reshape(-1).view(np.uint8).data
+
+
+def _put(file: BinaryIO, piece: bytes | memoryview) -> None:
+    """Write a piece; tests stop here, at any byte."""
+    file.write(piece)
+
+
+def _sync(folder: Path) -> None:
+    """Bring a folder's names to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

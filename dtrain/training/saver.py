@@ -1,0 +1,254 @@
+"""When a run is saved, by whom, and how one goes on: rank 0 writes, all ranks follow.
+
+After a completed step every rank has the same state, so rank 0 needs nobody's leave to
+save it. It copies the state between two steps, and a thread writes the copy.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import platform
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain import __version__
+from dtrain.errors import UsageError
+from dtrain.training.checkpoint import Checkpoint
+from dtrain.training.folder import Folder
+from dtrain.training.setup import together
+
+if TYPE_CHECKING:
+    from dtrain.training.trainer import Trainer
+
+LOG = logging.getLogger("dtrain")
+_FIXED = ("weights", "dtype")  # not even --force can go on with others
+
+
+class Saver:
+    """Saves a trainer's state and brings it back; on ranks but 0 it only follows.
+
+    Args:
+        trainer: set up.
+
+    Attributes:
+        resumed: the step that the run went on from, ``None`` if from the start.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        options = trainer.settings.checkpoint
+        assert options is not None  # noqa: S101  (who makes a saver has looked)
+        self.resumed: int | None = None
+        self._trainer, self._options = trainer, options
+        self._folder = Folder(Path(options.folder), options.keep)
+        self._copy: dict[str, NDArray[Any]] = {}
+        self._writer: threading.Thread | None = None
+        self._due = False
+        self._saved = -1  # the newest step that is on the disk
+        self._last = time.monotonic()
+
+    def resume(self) -> None:
+        """Open the folder; go on from its newest checkpoint if asked to; collective.
+
+        Raises:
+            UsageError: there are checkpoints but nobody said resume; or what is there
+                is of another run.
+        """
+        world, state = self._trainer.world, self._trainer.state
+        found = np.full(1, -1, np.int64)
+        with together(world):
+            if world.rank == 0:
+                self._folder.open()
+                self._refuse_to_overwrite()
+                newest = self._folder.newest() if self._options.resume else None
+                if newest is not None:
+                    self._adopt(newest)
+                    found[0] = state.steps
+                    self._saved = int(newest.arrays["steps"])
+                    LOG.info("going on from step %d: %s", found[0], newest.path)
+                elif self._options.resume:
+                    LOG.info("no checkpoint in %s: starting afresh", self._folder.path)
+                self._copy = state.copies()
+        world.broadcast(found)
+        if found[0] >= 0:
+            self.resumed = int(found[0])
+            state.broadcast(world)
+        self._last = time.monotonic()
+
+    def after_step(self, *, asked: bool) -> None:
+        """Save if it is time to, or if somebody asked; one save at a time."""
+        if self._trainer.world.rank != 0:
+            return
+        options, steps = self._options, self._trainer.state.steps
+        if options.every is not None and steps % options.every == 0:
+            self._due = True
+        if options.seconds and time.monotonic() - self._last >= options.seconds:
+            self._due = True
+        self._due |= asked
+        if self._due and (self._writer is None or not self._writer.is_alive()):
+            self._due = False
+            self._last = time.monotonic()
+            self._trainer.state.copy_to(self._copy)
+            facts = self._facts()
+            self._writer = threading.Thread(
+                target=self._write, args=(self._copy, facts), name="save", daemon=True
+            )
+            self._writer.start()
+
+    def finish(self) -> None:
+        """Have the state on the disk, as it is now."""
+        if self._trainer.world.rank != 0:
+            return
+        self.wait()
+        if self._saved != self._trainer.state.steps:
+            self._write(self._trainer.state.arrays, self._facts())
+
+    def wait(self) -> None:
+        """Wait for the thread that writes."""
+        if self._writer is not None:
+            self._writer.join()
+
+    def save_now(self) -> None:
+        """Save the last completed step from another thread, without waiting for a disk."""
+        state = self._trainer.state
+        if self._trainer.world.rank == 0:
+            with state.whole:
+                if self._saved != state.steps:
+                    self._write(state.arrays, self._facts(), durable=False)
+            LOG.info("stopping, %s", self.place)
+
+    @property
+    def place(self) -> str:
+        """Where a run that stops now can go on, for a person."""
+        if self._saved < 0:
+            return f"with no checkpoint in {self._folder.path}"
+        return f"with its checkpoint of step {self._saved} in {self._folder.path}"
+
+    def _write(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        facts: Mapping[str, Any],
+        *,
+        durable: bool = True,
+    ) -> None:
+        """Write a checkpoint; where that fails, warn, and go on with the older ones."""
+        steps = int(arrays["steps"])
+        if not np.isfinite(arrays["weights"]).all():
+            return  # the next step finds out, and ends the run
+        try:
+            self._folder.save(arrays, facts, durable=durable)
+        except OSError as error:
+            LOG.warning(
+                "cannot save step %d in %s: %s; the checkpoints before it are kept, "
+                "and training goes on",
+                steps,
+                self._folder.path,
+                error.strerror or error,
+            )
+        else:
+            self._saved = max(steps, self._saved)
+
+    def _refuse_to_overwrite(self) -> None:
+        if not self._options.resume and self._folder.steps():
+            raise UsageError(
+                f"--checkpoint {self._folder.path} holds the checkpoints of a run; go "
+                "on with --resume, or give another folder"
+            )
+
+    def _facts(self) -> dict[str, Any]:
+        """What a checkpoint says of its run."""
+        trainer = self._trainer
+        losses = trainer.state.losses
+        loss = losses[-1] if losses and math.isfinite(losses[-1]) else None
+        return {
+            "format": 1,
+            "steps": trainer.state.steps,
+            "epochs": trainer.settings.epochs,
+            "loss": loss,
+            "samples": trainer.order.samples,
+            "steps_per_epoch": trainer.order.steps_per_epoch,
+            "weights": {k: list(v) for k, v in trainer.layout.shapes.items()},
+            "run": trainer.identity,
+            "configuration": trainer.settings.describe(),
+            "ranks": trainer.world.size,
+            "versions": _versions(),
+        }
+
+    def _adopt(self, found: Checkpoint) -> None:
+        """Make the trainer's state a checkpoint's, unless it is of another run.
+
+        Raises:
+            UsageError: naming what has changed.
+        """
+        trainer, force = self._trainer, self._options.force
+        was, now = found.facts["run"], trainer.identity
+        changed = [name for name in {**now, **was} if was.get(name) != now.get(name)]
+        if changed and not (force and not set(changed) & set(_FIXED)):
+            texts = [_change(name, was.get(name), now.get(name)) for name in changed]
+            fixed = [name for name in changed if name in _FIXED]
+            advice = "go on as before, or give --force to go on all the same"
+            if fixed:
+                advice = f"a run cannot go on with another {' or '.join(fixed)}"
+            raise UsageError(
+                f"checkpoint {found.path} is of another run: {'; '.join(texts)}; "
+                f"{advice}"
+            )
+        self._warn(found, changed)
+        try:
+            trainer.state.assign(found.arrays)
+        except ValueError as error:
+            raise UsageError(f"checkpoint {found.path} does not fit: {error}") from None
+        if {"batch", "data set"} & set(changed):
+            facts = found.facts
+            trainer.state.restart_epoch(facts["steps_per_epoch"], facts["samples"])
+        if trainer.state.steps > trainer.steps:
+            raise UsageError(
+                f"checkpoint {found.path} has taken {trainer.state.steps} steps, and "
+                f"{trainer.settings.epochs} epochs have only {trainer.steps}; give more"
+            )
+
+    def _warn(self, found: Checkpoint, changed: list[str]) -> None:
+        """Say what makes other bits than those of a run that was not interrupted."""
+        trainer, facts = self._trainer, found.facts
+        if changed:
+            LOG.warning("--force: going on with another %s", ", ".join(changed))
+        others = _versions()
+        for name, version in facts.get("versions", {}).items():
+            if others.get(name) != version:
+                LOG.warning(
+                    "the checkpoint was made with %s %s, this is %s: bits may differ",
+                    name,
+                    version,
+                    others.get(name),
+                )
+        if (
+            trainer.settings.learning_rate_schedule != "constant"
+            and facts["epochs"] != trainer.settings.epochs
+        ):
+            LOG.warning(
+                "the learning-rate schedule spans the whole run: from here on it is "
+                "that of %d epochs, before it was that of %d",
+                trainer.settings.epochs,
+                facts["epochs"],
+            )
+
+
+def _change(name: str, was: str | None, now: str | None) -> str:
+    if name in ("data set", "program", "penalty's graph", "weights"):
+        return f"the {name} has changed"
+    return f"{name} was {was} and is {now}"
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "dtrain": __version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }

@@ -1,0 +1,132 @@
+"""Where a run is: all that its next step depends on, as a few named arrays.
+
+The order of samples and the schedule are functions of the step's number, so there is no
+generator to remember: a run that goes on from a state takes the very steps that the
+run which made the state would have taken. After every completed step the state is the
+same, bit for bit, on every rank.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.data.order import Order
+from dtrain.descent.rule import Descent
+from dtrain.gradient.vector import GradientVector, Weights
+from dtrain.parallel.world import World
+
+
+class State:
+    """The weights, what the optimizer remembers, and how many steps have been taken.
+
+    Args:
+        weights: the weights; the state goes on using them.
+        descent: the optimizer at work on them.
+        order: the order of samples, for what is an epoch.
+        epochs: how many epochs the run has.
+
+    Attributes:
+        weights: the weights.
+        sums: (epochs,) float64: each epoch's loss, summed over the samples so far.
+        arrays: all of it by name, as views: ``steps``, ``sums``, ``weights``, and
+            ``descent.NAME`` for what the optimizer remembers.
+        whole: a lock, held while a step changes the state; whoever holds it reads a
+            state that is complete.
+    """
+
+    def __init__(
+        self, weights: Weights, descent: Descent, order: Order, epochs: int
+    ) -> None:
+        self.weights = weights
+        self.sums = np.zeros(epochs)
+        self.whole = threading.Lock()
+        self._descent, self._order = descent, order
+        self._steps = np.zeros((), np.int64)
+        self.arrays: dict[str, NDArray[Any]] = {
+            "steps": self._steps,
+            "sums": self.sums,
+            "weights": weights.flat,
+        }
+        self.arrays.update((f"descent.{k}", v) for k, v in descent.state.items())
+
+    @property
+    def steps(self) -> int:
+        """How many steps have been completed."""
+        return int(self._steps)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs have been completed."""
+        return self.steps // self._order.steps_per_epoch
+
+    @property
+    def losses(self) -> list[float]:
+        """The mean loss of every completed epoch."""
+        return [
+            float(total) / self._order.samples for total in self.sums[: self.epochs]
+        ]
+
+    def step(self, gradient: GradientVector, rate: float) -> None:
+        """Take one step of gradient descent, and count it."""
+        with self.whole:
+            self._descent.step(gradient.flat, rate)
+            self.weights.version += 1
+            self.sums[self.epochs] += gradient.tail[0]
+            self._steps += 1
+
+    def copies(self) -> dict[str, NDArray[Any]]:
+        """A copy of every array."""
+        return {name: array.copy() for name, array in self.arrays.items()}
+
+    def copy_to(self, copies: dict[str, NDArray[Any]]) -> None:
+        """Bring earlier copies up to date, or make the first ones."""
+        for name, array in self.arrays.items():
+            if name in copies:
+                np.copyto(copies[name], array)
+            else:
+                copies[name] = array.copy()
+
+    def assign(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Become the state whose arrays these are; the run may have other epochs.
+
+        Raises:
+            ValueError: an array is missing, or has another shape or dtype.
+        """
+        for name, array in self.arrays.items():
+            given = arrays.get(name)
+            if given is None or given.dtype != array.dtype:
+                raise ValueError(f"{name} is missing or of another dtype")
+            if name != "sums" and given.shape != array.shape:
+                raise ValueError(f"{name} has shape {given.shape}, not {array.shape}")
+        with self.whole:
+            for name, array in self.arrays.items():
+                if name != "sums":
+                    np.copyto(array, arrays[name])
+            self.sums[:] = 0
+            common = min(len(self.sums), len(arrays["sums"]))
+            self.sums[:common] = arrays["sums"][:common]
+            self.weights.version += 1
+
+    def restart_epoch(self, steps_per_epoch: int, samples: int) -> None:
+        """Go back to the start of the epoch, because it is now cut into other batches.
+
+        Args:
+            steps_per_epoch: as they were when the state was made.
+            samples: the same.
+        """
+        done = self.steps // steps_per_epoch
+        self._steps[...] = done * self._order.steps_per_epoch
+        self.sums *= self._order.samples / samples
+        self.sums[done:] = 0
+
+    def broadcast(self, world: World, root: int = 0) -> None:
+        """Make every rank's state the root's; collective."""
+        with self.whole:
+            for array in self.arrays.values():
+                world.broadcast(array, root)
+            self.weights.version += 1
