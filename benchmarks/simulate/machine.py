@@ -22,33 +22,31 @@ class Machine:
         name: what this is, and where its figures come from.
         cores: of a host; more ranks take turns.
         alpha: seconds that a message between hosts takes whatever its length.
-        beta: seconds for each byte that a host sends; its ranks share the way out.
         memory: bytes a second that all ranks of a host together can move.
-        barrier: seconds of a barrier of two ranks of a host; of more, that by log₂.
+        barrier: seconds of a barrier of two ranks of a host, with the Python around it;
+            of more, that by log₂.
         call: seconds that NumPy takes to begin an operation.
-        sizes: bytes of arrays for which the next two are known.
-        add: seconds a byte to add two arrays of such a size, on one core (γ).
-        take: seconds a byte to multiply one into another.
+        sizes: bytes of arrays or messages for which the next three are known.
+        beta: seconds for each byte that a host sends; its ranks share the way out.
+        gamma: seconds a byte to add two arrays of such a size, on one core.
+        scale: seconds a byte to multiply one by a number.
     """
 
     name: str
     cores: int
     alpha: float
-    beta: float
     memory: float
     barrier: float
     call: float
     sizes: Sequence[float]
-    add: Sequence[float]
-    take: Sequence[float]
+    beta: Sequence[float]
+    gamma: Sequence[float]
+    scale: Sequence[float]
 
-    def adding(self, size: float) -> float:
-        """Seconds a byte to add arrays of a size, between the sizes that are known."""
-        return float(np.interp(np.log(max(size, 1)), np.log(self.sizes), self.add))
-
-    def taking(self, size: float) -> float:
-        """The same for a product with a number."""
-        return float(np.interp(np.log(max(size, 1)), np.log(self.sizes), self.take))
+    def at(self, rates: Sequence[float], size: float) -> float:
+        """Seconds for so many bytes, by rates known at some sizes."""
+        rate = np.interp(np.log(max(size, 1)), np.log(self.sizes), rates)
+        return size * float(rate)
 
     def save(self, path: Path) -> None:
         """Write the constants as JSON."""
@@ -65,11 +63,11 @@ CLUSTER = Machine(
     "2 × 204.8 GB/s; 100 Gb/s and 2 µs between hosts; cores that add 10 GB/s",
     cores=64,
     alpha=2e-6,
-    beta=8 / 100e9,
     memory=0.85 * 2 * 204.8e9,
     barrier=2e-6,
     call=0.5e-6,
     sizes=[1, 1 << 40],
-    add=[1e-10, 1e-10],
-    take=[1e-10, 1e-10],
+    beta=[8 / 100e9] * 2,
+    gamma=[1e-10] * 2,
+    scale=[1e-10] * 2,
 )

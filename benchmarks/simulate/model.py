@@ -96,15 +96,13 @@ def cost(machine: Machine, job: Job, rank: int) -> Cost:
     part = Partition(rank, job.ranks, groups, count, length, dtype, TAIL)
     total = Row(np.empty(length, dtype), np.empty(TAIL))
     paid = Cost(job.compute, sums=len(part.own_nodes))
-    together = len(part.group)
-    turns = max(1.0, together / machine.cores)
-    size = part.record_bytes
-    adding, taking = machine.adding(size), machine.taking(size)
+    together, size = len(part.group), part.record_bytes
+    turns = max(1.0, together / machine.cores)  # ranks without a core wait for one
     # The last addition of each stack is made where the exchange wants it.
     own = len(part.owned) - len(part.own_nodes)
-    paid.inside += turns * own * (size * adding + machine.call)
-    paid.inside += _moved(machine, together, size * taking * turns, 2 * size)
+    paid.inside += turns * own * (machine.at(machine.gamma, size) + machine.call)
     if job.ranks == 1:
+        paid.inside += machine.at(machine.scale, size)
         return paid
     short = len(groups) == 1 and sums_bytes(part, part.group) <= SHORT
     data = np.empty(sums_bytes(part, part.group) + 64, np.uint8)
@@ -119,20 +117,21 @@ def cost(machine: Machine, job: Job, rank: int) -> Cost:
     moved = (len(region.rows) + 1) * mine
     seconds = turns * _additions(machine, exchange._inside, mine)
     paid.inside += _moved(machine, together, seconds, moved)
+    scaled = exchange._target.slots
     if exchange._between:
+        scaled = exchange._between._finished
         for stage in exchange._between._stages:
             for messages in (stage.sends, stage.returns):
                 _send(machine, part.carriers, messages, paid)
             paid.inside += turns * _additions(machine, stage.additions, mine)
+    paid.inside += turns * machine.at(machine.scale, scaled.nbytes)
     return paid
 
 
-def _additions(machine: Machine, calls: Iterable[Call], size: int) -> float:
+def _additions(machine: Machine, calls: Iterable[Call]) -> float:
     """Seconds of calls on one core."""
-    whole = sum(
-        machine.call + args[0].nbytes * machine.adding(size) for _, args in calls
-    )
-    return whole
+    sizes = [args[0].nbytes for _, args in calls]
+    return sum(machine.call + machine.at(machine.gamma, size) for size in sizes)
 
 
 def _moved(machine: Machine, ranks: int, seconds: float, moved: int) -> float:
@@ -148,4 +147,4 @@ def _send(
     paid.messages += len(lengths)
     paid.sent += sum(lengths)
     paid.between += len(lengths) * machine.alpha
-    paid.between += carriers * sum(lengths) * machine.beta
+    paid.between += carriers * sum(machine.at(machine.beta, n) for n in lengths)
