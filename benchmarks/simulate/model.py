@@ -110,12 +110,12 @@ def cost(machine: Machine, job: Job, rank: int) -> Cost:
     shared = together > 1 and not short
     region = Region(part, data, result if shared else None)
     exchange = Exchange(part, region, total, lambda: None)
-    if together > 1:
-        paid.inside += machine.barrier * math.log2(together) * (1 if short else 2)
+    waits = 2 if shared else 1
+    paid.inside += machine.barrier * waits * max(math.log2(together), 1)
     # What a rank adds in its host's memory, all read once, its sum written once.
     mine = size if short else (part.mine.stop - part.mine.start) * dtype.itemsize
     moved = (len(region.rows) + 1) * mine
-    seconds = turns * _additions(machine, exchange._inside, mine)
+    seconds = turns * _additions(machine, exchange._inside)
     paid.inside += _moved(machine, together, seconds, moved)
     scaled = exchange._target.slots
     if exchange._between:
@@ -123,7 +123,7 @@ def cost(machine: Machine, job: Job, rank: int) -> Cost:
         for stage in exchange._between._stages:
             for messages in (stage.sends, stage.returns):
                 _send(machine, part.carriers, messages, paid)
-            paid.inside += turns * _additions(machine, stage.additions, mine)
+            paid.inside += turns * _additions(machine, stage.additions)
     paid.inside += turns * machine.at(machine.scale, scaled.nbytes)
     return paid
 
