@@ -24,7 +24,7 @@ def machine() -> dict[str, object]:
         names = [line.split(":")[1].strip() for line in lines if "model name" in line]
         model = names[0] if names else model
     features = np._core._multiarray_umath.__cpu_features__
-    blas = threadpool_info()
+    blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     return {
         "processor": model,
         "cores": len(os.sched_getaffinity(0)),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dtrain import zoo
     from dtrain.descent import losses, optimizers, penalties, schedules
-    from dtrain.functions.base import base_function
+    from dtrain.functions.own import base_function
     from dtrain.parallel.mpi import MPIWorld
     from dtrain.parallel.world import SoloWorld, ThreadWorld
     from dtrain.program import initializers, layers
@@ -34,7 +34,7 @@ _HOMES = {
     "SoloWorld": "dtrain.parallel.world",
     "StepRecord": "dtrain.training.run",
     "ThreadWorld": "dtrain.parallel.world",
-    "base_function": "dtrain.functions.base",
+    "base_function": "dtrain.functions.own",
     "check": "dtrain.training.check",
     "init": "dtrain.program.weights",
     "load": "dtrain.training.folder",

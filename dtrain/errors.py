@@ -51,6 +51,10 @@ class NotFiniteError(DtrainError):
     """A loss or GradientVector that is infinite or not a number."""
 
 
+class ReplicaError(DtrainError):
+    """Ranks whose weights have ceased to be the same."""
+
+
 class RankError(DtrainError):
     """Another rank raised something that is not of this tree; carries its traceback."""
 

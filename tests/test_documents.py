@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from dtrain import check, program, weight
 from tests.functions.page import page
 
 ROOT = Path(__file__).parent.parent
@@ -68,6 +70,17 @@ def test_the_commands_of_the_readme_run(namespace, tmp_path):
         )
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "R.csv").read_text().startswith("R\n")
+
+
+def test_the_page_of_functions_makes_functions_that_train():
+    pytest.importorskip("scipy.special")
+    (source,) = re.findall(r"```python\n(.*?)```", page(), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(source, names)  # noqa: S102
+    for name in ("swish", "dawson"):
+        own = names[name]
+        net = program(lambda x, own=own: own(weight("w", init=0.7) * x))
+        assert check(net, [np.linspace(-1, 1, 5)]).passed
 
 
 def test_the_page_of_functions_is_that_of_the_tables():

@@ -15,7 +15,6 @@ from typing import Any
 from dtrain.cli import options
 from dtrain.cli.show import input_shapes
 from dtrain.data.columns import Samples, bind
-from dtrain.descent import losses
 from dtrain.errors import UsageError
 from dtrain.parallel.world import World
 from dtrain.program.trace import Program
@@ -57,7 +56,7 @@ def run(world: World, args: Namespace) -> int:
         result = check_samples(
             program,
             _samples(program, args),
-            losses.named(args.loss),
+            options.loss(args),
             weights,
             args.seed,
             options.penalty(args),
@@ -84,13 +83,12 @@ def _samples(program: Program, args: Namespace) -> Samples:
             for name in program.inputs
         }
         return as_samples(program, drawn, None)
-    loss = losses.named(args.loss)
     samples = bind(
         options.load_data(args.data, entry),
         program.inputs,
         args.target,
         options.bound_columns(args),
-        with_target=loss.takes_target,
+        with_target=options.loss(args).takes_target,
     )
     count = min(len(samples), _SAMPLES)
     samples.check_finite(0, count)

@@ -15,24 +15,24 @@ from typing import Any
 
 from dtrain.cli import options
 from dtrain.data.columns import bind
-from dtrain.descent import losses
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
 from dtrain.report.table import print_table, say
-from dtrain.training.evaluate import evaluate
+from dtrain.training.evaluate import Evaluation, evaluate
 from dtrain.training.folder import load
 from dtrain.training.run import check_outputs, written_whole
 from dtrain.training.setup import together
 
 EXAMPLE = """\
   dtrain train mlp --epochs 5 --save mlp.safetensors
-  dtrain eval mlp digits-heldout --weights mlp.safetensors"""
+  dtrain eval mlp --weights mlp.safetensors
+  dtrain eval mlp digits --weights mlp.safetensors"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments."""
     options.add_program(parser)
-    options.add_data(parser, required=True)
+    options.add_data(parser, default=options.HELD_OUT)
     options.add_loss(parser)
     parser.add_argument(
         "--weights",
@@ -51,8 +51,9 @@ def run(world: World, args: Namespace) -> int:
         program = options.load_program(args.program)
         if world.rank == 0:
             check_outputs({"--report": args.report}, options.files_read(args))
-        loss = losses.named(args.loss)
-        dataset = options.load_data(args.data, None)
+        loss = options.loss(args)
+        entry = options.zoo_entry(args.program)
+        dataset = options.load_data(args.data, entry, held_out=True)
         samples = bind(
             dataset,
             program.inputs,
@@ -74,17 +75,24 @@ def run(world: World, args: Namespace) -> int:
             "ranks": world.size,
             "samples": f"{result.samples:,}",
             "loss": f"{result.loss:.6g}",
+            **metrics(result),
         }
-        if result.accuracy is not None:
-            shown["accuracy"] = f"{100 * result.accuracy:.2f} %"
-        for name in ("rmse", "r2"):
-            value = getattr(result, name)
-            if value is not None:
-                shown[name] = f"{value:.6g}"
         print_table(shown)
         if not math.isfinite(result.loss):
             say("the loss is not finite: some output overflowed or became NaN")
     return 0
+
+
+def metrics(result: Evaluation) -> dict[str, str]:
+    """What says in other words than the loss how well weights fit, as text."""
+    texts = {}
+    if result.accuracy is not None:
+        texts["accuracy"] = f"{100 * result.accuracy:.2f} %"
+    for name in ("rmse", "r2"):
+        value = getattr(result, name)
+        if value is not None:
+            texts[name] = f"{value:.6g}"
+    return texts
 
 
 def _write(path: str, report: dict[str, Any]) -> None:

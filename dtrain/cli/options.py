@@ -16,10 +16,14 @@ from dtrain.errors import ProgramError, UsageError
 
 if TYPE_CHECKING:
     from dtrain.data.columns import Dataset
+    from dtrain.descent.losses import Loss
     from dtrain.descent.penalties import Penalty
     from dtrain.program.trace import Program
     from dtrain.training.settings import Saving
     from dtrain.zoo import Entry
+
+
+HELD_OUT = "what the zoo keeps out of training"  # DATA, where weights are judged
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,14 +72,18 @@ def add_program(parser: argparse.ArgumentParser, *, default: str | None = None) 
 
 
 def add_data(
-    parser: argparse.ArgumentParser, *, required: bool = False, target: bool = True
+    parser: argparse.ArgumentParser,
+    *,
+    default: str = "the zoo program's own",
+    target: bool = True,
 ) -> None:
     """The argument DATA and how its columns are bound."""
     parser.add_argument(
         "data",
         metavar="DATA",
-        nargs=None if required else "?",
-        help="a .npz, a folder of .npy, a .csv, or a data set of the zoo",
+        nargs="?",
+        help="a .npz, a folder of .npy, a .csv, or a data set of the zoo (default: "
+        f"{default})",
     )
     parser.add_argument(
         "--columns",
@@ -97,13 +105,25 @@ def add_loss(parser: argparse.ArgumentParser) -> None:
     """The option --loss."""
     parser.add_argument(
         "--loss",
-        default="square",
         metavar="NAME",
         help="square, absolute or huber: of the output's errors; cross_entropy: the "
         "output holds logits, the target a class label or one-hot; "
         "binary_cross_entropy: of logits, the target is 0 or 1; mean: the output is "
-        "the loss (default: square)",
+        "the loss (default: square, or the zoo's)",
     )
+
+
+def loss(args: argparse.Namespace) -> Loss:
+    """What ``--loss`` says, else what the zoo trains the program by, or the square.
+
+    Raises:
+        UsageError: if there is no such loss.
+    """
+    from dtrain.descent import losses
+
+    entry = zoo_entry(args.program)
+    usual = entry.options.get("loss", "square") if entry else "square"
+    return losses.named(vars(args).get("loss") or usual)
 
 
 def add_penalty(parser: argparse.ArgumentParser) -> None:
@@ -291,14 +311,21 @@ def load_program(text: str) -> Program:
     return _program_in(module, where, name)
 
 
-def load_data(text: str | None, entry: Entry | None) -> Dataset:
+def load_data(
+    text: str | None, entry: Entry | None, *, held_out: bool = False
+) -> Dataset:
     """The data set that DATA names; that of the zoo's program if there is no DATA.
+
+    Args:
+        text: DATA.
+        entry: the zoo's entry for the program.
+        held_out: without DATA, whether the samples kept out of training are meant.
 
     Raises:
         UsageError: if there is neither.
     """
     from dtrain.data.readers import open_data
-    from dtrain.zoo import DATA
+    from dtrain.zoo import DATA, heldout
 
     if text is None:
         if entry is None:
@@ -306,7 +333,7 @@ def load_data(text: str | None, entry: Entry | None) -> Dataset:
                 "DATA is missing: a .npz, a folder of .npy, a .csv, or one of "
                 + ", ".join(DATA)
             )
-        text = entry.data
+        text = (heldout(entry.data) if held_out else None) or entry.data
     return DATA[text]() if text in DATA else open_data(text)
 
 

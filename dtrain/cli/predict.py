@@ -24,7 +24,7 @@ from dtrain.parallel.world import World
 from dtrain.training.folder import load
 from dtrain.training.prediction import Prediction
 from dtrain.training.run import check_outputs, written_whole
-from dtrain.training.setup import together
+from dtrain.training.setup import compare_programs, together
 
 EXAMPLE = """\
   dtrain train lecture --epochs 5 --save lecture.safetensors
@@ -36,7 +36,7 @@ _ENDINGS = (".npy", ".npz", ".csv")
 def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments."""
     options.add_program(parser)
-    options.add_data(parser, required=True, target=False)
+    options.add_data(parser, default=options.HELD_OUT, target=False)
     parser.add_argument(
         "--weights",
         metavar="FILE|FOLDER",
@@ -56,7 +56,9 @@ def run(world: World, args: Namespace) -> int:
         if world.rank == 0:
             check_outputs({"--out": args.out}, options.files_read(args))
         program = options.load_program(args.program)
-        dataset = options.load_data(args.data, None)
+        dataset = options.load_data(
+            args.data, options.zoo_entry(args.program), held_out=True
+        )
         samples = bind(
             dataset,
             program.inputs,
@@ -68,7 +70,7 @@ def run(world: World, args: Namespace) -> int:
         samples.check_finite(rows.start, rows.stop)
         prediction = Prediction(program, samples, load(args.weights))
     world.compare("data set", dataset.digest())
-    world.compare("program", prediction.graph.fingerprint)
+    compare_programs(world, prediction.graph)
     world.compare("weights", prediction.weights.digest)
     mine = prediction.rows(rows.start, rows.stop)
     gathered = {name: world.gather_rows(values) for name, values in mine.items()}

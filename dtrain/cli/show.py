@@ -8,7 +8,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from dtrain.cli import options
-from dtrain.descent import losses
+from dtrain.descent.losses import Loss
 from dtrain.descent.objective import objective
 from dtrain.engine.engine import chosen_backend
 from dtrain.engine.lowering import plan
@@ -46,7 +46,9 @@ def run(world: World, args: Namespace) -> int:
     with together(world):
         program = options.load_program(args.program)
         graph = traced_with_shapes(program, args)
-        text = _plan_text(graph, args.plan) if args.plan else str(graph)
+        text = str(graph)
+        if args.plan:
+            text = _plan_text(graph, options.loss(args), args.plan)
     if world.rank == 0:
         print(text)
     if world.rank == 0 and not args.plan:
@@ -61,9 +63,9 @@ def run(world: World, args: Namespace) -> int:
     return 0
 
 
-def _plan_text(graph: FlowGraph, backend: str) -> str:
-    """The plan of a program with the square loss and its derivatives."""
-    joined = objective(graph, losses.named("square"))
+def _plan_text(graph: FlowGraph, loss: Loss, backend: str) -> str:
+    """The plan of a program with a loss and its derivatives."""
+    joined = objective(graph, loss)
     planned = plan(
         joined.graph, joined.layout("float32"), _BLOCK, gradients=joined.gradients
     )

@@ -12,19 +12,21 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from typing import Any
 
 from dtrain.cli import options
+from dtrain.cli.eval import metrics
 from dtrain.data.columns import bind
-from dtrain.descent import losses, optimizers
+from dtrain.descent import optimizers
 from dtrain.parallel.world import World
+from dtrain.program.trace import Program
 from dtrain.report.progress import Progress
 from dtrain.report.table import print_table, say, spoken
-from dtrain.training.evaluate import evaluate
+from dtrain.training.evaluate import Evaluation, evaluate
 from dtrain.training.loop import Loop
 from dtrain.training.run import Run, check_outputs, written_whole
 from dtrain.training.settings import Settings
 from dtrain.training.setup import together
 from dtrain.training.signals import Signals
 from dtrain.training.trainer import Trainer
-from dtrain.zoo import DATA, Entry
+from dtrain.zoo import DATA, Entry, heldout
 
 EXAMPLE = """\
   dtrain train lecture --epochs 100 --learning-rate 0.5
@@ -128,6 +130,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add("--execution", default="sequential", metavar="NAME", help="sequential")
     add("--backend", default="numpy", metavar="NAME", help="numpy or fused (numpy)")
+    add(
+        "--on-nonfinite",
+        default="stop",
+        metavar="NAME",
+        help="stop, or skip the step, where loss or gradient are not finite (stop)",
+    )
+    add(
+        "--verify-every",
+        type=options.count_or_none,
+        default=100,
+        metavar="K",
+        help="compare all ranks' weights every K steps; 0: only in the end (100)",
+    )
     options.add_saving(parser)
     add("--save", metavar="FILE", help="write the weights, as safetensors")
     add("--report", metavar="FILE.json", help="write the run in numbers, as JSON")
@@ -159,12 +174,12 @@ def _train(world: World, args: Namespace, signals: Signals) -> int:
     with Progress(trainer.steps, trainer.order.steps_per_epoch, shown=speaks) as shown:
         signals.farewell = shown.stop
         result = Loop(trainer, [shown], signals).run()
-    accuracy = _heldout_accuracy(world, entry, args, result)
+    held_out = _held_out(world, program, args, result)
     with together(world):
         if world.rank == 0:
             _write(args, result)
     if speaks:
-        print_table(_rows(result, accuracy))
+        print_table(_rows(result, held_out))
     return 0
 
 
@@ -179,11 +194,11 @@ def settings_of(args: Namespace, entry: Entry | None) -> Settings:
     chosen.update((name, given[name]) for name in _DEFAULTS if name in given)
     rule = {name: given[name] for name in _OPTIMIZER_OPTIONS if name in given}
     chosen["optimizer"] = optimizers.named(chosen["optimizer"], **rule)
+    chosen["loss"] = options.loss(args)
     return Settings(
         **chosen,
         target=args.target,
         columns=options.bound_columns(args),
-        loss=args.loss,
         penalty=options.penalty(args),
         learning_rate_schedule=args.learning_rate_schedule,
         warmup=args.warmup,
@@ -192,25 +207,29 @@ def settings_of(args: Namespace, entry: Entry | None) -> Settings:
         execution=args.execution,
         backend=args.backend,
         threads=args.threads,
+        on_nonfinite=args.on_nonfinite,
+        verify_every=args.verify_every,
         checkpoint=options.saving(args),
     )
 
 
-def _heldout_accuracy(
-    world: World, entry: Entry | None, args: Namespace, result: Run
-) -> float | None:
-    """The accuracy on the samples that the zoo keeps out of training."""
-    if entry is None or entry.heldout is None or args.data not in (None, entry.data):
+def _held_out(
+    world: World, program: Program, args: Namespace, result: Run
+) -> Evaluation | None:
+    """How well the weights fit the samples that the zoo keeps out of training."""
+    entry = options.zoo_entry(args.program)
+    name = heldout(args.data or (entry.data if entry else ""))
+    if name is None:
         return None
-    loss = losses.named(args.loss)
+    loss = options.loss(args)
     samples = bind(
-        DATA[entry.heldout](),
-        entry.program.inputs,
+        DATA[name](),
+        program.inputs,
         args.target,
         options.bound_columns(args),
         with_target=loss.takes_target,
     )
-    return evaluate(world, entry.program, samples, result.weights, loss).accuracy
+    return evaluate(world, program, samples, result.weights, loss)
 
 
 def _too_few_blocks(trainer: Trainer) -> str:
@@ -237,7 +256,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def _rows(result: Run, accuracy: float | None) -> dict[str, Any]:
+def _rows(result: Run, held_out: Evaluation | None) -> dict[str, Any]:
     report = result.report
     rows = {
         "program": report["program"],
@@ -246,10 +265,14 @@ def _rows(result: Run, accuracy: float | None) -> dict[str, Any]:
         "weights": f"{report['weights']:,}",
         "blocks": f"{report['blocks']:,} of {report['block']:,} samples a step",
         "epochs": f"{report['epochs']} ({_count(report['steps'], 'step')})",
+        "skipped steps": f"{report['skipped_steps']:,} (not finite)",
         "loss": f"{report['loss']:.6g} (mean over the last epoch)",
     }
-    if accuracy is not None:
-        rows["held-out accuracy"] = f"{100 * accuracy:.2f} %"
+    if not report["skipped_steps"]:
+        del rows["skipped steps"]
+    if held_out is not None:
+        found = metrics(held_out) or {"loss": f"{held_out.loss:.6g}"}
+        rows.update({f"held-out {name}": text for name, text in found.items()})
     rows["seconds"] = f"{report['seconds']:.2f}"
     rows["samples/s"] = f"{report['samples_per_second']:,.0f}"
     rows["weights_sha256"] = report["weights_sha256"]

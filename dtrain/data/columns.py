@@ -142,6 +142,11 @@ class Samples:
                 row, names, index, value = min(faults, key=lambda fault: fault[0])
                 raise self._fault(low + row, names, index, value, must)
 
+    def where(self, row: int) -> str:
+        """A row, from 0, as a person finds it in the data, where rows count from 1."""
+        line = "" if self.line_of is None else f" (line {self.line_of(row)})"
+        return f"{self.source}: row {row + 1}{line}"
+
     def _fault(
         self,
         row: int,
@@ -150,12 +155,10 @@ class Samples:
         value: float,
         must: str,
     ) -> DataError:
-        line = "" if self.line_of is None else f" (line {self.line_of(row)})"
         name = repr(names[index.pop(0)] if len(names) > 1 else names[0])
         place = name + (f" at {index}" if index else "")
         return DataError(
-            f"{self.source}: row {row + 1}{line}, column {place} is {value}: {must} "
-            "(rows count from 1)"
+            f"{self.where(row)}, column {place} is {value}: {must} (rows count from 1)"
         )
 
 

@@ -34,6 +34,7 @@ class Objective:
     """A graph with its loss.
 
     Attributes:
+        program: the program's graph, as it was traced.
         graph: outputs as above; further inputs: `TARGET`, if the loss takes a target.
         loss: the loss, for its scale.
         gradients: which output is which weight's derivative.
@@ -42,6 +43,7 @@ class Objective:
         sums: the outputs that a metric is made of, in order.
     """
 
+    program: FlowGraph
     graph: FlowGraph
     loss: Loss
     gradients: Mapping[str, str]
@@ -80,6 +82,7 @@ def objective(
     *,
     gradient: bool = True,
     metric: Metric | None = None,
+    as_written: bool = False,
 ) -> Objective:
     """Join a program's graph and a loss.
 
@@ -89,6 +92,7 @@ def objective(
         given: the shape of one sample's target in the data, if it is known.
         gradient: differentiate as well.
         metric: sum what it is made of as well.
+        as_written: leave scalars that are alike apart, each with its own line.
 
     Raises:
         ProgramError: if the program has several outputs, or the loss does not fit it.
@@ -98,11 +102,13 @@ def objective(
             f"program {program.name} has the outputs {', '.join(program.outputs)}; a "
             "loss takes a program with one"
         )
-    program = expand(program, only_without_vjp=True)
-    program = vectorise(program, filled=gradient)
+    graph = expand(program, only_without_vjp=True)
+    if not as_written:
+        graph = vectorise(graph, filled=gradient)
     builder = Builder(program.name)
-    symbols = builder.include(program)
-    output = symbols[program.output]
+    symbols = builder.include(graph)
+    output = symbols[graph.output]
+    builder.source = output.node.source  # the loss is about what the program returns
     if output.node.kind is not Kind.SAMPLE:  # a sample's, though all have the same
         output = builder.symbol(to_samples(output))
     takes = loss.target(output.shape, given)
@@ -111,7 +117,7 @@ def objective(
     outputs = {"loss": builder.symbol(block_sum(builder.symbol(value)))}
     gradients: dict[str, str] = {}
     if gradient:
-        wrt = {name: symbols[number] for name, number in program.weights.items()}
+        wrt = {name: symbols[number] for name, number in graph.weights.items()}
         adjoints = backward(output, builder.symbol(seed), list(wrt.values()))
         for name, adjoint in zip(wrt, adjoints, strict=True):
             if adjoint is not None:
@@ -124,4 +130,4 @@ def objective(
     for name, each in zip(names, sums, strict=True):
         outputs[name] = builder.symbol(block_sum(builder.symbol(each)))
     graph = builder.graph(outputs)
-    return Objective(graph, loss, gradients, output.shape, takes, names)
+    return Objective(program, graph, loss, gradients, output.shape, takes, names)

@@ -7,7 +7,7 @@ decay; every formula acts on each weight alone. What rules share is in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -184,8 +184,8 @@ OPTIMIZERS: dict[str, type[Rule]] = {
 }
 
 
-def named(name: str, **options: Any) -> Rule:
-    """Return the rule of that name with these settings.
+def named(rule: str | Rule, **options: Any) -> Rule:
+    """Return the rule of that name, or the rule given, with these settings.
 
     Raises:
         UsageError: there is no such rule, it has no such setting, or a setting is out
@@ -195,17 +195,19 @@ def named(name: str, **options: Any) -> Rule:
     sgd(weight_decay=0.0, clip_norm=None, momentum=0.9, nesterov=False)
 
     """
-    if name not in OPTIMIZERS:
+    if isinstance(rule, str) and rule not in OPTIMIZERS:
         raise UsageError(
-            f"no optimizer is named {name!r}; there are " + ", ".join(OPTIMIZERS)
+            f"no optimizer is named {rule!r}; there are " + ", ".join(OPTIMIZERS)
         )
-    settings = [field.name for field in fields(OPTIMIZERS[name])]
+    kind = OPTIMIZERS[rule] if isinstance(rule, str) else type(rule)
+    settings = [field.name for field in fields(kind)]
     unknown = [option for option in options if option not in settings]
     if unknown:
         raise UsageError(
-            f"{name} has no setting {', '.join(unknown)}; it has {', '.join(settings)}"
+            f"{kind.__name__} has no setting {', '.join(unknown)}; it has "
+            + ", ".join(settings)
         )
-    return OPTIMIZERS[name](**options)
+    return kind(**options) if isinstance(rule, str) else replace(rule, **options)
 
 
 def _average_of_squares(

@@ -92,7 +92,8 @@ def of_weights(penalty: Penalty, program: FlowGraph) -> Objective:
             f"the penalty must be one number; it is {value.node.dtype} of shape "
             f"{value.shape}: sum it with np.sum"
         )
-    graph = expand(builder.graph({"loss": value}), only_without_vjp=True)
+    traced = builder.graph({"loss": value})
+    graph = expand(traced, only_without_vjp=True)
     builder = Builder("penalty")
     symbols = builder.include(graph)
     wrt = {name: symbols[number] for name, number in graph.weights.items()}
@@ -103,7 +104,7 @@ def of_weights(penalty: Penalty, program: FlowGraph) -> Objective:
         if adjoint is not None:
             gradients[f"d penalty / d {name}"] = name
             outputs[f"d penalty / d {name}"] = adjoint
-    return Objective(builder.graph(outputs), Mean(), gradients, (), None)
+    return Objective(traced, builder.graph(outputs), Mean(), gradients, (), None)
 
 
 class _ByName(dict[str, Any]):

@@ -74,6 +74,7 @@ class Lowering:
                 number = graph.outputs[output]
                 self.targets.setdefault(number, self._slot(weight))
         self._target_parts()
+        self.turned: dict[View, View] = {}  # matrices, once for all that read them
         self.values: list[View] = []
         for number, node in enumerate(graph.nodes):
             self.values.append(self._lower(number, node))
@@ -224,7 +225,16 @@ class Lowering:
             return self.values[node.inputs[0]]  # its one reader computes it as well
         if node.function.elementwise:
             return self.elementwise(number, node, node.function.name)
+        if node.function.code:
+            return self._called(number, node)
         return LOWERINGS[node.function.name](self, number, node)
+
+    def _called(self, number: int, node: Node) -> View:
+        """Append a call of a user's own function, which no kernel is for."""
+        inputs = tuple(self.led(self.values[i], i, node.kind) for i in node.inputs)
+        out = self.result(number)
+        self.step(number, "own", inputs, out, node.function, str(node.source))
+        return out
 
     def _constant(self, node: Node) -> View:
         value: NDArray[Any] = node.params[0][1].value

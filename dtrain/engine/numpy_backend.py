@@ -19,6 +19,8 @@ from dtrain.engine import places, systems
 from dtrain.engine.arena import ALIGNMENT, Arena
 from dtrain.engine.batching import batched
 from dtrain.engine.plan import Plan, Step, View
+from dtrain.errors import ProgramError
+from dtrain.functions import linalg
 from dtrain.functions.base import FUNCTIONS
 
 _CACHED = 64 << 10  # bytes that a core's first cache holds, or nearly
@@ -205,6 +207,22 @@ def _put(v: Array, out: Array, at: Array) -> list[Call]:
     return [(out.__setitem__, ((..., at), v))]
 
 
+def _own(*arrays: Any) -> list[Call]:
+    *xs, out, function, where = arrays
+
+    def call() -> None:
+        y = function.value(*xs)
+        if np.shape(y) != out.shape:
+            raise ProgramError(
+                f"{where}: {function.name} gives shape {np.shape(y)} for arguments of "
+                f"shapes {' and '.join(str(x.shape) for x in xs)}, not {out.shape}; "
+                "the axes in front count samples, and stay"
+            )
+        out[...] = y
+
+    return [(call, ())]
+
+
 MASKED = {"keep", "drop", "select"}
 KERNELS: dict[str, Callable[..., list[Call]]] = {
     **{
@@ -235,8 +253,13 @@ KERNELS: dict[str, Callable[..., list[Call]]] = {
     "scatter": places.scatter,
     "sort": places.sort,
     "solve": systems.solve,
-    "det": systems.det,
-    "logabsdet": systems.logabsdet,
-    "sign_of_det": systems.sign_of_det,
+    **{
+        function.name: systems.of_matrix(function)
+        for function in (
+            *(linalg.det, linalg.logabsdet, linalg.sign_of_det),
+            *(linalg.cholesky, linalg.eigenvalues, linalg.eigenvectors),
+        )
+    },
     "argsort": places.argsort,
+    "own": _own,
 }

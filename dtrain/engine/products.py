@@ -168,9 +168,10 @@ def _by_rows(low: Lowering, right: View, x: _Operand) -> View:
     shared = _STACK not in x.labels and right.buffer == x.view.buffer  # not yet copied
     if not shared or 1 in right.shape[-2:] or right.strides[-1] == 1:
         return right
-    turned = low.fresh(right.shape, low.layout.dtype)
-    low.plan.once.append(Step("copy", (right,), turned))
-    return turned
+    if right not in low.turned:
+        low.turned[right] = low.fresh(right.shape, low.layout.dtype)
+        low.plan.once.append(Step("copy", (right,), low.turned[right]))
+    return low.turned[right]
 
 
 def _fits(view: View) -> bool:

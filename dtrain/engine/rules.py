@@ -258,7 +258,10 @@ LOWERINGS: dict[str, Callable[[Lowering, int, Node], View]] = {
     "solve": systems.lower_solve,
     **{
         name: systems.lower_of_matrix(name)
-        for name in ("det", "logabsdet", "sign_of_det")
+        for name in (
+            *("det", "logabsdet", "sign_of_det"),
+            *("cholesky", "eigenvalues", "eigenvectors"),
+        )
     },
     "windows": _windows,
     "overlap_add": _overlap_add,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dtrain.engine.plan import View
 from dtrain.errors import NotFiniteError
-from dtrain.functions.base import Kind
+from dtrain.functions.base import BaseFunction, Kind
 
 if TYPE_CHECKING:
     from dtrain.engine.lowering import Lowering
@@ -52,7 +52,8 @@ def lower_of_matrix(kernel: str) -> Callable[[Lowering, int, Node], View]:
 
     def lower(low: Lowering, number: int, node: Node) -> View:
         out = low.result(number)
-        low.step(number, kernel, (low.values[node.inputs[0]],), out)
+        where = str(node.source)
+        low.step(number, kernel, (low.values[node.inputs[0]],), out, where)
         return out
 
     return lower
@@ -70,20 +71,14 @@ def _solve(a: Array, b: Array, out: Array, where: str) -> None:
         raise NotFiniteError(f"{where}: a matrix is singular") from None
 
 
-def det(x: Array, out: Array) -> list[Any]:
-    """The determinant."""
-    return [(_copied, (np.linalg.det, x, out))]
+def of_matrix(function: BaseFunction) -> Callable[[Array, Array, str], list[Any]]:
+    """The calls of a function of one matrix, which NumPy cannot give memory."""
 
+    def call(x: Array, out: Array, where: str) -> None:
+        try:
+            out[...] = function.value(x)
+        except np.linalg.LinAlgError as error:
+            reason = str(error)[:1].lower() + str(error)[1:]
+            raise NotFiniteError(f"{where}: {function.name}: {reason}") from None
 
-def logabsdet(x: Array, out: Array) -> list[Any]:
-    """The logarithm of its absolute value."""
-    return [(_copied, (lambda x: np.linalg.slogdet(x)[1], x, out))]
-
-
-def sign_of_det(x: Array, out: Array) -> list[Any]:
-    """Its sign."""
-    return [(_copied, (lambda x: np.linalg.slogdet(x)[0], x, out))]
-
-
-def _copied(function: Callable[[Array], Array], x: Array, out: Array) -> None:
-    out[...] = function(x)
+    return lambda x, out, where: [(call, (x, out, where))]

@@ -61,6 +61,16 @@ power = elementwise(
 UFUNCS[np.float_power] = power
 
 
-@adapter(np.positive)
+@adapter(np.positive, np.conjugate)
 def _positive(x: Any) -> Any:
     return x
+
+
+@adapter(np.real)
+def _real(val: Any) -> Any:
+    return val
+
+
+@adapter(np.copy)
+def _copy(a: Any) -> Any:
+    return a

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dtrain.functions.base import adapter
 from dtrain.functions.shape import Slices, place
@@ -30,10 +31,17 @@ def normal_axes(axis: Axis, rank: int) -> tuple[int, ...]:
     return tuple(sorted(each % rank for each in axes))
 
 
-def one_axis(axis: int, rank: int) -> int:
+def one_axis(axis: Any, rank: int) -> int:
     """An axis as a number from 0; ``ValueError`` if there is none."""
-    (found,) = normal_axes(axis, rank)
+    if not isinstance(axis, int | np.integer):
+        raise ValueError(f"one axis is wanted, not {axis}")
+    (found,) = normal_axes(int(axis), rank)
     return found
+
+
+def listed(x: Any) -> list[Any]:
+    """One number, or several, as a list."""
+    return [x] if isinstance(x, int | np.integer) else list(x)
 
 
 @adapter(np.moveaxis)
@@ -42,9 +50,10 @@ def _moveaxis(
 ) -> Any:
     rank = np.ndim(a)
     start, end = (
-        [one_axis(i, rank) for i in ([each] if isinstance(each, int) else each)]
-        for each in (source, destination)
+        [one_axis(i, rank) for i in listed(each)] for each in (source, destination)
     )
+    if len(set(start)) < len(start) or len(set(end)) < len(end):
+        raise ValueError(f"an axis is named twice in {source} or {destination}")
     order = [i for i in range(rank) if i not in start]
     for position, axis in sorted(zip(end, start, strict=True)):
         order.insert(position, axis)
@@ -66,11 +75,10 @@ def _matrix_transpose(x: Any) -> Any:
 
 @adapter(np.expand_dims)
 def _expand_dims(a: Any, axis: int | tuple[int, ...]) -> Any:
-    count = 1 if isinstance(axis, int) else len(axis)
-    new = normal_axes(axis, np.ndim(a) + count)
+    rank = np.ndim(a) + len(listed(axis))
+    new = normal_axes(axis, rank)
     sizes = iter(np.shape(a))
-    rank = range(np.ndim(a) + count)
-    return np.reshape(a, tuple(1 if i in new else next(sizes) for i in rank))
+    return np.reshape(a, tuple(1 if i in new else next(sizes) for i in range(rank)))
 
 
 @adapter(np.squeeze)
@@ -119,6 +127,8 @@ def _roll(a: Any, shift: int | Sequence[int], axis: Axis = None) -> Any:
 def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The diagonal of two axes, as a new last axis; a slice of the merged axes."""
     i, j = (one_axis(axis, np.ndim(a)) for axis in (axis1, axis2))
+    if i == j:
+        raise ValueError(f"axis {axis1} has no diagonal with itself")
     rows, columns = np.shape(a)[i], np.shape(a)[j]
     moved = np.moveaxis(a, (i, j), (-2, -1))
     flat = np.reshape(moved, (*np.shape(moved)[:-2], rows * columns))
@@ -154,21 +164,59 @@ def _linalg_trace(x: Any, *, offset: int = 0) -> Any:
     return np.trace(x, offset, -2, -1)
 
 
+def _below(m: Any, k: int) -> NDArray[np.bool]:
+    """Where a matrix is on or below a diagonal; a vector is a row, again and again."""
+    rows, columns = (np.shape(m) * 2)[-2:]
+    return np.tri(rows, columns, k, bool)
+
+
 @adapter(np.tril)
 def _tril(m: Any, k: int = 0) -> Any:
-    rows, columns = np.shape(m)[-2:]
-    return np.where(np.tri(rows, columns, k=k, dtype=bool), m, 0)
+    return np.where(_below(m, k), m, 0)
 
 
 @adapter(np.triu)
 def _triu(m: Any, k: int = 0) -> Any:
-    rows, columns = np.shape(m)[-2:]
-    return np.where(np.tri(rows, columns, k=k - 1, dtype=bool), 0, m)
+    return np.where(_below(m, k - 1), 0, m)
 
 
-@adapter(np.diff)
-def _diff(a: Any, n: int = 1, axis: int = -1) -> Any:
-    moved = np.moveaxis(a, axis, 0)
-    for _ in range(n):
-        moved = moved[1:] - moved[:-1]
-    return np.moveaxis(moved, 0, axis)
+@adapter(np.rollaxis)
+def _rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    rank = np.ndim(a)
+    axis = one_axis(axis, rank)
+    start += rank if start < 0 else 0
+    if not 0 <= start <= rank:
+        raise ValueError(f"there is no place {start} among {rank} axes")
+    return np.moveaxis(a, axis, start - 1 if start > axis else start)
+
+
+@adapter(np.diagflat)
+def _diagflat(v: Any, k: int = 0) -> Any:
+    return np.diag(np.ravel(v), k)
+
+
+@adapter(np.apply_along_axis)
+def _apply_along_axis(
+    func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """A function of each line along an axis; its nodes come once for each line."""
+    axis = one_axis(axis, np.ndim(arr))
+    lines = np.moveaxis(arr, axis, -1)
+    lead = np.shape(lines)[:-1]
+    values = [func1d(lines[at], *args, **kwargs) for at in np.ndindex(*lead)]
+    if not values:
+        raise ValueError("there is no line to apply a function to")
+    new = np.ndim(values[0])
+    y = np.reshape(np.stack(values), lead + np.shape(values[0]))
+    last = range(len(lead), len(lead) + new)
+    return np.moveaxis(y, last, range(axis, axis + new))
+
+
+@adapter(np.rot90)
+def _rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
+    first, second = (one_axis(axis, np.ndim(m)) for axis in axes)
+    if first == second:
+        raise ValueError(f"axes {axes} are one")
+    for _ in range(k % 4):
+        m = np.flip(np.swapaxes(m, first, second), first)
+    return m

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,8 @@ class BaseFunction:
         branch: which piece of a function made of pieces applies, on arrays like
             ``value``; a gradient check that straddles two pieces says so.
         doc: one sentence, with the source where there is one.
+        code: stands for ``value`` where a user wrote it and nothing can be seen of
+            it in a graph, so that ranks with other functions are found.
     """
 
     name: str
@@ -76,6 +78,7 @@ class BaseFunction:
     varies: Kind | None = None
     branch: Callable[..., Any] | None = None
     doc: str = ""
+    code: str = ""
 
     def __call__(self, *xs: Expression, **params: Any) -> Expression:
         """Apply it: a new symbol if any input is one, else an array or a number."""
@@ -150,62 +153,6 @@ def adapter(*numpy_functions: Callable[..., Any]) -> Callable[..., Any]:
         return function
 
     return enter
-
-
-@overload
-def base_function(
-    value: Callable[..., Expression],
-    *,
-    vjp: Callable[..., Sequence[Expression]] | None = None,
-) -> BaseFunction: ...
-
-
-@overload
-def base_function(
-    *, vjp: Callable[..., Sequence[Expression]] | None = None
-) -> Callable[[Callable[..., Expression]], BaseFunction]: ...
-
-
-def base_function(
-    value: Callable[..., Expression] | None = None,
-    *,
-    vjp: Callable[..., Sequence[Expression]] | None = None,
-) -> BaseFunction | Callable[[Callable[..., Expression]], BaseFunction]:
-    """Make a function of plain NumPy into a base function with a name of its own.
-
-    The graph then shows one node, named like the function; the engine computes it by
-    the base functions that it is made of. Without ``vjp`` its transfer function is
-    derived from those too.
-
-    Args:
-        value: a function of one sample's values, elementwise or not.
-        vjp: ``vjp(v, y, *xs)``, one adjoint for each argument.
-
-    Example:
-        >>> import numpy as np
-        >>> from dtrain import base_function
-        >>> @base_function
-        ... def swish(x):
-        ...     return x / (1 + np.exp(-x))
-        >>> round(float(swish(1.0)), 4)
-        0.7311
-    """
-    if value is None:
-        return lambda function: base_function(function, vjp=vjp)
-    definition = value
-
-    def shape(*shapes: Shape) -> Shape:
-        with np.errstate(all="ignore"):  # what ones give is of no interest
-            return np.shape(definition(*(np.ones(each) for each in shapes)))
-
-    return BaseFunction(
-        name=definition.__name__,
-        value=definition,
-        shape=shape,
-        vjp=vjp,
-        definition=definition,
-        doc=definition.__doc__ or "",
-    )
 
 
 def broadcast_shape(*shapes: Shape) -> Shape:

@@ -160,6 +160,17 @@ def _vecdot(a: Any, b: Any) -> Any:
     return np.sum(np.multiply(a, b), axis=-1)
 
 
+if hasattr(np, "matvec"):  # since NumPy 2.2
+
+    @adapter(np.matvec)
+    def _matvec(a: Any, b: Any) -> Any:
+        return np.matmul(a, b[..., None])[..., 0]
+
+    @adapter(np.vecmat)
+    def _vecmat(a: Any, b: Any) -> Any:
+        return np.matmul(a[..., None, :], b)[..., 0, :]
+
+
 @adapter(np.outer)
 def _outer(a: Any, b: Any) -> Any:
     return sum_of_products(np.ravel(a), np.ravel(b), ((1,), (2,), (1, 2)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.functions.axes import one_axis
+from dtrain.functions.axes import listed, one_axis
 from dtrain.functions.base import Expression, adapter
 from dtrain.functions.contraction import Labels, sum_of_products
 
@@ -56,6 +56,8 @@ def _parsed(subscripts: str, ranks: Sequence[int]) -> tuple[list[Labels], Labels
             raise ValueError(f"{term!r} is for another number of axes than {rank}")
         labels.append(_numbers(term, extra))
         more = max(more, extra)
+    if more and "..." not in result:
+        raise ValueError(f"the result {result!r} needs the ... of the operands")
     final = _numbers(result, more)
     unknown = {*final}.difference(*labels)
     if unknown or len({*final}) < len(final):
@@ -88,12 +90,14 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """The sum over pairs of axes: the last n of a and first n of b, or those named."""
     na, nb = np.ndim(a), np.ndim(b)
     if isinstance(axes, int | np.integer):
-        pairs = [(na - int(axes) + i, i) for i in range(int(axes))]
+        left, right = [i - axes for i in range(axes)], list(range(axes))
     else:
-        left, right = ([x] if isinstance(x, int) else x for x in axes)
-        pairs = [
-            (one_axis(i, na), one_axis(j, nb)) for i, j in zip(left, right, strict=True)
-        ]
+        left, right = map(listed, axes)
+    pairs = [
+        (one_axis(i, na), one_axis(j, nb)) for i, j in zip(left, right, strict=True)
+    ]
+    if any(len({*each}) < len(pairs) for each in zip(*pairs, strict=True)):
+        raise ValueError(f"an axis is named twice in {axes}")
     lb = list(range(na, na + nb))
     for i, j in pairs:
         if np.shape(a)[i] != np.shape(b)[j]:
@@ -139,6 +143,8 @@ def _linalg_matmul(x1: Any, x2: Any, /) -> Any:
 
 @adapter(np.linalg.outer)
 def _linalg_outer(x1: Any, x2: Any, /) -> Any:
+    if np.ndim(x1) != 1 or np.ndim(x2) != 1:
+        raise ValueError("linalg.outer takes two vectors; np.outer takes more")
     return np.outer(x1, x2)
 
 
@@ -148,11 +154,26 @@ def _linalg_vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
 
 
 @adapter(np.cross)
-def _cross(a: Any, b: Any) -> Any:
-    """The vector product of vectors of three along the last axis."""
+def _cross(
+    a: Any,
+    b: Any,
+    axisa: int = -1,
+    axisb: int = -1,
+    axisc: int = -1,
+    axis: int | None = None,
+) -> Any:
+    """The vector product of vectors of three."""
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)
     if np.shape(a)[-1] != 3 or np.shape(b)[-1] != 3:
         raise ValueError("cross takes vectors of three")
     (a0, a1), (b0, b1) = (
         [np.roll(x, shift, axis=-1) for shift in (-1, -2)] for x in (a, b)
     )
-    return a0 * b1 - a1 * b0
+    return np.moveaxis(a0 * b1 - a1 * b0, -1, axisc)
+
+
+@adapter(np.linalg.cross)
+def _linalg_cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    return np.cross(x1, x2, axis=axis)

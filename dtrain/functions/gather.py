@@ -204,12 +204,13 @@ def _take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
 
 
 @adapter(np.argsort)
-def _argsort(a: Any, axis: int | None = -1) -> Any:
+def _argsort(a: Any, axis: int | None = -1, kind: str | None = None) -> Any:
+    """Of any kind, equal elements stay in their own order."""
     return _sorted(argsort, a, axis)
 
 
 @adapter(np.sort)
-def _sort(a: Any, axis: int | None = -1) -> Any:
+def _sort(a: Any, axis: int | None = -1, kind: str | None = None) -> Any:
     return _sorted(sort, a, axis)
 
 
@@ -236,8 +237,13 @@ def _quantile(a: Any, q: Any, axis: Axis = None, *, keepdims: bool = False) -> A
     position = float(q) * (count - 1)
     low = math.floor(position)
     y = row[..., low]
-    if position > low:
-        y = y + (row[..., low + 1] - y) * (position - low)
+    part = position - low
+    if part == 0.5:  # as the median is: the mean of two, which may be infinite
+        y = (y + row[..., low + 1]) / 2
+    elif part:
+        y = y + (row[..., low + 1] - y) * part
+    last = row[..., -1]  # NaN, if there is one
+    y = np.where(np.isnan(last), last, y)
     kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
     return np.reshape(y, kept) if keepdims else y
 

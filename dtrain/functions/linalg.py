@@ -1,8 +1,10 @@
-"""Linear systems, inverses and determinants.
+"""Linear systems, inverses, determinants, Cholesky factors and eigenvalues.
 
 Transfer functions are those of M. Giles, *Collected matrix derivative results for
-forward and reverse mode algorithmic differentiation* (2008), sections 2.2 and 2.3. A
-singular matrix is refused when it is met.
+forward and reverse mode algorithmic differentiation* (2008), sections 2.2, 2.3 and 3.1,
+and of I. Murray, *Differentiation of the Cholesky decomposition* (2016). A singular
+matrix is refused when it is met. Of a symmetric matrix NumPy reads what is on and below
+the diagonal, so only that has a derivative.
 """
 
 from __future__ import annotations
@@ -80,6 +82,100 @@ sign_of_det = register(
         doc="The sign of the determinant of (..., n, n); passes nothing backward.",
     )
 )
+
+
+def _of_symmetric(v: Expression) -> Expression:
+    """The adjoint of the lower triangle that a symmetric matrix is read from."""
+    n = np.shape(v)[-1]
+    return (np.tri(n) - 0.5 * np.eye(n)) * (v + np.matrix_transpose(v))
+
+
+def _cholesky_vjp(v: Expression, y: Expression, x: Expression) -> tuple[Expression]:
+    n = np.shape(x)[-1]
+    turned = np.matrix_transpose(y)
+    p = (np.tri(n) - 0.5 * np.eye(n)) * (turned @ v)
+    right = solve(turned, np.matrix_transpose(solve(turned, p)))
+    return (_of_symmetric(right),)
+
+
+cholesky: BaseFunction = register(
+    BaseFunction(
+        name="cholesky",
+        value=np.linalg.cholesky,
+        shape=_square_shape,
+        vjp=_cholesky_vjp,
+        doc="The lower triangular L with L Lᵀ = X, of (..., n, n); X is positive "
+        "definite.",
+    )
+)
+
+
+def _along(u: Expression, inner: Expression) -> Expression:
+    return _of_symmetric(u @ inner @ np.matrix_transpose(u))
+
+
+def _eigenvectors_vjp(v: Expression, y: Expression, x: Expression) -> tuple[Expression]:
+    values, same = eigenvalues(x), np.eye(np.shape(x)[-1], dtype=bool)
+    gaps = values[..., None, :] - values[..., :, None]
+    inverse = np.where(same, 0, 1 / np.where(same, 1, gaps))
+    return (_along(y, inverse * (np.matrix_transpose(y) @ v)),)
+
+
+eigenvalues: BaseFunction = register(
+    BaseFunction(
+        name="eigenvalues",
+        value=np.linalg.eigvalsh,
+        shape=lambda shape: _square_shape(shape)[:-1],
+        vjp=lambda v, y, x: (
+            _along(eigenvectors(x), v[..., None] * np.eye(np.shape(x)[-1])),
+        ),
+        doc="The eigenvalues of symmetric (..., n, n), from the smallest, (..., n).",
+    )
+)
+
+eigenvectors: BaseFunction = register(
+    BaseFunction(
+        name="eigenvectors",
+        value=lambda x: np.linalg.eigh(x)[1],
+        shape=_square_shape,
+        vjp=_eigenvectors_vjp,
+        doc="The eigenvectors of symmetric (..., n, n), in columns, with LAPACK's "
+        "signs; they have a derivative where no two eigenvalues are equal.",
+    )
+)
+
+
+class Eigen(NamedTuple):
+    """Eigenvalues and eigenvectors, as NumPy returns them."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+@adapter(np.linalg.eigh)
+def _eigh(a: Any, UPLO: str = "L") -> Eigen:
+    """Of a symmetric matrix, from one of its triangles."""
+    a = _lower(a, UPLO)
+    return Eigen(eigenvalues(a), eigenvectors(a))
+
+
+@adapter(np.linalg.eigvalsh)
+def _eigvalsh(a: Any, UPLO: str = "L") -> Any:
+    return eigenvalues(_lower(a, UPLO))
+
+
+def _lower(a: Expression, triangle: str) -> Expression:
+    if triangle not in ("L", "U"):
+        raise ValueError(f"UPLO is 'L' or 'U', not {triangle!r}")
+    _square_shape(np.shape(a))
+    return a if triangle == "L" else np.matrix_transpose(a)
+
+
+@adapter(np.linalg.cholesky)
+def _cholesky(a: Any, /, *, upper: bool = False) -> Any:
+    if not upper:
+        return cholesky(a)
+    return np.matrix_transpose(cholesky(_lower(a, "U")))
 
 
 class SlogDet(NamedTuple):

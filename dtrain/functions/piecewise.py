@@ -143,14 +143,58 @@ def _clip(
     max: Any = None,
 ) -> Any:
     """Between two bounds; on a bound the derivative is 0."""
+    if not (a_min is a_max is None or min is max is None):
+        raise ValueError("bounds are a_min and a_max, or min and max")
     low, high = a_min if min is None else min, a_max if max is None else max
     a = a if low is None else np.maximum(a, low)
     return a if high is None else np.minimum(a, high)
 
 
 @adapter(np.where)
-def _where(condition: Any, x: Any, y: Any) -> Any:
+def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
+    if x is None or y is None:
+        raise ValueError("where takes a condition and two values to choose from")
     return where(condition, x, y)
+
+
+@adapter(np.select)
+def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+    """For each element the first choice whose condition holds."""
+    y = default
+    for condition, choice in list(zip(condlist, choicelist, strict=True))[::-1]:
+        y = np.where(condition, choice, y)
+    shapes = map(np.shape, (*condlist, *choicelist, default))
+    return np.broadcast_to(y, np.broadcast_shapes(*shapes))
+
+
+@adapter(np.choose)
+def _choose(a: Any, choices: Any) -> Any:
+    """Of several arrays the element of the one whose number a is, or NaN."""
+    y: Any = np.nan
+    for number, choice in enumerate(choices):
+        y = np.where(np.equal(a, number), choice, y)
+    return y
+
+
+@adapter(np.isclose)
+def _isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> Any:
+    near = np.less_equal(np.abs(a - b), atol + rtol * np.abs(b))
+    return np.logical_or(np.logical_and(near, np.isfinite(b)), np.equal(a, b))
+
+
+@adapter(np.allclose)
+def _allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> Any:
+    return np.all(np.isclose(a, b, rtol, atol))
+
+
+@adapter(np.isposinf)
+def _isposinf(x: Any) -> Any:
+    return np.equal(x, np.inf)
+
+
+@adapter(np.isneginf)
+def _isneginf(x: Any) -> Any:
+    return np.equal(x, -np.inf)
 
 
 adapter(np.fabs)(absolute)

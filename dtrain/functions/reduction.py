@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.functions.axes import Axis, normal_axes
+from dtrain.functions.axes import Axis, normal_axes, one_axis
 from dtrain.functions.base import (
     BaseFunction,
     Expression,
@@ -130,30 +130,32 @@ prod = register(
 
 
 @adapter(np.sum)
-def _sum(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    axes = normal_axes(axis, np.ndim(x))
-    return _keep(sum_(x, axis=axes) if axes else x, np.shape(x), axes, keepdims)
+def _sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    axes = normal_axes(axis, np.ndim(a))
+    return _keep(sum_(a, axis=axes) if axes else a, np.shape(a), axes, keepdims)
 
 
 @adapter(np.mean)
-def _mean(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    count = math.prod(np.shape(x)[i] for i in normal_axes(axis, np.ndim(x)))
+def _mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    count = math.prod(np.shape(a)[i] for i in normal_axes(axis, np.ndim(a)))
     if not count:
         raise ValueError("there is no mean of no elements")
-    return _sum(x, axis, keepdims=keepdims) / count
+    return _sum(a, axis, keepdims=keepdims) / count
 
 
 def _over_last(function: BaseFunction) -> Any:
     """Adapt a reduction of the last axis to any axes, merged in C order."""
 
-    def reduce(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-        shape = np.shape(x)
+    def reduce(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+        shape = np.shape(a)
         axes = normal_axes(axis, len(shape))
-        if not axes and function.gives == "real":
-            return x
+        if function.gives == "int" and axis is not None:
+            axes = (one_axis(axis, len(shape)),)
+        elif not axes and function.gives == "real":
+            return a
         rest = tuple(i for i in range(len(shape)) if i not in axes)
         merged = math.prod(shape[i] for i in axes)
-        moved = np.transpose(x, rest + axes) if axes != shape[len(rest) :] else x
+        moved = np.transpose(a, rest + axes)
         last = np.reshape(moved, (*(shape[i] for i in rest), merged))
         return _keep(function(last), shape, axes, keepdims)
 

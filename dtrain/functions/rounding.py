@@ -44,12 +44,16 @@ def _divmod(a: Any, b: Any) -> tuple[Any, Any]:
 
 @adapter(np.modf)
 def _modf(x: Any) -> tuple[Any, Any]:
-    return x - np.trunc(x), np.trunc(x)
+    whole = np.trunc(x)
+    finite = np.where(np.isinf(x), 0, x)
+    return finite - np.trunc(finite), whole
 
 
 @adapter(np.round, np.around)
-def _round(x: Any, decimals: int = 0) -> Any:
-    return np.rint(x) if decimals == 0 else np.rint(x * 10**decimals) / 10**decimals
+def _round(a: Any, decimals: int = 0) -> Any:
+    if decimals < 0:
+        return np.rint(a / 10**-decimals) * 10**-decimals
+    return np.rint(a) if decimals == 0 else np.rint(a * 10**decimals) / 10**decimals
 
 
 @adapter(np.fix)

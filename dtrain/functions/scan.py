@@ -59,3 +59,30 @@ def _along(function: BaseFunction) -> Any:
 
 adapter(np.cumsum)(_along(cumsum))
 adapter(np.cumprod)(_along(cumprod))
+
+
+@adapter(np.cumulative_sum)
+def _cumulative_sum(
+    x: Any, /, *, axis: int | None = None, include_initial: bool = False
+) -> Any:
+    return _cumulative(np.cumsum, np.zeros, x, axis, include_initial)
+
+
+@adapter(np.cumulative_prod)
+def _cumulative_prod(
+    x: Any, /, *, axis: int | None = None, include_initial: bool = False
+) -> Any:
+    return _cumulative(np.cumprod, np.ones, x, axis, include_initial)
+
+
+def _cumulative(
+    scan: Any, first: Any, x: Expression, axis: int | None, initial: bool
+) -> Expression:
+    if axis is None:
+        if np.ndim(x) != 1:
+            raise ValueError("an array of several axes needs axis=")
+        axis = 0
+    y = np.moveaxis(scan(x, axis=axis), axis, 0)
+    if initial:
+        y = np.concatenate([first((1, *np.shape(y)[1:])), y])
+    return np.moveaxis(y, 0, axis)

@@ -178,37 +178,41 @@ place: BaseFunction = register(
 
 
 @adapter(np.reshape)
-def _reshape(x: Any, shape: int | Sequence[int], order: str = "C") -> Any:
-    if order != "C":
-        raise ValueError("only the C order is supported")
-    old = np.shape(x)
+def _reshape(a: Any, shape: int | Sequence[int], order: str = "C") -> Any:
+    old = np.shape(a)
     new = [shape] if isinstance(shape, int | np.integer) else list(shape)
+    if order == "F":  # the first axis moves fastest
+        return np.transpose(np.reshape(np.transpose(a), new[::-1]))
+    if order != "C":
+        raise ValueError("the orders are C and F")
     if new.count(-1) == 1:
         known = -math.prod(new)
-        new[new.index(-1)] = math.prod(old) // known if known else 0
+        if known <= 0:
+            raise ValueError(f"{tuple(new)} leaves the size of an axis open")
+        new[new.index(-1)] = math.prod(old) // known
     target = tuple(int(size) for size in new)
-    return x if target == old else reshape(x, shape=target)
+    return a if target == old else reshape(a, shape=target)
 
 
 @adapter(np.ravel)
-def _ravel(x: Any) -> Any:
-    return np.reshape(x, (math.prod(np.shape(x)),))
+def _ravel(a: Any, order: Any = "C") -> Any:
+    return np.reshape(a, (math.prod(np.shape(a)),), order=order)
 
 
 @adapter(np.transpose)
-def _transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
-    rank = np.ndim(x)
+def _transpose(a: Any, axes: Sequence[int] | None = None) -> Any:
+    rank = np.ndim(a)
     order = tuple(reversed(range(rank))) if axes is None else tuple(axes)
     order = tuple(i + rank if i < 0 else i for i in map(operator.index, order))
     if sorted(order) != list(range(rank)):
         raise ValueError(f"axes {axes} are no order of {rank} axes")
-    return x if order == tuple(range(rank)) else transpose(x, axes=order)
+    return a if order == tuple(range(rank)) else transpose(a, axes=order)
 
 
 @adapter(np.broadcast_to)
-def _broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
+def _broadcast_to(array: Any, shape: int | Sequence[int]) -> Any:
     target = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
-    return x if target == np.shape(x) else broadcast(x, shape=target)
+    return array if target == np.shape(array) else broadcast(array, shape=target)
 
 
 def getitem(x: Expression, key: Any) -> Expression:
@@ -256,6 +260,8 @@ def _concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
     if axis is None:
         return _concatenate([np.ravel(x) for x in arrays])
     shapes = [np.shape(x) for x in arrays]
+    if not shapes:
+        raise ValueError("there is nothing to join")
     rank = len(shapes[0])
     if not rank or not -rank <= axis < rank:
         raise ValueError(f"there is no axis {axis} in {rank} axes")
@@ -276,6 +282,8 @@ def _concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
 @adapter(np.stack)
 def _stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     shapes = [np.shape(x) for x in arrays]
+    if not shapes:
+        raise ValueError("there is nothing to stack")
     if len(set(shapes)) > 1:
         raise ValueError(f"shapes {shapes} are not equal")
     rank = len(shapes[0]) + 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.functions.axes import Axis, normal_axes
+from dtrain.functions.axes import Axis, listed, normal_axes, one_axis
 from dtrain.functions.base import Expression, adapter
 
 
@@ -41,12 +41,19 @@ def _ptp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
 
 
 @adapter(np.average)
-def _average(a: Any, axis: Axis = None, weights: Any = None) -> Any:
+def _average(
+    a: Any, axis: Axis = None, weights: Any = None, *, keepdims: bool = False
+) -> Any:
     if weights is None:
-        return np.mean(a, axis=axis)
+        return np.mean(a, axis=axis, keepdims=keepdims)
     if np.shape(weights) != np.shape(a):
-        raise ValueError("np.average as traced takes weights of the array's own shape")
-    return np.sum(a * weights, axis=axis) / np.sum(weights, axis=axis)
+        i = one_axis(axis, np.ndim(a))
+        if np.shape(weights) != (np.shape(a)[i],):
+            raise ValueError("weights are as many as elements, or as the axis is long")
+        after = (1,) * (np.ndim(a) - i - 1)
+        weights = np.broadcast_to(np.reshape(weights, (-1, *after)), np.shape(a))
+    total = np.sum(a * weights, axis=axis, keepdims=keepdims)
+    return total / np.sum(weights, axis=axis, keepdims=keepdims)
 
 
 @adapter(np.count_nonzero)
@@ -70,12 +77,13 @@ def _norm(x: Any, ord: Any = None, axis: Axis = None, *, keepdims: bool = False)
 
     The Euclidean norm of 0 has the derivative 0.
     """
-    axes = normal_axes(axis, np.ndim(x)) if axis is None else _listed(axis)
-    if ord is None or (ord == 2 and len(axes) == 1) or ord == "fro":
+    normal_axes(axis, np.ndim(x))
+    axes = tuple(range(np.ndim(x)) if axis is None else listed(axis))
+    if ord is None or (ord == "fro" and len(axes) == 2):
         return root(np.sum(np.square(x), axis=axes, keepdims=keepdims))
-    if len(axes) == 1:
-        return _vector_norm(x, ord, axes[0], keepdims)
-    if len(axes) == 2 and abs(ord) in (1, np.inf):
+    if len(axes) == 1 and not isinstance(ord, str):
+        return _vector_norm(x, ord, axes, keepdims)
+    if len(axes) == 2 and ord in (1, -1, np.inf, -np.inf):
         summed, rest = axes if abs(ord) == 1 else axes[::-1]
         sums = np.sum(np.abs(x), axis=summed, keepdims=True)
         extreme = np.max if ord > 0 else np.min
@@ -84,11 +92,9 @@ def _norm(x: Any, ord: Any = None, axis: Axis = None, *, keepdims: bool = False)
     raise ValueError(f"the norm {ord!r} of {len(axes)} axes is not supported")
 
 
-def _listed(axis: int | tuple[int, ...]) -> tuple[int, ...]:
-    return axis if isinstance(axis, tuple) else (axis,)
-
-
-def _vector_norm(x: Any, ord: float, axis: int, keepdims: bool) -> Any:
+def _vector_norm(x: Any, ord: float, axis: tuple[int, ...], keepdims: bool) -> Any:
+    if ord == 2:
+        return root(np.sum(np.square(x), axis=axis, keepdims=keepdims))
     if ord == np.inf:
         return np.max(np.abs(x), axis=axis, keepdims=keepdims)
     if ord == -np.inf:
@@ -96,18 +102,49 @@ def _vector_norm(x: Any, ord: float, axis: int, keepdims: bool) -> Any:
     if ord == 0:
         return np.count_nonzero(x, axis=axis, keepdims=keepdims)
     powers = np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims)
-    return powers if ord == 1 else powers ** (1 / ord)
+    if ord == 1:
+        return powers
+    positive = np.greater(powers, 0)
+    return np.where(positive, np.where(positive, powers, 1) ** (1 / ord), powers)
 
 
 @adapter(np.linalg.vector_norm)
 def _linalg_vector_norm(
     x: Any, /, *, axis: Axis = None, keepdims: bool = False, ord: float = 2
 ) -> Any:
-    axes = normal_axes(axis, np.ndim(x))
-    if ord == 2:
-        return root(np.sum(np.square(x), axis=axes, keepdims=keepdims))
-    if axis is None and not keepdims:
-        return _vector_norm(np.ravel(x), ord, 0, keepdims=False)
-    if len(axes) != 1:
-        raise ValueError(f"the norm {ord!r} of {len(axes)} axes is not supported")
-    return _vector_norm(x, ord, axes[0], keepdims)
+    return _vector_norm(x, ord, normal_axes(axis, np.ndim(x)), keepdims)
+
+
+@adapter(np.linalg.matrix_norm)
+def _linalg_matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
+    return np.linalg.norm(x, ord, axis=(-2, -1), keepdims=keepdims)
+
+
+@adapter(np.cov)
+def _cov(
+    m: Any,
+    y: Any = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: int | None = None,
+) -> Any:
+    """The covariances of rows, or of columns, over n − 1 unless told otherwise."""
+    if np.ndim(m) > 2:
+        raise ValueError("cov takes one or two axes")
+    parts = [np.atleast_2d(x) for x in (m, y) if x is not None]
+    x = np.concatenate([p if rowvar or p.shape[0] == 1 else p.T for p in parts])
+    count = np.shape(x)[1] - ((0 if bias else 1) if ddof is None else ddof)
+    if count <= 0:
+        raise ValueError(f"{np.shape(x)[1]} elements have no covariance")
+    distance = x - np.mean(x, axis=1, keepdims=True)
+    return np.squeeze(distance @ distance.T / count)
+
+
+@adapter(np.corrcoef)
+def _corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
+    """The covariances, over the deviations of both."""
+    covariance = np.cov(x, y, rowvar)
+    if np.ndim(covariance) == 0:
+        return covariance / covariance
+    deviation = np.sqrt(np.diagonal(covariance))
+    return covariance / deviation[:, None] / deviation

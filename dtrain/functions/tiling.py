@@ -35,14 +35,14 @@ def _repeat(a: Any, repeats: int | Sequence[int], axis: int | None = None) -> An
 
 
 @adapter(np.tile)
-def _tile(a: Any, reps: int | Sequence[int]) -> Any:
+def _tile(A: Any, reps: int | Sequence[int]) -> Any:
     times = (reps,) if isinstance(reps, int | np.integer) else tuple(reps)
-    rank = max(len(times), np.ndim(a))
+    rank = max(len(times), np.ndim(A))
     times = (1,) * (rank - len(times)) + times
-    shape = (1,) * (rank - np.ndim(a)) + np.shape(a)
+    shape = (1,) * (rank - np.ndim(A)) + np.shape(A)
     pairs = [pair for each in zip(times, shape, strict=True) for pair in each]
     split = tuple(size for n in shape for size in (1, n))
-    full = np.broadcast_to(np.reshape(a, split), tuple(pairs))
+    full = np.broadcast_to(np.reshape(A, split), tuple(pairs))
     return np.reshape(full, tuple(t * n for t, n in zip(times, shape, strict=True)))
 
 
@@ -54,6 +54,8 @@ def _array_split(
     n = np.shape(ary)[axis]
     if isinstance(indices_or_sections, int | np.integer):
         count = int(indices_or_sections)
+        if count < 1:
+            raise ValueError(f"there are no {count} parts")
         size, longer = divmod(n, count)
         points = [i * size + min(i, longer) for i in range(count + 1)]
     else:
@@ -68,22 +70,93 @@ def _split(
 ) -> list[Any]:
     if isinstance(indices_or_sections, int | np.integer):
         n = np.shape(ary)[one_axis(axis, np.ndim(ary))]
-        if n % indices_or_sections:
+        if indices_or_sections < 1 or n % indices_or_sections:
             raise ValueError(f"an axis of {n} has no {indices_or_sections} equal parts")
     return list(_array_split(ary, indices_or_sections, axis))
 
 
+def _split_along(axis: int) -> Any:
+    def split(ary: Any, indices_or_sections: int | Sequence[int]) -> list[Any]:
+        flat = axis == 1 and np.ndim(ary) == 1  # hsplit splits vectors, too
+        return list(np.split(ary, indices_or_sections, 0 if flat else axis))
+
+    return split
+
+
+for _function, _axis in ((np.hsplit, 1), (np.vsplit, 0), (np.dsplit, 2)):
+    adapter(_function)(_split_along(_axis))
+
+
+@adapter(np.unstack)
+def _unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
+    return tuple(np.moveaxis(x, axis, 0))
+
+
+@adapter(np.insert)
+def _insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
+    """With values put in before one known place."""
+    if axis is None:
+        arr, axis = np.ravel(arr), 0
+    if not isinstance(obj, int | np.integer):
+        raise ValueError("only one known place to insert at is supported")
+    rows = np.moveaxis(arr, axis, 0)
+    if not -len(rows) <= obj <= len(rows):
+        raise ValueError(f"{obj} is outside an axis of {len(rows)}")
+    at = int(obj) % len(rows) if obj < 0 else int(obj)
+    new = np.broadcast_to(values, np.shape(rows)[1:])[None]
+    return np.moveaxis(np.concatenate([rows[:at], new, rows[at:]]), 0, axis)
+
+
+@adapter(np.delete)
+def _delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
+    if axis is None:
+        arr, axis = np.ravel(arr), 0
+    axis = one_axis(axis, np.ndim(arr))
+    left = np.delete(np.arange(np.shape(arr)[axis]), obj)
+    return arr[(slice(None),) * axis + (left,)]
+
+
+@adapter(np.broadcast_arrays)
+def _broadcast_arrays(*args: Any) -> tuple[Any, ...]:
+    shape = np.broadcast_shapes(*map(np.shape, args))
+    return tuple(np.broadcast_to(x, shape) for x in args)
+
+
+@adapter(np.meshgrid)
+def _meshgrid(*xi: Any, indexing: str = "xy") -> tuple[Any, ...]:
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"indexing {indexing!r} is neither 'xy' nor 'ij'")
+    d = len(xi)
+    axes = [1, 0, *range(2, d)] if indexing == "xy" and d > 1 else list(range(d))
+    spread = (
+        np.reshape(x, tuple(-1 if i == axis else 1 for i in range(d)))
+        for x, axis in zip(xi, axes, strict=True)
+    )
+    return tuple(np.broadcast_arrays(*spread))
+
+
 @adapter(np.atleast_1d)
-def _atleast_1d(*arrays: Any) -> Any:
-    return _each(arrays, lambda x: x if np.ndim(x) else np.reshape(x, (1,)))
+def _atleast_1d(*arys: Any) -> Any:
+    return _each(arys, lambda x: x if np.ndim(x) else np.reshape(x, (1,)))
 
 
 @adapter(np.atleast_2d)
-def _atleast_2d(*arrays: Any) -> Any:
+def _atleast_2d(*arys: Any) -> Any:
     return _each(
-        arrays,
+        arys,
         lambda x: x if np.ndim(x) > 1 else np.reshape(x, (1, math.prod(np.shape(x)))),
     )
+
+
+@adapter(np.atleast_3d)
+def _atleast_3d(*arys: Any) -> Any:
+    def with_three(x: Any) -> Any:
+        shape = np.shape(x)
+        if len(shape) > 2:
+            return x
+        return np.reshape(x, (1, *shape, 1)[len(shape) == 2 :] if shape else (1, 1, 1))
+
+    return _each(arys, with_three)
 
 
 def _each(arrays: Sequence[Any], function: Any) -> Any:
@@ -108,6 +181,11 @@ def _column_stack(tup: Sequence[Any]) -> Any:
     return np.concatenate(list(columns), axis=1)
 
 
+@adapter(np.dstack)
+def _dstack(tup: Sequence[Any]) -> Any:
+    return np.concatenate([_atleast_3d(x) for x in tup], axis=2)
+
+
 @adapter(np.append)
 def _append(arr: Any, values: Any, axis: int | None = None) -> Any:
     return np.concatenate([arr, values], axis=axis)
@@ -117,6 +195,11 @@ def _append(arr: Any, values: Any, axis: int | None = None) -> Any:
 def _pad(array: Any, pad_width: Any, mode: str = "constant", **keywords: Any) -> Any:
     """Longer at both ends of each axis, by constants or by copies of elements."""
     shape = np.shape(array)
+    if isinstance(pad_width, dict):  # by axis
+        by_axis = {one_axis(i, len(shape)): each for i, each in pad_width.items()}
+        pad_width = [np.broadcast_to(by_axis.get(i, 0), 2) for i in range(len(shape))]
+    if keywords.get("reflect_type", "even") != "even":
+        raise ValueError("an odd reflection is not supported")
     if mode in ("edge", "reflect", "symmetric", "wrap"):
         places = np.arange(math.prod(shape)).reshape(shape)
         at = np.pad(places, pad_width, mode=mode, **keywords)  # type: ignore[call-overload]

@@ -214,6 +214,7 @@ def _sliding_window_view(
 @adapter(np.convolve)
 def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
     """The sums of a at i − j times v at j."""
+    _check_vectors(a, v)
     if np.shape(a)[0] < np.shape(v)[0]:
         a, v = v, a
     return _correlated(a, v[::-1], mode)
@@ -222,9 +223,15 @@ def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
 @adapter(np.correlate)
 def _correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     """The sums of a at i + j times v at j."""
+    _check_vectors(a, v)
     if np.shape(a)[0] < np.shape(v)[0]:
         return _correlated(v, a, mode)[::-1]
     return _correlated(a, v, mode)
+
+
+def _check_vectors(a: Any, v: Any) -> None:
+    if np.ndim(a) != 1 or np.ndim(v) != 1 or 0 in (*np.shape(a), *np.shape(v)):
+        raise ValueError("two vectors with elements are needed")
 
 
 def _correlated(a: Any, v: Any, mode: str) -> Any:

@@ -12,14 +12,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dtrain.errors import ProgramError
-from dtrain.functions.base import Kind, broadcast_shape
+from dtrain.errors import DtrainError, ProgramError
+from dtrain.functions.base import Expression, Kind, broadcast_shape
 from dtrain.functions.samples import block_sum, to_samples
 from dtrain.functions.shape import place
 from dtrain.program.builder import Builder
 from dtrain.program.expand import expand
 from dtrain.program.graph import FlowGraph
 from dtrain.program.symbol import Symbol
+from dtrain.program.trace import user_frames
 
 
 def differentiate(graph: FlowGraph, output: str | None = None) -> FlowGraph:
@@ -89,6 +90,7 @@ def backward(
             continue
         node = builder.nodes[number]
         builder.source = node.source  # errors and new nodes are about this line
+        builder.through = node
         v = arrived[number] = [_total(arrived[number])]
         if not node.inputs:
             continue
@@ -96,18 +98,38 @@ def backward(
             continue  # sign, comparisons, argmax: constant between their jumps
         y = Symbol(builder, number)
         xs = [Symbol(builder, i) for i in node.inputs]
-        passed = node.function.vjp(v[0], y, *xs, **node.keywords)
-        if len(passed) != len(xs):
-            raise builder.error(
-                f"the vjp of {node.function.name} returns {len(passed)} adjoints for "
-                f"{len(xs)} inputs"
-            )
-        for x, adjoint in zip(xs, passed, strict=True):
+        for x, adjoint in zip(xs, _passed(v[0], y, xs), strict=True):
             if adjoint is not None and reached[x.number]:
                 symbol = builder.symbol(adjoint)
                 arrived.setdefault(x.number, []).append(unbroadcast(symbol, x, y))
-    builder.source = None
+    builder.source = builder.through = None
     return [arrived[x.number][0] if x.number in arrived else None for x in wrt]
+
+
+def _passed(v: Symbol, y: Symbol, xs: Sequence[Symbol]) -> Sequence[Expression]:
+    """What a node's transfer function passes to each of its inputs."""
+    function, builder = y.node.function, y.builder
+    assert function.vjp is not None  # noqa: S101
+    try:
+        passed = function.vjp(v, y, *xs, **y.node.keywords)
+    except DtrainError:
+        raise
+    except Exception as error:
+        raise builder.error(
+            f"the vjp of {function.name} raised {type(error).__name__}\n"
+            f"{user_frames(error)}"
+        ) from error
+    if not isinstance(passed, tuple | list):
+        raise builder.error(
+            f"the vjp of {function.name} returns a {type(passed).__name__}; return a "
+            "tuple, with one adjoint for each input"
+        )
+    if len(passed) != len(xs):
+        raise builder.error(
+            f"the vjp of {function.name} returns {len(passed)} adjoints for "
+            f"{len(xs)} inputs"
+        )
+    return passed
 
 
 def unbroadcast(v: Symbol, x: Symbol, y: Symbol) -> Symbol:

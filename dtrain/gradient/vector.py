@@ -84,6 +84,11 @@ class Layout:
         }
 
 
+def not_finite(values: Mapping[str, NDArray[Any]]) -> list[str]:
+    """The names of arrays that hold infinities or NaN."""
+    return [name for name, value in values.items() if not np.isfinite(value).all()]
+
+
 class Weights:
     """The values of all weights, in one flat array.
 

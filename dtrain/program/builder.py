@@ -45,6 +45,8 @@ class Builder:
         self.names: dict[str, int] = {}
         # Where nodes are made in place of others, their source is that of the others.
         self.source: Source | None = None
+        # The node whose adjoint is being passed on.
+        self.through: Node | None = None
         self._numbers: dict[Any, int] = {}
 
     def input(self, name: str, shape: Shape, dtype: DType = "real") -> Symbol:
@@ -159,6 +161,7 @@ class Builder:
                     kind=function.kind([node.kind for node in nodes], dict(params)),
                     dtype=function.gives or nodes[-1].dtype,
                     source=self.source or here(),
+                    through=self.through,
                 )
             )
             self._numbers[key] = number

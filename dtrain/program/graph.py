@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.functions.base import BaseFunction, DType, Kind, Shape
+from dtrain.functions.base import FUNCTIONS, BaseFunction, DType, Kind, Shape
 from dtrain.program.initializers import Initializer
 from dtrain.program.source import Source
 
@@ -77,6 +77,8 @@ class Node:
         dtype: real, bool or int.
         source: the user's line that made it.
         name: a name that the user or the program gave it.
+        through: the node whose transfer function it is a part of; ``None`` in the
+            forward graph.
     """
 
     function: BaseFunction
@@ -87,11 +89,26 @@ class Node:
     dtype: DType
     source: Source
     name: str | None = None
+    through: Node | None = field(default=None, repr=False)
 
     @property
     def keywords(self) -> dict[str, Any]:
         """The parameters as keyword arguments."""
         return dict(self.params)
+
+    @property
+    def identity(self) -> bytes:
+        """What makes it what it is: function, wiring, values, and a leaf's name."""
+        params: Iterable[Any] = self.params
+        content = b""
+        if self.function is CONSTANT:
+            value = self.params[0][1]
+            content = value.content
+            params = (value.dtype, value.shape)
+        label = self.name if self.function in (INPUT, WEIGHT, SCALARS) else None
+        name = self.function.name + self.function.code
+        fields = (name, label, self.inputs, *params, self.shape)
+        return content + repr(fields).encode() + b"\0"
 
     @property
     def constant(self) -> NDArray[Any] | None:
@@ -145,21 +162,25 @@ class FlowGraph:
         """SHA-256 of what is computed: functions, wiring, constants, names of leaves.
 
         Neither file names nor lines nor the names of inner nodes enter. Functions that
-        are made of others enter as what they are made of.
+        are made of others enter as what they are made of, and a user's own transfer
+        function as its graph.
         """
         from dtrain.program.expand import expand
+        from dtrain.program.transfer import transfer
 
         graph = expand(self)
         digest = hashlib.sha256()
+        own: dict[Any, str] = {}  # a graph may have one function thousands of times
+        for node in self.nodes:
+            f = node.function
+            if f.vjp is not None and FUNCTIONS.get(f.name) is not f:
+                given = [self.nodes[i] for i in node.inputs]
+                key = (f, node.params, *((x.shape, x.dtype) for x in given))
+                if key not in own:
+                    own[key] = transfer(self, node).fingerprint
+                digest.update(own[key].encode())
         for node in graph.nodes:
-            params: Iterable[Any] = node.params
-            if node.function is CONSTANT:
-                value = node.params[0][1]
-                digest.update(value.content)
-                params = (value.dtype, value.shape)
-            label = node.name if node.function in (INPUT, WEIGHT, SCALARS) else None
-            fields = (node.function.name, label, node.inputs, *params, node.shape)
-            digest.update(repr(fields).encode() + b"\0")
+            digest.update(node.identity)
         digest.update(repr(sorted(graph.outputs.items())).encode())
         return digest.hexdigest()
 

@@ -12,6 +12,7 @@ from dtrain.functions.softmax import log_softmax, logsumexp, softmax
 from dtrain.functions.special import (
     digamma,
     erf,
+    erfc,
     gammaln,
     gelu,
     normal,
@@ -31,6 +32,7 @@ __all__ = [
     "dense",
     "digamma",
     "erf",
+    "erfc",
     "gammaln",
     "gelu",
     "log_softmax",

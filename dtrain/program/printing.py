@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dtrain.functions.shape import Index, Slices
@@ -101,6 +101,12 @@ def _index(at: Index) -> str:
 def _slice(key: slice) -> str:
     stop = "" if key.stop is None else key.stop
     return f"{key.start}:{stop}" + (f":{key.step}" if key.step != 1 else "")
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names with commas; of many the first, and how many more there are."""
+    text = ", ".join(names[:most])
+    return text + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _count(number: int, noun: str) -> str:

@@ -7,13 +7,14 @@ cannot be traced is refused with the user's line and what to write in its place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
 from dtrain.errors import ProgramError
 from dtrain.functions import gather, shape
 from dtrain.functions.base import ADAPTERS, UFUNCS, BaseFunction, Shape
+from dtrain.functions.refused import REFUSED
 from dtrain.functions.special import of_scipy
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from dtrain.program.graph import Node
 
 _ADD = (
-    "write it with the functions there are, or make it a base function with "
-    "`@dtrain.base_function`"
+    "write it with the functions there are, or make it a base function with its own "
+    "`@dtrain.base_function(shape=..., vjp=...)`"
 )
 _REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.add: np.sum,
@@ -30,6 +31,22 @@ _REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.maximum: np.max,
     np.minimum: np.min,
 }
+_SCANS: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: np.cumsum,
+    np.multiply: np.cumprod,
+}
+# NumPy computes with truth values as with sets: 1 + 1 = 1, and nothing is subtracted.
+_OF_TRUTHS: dict[Callable[..., Any], Callable[..., Any]] = {
+    np.add: np.logical_or,
+    np.multiply: np.logical_and,
+    np.maximum: np.logical_or,
+    np.minimum: np.logical_and,
+}
+_NOT_OF_TRUTHS = {
+    *(np.subtract, np.negative, np.positive, np.matmul, np.vecdot),
+    *(np.dot, np.inner, np.vdot, np.outer, np.kron, np.tensordot, np.einsum, np.diff),
+}
+_OF_TRUTHS_ALONE = {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert}
 _VIEWS = (shape.reshape, shape.transpose, shape.broadcast, shape.index)
 _QUESTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.shape: lambda x: x.shape,
@@ -44,6 +61,12 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
 
     method.__doc__ = f"As ``np.{function.__name__}``."
     return method
+
+
+def _is_truth(x: Any) -> bool:
+    if isinstance(x, Symbol):
+        return x.node.dtype == "bool"
+    return np.asarray(x).dtype.kind == "b"
 
 
 class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
@@ -89,7 +112,8 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *xs: Any, **keywords: Any
     ) -> Any:
-        name = f"np.{ufunc.__name__}"
+        name = ufunc.__name__  # which may be SciPy's
+        name = f"np.{name}" if getattr(np, name, None) is ufunc else name
         out = keywords.pop("out", (None,))[0]
         # `a += b` on a symbol makes a new value and gives it the name a.
         if out is not None and not (isinstance(out, Symbol) and out is xs[0]):
@@ -99,11 +123,22 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
             )
         function = UFUNCS.get(ufunc) or of_scipy(ufunc)
         if method == "__call__" and function is not None:
-            return self._adapted(name, function, xs, keywords)
-        if method == "reduce" and ufunc in _REDUCTIONS:
-            return _REDUCTIONS[ufunc](*xs, **{"axis": 0, **keywords})
+            for keyword in keywords:
+                self._refuse(f"{name} as traced takes no {keyword}=")
+            if all(map(_is_truth, xs)):
+                self._check_truths(name, ufunc)
+                function = _OF_TRUTHS.get(ufunc, function)
+            elif ufunc in _OF_TRUTHS_ALONE:
+                self._refuse(f"{name} takes truth values alone, such as x > 0")
+            return self._adapted(name, function, xs, {})
+        if method == "outer" and ufunc.nin == 2 and function is not None:
+            a, b = (self.builder.symbol(x) for x in xs)
+            return ufunc(a.reshape(a.shape + (1,) * b.ndim), b, **keywords)
+        for of, table in (("reduce", _REDUCTIONS), ("accumulate", _SCANS)):
+            if method == of and ufunc in table:
+                return table[ufunc](*xs, **{"axis": 0, **keywords})
         more = "" if method == "__call__" else f".{method}"
-        return self._refuse(f"{name}{more} is not in the table of functions: {_ADD}")
+        return self._unknown(name + more)
 
     def __array_function__(
         self,
@@ -116,8 +151,22 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
             return _QUESTIONS[function](*args, **keywords)
         name = f"{function.__module__}.{function.__name__}".replace("numpy", "np")
         if function not in ADAPTERS:
-            self._refuse(f"{name} is not in the table of functions: {_ADD}")
+            self._unknown(name)
+        parts = [x for x in args if isinstance(x, Symbol | np.ndarray)]
+        if parts and all(map(_is_truth, parts)):
+            self._check_truths(name, function)
         return self._adapted(name, ADAPTERS[function], args, keywords)
+
+    def _unknown(self, name: str) -> NoReturn:
+        reason = f" ({REFUSED[name]})" if name in REFUSED else ""
+        self._refuse(f"{name} is not in the table of functions{reason}: {_ADD}")
+
+    def _check_truths(self, name: str, function: Callable[..., Any]) -> None:
+        if function in _NOT_OF_TRUTHS:
+            self._refuse(
+                f"{name} of truth values alone; write `1.0 * mask` to compute with "
+                "them as with numbers"
+            )
 
     def _adapted(
         self,
@@ -214,7 +263,8 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         self._refuse(
             "an array is to be made of a value that depends on the data: use np.stack "
-            "or np.concatenate, not np.array or a list"
+            "or np.concatenate, not np.array or a list; to read an array known when "
+            'traced at places from the data, name it: `named(table, "table")[i]`'
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -249,9 +299,11 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     diagonal = _method(np.diagonal)
     trace = _method(np.trace)
 
-    def reshape(self, *sizes: Any) -> Any:
+    copy = _method(np.copy)
+
+    def reshape(self, *sizes: Any, order: Literal["C", "F"] = "C") -> Any:
         """As ``np.reshape``."""
-        return np.reshape(self, sizes[0] if len(sizes) == 1 else sizes)
+        return np.reshape(self, sizes[0] if len(sizes) == 1 else sizes, order=order)
 
     def astype(self, dtype: Any) -> Any:
         """As an array's: to an integer type for indices; other numbers have one."""

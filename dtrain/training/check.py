@@ -212,10 +212,8 @@ class _Probe:
         self.penalised = penalised
         self.vector = GradientVector(layout)
         self.engine = Engine(joined.graph, layout, columns, gradients=joined.gradients)
-        graphs = (
-            [joined.graph] if penalised is None else [joined.graph, penalised.graph]
-        )
-        self.kinks = [Kinks(graph, layout, columns) for graph in graphs]
+        each = [joined] if penalised is None else [joined, penalised.objective]
+        self.kinks = [Kinks(one.graph, layout, columns) for one in each]
         self.sources = [source for kinks in self.kinks for source in kinks.sources]
 
     def loss_and_gradient(

@@ -31,6 +31,7 @@ from dtrain.training.setup import (
     check_target,
     check_values,
     columns_in,
+    compare_programs,
     together,
 )
 from dtrain.training.shard import Shard, default_block
@@ -148,7 +149,8 @@ def evaluate(
         values = as_weights(layout, weights)
         columns = columns_in(samples, joined.graph, dtype)
         engine = Engine(joined.graph, layout, columns, tail=joined.sums)
-    world.compare("program", joined.graph.fingerprint)
+    compare_programs(world, joined.program)
+    world.compare("program with its loss", joined.graph.fingerprint)
     world.compare("weights", values.digest)
     vector = GradientVector(layout)
     block = default_block(joined.graph, len(samples))

@@ -1,46 +1,79 @@
 """What must be finite: the loss, the gradient, and the weights in the end.
 
-Every rank has the same numbers, so all find the same fault, and raise together.
+Every rank has the same numbers, so all find the same fault, and stop, or skip the step,
+together.
 """
 
 from __future__ import annotations
 
-import numpy as np
+import logging
 
+from dtrain.data.order import Batch
 from dtrain.errors import NotFiniteError
-from dtrain.gradient.vector import GradientVector, Weights
+from dtrain.gradient.vector import GradientVector, Weights, not_finite
+from dtrain.program.printing import listed
+from dtrain.training.rerun import Rerun
+from dtrain.training.state import State
 
-_NAMED = 5  # weights in a message
+LOG = logging.getLogger("dtrain")
 _STEADIER = "try a smaller learning rate, --clip-norm, or --dtype float64"
+_OWN_FAULT = (
+    "before any step: the program itself does so on this data; look for a log, sqrt, "
+    "power or division of what may be 0 or negative (np.where computes both of its "
+    "branches), and for data too large for the dtype (--dtype float64 holds more)"
+)
 
 
-def check_gradient(gradient: GradientVector, *, first: bool) -> None:
-    """Refuse to step along a GradientVector that is not finite.
+class Guard:
+    """Lets no step be taken along a GradientVector that is not finite.
+
+    With ``skip`` such a step is left out. Where as many steps in a row would be left
+    out as an epoch has, more would be, too, and the run ends after all.
 
     Args:
-        gradient: the sum over all ranks.
-        first: whether no step has been taken yet, so that no step is to blame.
-
-    Raises:
-        NotFiniteError: naming the weights whose derivatives are not finite.
+        choice: ``stop`` or ``skip``.
+        state: where the run is; it counts the steps.
+        rerun: what finds the reason.
     """
-    if gradient.finite():
-        return
-    values = gradient.values.items()
-    bad = [name for name, value in values if not np.isfinite(value).all()]
-    named = ", ".join(bad[:_NAMED])
-    if len(bad) > _NAMED:
-        named += f" and {len(bad) - _NAMED} more"
-    what = f"the derivatives of {named}" if bad else "the loss"
-    what += f" overflowed or became NaN (loss {gradient.loss})"
-    if first:
-        raise _agreed(
-            f"{what} before any step: the program itself does so on this data; look "
-            "for a log, sqrt, power or division of what may be 0 or negative (np.where "
-            "computes both of its branches), and for data too large for the dtype "
-            "(--dtype float64 holds more)"
-        )
-    raise _agreed(f"{what}; {_STEADIER}")
+
+    def __init__(self, choice: str, state: State, rerun: Rerun) -> None:
+        self._skips = choice == "skip"
+        self._state = state
+        self._rerun = rerun
+
+    def passes(self, gradient: GradientVector, batch: Batch) -> bool:
+        """Whether to take the step; the same on every rank, and collective if not.
+
+        Raises:
+            NotFiniteError: naming what is not finite, and the node that made it so.
+        """
+        if gradient.finite():
+            return True
+        state = self._state
+        broken = bool(not_finite(state.weights.values))
+        last = not self._skips or broken or state.stuck
+        if last or not state.skipped:
+            text = f"{_named(gradient)}; {self._rerun.explain(batch)}"
+            if last:
+                raise _agreed(f"{text}; {self._advice()}")
+            if self._rerun.world.rank == 0:
+                LOG.warning("step %d is skipped: %s", state.steps + 1, text)
+        return False
+
+    def _advice(self) -> str:
+        state = self._state
+        if state.steps == state.skipped:
+            return _OWN_FAULT
+        if self._skips and state.stuck:
+            return f"so are as many steps in a row as an epoch has; {_STEADIER}"
+        return _STEADIER
+
+
+def _named(gradient: GradientVector) -> str:
+    """What of a GradientVector is not finite."""
+    bad = not_finite(gradient.values)
+    what = f"the derivatives of {listed(bad)}" if bad else "the loss"
+    return f"{what} overflowed or became NaN (loss {gradient.loss})"
 
 
 def check_weights(weights: Weights) -> None:
@@ -49,8 +82,10 @@ def check_weights(weights: Weights) -> None:
     Raises:
         NotFiniteError: saying what may help.
     """
-    if not np.isfinite(weights.flat).all():
-        raise _agreed(f"the last step made weights that are not finite; {_STEADIER}")
+    bad = not_finite(weights.values)
+    if bad:
+        what = f"the last step made weights that are not finite: {listed(bad)}"
+        raise _agreed(f"{what}; {_STEADIER}")
 
 
 def _agreed(what: str) -> NotFiniteError:

@@ -71,10 +71,10 @@ class Loop:
             if self.saver is not None:
                 self.saver.wait()
         check_weights(trainer.weights)
+        trainer.replicas.compare(state.steps)
         if self.saver is not None:
             self.saver.finish()
         digest = trainer.weights.digest
-        trainer.world.compare("trained weights", digest)
         report = self._report(seconds, digest)
         return Run(trainer.weights.copies(), self.history, digest, report)
 
@@ -149,6 +149,7 @@ class Loop:
             "blocks": trainer.blocks,
             "epochs": settings.epochs,
             "steps": trainer.state.steps,
+            "skipped_steps": trainer.state.skipped,
             "loss": losses[-1] if losses else None,
             "loss_history": losses,
             "seconds": seconds,

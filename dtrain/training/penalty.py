@@ -8,7 +8,7 @@ from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.program.graph import FlowGraph
 from dtrain.training.shard import RowBlocks
 
-_ONCE = (RowBlocks(0, 1, 1, slice(0, 1)),)  # one block; there is nothing to read
+ONCE = RowBlocks(0, 1, 1, slice(0, 1))  # one block; there is nothing to read
 
 
 class Penalised:
@@ -22,7 +22,7 @@ class Penalised:
         backend: what runs the plan.
 
     Attributes:
-        graph: the penalty's graph.
+        objective: the penalty's graph, with its derivatives.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Penalised:
         backend: str = "numpy",
     ) -> None:
         joined = of_weights(penalty, program)
-        self.graph = joined.graph
+        self.objective = joined
         self._weights = weights
         self._engine = Engine(
             joined.graph,
@@ -47,6 +47,6 @@ class Penalised:
 
     def add(self, gradient: GradientVector) -> None:
         """Add its derivatives, and to each sample's loss its value."""
-        for one in self._engine.gradients(self._weights, _ONCE):
+        for one in self._engine.gradients(self._weights, (ONCE,)):
             gradient.add(one.slots)
             gradient.tail[0] += gradient.samples * one.tail[0]

@@ -115,7 +115,7 @@ class Saver:
             self._writer.join()
 
     def save_now(self) -> None:
-        """Save the last completed step from another thread, without waiting for a disk."""
+        """Save the last completed step, from another thread, not waiting for a disk."""
         state = self._trainer.state
         if self._trainer.world.rank == 0:
             with state.whole:
@@ -141,6 +141,8 @@ class Saver:
         steps = int(arrays["steps"])
         if not np.isfinite(arrays["weights"]).all():
             return  # the next step finds out, and ends the run
+        begun = 1 + steps // self._trainer.order.steps_per_epoch
+        arrays = {**arrays, "sums": arrays["sums"][:begun]}
         try:
             self._folder.save(arrays, facts, durable=durable)
         except OSError as error:

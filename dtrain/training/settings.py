@@ -19,6 +19,11 @@ from dtrain.errors import UsageError
 from dtrain.program.weights import check_dtype
 
 Schedule = Callable[[int], float]
+ON_NONFINITE = {
+    "stop": "end the run, naming the node that is the first not to be finite",
+    "skip": "leave the step out, and warn once",
+}
+"""What is done where a loss or GradientVector is not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,8 @@ class Settings:
     execution: str = "sequential"
     backend: str = "numpy"
     threads: int = 1
+    on_nonfinite: str = "stop"
+    verify_every: int = 100
     learning_rate_schedule: str = "constant"
     warmup: int = 0
     checkpoint: Saving | None = None
@@ -111,12 +118,14 @@ class Settings:
             )
         chosen("execution", self.execution, EXECUTIONS)
         chosen_backend(self.backend)
+        chosen("on_nonfinite", self.on_nonfinite, ON_NONFINITE)
         check_dtype(self.dtype)
         for name, least in (
             ("epochs", 0),
             ("batch", 1),
             ("block", 1),
             ("threads", 1),
+            ("verify_every", 0),
             ("warmup", 0),
         ):
             value = getattr(self, name)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import os
+import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,9 +19,12 @@ from numpy.typing import NDArray
 
 from dtrain.data.columns import Dataset, Samples
 from dtrain.descent.objective import TARGET, Objective, objective
-from dtrain.errors import DataError, ProgramError, UsageError
+from dtrain.errors import DataError, MismatchError, ProgramError, UsageError
+from dtrain.parallel.verdict import mark_agreed
 from dtrain.parallel.world import World
-from dtrain.program.graph import FlowGraph
+from dtrain.program.expand import expand
+from dtrain.program.graph import CONSTANT, FlowGraph
+from dtrain.program.printing import formula, label
 from dtrain.program.trace import Program
 from dtrain.training.settings import Settings
 
@@ -47,6 +52,47 @@ def compare_settings(world: World, settings: Settings) -> None:
     if len(set(world.allgather(repr(described).encode()))) > 1:
         for option, text in described.items():
             world.compare(option, text)
+
+
+def compare_programs(world: World, graph: FlowGraph) -> None:
+    """Hold the programs of all ranks against each other; nodes only where they differ.
+
+    Raises:
+        MismatchError: on every rank, naming the first node that differs and its lines.
+    """
+    try:
+        world.compare("program", graph.fingerprint)
+    except MismatchError as error:
+        graph = expand(graph)
+        sums = [zlib.crc32(node.identity) for node in graph.nodes]
+        told = world.allgather(np.array(sums, np.uint32).tobytes())
+        rank = error.rank or 0
+        other = told.index(Counter(told).most_common(1)[0][0])
+        each = [np.frombuffer(told[i], np.uint32) for i in (rank, other)]
+        shorter = min(map(len, each))
+        unequal = np.flatnonzero(each[0][:shorter] != each[1][:shorter])
+        first = int(unequal[0]) if unequal.size else shorter
+        texts = [text.decode() for text in world.allgather(_nth(graph, first))]
+        if told[rank] != told[other]:
+            found = MismatchError(
+                f"{error}; the first node that differs: {texts[rank]} on rank {rank}, "
+                f"{texts[other]} on rank {other}"
+            )
+            raise mark_agreed(found, rank) from None
+        raise
+
+
+def _nth(graph: FlowGraph, number: int) -> bytes:
+    """A node, and the line that made it, for a person."""
+    if number >= len(graph.nodes):
+        return b"none"
+    node = graph.nodes[number]
+    what = formula(graph, node)
+    if node.function is CONSTANT:
+        what += f" {label(graph, number)}" if node.shape == () else ""
+    elif not node.inputs:
+        what += f" {node.name!r}"
+    return f"{what} of shape {node.shape} at {node.source}".encode()
 
 
 def check_program(program: Program) -> None:

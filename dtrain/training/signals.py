@@ -157,7 +157,7 @@ class Signals:
 
     def _save_at_once(self) -> None:
         if not self._saves:
-            LOG.info("asked to stop before the first step: nothing is new to be saved")
+            LOG.warning("asked to stop before the first step: nothing to be saved")
         for save in self._saves:
             save()
 

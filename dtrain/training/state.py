@@ -20,6 +20,8 @@ from dtrain.descent.rule import Descent
 from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.parallel.world import World
 
+_BY_EPOCH = ("sums", "left_out")
+
 
 class State:
     """The weights, what the optimizer remembers, and how many steps have been taken.
@@ -33,8 +35,10 @@ class State:
     Attributes:
         weights: the weights.
         sums: (epochs,) float64: each epoch's loss, summed over the samples so far.
-        arrays: all of it by name, as views: ``steps``, ``sums``, ``weights``, and
-            ``descent.NAME`` for what the optimizer remembers.
+        left_out: (epochs,) int64: the samples of each epoch's skipped steps.
+        arrays: all of it by name, as views: ``steps``, ``skips``, ``sums``,
+            ``left_out``, ``weights``, and ``descent.NAME`` for what the optimizer
+            remembers.
         whole: a lock, held while a step changes the state; whoever holds it reads a
             state that is complete.
     """
@@ -44,20 +48,34 @@ class State:
     ) -> None:
         self.weights = weights
         self.sums = np.zeros(epochs)
+        self.left_out = np.zeros(epochs, np.int64)
         self.whole = threading.Lock()
         self._descent, self._order = descent, order
         self._steps = np.zeros((), np.int64)
+        self._skips = np.zeros(2, np.int64)  # in all, and since the last step taken
         self.arrays: dict[str, NDArray[Any]] = {
             "steps": self._steps,
+            "skips": self._skips,
             "sums": self.sums,
+            "left_out": self.left_out,
             "weights": weights.flat,
         }
         self.arrays.update((f"descent.{k}", v) for k, v in descent.state.items())
 
     @property
     def steps(self) -> int:
-        """How many steps have been completed."""
+        """How many steps have been completed, skipped ones included."""
         return int(self._steps)
+
+    @property
+    def skipped(self) -> int:
+        """How many steps have been skipped."""
+        return int(self._skips[0])
+
+    @property
+    def stuck(self) -> bool:
+        """Whether one more step skipped would make an epoch of nothing else."""
+        return bool(self._skips[1] + 1 >= self._order.steps_per_epoch)
 
     @property
     def epochs(self) -> int:
@@ -66,10 +84,9 @@ class State:
 
     @property
     def losses(self) -> list[float]:
-        """The mean loss of every completed epoch."""
-        return [
-            float(total) / self._order.samples for total in self.sums[: self.epochs]
-        ]
+        """The mean loss of every completed epoch, over the steps that were taken."""
+        samples = self._order.samples - self.left_out[: self.epochs]
+        return [float(mean) for mean in self.sums[: self.epochs] / samples]
 
     def step(self, gradient: GradientVector, rate: float) -> None:
         """Take one step of gradient descent, and count it."""
@@ -77,6 +94,14 @@ class State:
             self._descent.step(gradient.flat, rate)
             self.weights.version += 1
             self.sums[self.epochs] += gradient.tail[0]
+            self._skips[1] = 0
+            self._steps += 1
+
+    def skip(self, gradient: GradientVector) -> None:
+        """Count a step that is not taken: its place in the schedule is used up."""
+        with self.whole:
+            self.left_out[self.epochs] += gradient.samples
+            self._skips += 1
             self._steps += 1
 
     def copies(self) -> dict[str, NDArray[Any]]:
@@ -101,15 +126,15 @@ class State:
             given = arrays.get(name)
             if given is None or given.dtype != array.dtype:
                 raise ValueError(f"{name} is missing or of another dtype")
-            if name != "sums" and given.shape != array.shape:
+            if name not in _BY_EPOCH and given.shape != array.shape:
                 raise ValueError(f"{name} has shape {given.shape}, not {array.shape}")
         with self.whole:
             for name, array in self.arrays.items():
-                if name != "sums":
+                if name in _BY_EPOCH:
+                    common = min(len(array), len(arrays[name]))
+                    array[:common], array[common:] = arrays[name][:common], 0
+                else:
                     np.copyto(array, arrays[name])
-            self.sums[:] = 0
-            common = min(len(self.sums), len(arrays["sums"]))
-            self.sums[:common] = arrays["sums"][:common]
             self.weights.version += 1
 
     def restart_epoch(self, steps_per_epoch: int, samples: int) -> None:
@@ -121,7 +146,9 @@ class State:
         """
         done = self.steps // steps_per_epoch
         self._steps[...] = done * self._order.steps_per_epoch
-        self.sums *= self._order.samples / samples
+        self._skips[1] = 0
+        self.left_out[done:] = 0
+        self.sums *= (self._order.samples - self.left_out) / (samples - self.left_out)
         self.sums[done:] = 0
 
     def broadcast(self, world: World, root: int = 0) -> None:

@@ -41,6 +41,8 @@ def train(
     execution: str = "sequential",
     backend: str = "numpy",
     threads: int = 1,
+    on_nonfinite: str = "stop",
+    verify_every: int = 100,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     force: bool = False,
@@ -79,6 +81,11 @@ def train(
         execution: the execution model.
         backend: what runs the plan.
         threads: of BLAS, for each rank.
+        on_nonfinite: what is done where the loss or gradient of a step is not finite:
+            ``stop``, saying which node of the program was the first to make it so, or
+            ``skip`` the step, with a warning that says so once.
+        verify_every: after so many steps, and in the end, the weights of all ranks are
+            compared; 0 leaves only the end.
         checkpoint: a folder to save the run in, to go on after any interruption; while
             it trains, SIGUSR1 saves it, SIGUSR2, SIGTERM and SIGINT save and stop it.
         resume: go on from the newest checkpoint in the folder, if there is one.
@@ -96,6 +103,7 @@ def train(
     Raises:
         UsageError: bad options; DataError: bad data; ProgramError: a program that
             cannot be traced; NotFiniteError: the loss or the gradient overflowed;
+            ReplicaError: a rank's weights are not the others';
         StoppedError: a signal stopped the run, which was saved.
 
     Example:
@@ -129,6 +137,8 @@ def train(
                 execution=execution,
                 backend=backend,
                 threads=threads,
+                on_nonfinite=on_nonfinite,
+                verify_every=verify_every,
                 checkpoint=Saving.of(
                     checkpoint,
                     resume=resume,

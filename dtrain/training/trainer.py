@@ -23,14 +23,17 @@ from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
 from dtrain.program.trace import Program
 from dtrain.program.weights import draw
-from dtrain.training.finite import check_gradient
+from dtrain.training.finite import Guard
 from dtrain.training.penalty import Penalised
+from dtrain.training.replicas import Replicas
+from dtrain.training.rerun import Rerun
 from dtrain.training.settings import Settings
 from dtrain.training.setup import (
     Data,
     check_program,
     check_values,
     columns_in,
+    compare_programs,
     compare_settings,
     together,
     trace_objective,
@@ -82,7 +85,8 @@ class Trainer:
             )
             self.objective = trace_objective(program, self.samples, settings)
         graph, self.layout = self.objective.graph, self.objective.layout(settings.dtype)
-        world.compare("program", graph.fingerprint)
+        compare_programs(world, self.objective.program)
+        world.compare("program with its loss", graph.fingerprint)
         world.compare("layout of the weights", self.layout.digest)
         with together(world):
             rows = share(len(self.samples), world.rank, world.size)
@@ -120,11 +124,23 @@ class Trainer:
         """Take this rank's place in a world: all that depends on the ranks is here."""
         self.world = world
         self.shard = Shard.of(world, self.engine, self.block)
+        rerun = Rerun(
+            world,
+            self.objective,
+            self.engine,
+            self.shard,
+            self.weights,
+            self.samples,
+            self.penalised,
+        )
+        self.guard = Guard(self.settings.on_nonfinite, self.state, rerun)
+        self.replicas = Replicas(world, self.weights, self.settings.verify_every)
 
     @property
     def identity(self) -> dict[str, str]:
         """What a run's bits follow from, besides its state: equal, or another run."""
-        free = ("epochs", "execution", "checkpoint", "target", "columns", "penalty")
+        free = {"epochs", "execution", "checkpoint", "target", "columns", "penalty"}
+        free |= {"on_nonfinite", "verify_every"}
         settings = self.settings.describe()
         return {
             "weights": self.layout.digest,
@@ -135,7 +151,7 @@ class Trainer:
             "program": self.objective.graph.fingerprint,
             "penalty": settings["penalty"],
             "penalty's graph": (
-                self.penalised.graph.fingerprint if self.penalised else "none"
+                self.penalised.objective.graph.fingerprint if self.penalised else "none"
             ),
         }
 
@@ -157,7 +173,7 @@ class Trainer:
                 settings.execution,
                 settings.backend,
             )
-        world.compare("penalty", penalised.graph.fingerprint)
+        world.compare("penalty", penalised.objective.graph.fingerprint)
         return penalised
 
     @np.errstate(all="ignore")  # what must be finite is checked
@@ -172,8 +188,11 @@ class Trainer:
         )
         if self.penalised is not None:
             self.penalised.add(gradient)
-        check_gradient(gradient, first=self.state.steps == 0)
-        self.state.step(gradient, rate)
+        if self.guard.passes(gradient, batch):
+            self.state.step(gradient, rate)
+        else:
+            self.state.skip(gradient)
+        self.replicas.after(self.state.steps)
         return gradient
 
     def _scale(self, slots: NDArray[Any], tail: NDArray[np.float64]) -> None:

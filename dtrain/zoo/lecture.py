@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dtrain.data.columns import Dataset
-from dtrain.functions.base import base_function
+from dtrain.functions.own import base_function
 from dtrain.program.layers import sigmoid
 from dtrain.program.trace import named, program
 from dtrain.program.weights import weight

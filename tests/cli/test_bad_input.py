@@ -1,5 +1,6 @@
 """Bad input: exit code 2, one clear message, no frames of ours, nothing left behind."""
 
+import json
 import re
 
 import numpy as np
@@ -11,6 +12,7 @@ from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution import EXECUTIONS
 from dtrain.program.weights import DTYPES
 from dtrain.training.run import save
+from dtrain.training.settings import ON_NONFINITE
 from dtrain.zoo import DATA, ENTRIES
 from tests.cli.conftest import options_of
 
@@ -61,6 +63,16 @@ BAD_FILES = {
     ),
     "no.w": "these are no weights",
 }
+
+LOG = """\
+import numpy as np
+from dtrain import program, weight
+
+
+@program
+def R(p):
+    return np.log(p * weight("w", init=1.0))
+"""
 
 # what: (words, texts of the message)
 CASES = {
@@ -251,7 +263,7 @@ CASES = {
         ["'W0'", "slope"],
     ),
     # the other commands
-    "eval without DATA": (["eval", "lecture", "--weights", "R.w"], ["DATA"]),
+    "eval without DATA": (["eval", "model.py:line", "--weights", "R.w"], ["DATA"]),
     "eval of NaN": (
         ["eval", "model.py:line", "nan.csv", "--weights", "line.w"],
         ["row 3", "'p'"],
@@ -279,12 +291,14 @@ LISTS = {
     "--dtype": DTYPES,
     "--execution": EXECUTIONS,
     "--backend": BACKENDS,
+    "--on-nonfinite": ON_NONFINITE,
 }
 for option, names in LISTS.items():
     CASES[f"{option} nope"] = (["train", "lecture", option, "nope"], ["'nope'", *names])
 
-# A count is 1 or more (--warmup: 0 or more); a number is finite.
-COUNTS = ("--epochs", "--batch", "--block", "--threads", "--warmup")
+# A count is 1 or more (some: 0 or more); a number is finite.
+FROM_0 = ("--warmup", "--verify-every")
+COUNTS = ("--epochs", "--batch", "--block", "--threads", *FROM_0)
 NUMBERS = {
     "--learning-rate": ["-0.1", "nan", "inf", "fast", ""],
     "--momentum": ["-0.1", "1", "nan", "fast"],
@@ -295,7 +309,7 @@ NUMBERS = {
     "--seed": ["1.5", "one"],
 }
 for option in COUNTS:
-    NUMBERS[option] = ["-1", "1.5", "many", *([] if option == "--warmup" else ["0"])]
+    NUMBERS[option] = ["-1", "1.5", "many", *([] if option in FROM_0 else ["0"])]
 for option, values in NUMBERS.items():
     for value in values:
         texts = [option.removeprefix("--").replace("-", "[-_ ]"), value or "''"]
@@ -375,6 +389,29 @@ def test_a_run_that_ends_early_writes_nothing(dtrain, folder):
     assert len(errors) == 1
     assert "smaller learning rate" in errors[0]
     assert files(folder) == before
+
+
+def test_what_is_not_finite_is_told_with_line_and_row(dtrain, folder):
+    (folder / "log.py").write_text(LOG)
+    (folder / "log.csv").write_text("p,t\n1,0\n\n-2,0\n3,0\n")
+    answer = dtrain("train", "log.py:R", "log.csv", "--quiet")
+    assert answer.code == 70
+    (line,) = answer.err.splitlines()
+    assert line.startswith("dtrain: error: the derivatives of w overflowed")
+    assert "log of -2 is nan, forward, at log.py:7, in log.csv: row 2 (line 4)" in line
+
+
+def test_a_skipped_step_is_warned_of_and_counted(dtrain, folder):
+    (folder / "log.py").write_text(LOG)
+    (folder / "log.csv").write_text("p,t\n1,0\n\n-2,0\n3,0\n")
+    words = ["--batch", 1, "--epochs", 4, "--on-nonfinite", "skip", "--report", "r"]
+    answer = dtrain("train", "log.py:R", "log.csv", *words)
+    assert answer.code == 0
+    warned = re.findall(r"^dtrain: step \d is skipped: .*", answer.err, re.M)
+    assert len(warned) == 1
+    assert "log.py:7, in log.csv: row 2 (line 4), block 0, rank 0" in warned[0]
+    assert json.loads((folder / "r").read_text())["skipped_steps"] == 4
+    assert "skipped" in answer.out
 
 
 def test_a_run_keeps_the_old_file_when_it_fails(dtrain, folder):

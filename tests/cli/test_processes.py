@@ -44,6 +44,13 @@ def faulty(p):
     return line(p)
 
 
+@program
+def drifting(p):
+    a = weight("slope") * p
+    b = np.sin(a) if here() == 1 else np.cos(a)
+    return np.tanh(b)
+
+
 def grumble(record):
     if record.step == 3 and here() == 2:
         raise KeyError("mine alone")
@@ -236,6 +243,20 @@ def test_a_program_that_fails_on_one_rank_ends_all(folder, library):
     assert "dtrain: error: rank 2: program faulty raised" in errors
     assert "in faulty" in errors
     assert "dtrain/program" not in errors
+
+
+@libraries
+def test_the_first_node_of_another_program_is_named_with_its_line(folder, library):
+    model = f"{folder}/model.py"
+    run = under_mpirun(3, f"{model}:drifting", folder / "data.npz", library=library)
+    assert run.returncode == 2
+    assert run.seconds < SECONDS
+    errors = "".join(run.errors)
+    assert errors.count("dtrain: error:") == errors.count("\n") == 1
+    line = 1 + MODEL.partition("    b = ")[0].count("\n")
+    at = rf"of shape \(\) at \S*model.py:{line} on rank"
+    assert "the same program: rank 1 on " in errors
+    assert re.search(rf"sin\(2\) {at} 1, cos\(2\) {at} 0", errors)
 
 
 @libraries

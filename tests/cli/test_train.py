@@ -31,14 +31,18 @@ EFFECTS = {
     "--loss": (["--loss", "mean"], None),
     "--momentum": (["--momentum", 0.6], None),
     "--nesterov": (["--nesterov"], None),
+    "--on-nonfinite": (["--on-nonfinite", "skip"], {"skipped_steps": 0}),
     "--optimizer": (["--optimizer", "rmsprop"], None),
     "--seed": (["--seed", -1], {"seed": -1}),
     "--target": (["--target", "u"], None),
     "--threads": (["--threads", 2], {"threads": 2}),
+    "--verify-every": (["--verify-every", 1], {}),
     "--warmup": (["--warmup", 4], None),
     "--weight-decay": (["--weight-decay", 0.1], None),
 }
-SAME_BITS = {"--backend", "--execution", "--threads"}  # of so small a program
+# Of so small a program; and where nothing goes wrong.
+SAME_BITS = {"--backend", "--execution", "--threads"}
+SAME_BITS |= {"--on-nonfinite", "--verify-every"}
 ELSEWHERE = {"--report", "--save", "--quiet"}  # their own tests are below
 
 

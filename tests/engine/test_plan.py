@@ -62,6 +62,17 @@ def test_reals_have_the_runs_dtype(name: str, dtype: str) -> None:
     assert kinds <= {dtype, "bool", "int64"}
 
 
+def test_a_matrix_that_several_steps_read_is_turned_once() -> None:
+    @program
+    def f(x):
+        W = weight("W", (3, 3))
+        return W @ np.tanh(W @ np.tanh(W @ x))
+
+    planned = plan(f.trace(x=3), Layout.of({"W": (3, 3)}, "float64"), 4)
+    assert [step.kernel for step in planned.steps].count("matmul") == 3
+    assert [step.kernel for step in planned.once] == ["copy"]
+
+
 def test_what_depends_on_weights_alone_runs_once() -> None:
     @program
     def f(x):

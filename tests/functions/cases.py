@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ class Case:
         low: the least entry of an input.
         high: the largest.
         over_block: whether it sums over the samples of a block.
+        params: what else it is given.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Case:
     low: float
     high: float
     over_block: bool
+    params: dict[str, Any]
 
     def __str__(self) -> str:
         return f"{self.name}-{'-'.join(map(str, self.shapes))}".replace(" ", "")
@@ -63,10 +65,11 @@ def _case(
         return FUNCTIONS[name](*xs, **params)
 
     over_block = name == "block_sum" or "over_block" in params
-    return Case(name, shapes, call or apply, low, high, over_block)
+    return Case(name, shapes, call or apply, low, high, over_block, params)
 
 
 _ONE = ((), (3,), (2, 3), (1, 3), (0,))
+_SQUARE = ((1, 1), (3, 3), (2, 2, 2), (2, 0, 0))
 _TWO = (
     ((), ()),
     ((3,), ()),
@@ -162,14 +165,14 @@ CASES: list[Case] = [
         for s in ((3,), (2, 3), (2, 2), (0, 3))
     ),
     _case("logsumexp", (1,)),
-    *(_case("erf", s, low=-3.1, high=3) for s in _ONE),
+    *(_case(n, s, low=-3.1, high=3) for n in ("erf", "erfc") for s in _ONE),
     *(_case(n, s, low=0.2, high=10.9) for n in ("gammaln", "digamma") for s in _ONE),
     *(_case(n, (3,), low=-3.8, high=-3.2) for n in ("gammaln", "digamma")),
     *(_case("xlogy", *s, low=0.4, high=2) for s in _TWO),
     *(_case(n, s) for n in ("sort", "argsort") for s in ((1,), (3,), (2, 3), (2, 0))),
     *(_case("integer", s, low=-2.7, high=2.8) for s in _ONE),
     *(
-        _case("gather", *s, call=_gather(batch), low=-0.9, high=0.9)
+        _case("gather", *s, call=_gather(batch), low=-0.9, high=0.9, batch=batch)
         for batch, *s in (
             (0, (), (1,)),
             (0, (3,), (2,)),
@@ -180,7 +183,15 @@ CASES: list[Case] = [
         )
     ),
     *(
-        _case("scatter", *s, call=_scatter(batch, **more), low=-0.9, high=2.9, **more)
+        _case(
+            "scatter",
+            *s,
+            call=_scatter(batch, **more),
+            low=-0.9,
+            high=2.9,
+            batch=batch,
+            **more,
+        )
         for more in ({}, {"over_block": True})
         for batch, *s in (
             (0, (), ()),
@@ -222,6 +233,9 @@ CASES: list[Case] = [
         for name in ("det", "logabsdet", "sign_of_det")
         for s in ((1, 1), (3, 3), (2, 2, 2))
     ),
+    *(_case("cholesky", s, call=_of_regular("cholesky")) for s in _SQUARE),
+    *(_case("eigenvalues", s) for s in _SQUARE),
+    *(_case("eigenvectors", s) for s in ((2, 2), *_SQUARE[1:])),
     *(_case("cumsum", s) for s in ((1,), (3,), (2, 3), (2, 0))),
     *(_case("cumprod", s) for s in ((1,), (3,), (2, 7), (2, 0))),
     _case("reshape", (2, 3), shape=(3, 2)),
@@ -267,3 +281,27 @@ CASES: list[Case] = [
     _case("contract", (3,), (3,), labels=((0,), (0,), ()), over_block=True),
     *(_case(n, s) for n in ("block_sum", "to_samples") for s in _ONE),
 ]
+
+
+def random_cases(rng: np.random.Generator) -> list[Case]:
+    """Every elementwise function, and those of the last axis, on shapes at random."""
+    last = {"max", "min", "argmax", "argmin", "prod", "cumsum", "cumprod", "sort"}
+    last |= {"argsort", "softmax", "log_softmax", "logsumexp"}
+    cases = {case.name: case for case in CASES}
+    drawn = []
+    for case in cases.values():
+        if FUNCTIONS[case.name].elementwise or case.name in last | SPECIAL:
+            whole = tuple(rng.choice([0, 1, 1, 2, 3, 4], rng.integers(0, 4)).tolist())
+            if case.name in last:
+                whole = (*whole, int(rng.integers(1, 5)))
+            shapes = [
+                tuple(n if rng.random() < 0.7 else 1 for n in whole)[
+                    rng.integers(0, len(whole) + 1) :
+                ]
+                for _ in case.shapes[1:]
+            ]
+            drawn.append(replace(case, shapes=(whole, *shapes)))
+    return drawn
+
+
+SPECIAL = {"sigmoid", "erf", "erfc", "gammaln", "digamma", "xlogy"}

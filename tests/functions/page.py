@@ -11,6 +11,7 @@ from typing import Any
 
 import dtrain.functions
 from dtrain.functions.base import ADAPTERS, FUNCTIONS, UFUNCS, BaseFunction
+from dtrain.functions.refused import REFUSED
 from dtrain.program import layers
 
 _HEAD = """\
@@ -24,12 +25,42 @@ This page is written from the tables in `dtrain/functions/`, family by family. A
 function is what a node of a flow graph is. It passes an adjoint backward by a transfer
 function of its own, or by those of the functions that it is made of, or its derivative
 is 0. The other names of NumPy are made of base functions as the program is traced.
+
+## A base function of your own
+
+```python
+import numpy as np
+import scipy.special
+from dtrain import base_function
+
+@base_function
+def swish(x):  # traced: shown as one node, made of what it calls
+    return x / (1 + np.exp(-x))
+
+@base_function(
+    shape=np.broadcast_shapes,
+    vjp=lambda v, y, x: (v * (1 - 2 * x * y),),
+    check=[np.array([0.3, 2.0])],
+)
+def dawson(x):  # called as it stands
+    return scipy.special.dawsn(x)
+```
+
+The first kind is written for one sample, with the functions of this page, and needs
+nothing more; a `vjp` of its own takes the place of the derived one. With `shape=`, the
+value's shape rule for one sample, the function is not traced, and may use any library.
+Then it promises that its arguments may have further axes in front, which count samples
+and which its value has, too; and that a sample's value has the same bits in any
+company. `vjp(v, y, *xs)` is always written with functions of this page or your own, so
+that it has a derivative in turn. `check=[...]` holds all of that at a sample's
+arguments, when the function is made. Ranks whose functions differ, in value or in
+`vjp`, are found before the first step.
 """
 
 
 def page() -> str:
     """The whole page."""
-    return "\n".join((_HEAD, *_layers(), *_families()))
+    return "\n".join((_HEAD, *_layers(), *_families(), *_refused()))
 
 
 def numpy_name(function: Callable[..., Any]) -> str:
@@ -70,6 +101,17 @@ def _families() -> Iterator[str]:
             yield "| base function | value | backward |\n|---|---|---|"
             yield from map(_row, members)
             yield ""
+
+
+def _refused() -> Iterator[str]:
+    yield "## What is refused\n"
+    yield "The message says so with the program's line, and what to do instead.\n"
+    yield "| of NumPy | because |\n|---|---|"
+    names: dict[str, list[str]] = {}
+    for name, reason in REFUSED.items():
+        names.setdefault(reason, []).append(f"`{name}`")
+    yield from (f"| {', '.join(each)} | {_cell(why)} |" for why, each in names.items())
+    yield ""
 
 
 def _home(function: BaseFunction) -> str:

@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 
-from dtrain import layers, predict, program
+from dtrain import layers, loss_and_gradient, predict, program, weight
 
-SCIPY = "cbrt digamma entr erf exp2 expit expm1 gammaln log1p log_expit logit ndtr psi"
+SCIPY = (
+    "cbrt digamma entr erf erfc exp2 expit expm1 gammaln log1p log_expit logit ndtr psi"
+)
 
 
 def of(function: Callable[..., Any], x: Any, dtype: str = "float64") -> Any:
@@ -52,6 +55,26 @@ def test_digamma_at_known_points() -> None:
     }
     values = of(layers.digamma, list(points))
     np.testing.assert_allclose(values, list(points.values()), rtol=0, atol=2e-14)
+
+
+def test_erfc_has_its_digits_where_it_is_small() -> None:
+    x = np.concatenate([np.linspace(-6, 26, 4_001), [-np.inf, np.inf, 40.0]])
+    expected = np.array([math.erfc(each) for each in x])
+    place = np.spacing(expected)
+    error = np.abs(of(layers.erfc, x) - expected)
+    assert np.all(error <= (3 + np.minimum(x, 27) ** 2) * place)
+    assert np.isnan(of(layers.erfc, np.array([np.nan])))
+
+
+def test_the_derivative_of_digamma_has_all_digits() -> None:
+    @program
+    def f(x):
+        return layers.digamma(weight("w")) * x
+
+    for w in (0.144, 0.5, 0.6336, 3.0, 20.0):
+        _, gradient = loss_and_gradient(f, {"w": w}, [np.ones(1)], loss="mean")
+        expected = float(mpmath.psi(1, mpmath.mpf(w)))
+        assert float(gradient["w"]) == pytest.approx(expected, rel=1e-13)
 
 
 def test_what_is_masked_by_infinity_counts_for_nothing() -> None:

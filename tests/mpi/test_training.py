@@ -12,11 +12,27 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from dtrain import SoloWorld, losses, optimizers, predict, program, train, weight
-from dtrain.errors import DataError, MismatchError, NotFiniteError, UsageError
+from dtrain import (
+    SoloWorld,
+    base_function,
+    losses,
+    optimizers,
+    predict,
+    program,
+    train,
+    weight,
+)
+from dtrain.errors import (
+    DataError,
+    MismatchError,
+    NotFiniteError,
+    ReplicaError,
+    UsageError,
+)
 from dtrain.parallel.blocks import share
 from dtrain.parallel.launch import open_world
 from dtrain.training.evaluate import as_samples, evaluate
+from dtrain.training.loop import Loop
 from dtrain.training.prediction import Prediction
 from dtrain.training.settings import Settings
 from dtrain.training.setup import together
@@ -72,6 +88,35 @@ def test_unequal_shares_give_what_one_process_gives(world, samples, name):
         assert run.digest == alone.digest
         assert run.report["loss_history"] == alone.report["loss_history"]
         assert [r.samples for r in run.history] == [r.samples for r in alone.history]
+
+    world.run(work)
+
+
+def test_a_users_own_function_gives_one_digest(world):
+    """It is called as it stands, on whatever share of the samples a rank has."""
+    own = base_function(
+        lambda x: np.arctan(x),
+        vjp=lambda v, _y, x: (v / (1 + x * x),),
+        shape=np.broadcast_shapes,
+        check=[0.3],
+    )
+    bent = program(lambda x: own(weight("slope") * x) + weight("offset"))
+
+    def work(_world):
+        options = {"epochs": 3, "learning_rate": 0.05, "block": 5}
+        alone = train(bent, line_data(), world=SoloWorld(), **options)
+        assert train(bent, line_data(), **options).digest == alone.digest
+
+    world.run(work)
+
+
+def test_ranks_with_another_transfer_function_are_told(world):
+    def work(world):
+        factor = 1.0 + (world.rank == world.size - 1)
+        own = base_function(lambda x: x + 1, vjp=lambda v, _y, _x: (v * factor,))
+        net = program(lambda x: own(weight("w") * x))
+        with refused(world, MismatchError, "program"):
+            train(net, line_data(), epochs=1, learning_rate=0.1)
 
     world.run(work)
 
@@ -247,6 +292,54 @@ def test_numbers_that_overflow_end_all_ranks_together(world):
     def work(world):
         with refused(world, NotFiniteError, "smaller learning rate"):
             train(line, line_data(), epochs=50, learning_rate=1e9)
+
+    world.run(work)
+
+
+def test_what_is_not_finite_is_traced_to_its_line_and_row(world, caplog):
+    """By the rank that has the block; all say the same."""
+
+    @program
+    def logarithm(x):
+        return np.log(weight("w", init=1.0) * x)
+
+    def work(world):
+        data = {"x": np.ones(40), "t": np.zeros(40)}
+        data["x"][[21, 33]] = -2
+        (rank,) = (i for i in range(world.size) if 5 in share(10, i, world.size))
+        texts = (
+            "log of -2 is nan",
+            "test_training.py:",
+            f"row 22, block 5, rank {rank}",
+        )
+        with refused(world, NotFiniteError, *texts):
+            train(logarithm, data, epochs=1, learning_rate=0.1, block=4)
+        options = {"epochs": 3, "learning_rate": 0.1, "batch": 8, "block": 2}
+        caplog.clear()
+        run = train(logarithm, data, **options, on_nonfinite="skip")
+        assert len(caplog.records) == (world.rank == 0)
+        alone = train(
+            logarithm, data, **options, on_nonfinite="skip", world=SoloWorld()
+        )
+        assert run.digest == alone.digest
+        assert 3 <= run.report["skipped_steps"] == alone.report["skipped_steps"] <= 6
+
+    world.run(work)
+
+
+def test_a_flipped_bit_in_one_rank_s_weights_is_found_and_named(world):
+    def work(world):
+        settings = Settings(epochs=20, learning_rate=0.1, verify_every=4)
+        trainer = Trainer(world, net, net_data(53), settings)
+        last = world.size - 1
+
+        def strike(record):
+            if (record.step, world.rank) == (5, last):
+                trainer.weights.values["W"].view(np.uint32)[1, 2] ^= 1
+
+        place = f"{world.host}:{last}", "after step 8", "'W' at [1, 2]"
+        with refused(world, ReplicaError, *place):
+            Loop(trainer, [strike]).run()
 
     world.run(work)
 

@@ -252,6 +252,129 @@ CALLS: dict[str, Callable[..., Any]] = {
         for n in (-2, 1, 2, 3)
     },
     "np.linalg.multi_dot": lambda x, y, z, m: np.linalg.multi_dot([x, m, m, y]),
+    "np.linalg.cholesky": lambda x, y, z, m: np.linalg.cholesky(m + 5 * np.eye(3)),
+    "np.linalg.cholesky, upper": lambda x, y, z, m: np.linalg.cholesky(
+        m + 5 * np.eye(3), upper=True
+    ),
+    "np.linalg.eigh": lambda x, y, z, m: (
+        np.linalg.eigh(m).eigenvalues * np.square(np.linalg.eigh(m, "U")[1])
+    ),
+    "np.linalg.eigvalsh": lambda x, y, z, m: np.linalg.eigvalsh(m),
+    "np.linalg.cross": lambda x, y, z, m: np.linalg.cross(x, y),
+    "np.cross, axes": lambda x, y, z, m: np.cross(m[:2].T, x, axisa=0, axisc=0),
+    "np.cross, axis": lambda x, y, z, m: np.cross(x.T, m[:, :2], axis=0),
+    "np.linalg.matrix_norm": lambda x, y, z, m: np.linalg.matrix_norm(x),
+    "np.linalg.matrix_norm, 1": lambda x, y, z, m: np.linalg.matrix_norm(x, ord=1),
+    "np.linalg.vector_norm, axes": lambda x, y, z, m: np.linalg.vector_norm(
+        x, ord=3, axis=(0, 1), keepdims=True
+    ),
+    "np.rot90": lambda x, y, z, m: np.rot90(x),
+    "np.rot90, back": lambda x, y, z, m: np.rot90(x[:, None] * m, -1, axes=(2, 0)),
+    "np.rollaxis": lambda x, y, z, m: np.rollaxis(x[:, None] * m, 2, 1),
+    "np.diagflat": lambda x, y, z, m: np.diagflat(x, -1),
+    "np.apply_along_axis": lambda x, y, z, m: np.apply_along_axis(
+        lambda row, by: np.outer(row, row) * by, 0, x, 2.0
+    ),
+    "np.diff, ends": lambda x, y, z, m: np.diff(x, 2, 1, prepend=0, append=m[:2, :1]),
+    "np.ediff1d": lambda x, y, z, m: np.ediff1d(x, to_begin=[1.0, 2], to_end=3),
+    "np.trapezoid": lambda x, y, z, m: np.trapezoid(x, y),
+    "np.trapezoid, dx": lambda x, y, z, m: np.trapezoid(m, dx=0.5, axis=0),
+    "np.gradient": lambda x, y, z, m: np.gradient(y, 0.5),
+    "np.gradient, axes": lambda x, y, z, m: np.stack(np.gradient(m, 1, 2)),
+    "np.interp": lambda x, y, z, m: np.interp(x, [0.5, 0.9, 1.4, 1.8], m.ravel()[:4]),
+    "np.interp, ends": lambda x, y, z, m: np.interp(z, [0.9, 1.4], y[:2], 7, -3) + z,
+    "np.interp, one point": lambda x, y, z, m: np.interp(x, [0.9], y[:1], left=3),
+    "np.polyval": lambda x, y, z, m: np.polyval(y, x),
+    "np.polyval, known": lambda x, y, z, m: np.polyval([1, 0, -2], x),
+    "np.vander": lambda x, y, z, m: np.vander(y),
+    "np.vander, increasing": lambda x, y, z, m: np.vander(y, 5, increasing=True),
+    "np.sinc": lambda x, y, z, m: np.sinc(x) + np.sinc(0.2 * x) + np.sinc(x - x),
+    **{
+        f"np.{name}, axis {axis}": partial(
+            lambda x, y, z, m, name, axis: (
+                getattr(np, name)(np.where(x < 0.7, np.nan, x), axis=axis) * z
+            ),
+            name=name,
+            axis=axis,
+        )
+        for name in ("nansum", "nanprod", "nancumsum", "nancumprod")
+        for axis in (None, 0, 1)
+    },
+    **{
+        f"np.{name}, keepdims {keepdims}": partial(
+            lambda x, y, z, m, name, keepdims: (
+                getattr(np, name)(
+                    np.where(np.eye(3) > 0, np.nan, m), axis=1, keepdims=keepdims
+                )
+                * z
+            ),
+            name=name,
+            keepdims=keepdims,
+        )
+        for name in ("nanmean", "nanvar", "nanstd", "nanmax", "nanmin")
+        for keepdims in (False, True)
+    },
+    "np.nan_to_num": lambda x, y, z, m: np.nan_to_num(
+        np.where(x < y, x, np.array([np.nan, np.inf, -np.inf])), True, 5, 2, -3
+    ),
+    "np.cov": lambda x, y, z, m: np.cov(x),
+    "np.cov, columns": lambda x, y, z, m: np.cov(x, rowvar=False, bias=True),
+    "np.cov, two": lambda x, y, z, m: np.cov(y, m[0], ddof=0),
+    "np.cov, one": lambda x, y, z, m: np.cov(y),
+    "np.corrcoef": lambda x, y, z, m: np.corrcoef(x, y),
+    "np.average, along": lambda x, y, z, m: np.average(
+        x, axis=0, weights=y[:2], keepdims=True
+    ),
+    "np.select": lambda x, y, z, m: np.select([x < 0.6, x < y], [x * z, y], z),
+    "np.choose": lambda x, y, z, m: np.choose((0.9 * x).astype(int), [x, y, z]),
+    "np.isclose": lambda x, y, z, m: np.isclose(x, np.round(x), atol=0.3) * x,
+    "np.allclose": lambda x, y, z, m: np.allclose(x, y, atol=9) * x + z,
+    "np.isposinf": lambda x, y, z, m: (
+        1.0 * np.isposinf(x + np.array([np.inf, 0, -np.inf])) * x
+    ),
+    "np.isneginf": lambda x, y, z, m: (
+        1.0 * np.isneginf(x - np.array([np.inf, 0, 1])) * x
+    ),
+    "np.real": lambda x, y, z, m: np.real(x),
+    "np.conjugate": lambda x, y, z, m: np.conj(x),
+    "np.copy": lambda x, y, z, m: np.copy(x) * x.copy(),
+    "np.cumulative_sum": lambda x, y, z, m: np.cumulative_sum(
+        x, axis=1, include_initial=True
+    ),
+    "np.cumulative_prod": lambda x, y, z, m: np.cumulative_prod(y),
+    "np.matvec": lambda x, y, z, m: np.matvec(x[:, None] * m, y),
+    "np.vecmat": lambda x, y, z, m: np.vecmat(x, m),
+    "np.dstack": lambda x, y, z, m: np.dstack([x, 2 * x]),
+    "np.dstack, vectors": lambda x, y, z, m: np.dstack([y, y]),
+    "np.atleast_3d": lambda x, y, z, m: (
+        np.atleast_3d(x) * np.atleast_3d(y) * np.atleast_3d(z)
+    ),
+    "np.hsplit": lambda x, y, z, m: np.hsplit(x, [1])[1] + np.hsplit(y, 3)[0],
+    "np.vsplit": lambda x, y, z, m: np.vsplit(x, 2)[1],
+    "np.dsplit": lambda x, y, z, m: np.dsplit(x[None], 3)[2],
+    "np.unstack": lambda x, y, z, m: np.unstack(x, axis=1)[2],
+    "np.insert": lambda x, y, z, m: np.insert(x, 1, z, axis=1),
+    "np.insert, flat": lambda x, y, z, m: np.insert(x, -1, z),
+    "np.delete": lambda x, y, z, m: np.delete(x, [0, 2], axis=1),
+    "np.delete, flat": lambda x, y, z, m: np.delete(x, -2),
+    "np.broadcast_arrays": lambda x, y, z, m: np.stack(np.broadcast_arrays(x, y, z)),
+    "np.meshgrid": lambda x, y, z, m: np.stack(np.meshgrid(y, x[0], [1.0, 2])),
+    "np.meshgrid, ij": lambda x, y, z, m: np.stack(
+        np.meshgrid(y, x[0, :2], indexing="ij")
+    ),
+    "np.max of an inner axis": lambda x, y, z, m: np.max(
+        np.reshape(x[:, :, None] * y, (2, 3, 3, 1)), axis=1
+    ),
+    "np.min of two inner axes": lambda x, y, z, m: np.min(
+        np.reshape(x[:, :, None] * y[:2], (2, 3, 1, 2)), axis=(1, 2)
+    ),
+    "np.pad, by axis": lambda x, y, z, m: np.pad(x, {-1: (1, 2)}),
+    "np.round, tens": lambda x, y, z, m: np.round(73 * x, -1) + x,
+    "np.add.accumulate": lambda x, y, z, m: np.add.accumulate(x),
+    "np.multiply.outer": lambda x, y, z, m: np.multiply.outer(x, y),
+    "np.ravel, F": lambda x, y, z, m: np.ravel(x, "F"),
+    "np.reshape, F": lambda x, y, z, m: x.reshape(3, -1, order="F"),
+    "truths added": lambda x, y, z, m: ((x > 1) + (x < y)) * ((x > y) * (x > 1)) + x,
     "np.zeros_like": lambda x, y, z, m: x + np.zeros_like(x),
     "np.ones_like": lambda x, y, z, m: x * np.ones_like(x),
     "np.full_like": lambda x, y, z, m: x * np.full_like(x, 2.5),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from typing import Any
 
 import numpy as np
@@ -69,3 +70,11 @@ def digest(weights: dict[str, NDArray[Any]]) -> str:
         stream += f"{name}\0{little.dtype.str}\0{shape}\0".encode()
         stream += little.tobytes("C")
     return hashlib.sha256(stream).hexdigest()
+
+
+def settle(record: object) -> None:  # noqa: ARG001
+    """Let a save end, so that the next step may be saved, too."""
+    if threading.current_thread() is threading.main_thread():  # where rank 0 is
+        for thread in threading.enumerate():
+            if thread.name == "save":
+                thread.join()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import threading
+
 import numpy as np
 import pytest
 
 from dtrain import ThreadWorld, init, program, train, weight
-from dtrain.errors import NotFiniteError, ProgramError, UsageError
+from dtrain.errors import MismatchError, NotFiniteError, ProgramError, UsageError
 from tests.training.programs import line, line_data
 
 USUAL = {"epochs": 2, "learning_rate": 0.1}
@@ -86,3 +89,64 @@ def test_a_run_prints_in_a_line():
     run = train(line, line_data(), epochs=50, learning_rate=0.1)
     assert len(repr(run)) < 200
     assert run.digest in repr(run)
+
+
+def here():
+    """The number of the rank, which is a thread."""
+    name = threading.current_thread().name
+    return int(name.removeprefix("rank ")) if name.startswith("rank ") else 0
+
+
+def by_function(x):
+    a = weight("w") * x
+    return np.sin(a) if here() == 2 else np.cos(a)
+
+
+def by_wiring(x):
+    a, b = weight("w"), weight("v")
+    return a * x + a if here() == 2 else a * x + b
+
+
+def by_constant(x):
+    return weight("w") * x * (3.5 if here() == 2 else 2)
+
+
+def by_array(x):
+    return np.sum(weight("w") * x * (np.arange(3) + (here() == 2)))
+
+
+def by_name(x):
+    return weight("w" if here() == 2 else "v") * x
+
+
+def by_length(x):
+    a = weight("w") * x
+    return np.tanh(a) if here() == 2 else a
+
+
+def by_shape(x):
+    return np.sum(weight("w", 3 if here() == 2 else 2)) * x
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (by_function, [r"sin\(2\) of", r"cos\(2\) of"]),
+        (by_wiring, [r"3 \+ w of", r"3 \+ v of"]),
+        (by_constant, ["constant 3.5", "constant 2"]),
+        (by_array, [r"constant of shape \(3,\) at \S+py:\d+ on rank 2"]),
+        (by_name, ["weight 'w'", "weight 'v'"]),
+        (by_length, [r"tanh\(\w+\) of", "none"]),
+        (by_shape, [r"'w' of shape \(3,\)", r"'w' of shape \(2,\)"]),
+    ],
+)
+@pytest.mark.parametrize("ranks", [3, 4])
+def test_the_first_node_of_another_program_is_named(function, says, ranks):
+    with pytest.raises(MismatchError, match="same program: rank 2 on") as caught:
+        train(program(function), line_data(), **USUAL, world=ThreadWorld(ranks))
+    error = caught.value
+    assert (error.agreed, error.rank, error.exit_code) == (True, 2, 2)
+    for text in says:
+        assert re.search(text, str(error)), str(error)
+    assert "test_setup.py:" in str(error)
+    assert "on rank 2, " in str(error)

@@ -39,6 +39,8 @@ DEFAULTS = {  # design: the public face
     "dtype": "float32",
     "execution": "sequential",
     "backend": "numpy",
+    "on_nonfinite": "stop",
+    "verify_every": 100,
     "world": None,
     "callbacks": (),
 }
@@ -54,6 +56,7 @@ REPORT = {
     "block": int,
     "blocks": int,
     "steps": int,
+    "skipped_steps": int,
     "epochs": int,
     "loss": float,
     "loss_history": list,

@@ -1,0 +1,74 @@
+"""Recurrent networks, unrolled by a Python loop: the same weights at every step.
+
+A weight that is used at T steps has T groups of paths to the output, and its derivative
+is the sum over them (lecture, weight sharing). In a plain recurrent network the
+products along the long ones vanish (Bengio, Simard and Frasconi, 1994). A long
+short-term memory has a path on which nothing but gates is multiplied (Hochreiter and
+Schmidhuber, 1997; with a forget gate: Gers, Schmidhuber and Cummins, 2000).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dtrain.data.columns import Dataset
+from dtrain.program import layers
+from dtrain.program.trace import program
+from dtrain.program.weights import weight
+
+KEYS = 4
+SYMBOLS = 8  # the keys, and as many that mean nothing
+UNITS = 16
+
+
+@program
+def rnn(x: Any) -> Any:
+    """A state of 16 numbers, h = tanh(W x + U h + b) at each of the T steps.
+
+    Args:
+        x: T symbols, integers; a symbol picks a row of W.
+    """
+    U, b = weight("U", (UNITS, UNITS)), weight("b", UNITS, "zeros")
+    h = np.zeros(UNITS)
+    for Wx in weight("W", (SYMBOLS, UNITS))[x]:
+        h = np.tanh(Wx + U @ h + b)
+    return layers.dense(h, KEYS, name="output")
+
+
+@program
+def lstm(x: Any) -> Any:
+    """A memory c of 16 cells, with gates that let in, keep and let out.
+
+    At first f keeps 1 − 1/T of a cell and i lets in 1/T, so that a cell is a mean over
+    T steps (Tallec and Ollivier, 2018, section 2).
+
+    Args:
+        x: T symbols, integers; a symbol picks a row of W.
+    """
+    U, b = weight("U", (4 * UNITS, UNITS)), weight("b", 4 * UNITS, "zeros")
+    h = c = np.zeros(UNITS)
+    long = np.log(len(x))
+    for Wx in weight("W", (SYMBOLS, 4 * UNITS))[x]:
+        f, i, o, new = np.split(Wx + U @ h + b, 4)
+        c = layers.sigmoid(f + long) * c + layers.sigmoid(i - long) * np.tanh(new)
+        h = layers.sigmoid(o) * np.tanh(c)
+    return layers.dense(h, KEYS, name="output")
+
+
+def recall(steps: int, samples: int = 2048, seed: int = 0) -> Dataset:
+    """Sequences x of a key and then noise; the target t is the key.
+
+    Keys are the symbols 0 to 3, noise is 4 to 7: after the first step nothing tells
+    which key it was.
+
+    Args:
+        steps: the length T of a sequence.
+        samples: the number N of sequences.
+        seed: of the generator.
+    """
+    rng = np.random.default_rng(seed)
+    x = rng.integers(KEYS, SYMBOLS, (samples, steps))
+    x[:, 0] = key = rng.integers(KEYS, size=samples)
+    return Dataset({"x": x, "t": key}, f"recall over {steps} steps")

@@ -1,0 +1,67 @@
+"""One block of a transformer (Vaswani et al., 2017) that sorts.
+
+Weights are shared by all places of a sequence; only attention, a product of values with
+values, carries anything from one place to another.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dtrain.data.columns import Dataset
+from dtrain.program import layers
+from dtrain.program.trace import program, scope
+from dtrain.program.weights import weight
+
+SYMBOLS = 10
+LENGTH = 8
+WIDTH = 32
+
+
+@program
+def transformer(x: Any) -> Any:
+    """Attention and feed-forward, with residuals and norms; logits for each place.
+
+    Args:
+        x: 8 digits, integers.
+    """
+    h = weight("symbols", (SYMBOLS, WIDTH))[x] + weight("places", (LENGTH, WIDTH))
+    h = layer_norm(h + attention(h), name="attended")
+    h = layer_norm(h + feed_forward(h), name="fed")
+    return h @ weight("output", (WIDTH, SYMBOLS))
+
+
+def attention(h: Any) -> Any:
+    """Each place's mean of all values, by how well their keys fit its query (eq. 1)."""
+    Q, K, V = (h @ weight(name, (WIDTH, WIDTH)) for name in "QKV")
+    shares = layers.softmax(Q @ K.T / np.sqrt(WIDTH))
+    return shares @ V @ weight("O", (WIDTH, WIDTH))
+
+
+def feed_forward(h: Any) -> Any:
+    """A layer of relu neurons, the same for every place (eq. 2)."""
+    b = weight("b", 2 * WIDTH, "zeros")
+    up, down = weight("up", (WIDTH, 2 * WIDTH)), weight("down", (2 * WIDTH, WIDTH))
+    return layers.relu(h @ up + b) @ down
+
+
+def layer_norm(h: Any, *, name: str) -> Any:
+    """Each place's values with mean 0 and variance 1, scaled and shifted (Ba, 2016)."""
+    with scope(name):
+        gain, shift = weight("gain", WIDTH, "ones"), weight("shift", WIDTH, "zeros")
+    centred = h - np.mean(h, axis=-1, keepdims=True)
+    variance = np.mean(centred**2, axis=-1, keepdims=True)
+    return gain * centred / np.sqrt(variance + 1e-5) + shift
+
+
+def sequences(samples: int = 4096, seed: int = 0) -> Dataset:
+    """Sequences x of 8 digits; the target t is the same digits in order.
+
+    Args:
+        samples: the number N of sequences.
+        seed: of the generator.
+    """
+    x = np.random.default_rng(seed).integers(SYMBOLS, size=(samples, LENGTH))
+    return Dataset({"x": x, "t": np.sort(x, axis=1)}, "sequences to sort")

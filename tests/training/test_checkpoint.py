@@ -1,0 +1,328 @@
+"""Checkpoints: whole or not there, and the same bits wherever a run goes on."""
+
+import logging
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dtrain import SoloWorld, ThreadWorld, load, losses, optimizers, schedules, train
+from dtrain.errors import DataError, UsageError
+from dtrain.training import checkpoint
+from dtrain.training.folder import Folder
+from tests.soak import saves
+from tests.training.programs import line, line_data, net, net_data, settle
+
+OPTIMIZERS = {
+    "sgd": optimizers.sgd(),
+    "momentum": optimizers.sgd(momentum=0.9, nesterov=True, clip_norm=1.0),
+    "adam": optimizers.adam(),
+    "adamw": optimizers.adamw(),
+    "rmsprop": optimizers.rmsprop(momentum=0.5),
+}
+BASE = {"epochs": 3, "batch": 10, "block": 2, "learning_rate": 0.05}  # 3 steps each
+
+
+def world_of(ranks):
+    return SoloWorld() if ranks == 1 else ThreadWorld(ranks)
+
+
+def fit(folder, **options):
+    """Train `net`, saving every step and keeping all, unless told otherwise."""
+    given = {**BASE, "save_every": 1, "keep": 99, "callbacks": [settle], **options}
+    return train(net, net_data(25), checkpoint=folder, **given)
+
+
+def names(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def step(number):
+    return f"step-{number:08}.safetensors"
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_run_goes_on_to_the_same_bits_on_any_number_of_ranks(tmp_path, name):
+    rule = OPTIMIZERS[name]
+    whole = train(net, net_data(25), optimizer=rule, **BASE)
+    for before in (1, 2, 3, 4):
+        kept = tmp_path / f"{before}"
+        fit(kept, optimizer=rule, world=world_of(before), resume=True)
+        for after in (1, 2, 3, 4):
+            for at in (3, 4):  # the end of an epoch, and inside the next
+                folder = tmp_path / f"{before}-{after}-{at}"
+                folder.mkdir()
+                shutil.copy(kept / step(at), folder)
+                run = fit(folder, optimizer=rule, resume=True, world=world_of(after))
+                assert run.digest == whole.digest
+                assert run.report["resumed_from_step"] == at
+                assert run.report["steps"] == 9
+                assert [record.step for record in run.history] == list(
+                    range(at + 1, 10)
+                )
+                assert run.report["loss_history"] == whole.report["loss_history"]
+                assert run.history[0].loss == whole.history[at].loss
+
+
+def test_the_file_says_what_it_is_of_and_loads_as_weights(tmp_path):
+    run = fit(tmp_path / "new" / "folder")
+    path = tmp_path / "new" / "folder" / step(9)
+    found = checkpoint.read(path)
+    assert found.facts["steps"] == 9
+    assert {"block", "batch", "seed", "program", "data set", "dtype"} <= set(
+        found.facts["run"]
+    )
+    assert {"dtrain", "numpy"} <= set(found.facts["versions"])
+    for where in (path, path.parent):
+        loaded = load(where)
+        assert set(loaded) == set(run.weights)
+        for name, value in run.weights.items():
+            np.testing.assert_array_equal(loaded[name], value)
+
+
+def test_every_changed_byte_and_every_cut_is_detected(tmp_path):
+    train(line, line_data(), epochs=1, learning_rate=0.1, checkpoint=tmp_path)
+    content = (tmp_path / step(1)).read_bytes()
+    bad = tmp_path / "bad.safetensors"
+    rng = np.random.default_rng(0)
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= int(rng.integers(1, 256))
+        bad.write_bytes(changed)
+        with pytest.raises(DataError):
+            load(bad)
+        with pytest.raises(DataError):
+            checkpoint.read(bad)
+    for length in range(len(content)):
+        bad.write_bytes(content[:length])
+        with pytest.raises(DataError):
+            load(bad)
+
+
+@pytest.mark.parametrize("harm", ["changed", "cut", "empty"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path, harm, caplog):
+    whole = fit(tmp_path)
+    path = tmp_path / step(9)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes({"changed": content, "cut": content[:99], "empty": b""}[harm])
+    run = fit(tmp_path, resume=True)
+    assert (run.report["resumed_from_step"], run.digest) == (8, whole.digest)
+    assert step(9) in caplog.text
+    assert "damaged" in caplog.text
+    assert fit(tmp_path, resume=True).report["resumed_from_step"] == 9  # mended
+
+
+def test_where_none_verifies_the_run_is_refused(tmp_path):
+    fit(tmp_path)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match="no checkpoint in"):
+        fit(tmp_path, resume=True)
+    with pytest.raises(DataError, match="no checkpoint in"):
+        load(tmp_path)
+
+
+def test_a_folder_with_checkpoints_is_not_overwritten(tmp_path):
+    fit(tmp_path)
+    with pytest.raises(UsageError, match="--resume"):
+        fit(tmp_path)
+    with pytest.raises(UsageError, match="--resume"):
+        fit(tmp_path, force=True, world=ThreadWorld(2))
+
+
+def test_nothing_to_resume_starts_afresh_and_says_so(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "dtrain")
+    run = fit(tmp_path, resume=True)
+    assert run.report["resumed_from_step"] is None
+    assert "starting afresh" in caplog.text
+
+
+def test_a_finished_run_is_done_and_may_be_given_more_epochs(tmp_path):
+    first = fit(tmp_path)
+    again = fit(tmp_path, resume=True)
+    assert (again.digest, again.history) == (first.digest, [])
+    assert again.report["loss_history"] == first.report["loss_history"]
+    longer = fit(tmp_path, resume=True, epochs=5)
+    assert longer.digest == train(net, net_data(25), **{**BASE, "epochs": 5}).digest
+    assert len(longer.report["loss_history"]) == 5
+    with pytest.raises(UsageError, match="15 steps, and 4 epochs have only 12"):
+        fit(tmp_path, resume=True, epochs=4)
+
+
+def test_another_length_of_a_schedule_is_warned_of(tmp_path, caplog):
+    from dtrain.training.loop import Loop
+    from dtrain.training.settings import Saving, Settings
+    from dtrain.training.trainer import Trainer
+
+    for epochs in (2, 4):
+        saving = Saving(folder=str(tmp_path), resume=True)
+        settings = Settings(
+            epochs=epochs,
+            learning_rate=0.1,
+            learning_rate_schedule="cosine",
+            checkpoint=saving,
+        )
+        Loop(Trainer(SoloWorld(), line, line_data(), settings)).run()
+        assert ("spans the whole run" in caplog.text) == (epochs == 4)
+
+
+CHANGES = {
+    "data set": {"data": net_data(24)},
+    "program": {"program": line, "data": line_data(25)},
+    "batch": {"batch": 5},
+    "block": {"block": 4},
+    "dtype": {"dtype": "float64"},
+    "seed": {"seed": 1},
+    "loss": {"loss": losses.Huber(0.5)},
+    "optimizer": {"optimizer": "adam"},
+    "momentum=0.9": {"optimizer": optimizers.sgd(momentum=0.9)},
+    "learning_rate": {"learning_rate": schedules.step(0.1, 10)},
+    "penalty": {"penalty": lambda w: np.sum(np.square(w["b"]))},
+    "threads": {"threads": 2},
+}
+FORCED = {"data set", "batch", "block", "seed", "loss", "learning_rate", "penalty"}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_changed_run_is_refused_and_says_what_has_changed(tmp_path, what):
+    train(net, net_data(25), checkpoint=tmp_path, **{**BASE, "epochs": 1})
+    before = names(tmp_path)
+    changed = {"program": net, "data": net_data(25), "checkpoint": tmp_path, **BASE}
+    changed |= {"resume": True, **CHANGES[what]}
+    with pytest.raises(UsageError, match=f"another run: .*{what}"):
+        train(**changed)
+    assert names(tmp_path) == before
+    if what in FORCED:
+        run = train(**changed, force=True)
+        assert len(run.report["loss_history"]) == 3
+    elif what != "threads":
+        with pytest.raises(UsageError):
+            train(**changed, force=True)
+
+
+def test_the_last_few_and_the_best_are_kept(tmp_path):
+    folder = Folder(tmp_path, keep=2)
+    folder.open()
+    losses_ = [None, 3.0, 1.0, 1.0, 2.0, 2.5]
+    for steps, loss in enumerate(losses_):
+        facts = {"loss": loss, "weights": {}, "run": {}}
+        folder.save({"steps": np.array(steps), "weights": np.zeros(1)}, facts)
+    assert names(tmp_path) == [step(2), step(4), step(5)]
+    again = Folder(tmp_path, keep=1)  # it learns from the files what the best is
+    again.save({"steps": np.array(6), "weights": np.zeros(1)}, facts)
+    assert names(tmp_path) == [step(2), step(6)]
+
+
+def test_what_interrupted_saves_have_left_is_removed(tmp_path):
+    stale = tmp_path / f".{step(3)}.123-456.tmp"
+    stale.write_bytes(b"half")
+    mine = tmp_path / "notes.tmp"
+    mine.write_text("mine")
+    fit(tmp_path)
+    assert not stale.exists()
+    assert mine.exists()
+
+
+def test_interrupted_saves_lose_nothing():
+    rng = np.random.default_rng(5)
+    whole, digest = saves.undisturbed()
+    for _ in range(3):
+        saves.trial(rng, whole, digest)
+
+
+def test_a_full_disk_is_warned_of_and_training_goes_on(tmp_path, monkeypatch, caplog):
+    whole = train(net, net_data(25), **BASE)
+    written = []
+
+    def full(file, piece):
+        written.append(len(piece))
+        if len(written) > 40:
+            raise OSError(28, "No space left on device")
+        file.write(piece)
+
+    monkeypatch.setattr(checkpoint, "_put", full)
+    run = fit(tmp_path)
+    assert run.digest == whole.digest
+    assert "No space left on device" in caplog.text
+    assert not list(tmp_path.glob(".*"))
+    monkeypatch.undo()
+    again = fit(tmp_path, resume=True)
+    assert 0 < again.report["resumed_from_step"] < 9
+    assert again.digest == whole.digest
+
+
+def test_a_folder_that_vanishes_is_warned_of(tmp_path, caplog):
+    folder = tmp_path / "folder"
+
+    def vanish(record):
+        settle(record)
+        if record.step == 2:
+            shutil.rmtree(folder)
+
+    fit(folder, callbacks=[vanish])
+    assert "cannot save step" in caplog.text
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    for folder in (file, file / "below", "/proc/nowhere"):
+        with pytest.raises(UsageError, match="cannot write into it"):
+            fit(folder, world=ThreadWorld(2))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"keep": 0},
+        {"save_every": 0},
+        {"save_seconds": 0},
+        {"save_seconds": float("nan")},
+        {"save_seconds": "often"},
+    ],
+)
+def test_options_without_sense_are_refused(tmp_path, options):
+    with pytest.raises(UsageError, match=next(iter(options))):
+        fit(tmp_path, **options)
+
+
+def test_options_without_a_folder_are_refused():
+    for name, value in {"resume": True, "save_every": 3, "keep": 5}.items():
+        with pytest.raises(UsageError, match="--checkpoint DIR"):
+            train(net, net_data(25), **BASE, **{name: value})
+
+
+def test_a_slow_disk_holds_up_no_step(tmp_path, monkeypatch):
+    """The whole run goes by while its first checkpoint is being written."""
+    done, write = threading.Event(), checkpoint.write
+
+    def slow(path, *args, **options):
+        if path.name == step(1):
+            assert done.wait(30)
+        write(path, *args, **options)
+
+    def last(record):
+        if record.step == 8:
+            done.set()
+
+    monkeypatch.setattr(checkpoint, "write", slow)
+    fit(tmp_path, callbacks=[last])
+    there = names(tmp_path)
+    assert step(1) in there
+    assert step(9) in there
+    assert step(4) not in there  # one save at a time
+    first = checkpoint.read(tmp_path / step(1))
+    assert (first.facts["steps"], int(first.arrays["steps"])) == (1, 1)
+
+
+def test_seconds_say_when_to_save(tmp_path):
+    def slow(record):
+        time.sleep(0.3 * (record.step == 4))
+
+    fit(tmp_path, save_every=None, save_seconds=0.25, callbacks=[slow])
+    assert step(4) in names(tmp_path)
+    assert step(9) in names(tmp_path)
