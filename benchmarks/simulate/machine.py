@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,26 +48,27 @@ class Machine:
         rate = np.interp(np.log(max(size, 1)), np.log(self.sizes), rates)
         return size * float(rate)
 
-    def save(self, path: Path) -> None:
-        """Write the constants as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
-
     @classmethod
     def load(cls, path: Path) -> Machine:
-        """Read constants that `save` wrote."""
-        return cls(**json.loads(path.read_text()))
+        """Read the constants that a measurement has left."""
+        return cls(**json.loads(path.read_text())["machine"])
 
 
 CLUSTER = Machine(
-    name="64 cores a host, 2 sockets of 8 channels DDR4-3200 at 85 % of their peak of "
-    "2 × 204.8 GB/s; 100 Gb/s and 2 µs between hosts; cores that add 10 GB/s",
+    name="hosts of 64 cores that add 10 GB/s each, 2 sockets of 12 channels DDR5-4800 "
+    "at 85 % of their 2 × 460.8 GB/s; 100 Gb/s and 2 µs between hosts",
     cores=64,
     alpha=2e-6,
-    memory=0.85 * 2 * 204.8e9,
+    memory=0.85 * 2 * 460.8e9,
     barrier=2e-6,
     call=0.5e-6,
     sizes=[1, 1 << 40],
     beta=[8 / 100e9] * 2,
     gamma=[1e-10] * 2,
     scale=[1e-10] * 2,
+)
+OLDER = replace(
+    CLUSTER,
+    name="the same with 8 channels of DDR4-3200 a socket, 2 × 204.8 GB/s",
+    memory=0.85 * 2 * 204.8e9,
 )

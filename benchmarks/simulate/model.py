@@ -21,7 +21,8 @@ from dtrain.parallel.partition import Call, Partition, Row
 from dtrain.parallel.peers import Message
 from dtrain.parallel.region import Region, result_bytes, sums_bytes
 
-TAIL = 3  # numbers in a record's tail: loss, count, a metric
+TAIL = 2  # numbers in a record's tail: loss and count
+LINE = 16  # slots that a layout fills up to
 SAMPLED = 12  # ranks that are looked at where there are more
 
 
@@ -33,15 +34,45 @@ class Job:
         ranks: how many in all.
         per_host: how many on each host.
         weights: of the model, float32.
-        compute: seconds of forward, backward and step rule on each rank.
-        blocks: of each rank, in a step.
+        compute: seconds of what a rank alone does in a step, if it has as many blocks
+            as the mean: forward, backward, adding up its blocks, the step rule.
+        blocks: of all ranks, in a step; else two a rank.
+        direct: whether hosts exchange in one stage, all with all.
     """
 
     ranks: int
     per_host: int
     weights: int
-    compute: float
-    blocks: int = 2
+    compute: float = 0.0
+    blocks: int = 0
+    direct: bool = False
+
+    @property
+    def hosts(self) -> int:
+        """How many hosts there are."""
+        return -(-self.ranks // self.per_host)
+
+    def partition(self, rank: int) -> Partition:
+        """Give a rank's part in a sum, with no memory yet."""
+        firsts = range(0, self.ranks, self.per_host)
+        groups = tuple(
+            tuple(range(first, min(first + self.per_host, self.ranks)))
+            for first in firsts
+        )
+        kind = Direct if self.direct else Partition
+        count, length = self.blocks or 2 * self.ranks, -(-self.weights // LINE) * LINE
+        return kind(
+            rank, self.ranks, groups, count, length, np.dtype("float32"), TAIL
+        )
+
+
+class Direct(Partition):
+    """A partition whose groups exchange all with all."""
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """One stage of as many parts as there are groups."""
+        return (len(self.groups),)
 
 
 @dataclass
@@ -49,12 +80,12 @@ class Cost:
     """What one rank does in a step, in seconds, and what it sends.
 
     Attributes:
-        compute: forward, backward, the step rule.
+        compute: what it would do alone.
         inside: additions, barriers and products in the host's memory.
         between: messages.
         sent: bytes to other ranks by messages.
         messages: how many.
-        sums: partial sums that it brings to the exchange.
+        sums: partial sums that its host brings to the exchange between hosts.
     """
 
     compute: float
@@ -70,6 +101,22 @@ class Cost:
         return self.compute + self.inside + self.between
 
 
+def efficiency(machine: Machine, job: Job) -> float:
+    """Give the part of a step that a rank alone would need, too: weak scaling."""
+    return job.compute / step(machine, job).seconds
+
+
+def bound(machine: Machine, job: Job) -> float:
+    """Seconds that an exchange of hosts must take: 2(H−1)/H·nβ + ⌈log₂H⌉α.
+
+    Source: Chan, Heimlich, Purkayastha and van de Geijn, "Collective communication:
+    theory, practice, and experience", 2007, table 1 (each term's lower bound).
+    """
+    hosts, size = job.hosts, 4 * job.weights
+    moved = 2 * (hosts - 1) / hosts * machine.at(machine.beta, size)
+    return moved + math.ceil(math.log2(hosts)) * machine.alpha
+
+
 def step(machine: Machine, job: Job) -> Cost:
     """Predict a step: that of the slowest of the ranks looked at."""
     ranks = sampled(job.ranks)
@@ -77,7 +124,7 @@ def step(machine: Machine, job: Job) -> Cost:
 
 
 def sampled(size: int) -> list[int]:
-    """All ranks, or the first, the last and some between."""
+    """Give all ranks, or the first, the last and some between."""
     if size <= SAMPLED:
         return list(range(size))
     drawn = random.Random(size).sample(range(1, size - 1), SAMPLED - 2)  # noqa: S311
@@ -86,57 +133,56 @@ def sampled(size: int) -> list[int]:
 
 def cost(machine: Machine, job: Job, rank: int) -> Cost:
     """Count what one rank does, by the calls and messages that are bound for it."""
-    hosts = range(0, job.ranks, job.per_host)
-    groups = tuple(
-        tuple(range(first, min(first + job.per_host, job.ranks))) for first in hosts
-    )
-    length = -(-job.weights // 16) * 16
-    count = job.blocks * job.ranks
-    dtype = np.dtype("float32")
-    part = Partition(rank, job.ranks, groups, count, length, dtype, TAIL)
-    total = Row(np.empty(length, dtype), np.empty(TAIL))
-    paid = Cost(job.compute, sums=len(part.own_nodes))
-    together, size = len(part.group), part.record_bytes
-    turns = max(1.0, together / machine.cores)  # ranks without a core wait for one
-    # The last addition of each stack is made where the exchange wants it.
-    own = len(part.owned) - len(part.own_nodes)
-    paid.inside += turns * own * (machine.at(machine.gamma, size) + machine.call)
-    if job.ranks == 1:
-        paid.inside += machine.at(machine.scale, size)
-        return paid
-    short = len(groups) == 1 and sums_bytes(part, part.group) <= SHORT
-    data = np.empty(sums_bytes(part, part.group) + 64, np.uint8)
-    result = np.empty(result_bytes(part) + 64, np.uint8)
-    shared = together > 1 and not short
-    region = Region(part, data, result if shared else None)
-    exchange = Exchange(part, region, total, lambda: None)
-    waits = 2 if shared else 1
-    paid.inside += machine.barrier * waits * max(math.log2(together), 1)
-    # What a rank adds in its host's memory, all read once, its sum written once.
-    mine = size if short else (part.mine.stop - part.mine.start) * dtype.itemsize
-    moved = (len(region.rows) + 1) * mine
-    seconds = turns * _additions(machine, exchange._inside)
-    paid.inside += _moved(machine, together, seconds, moved)
-    scaled = exchange._target.slots
-    if exchange._between:
-        scaled = exchange._between._finished
-        for stage in exchange._between._stages:
-            for messages in (stage.sends, stage.returns):
-                _send(machine, part.carriers, messages, paid)
-            paid.inside += turns * _additions(machine, stage.additions)
-    paid.inside += turns * machine.at(machine.scale, scaled.nbytes)
+    part = job.partition(rank)
+    compute = job.compute * len(part.owned) * part.size / part.count
+    paid = Cost(compute, sums=len(part.nodes_of(part.group)))
+    if part.size > 1:
+        _inside(machine, part, paid)
     return paid
+
+
+def _inside(machine: Machine, part: Partition, paid: Cost) -> None:
+    """Account for an exchange."""
+    together, length = len(part.group), part.record_bytes
+    turns = max(1.0, together / machine.cores)  # ranks without a core wait for one
+    sums = sums_bytes(part, part.group)
+    short = len(part.groups) == 1 and sums <= SHORT
+    shared = together > 1 and not short
+    region = Region(
+        part,
+        np.empty(sums, np.uint8),
+        np.empty(result_bytes(part), np.uint8) if shared else None,
+    )
+    total = Total(np.empty(part.length, part.dtype), np.empty(TAIL))
+    exchange = Exchange(part, region, total, lambda: None)
+    between = exchange.between
+    waits = 2 if shared else int(together > 1)
+    paid.inside += turns * machine.barrier * waits * math.log2(together)
+    # What a rank adds in its host's memory is all read once, its sum written once.
+    mine = length if short else (part.mine.stop - part.mine.start) * part.dtype.itemsize
+    moved = together * (len(region.rows) + 1) * mine
+    adding = turns * _additions(machine, exchange.inside)
+    paid.inside += max(adding, moved / machine.memory)
+    finished = between.finished.nbytes if between else mine
+    paid.inside += turns * (machine.call + machine.at(machine.scale, finished))
+    for stage in between.stages if between else ():
+        for messages in (stage.sends, stage.returns):
+            _send(machine, part.carriers, messages, paid)
+        paid.inside += turns * _additions(machine, stage.additions)
+
+
+@dataclass(frozen=True)
+class Total(Row):
+    """Where a sum would go."""
+
+    def receive(self, slots: object) -> None:
+        """Take nothing: nothing is summed."""
 
 
 def _additions(machine: Machine, calls: Iterable[Call]) -> float:
     """Seconds of calls on one core."""
-    sizes = [args[0].nbytes for _, args in calls]
+    sizes = [args[-1].nbytes for _, args in calls if hasattr(args[-1], "nbytes")]
     return sum(machine.call + machine.at(machine.gamma, size) for size in sizes)
-
-
-def _moved(machine: Machine, ranks: int, seconds: float, moved: int) -> float:
-    """Seconds of what all ranks of a host do at once, if memory lets them."""
-    return max(seconds, ranks * moved / machine.memory)
 
 
 def _send(

@@ -74,6 +74,8 @@ class Between:
 
     Attributes:
         inside: the calls that add this rank's slice of the group's rows, to run first.
+        stages: the stages, in order.
+        finished: the slots that this rank finishes.
 
     """
 
@@ -83,12 +85,12 @@ class Between:
         self._part, self._region, self._total = part, region, total
         self._speaks = part.local == 0  # tells the others of its group what came out
         self._result = total.slots if region.result is None else region.result
-        self._finished = self._result[:0]
+        self.finished = self._result[:0]
         self._tail = np.empty(part.tail)
-        self._stages: list[Stage] = []
+        self.stages: list[Stage] = []
         self.inside: list[Call] = []
         if not part.pieces:  # it has nothing to say, but a swap is collective
-            self._stages = [Stage([np.zeros(1, np.int64)], 0) for _ in part.stages]
+            self.stages = [Stage([np.zeros(1, np.int64)], 0) for _ in part.stages]
             return
         rows = dict(zip(nodes, cut(region.rows, part.mine), strict=True))
         sums, self.inside = self._joined(rows, self._cluster(part.home, 1))
@@ -96,14 +98,14 @@ class Between:
         width = 1
         for radix in part.stages:
             stage, found, pieces = self._stage(sums, pieces, radix, width)
-            self._stages.append(stage)
+            self.stages.append(stage)
             width *= radix
             if len(pieces) > 1:
                 joined = self._cluster(part.home, width)
                 sums, stage.additions = self._joined(found, joined)
             else:
-                self._finished = self._result[pieces[0]]
-                target = Row(self._finished, self._tail)
+                self.finished = self._result[pieces[0]]
+                target = Row(self.finished, self._tail)
                 order, last = list(found), list(found.values())
                 stage.additions = bind(order, last, target, mine=True)
 
@@ -175,15 +177,15 @@ class Between:
 
         See ``World.tree_sum`` for what ``scale`` does.
         """
-        for stage in self._stages:
+        for stage in self.stages:
             stage.words[stage.own][0] = flags
             peers.swap(stage.sends, stage.receives)
             run(stage.additions)
             for word in stage.words:
                 flags |= int(word[0])
         if self._part.pieces:
-            scale(self._finished, self._tail)
-        for stage in reversed(self._stages):
+            scale(self.finished, self._tail)
+        for stage in reversed(self.stages):
             peers.swap(stage.returns, stage.arrivals)
         if self._speaks:
             self._region.verdict[0] = flags

@@ -46,6 +46,10 @@ class Exchange:
         total: where the sum goes.
         wait: the group's barrier.
 
+    Attributes:
+        inside: the calls that add this rank's slice of the group's rows.
+        between: the exchange with other groups, if there are any.
+
     """
 
     def __init__(
@@ -53,17 +57,17 @@ class Exchange:
     ) -> None:
         self.total = total
         self._local, self._words, self._wait = part.local, region.words, wait
-        self._between: Between | None = None
+        self.between: Between | None = None
         nodes = [node for rank in part.group for node in part.nodes_of([rank])]
         result = total.slots if region.result is None else region.result
         self._apart = region.result is None and len(part.groups) == 1
         self._target = total if self._apart else Row(result[part.mine], total.tail)
         if len(part.groups) > 1:
-            self._between = Between(part, region, total, nodes)
-            self._inside = self._between.inside
+            self.between = Between(part, region, total, nodes)
+            self.inside = self.between.inside
         else:
             rows = region.rows if self._apart else cut(region.rows, part.mine)
-            self._inside = bind(nodes, rows, self._target, mine=not self._apart)
+            self.inside = bind(nodes, rows, self._target, mine=not self._apart)
         self._sum = result
         if region.result is not None:
             self._sum = result[:]
@@ -82,15 +86,15 @@ class Exchange:
         verdict = 0
         for word in words:
             verdict |= word
-        for function, args in self._inside:
+        for function, args in self.inside:
             function(*args)
-        if self._between:
-            self._between.swap(peers, verdict, scale)
+        if self.between:
+            self.between.swap(peers, verdict, scale)
         else:
             scale(self._target.slots, self._target.tail)
         if not self._apart:
             self._wait()
-        if self._between:
-            verdict = self._between.verdict()
+        if self.between:
+            verdict = self.between.verdict()
         total.receive(self._sum)
         return verdict
