@@ -55,7 +55,7 @@ class Machine:
 
 
 CLUSTER = Machine(
-    name="hosts of 64 cores that add 10 GB/s each, 2 sockets of 12 channels DDR5-4800 "
+    name="hosts of 64 cores that add 20 GB/s each, 2 sockets of 12 channels DDR5-4800 "
     "at 85 % of their 2 × 460.8 GB/s; 100 Gb/s and 2 µs between hosts",
     cores=64,
     alpha=2e-6,
@@ -64,8 +64,8 @@ CLUSTER = Machine(
     call=0.5e-6,
     sizes=[1, 1 << 40],
     beta=[8 / 100e9] * 2,
-    gamma=[1e-10] * 2,
-    scale=[1e-10] * 2,
+    gamma=[5e-11] * 2,
+    scale=[5e-11] * 2,
 )
 OLDER = replace(
     CLUSTER,

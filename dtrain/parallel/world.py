@@ -12,6 +12,7 @@ import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -136,20 +137,33 @@ class World(ABC):
 
     def allgather(self, data: bytes) -> list[bytes]:
         """Each rank's bytes, on every rank; lengths may differ. For small messages."""
-        others = [rank for rank in range(self.size) if rank != self.rank]
-        lengths = np.full(self.size, len(data), np.int64)
-        own = lengths[self.rank : self.rank + 1]
-        self.swap(
-            [(rank, own) for rank in others],
-            [(rank, lengths[rank : rank + 1]) for rank in others],
-        )
-        boxes = [np.empty(length, np.uint8) for length in lengths]
-        boxes[self.rank][:] = np.frombuffer(data, np.uint8)
-        self.swap(
-            [(rank, boxes[self.rank]) for rank in others],
-            [(rank, boxes[rank]) for rank in others],
-        )
-        return [box.tobytes() for box in boxes]
+        lengths = self._gathered(np.array([len(data)]), [1] * self.size)
+        joined = self._gathered(np.frombuffer(data, np.uint8), lengths.tolist())
+        texts = [text.tobytes() for text in np.split(joined, np.cumsum(lengths)[:-1])]
+        return texts[self.size - self.rank :] + texts[: self.size - self.rank]
+
+    def _gathered(self, own: NDArray[Any], lengths: Sequence[int]) -> NDArray[Any]:
+        """Join all ranks' arrays, this one's first, then those of the ranks after it.
+
+        Each round doubles what a rank has, so there are ⌈log₂ size⌉ (Bruck et al.,
+        "Efficient algorithms for all-to-all communications", 1997, section 4).
+
+        Args:
+            own: this rank's array.
+            lengths: those of all ranks' arrays, in the same order.
+
+        """
+        ends = [0, *accumulate(lengths)]
+        joined = np.empty(ends[-1], own.dtype)
+        joined[: own.size] = own
+        have = 1
+        while have < self.size:
+            more = min(have, self.size - have)
+            to, source = (self.rank - have) % self.size, (self.rank + have) % self.size
+            there = slice(ends[have], ends[have + more])
+            self.swap([(to, joined[: ends[more]])], [(source, joined[there])])
+            have += more
+        return joined
 
     def gather_rows(self, rows: NDArray[Any]) -> NDArray[Any] | None:
         """Concatenate arrays of shape (any, ...) along axis 0, in rank order.
