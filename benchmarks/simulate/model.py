@@ -21,7 +21,7 @@ from dtrain.parallel.partition import Call, Partition, Row
 from dtrain.parallel.peers import Message
 from dtrain.parallel.region import Region, result_bytes, sums_bytes
 
-TAIL = 2  # numbers in a record's tail: loss and count
+TAIL = 3  # numbers in a record's tail: loss, count, one metric
 LINE = 16  # slots that a layout fills up to
 SAMPLED = 12  # ranks that are looked at where there are more
 
