@@ -43,10 +43,18 @@ class Machine:
     gamma: Sequence[float]
     scale: Sequence[float]
 
-    def at(self, rates: Sequence[float], size: float) -> float:
-        """Seconds for so many bytes, by rates known at some sizes."""
-        rate = np.interp(np.log(max(size, 1)), np.log(self.sizes), rates)
-        return size * float(rate)
+    def at(self, rates: Sequence[float], size: float, among: float = 0.0) -> float:
+        """Seconds for so many bytes, by rates known at some sizes.
+
+        Args:
+            rates: one of those above.
+            size: how many bytes.
+            among: the bytes of a record that they are part of: it is records that a
+                cache holds or does not.
+
+        """
+        place = np.log(max(size, among, 1))
+        return size * float(np.interp(place, np.log(self.sizes), rates))
 
     @classmethod
     def load(cls, path: Path) -> Machine:

@@ -161,14 +161,14 @@ def _inside(machine: Machine, part: Partition, paid: Cost) -> None:
     # What a rank adds in its host's memory is all read once, its sum written once.
     mine = length if short else (part.mine.stop - part.mine.start) * part.dtype.itemsize
     moved = together * (len(region.rows) + 1) * mine
-    adding = turns * _additions(machine, exchange.inside)
+    adding = turns * _additions(machine, exchange.inside, length)
     paid.inside += max(adding, moved / machine.memory)
     finished = between.finished.nbytes if between else mine
-    paid.inside += turns * (machine.call + machine.at(machine.scale, finished))
+    paid.inside += turns * (machine.call + machine.at(machine.scale, finished, length))
     for stage in between.stages if between else ():
         for messages in (stage.sends, stage.returns):
             _send(machine, part.carriers, messages, paid)
-        paid.inside += turns * _additions(machine, stage.additions)
+        paid.inside += turns * _additions(machine, stage.additions, length)
 
 
 @dataclass(frozen=True)
@@ -179,18 +179,21 @@ class Total(Row):
         """Take nothing: nothing is summed."""
 
 
-def _additions(machine: Machine, calls: Iterable[Call]) -> float:
-    """Seconds of calls on one core."""
+def _additions(machine: Machine, calls: Iterable[Call], among: int) -> float:
+    """Seconds of calls on one core, on parts of records of so many bytes."""
     sizes = [args[-1].nbytes for _, args in calls if hasattr(args[-1], "nbytes")]
-    return sum(machine.call + machine.at(machine.gamma, size) for size in sizes)
+    return sum(machine.call + machine.at(machine.gamma, size, among) for size in sizes)
 
 
 def _send(
     machine: Machine, carriers: int, messages: Iterable[Message], paid: Cost
 ) -> None:
-    """Account for messages that all carriers of a host send at once."""
+    """Account for messages that all carriers of a host send at once, and for a wait.
+
+    The wait for all of them takes as long as one more, as ``partition.radices`` has it.
+    """
     lengths = [buffer.nbytes for _, buffer in messages if buffer.nbytes]
     paid.messages += len(lengths)
     paid.sent += sum(lengths)
-    paid.between += len(lengths) * machine.alpha
+    paid.between += (len(lengths) + 1) * machine.alpha
     paid.between += carriers * sum(machine.at(machine.beta, n) for n in lengths)
