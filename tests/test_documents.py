@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtrain import check, program, weight
+from dtrain import check, program, weight, zoo
+from dtrain.report.svg import drawing
 from tests.functions.page import page
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +50,7 @@ def commands() -> list[str]:
 
 
 def test_the_readme_has_commands():
-    assert len(commands()) == 5
+    assert len(commands()) == 8
 
 
 def test_the_commands_of_the_readme_run(namespace, tmp_path):
@@ -70,6 +71,11 @@ def test_the_commands_of_the_readme_run(namespace, tmp_path):
         )
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "R.csv").read_text().startswith("R\n")
+
+
+def test_the_drawing_of_the_lecture_is_what_show_draws():
+    drawn = (ROOT / "docs" / "lecture.svg").read_text()
+    assert drawn == drawing(zoo.lecture.trace())
 
 
 def test_the_page_of_functions_makes_functions_that_train():

@@ -7,13 +7,15 @@ it when NumPy is first imported.
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import os
 import sys
 import time
 import traceback
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from dtrain import __version__
@@ -27,7 +29,8 @@ COMMANDS = {
     "train": "fit a program's weights to data",
     "eval": "measure how well weights fit data",
     "predict": "compute a program's output for every sample",
-    "show": "print a program's flow graph",
+    "show": "print or draw a program's flow graph",
+    "explain": "explain a program at one point, forward and backward",
     "check": "check a program's gradient",
 }
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -40,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``dtrain``; those of the process if not given.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
+    streams = sys.stdout, sys.stderr
     try:
         _set_threads(words)
         args = parse(words)
@@ -49,15 +54,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dtrain: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except Exception as error:
-        if not getattr(error, "agreed", False) or _speaks():
+        from dtrain.parallel.launch import speaks
+
+        if not getattr(error, "agreed", False) or speaks():
             traceback.print_exc()
         return DtrainError.exit_code
+    finally:
+        sys.stdout, sys.stderr = streams  # --log-dir has put others in their places
 
 
+def _open_streams() -> None:
+    """Open what this process was started without, so that no other file gets in there.
+
+    Descriptors 1 and 2 are written to by Python, MPI and BLAS, whatever they are.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for the whole process)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+_OUTPUT_FAULTS = {
+    getattr(errno, name)
+    for name in ("EPIPE", "EBADF", "ENOSPC", "EDQUOT", "EFBIG", "EIO")
+}
 _GRACE = 0.5
 """Seconds for rank 0 to be heard: a launcher ends all ranks when the first ends."""
 
@@ -104,12 +130,14 @@ def _parse_top(words: Sequence[str]) -> NoReturn:
 
 
 def _set_threads(words: Sequence[str]) -> None:
-    """Find --threads before the command is imported, which imports NumPy."""
+    """Find BLAS's threads before the command is imported, which imports NumPy."""
     peek = Parser(prog="dtrain", add_help=False)
     peek.add_argument("--threads", default="1")
-    threads = peek.parse_known_args(words)[0].threads
+    peek.add_argument("--execution", default="sequential")
+    found = peek.parse_known_args(words)[0]
+    inside = found.execution == "sequential" and found.threads.isdigit()
     for variable in _THREADS:
-        os.environ[variable] = threads if threads.isdigit() else "1"
+        os.environ[variable] = found.threads if inside else "1"
 
 
 def _run(args: Namespace) -> int:
@@ -117,28 +145,44 @@ def _run(args: Namespace) -> int:
 
     from dtrain.parallel.launch import open_world
 
-    world: World = open_world()
-    with threadpool_limits(getattr(args, "threads", 1)):  # if NumPy was there before
-        code: int = world.run(lambda rank: args.run(rank, args))
+    world: World = open_world(getattr(args, "timeout", None))
+    threads = int(os.environ[_THREADS[0]])
+    with threadpool_limits(threads):  # if NumPy was there before
+        return world.run(lambda rank: _printed(args.run, rank, args))
+
+
+def _printed(run: Callable[..., int], world: World, args: Namespace) -> int:
+    """Run; output that cannot be written is not the other ranks' affair.
+
+    Results go to standard output last, so the work itself is done then.
+    """
+    try:
+        code = run(world, args)
+        sys.stdout.flush()
+    except OSError as error:
+        # Files are opened and written where their errors become messages.
+        if error.filename is not None or error.errno not in _OUTPUT_FAULTS:
+            raise
+        # What is still in its buffer would raise again when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # its reader has left
+            return 141
+        return _report(UsageError(f"cannot write to standard output: {error.strerror}"))
     return code
 
 
 def _report(error: DtrainError) -> int:
     """Print an error that every rank has: once, by rank 0 or in its name."""
-    if _speaks():
+    from dtrain.parallel.launch import speaks
+
+    if speaks():
         # Rank 0 may well say what all have found; of another it is told who has.
         alone = error.agreed and error.rank and not isinstance(error, MismatchError)
         where = f"rank {error.rank}: " if alone else ""
-        sys.stdout.flush()
         kind = "" if isinstance(error, StoppedError) else "error: "
-        print(f"dtrain: {kind}{where}{error}", file=sys.stderr, flush=True)
+        with suppress(OSError, ValueError):  # nobody may be there to read it
+            sys.stdout.flush()
+            print(f"dtrain: {kind}{where}{error}", file=sys.stderr, flush=True)
     elif not error.agreed:  # before MPI has started: nobody waits for anybody
         time.sleep(_GRACE)
     return error.exit_code
-
-
-def _speaks() -> bool:
-    from dtrain.parallel.launcher import launched
-
-    launch = launched()
-    return launch is None or launch.rank == 0

@@ -240,6 +240,14 @@ def number(text: str) -> float:
     return value
 
 
+def seconds(text: str) -> float:
+    """A time, for argparse."""
+    value = number(text)
+    if value < 0:
+        raise _must_be("seconds, 0 or more", text)
+    return value
+
+
 def _at_least(least: int, text: str, what: str) -> int:
     try:
         number = int(text)

@@ -1,4 +1,4 @@
-"""Print a program's flow graph, one line a node, its levels and paths; or its plan.
+"""Print a program's flow graph, its levels and paths; or draw it, or print its plan.
 
 The plan is what training runs for every block of samples: forward, the loss, backward.
 """
@@ -19,10 +19,14 @@ from dtrain.parallel.world import World
 from dtrain.program.graph import FlowGraph
 from dtrain.program.printing import label
 from dtrain.program.trace import Program
+from dtrain.report.dot import dot
+from dtrain.report.svg import drawing
+from dtrain.training.run import check_outputs, written_whole
 from dtrain.training.setup import together
 
 EXAMPLE = """\
   dtrain show lecture
+  dtrain show lecture --svg lecture.svg
   dtrain show lecture --plan fused"""
 
 _BLOCK = 64  # samples; a plan for another length has the same steps
@@ -39,19 +43,31 @@ def add_arguments(parser: ArgumentParser) -> None:
         const="numpy",
         help="print the steps that a backend trains by: numpy or fused (numpy)",
     )
+    parser.add_argument(
+        "--dot", metavar="FILE", help="write the graph for Graphviz instead"
+    )
+    parser.add_argument("--svg", metavar="FILE", help="draw the graph instead")
 
 
 def run(world: World, args: Namespace) -> int:
     """Print on rank 0; return the exit code."""
     with together(world):
+        if world.rank == 0:
+            check_outputs(
+                {"--dot": args.dot, "--svg": args.svg},
+                {"the program's file": args.program.rpartition(":")[0]},
+            )
         program = options.load_program(args.program)
         graph = traced_with_shapes(program, args)
+        if world.rank == 0 and (args.dot or args.svg):
+            _write(graph, args)
         text = str(graph)
         if args.plan:
             text = _plan_text(graph, options.loss(args), args.plan)
-    if world.rank == 0:
-        print(text)
-    if world.rank == 0 and not args.plan:
+    if world.rank or args.dot or args.svg:
+        return 0
+    print(text)
+    if not args.plan:
         print()
         for number, level in enumerate(graph.levels):
             names = " ".join(label(graph, i) for i in level if _shown(graph, i))
@@ -61,6 +77,18 @@ def run(world: World, args: Namespace) -> int:
             count = sum(map(paths.count, graph.weights.values()))
             print(f"  {count:,} path{'' if count == 1 else 's'} from weights to {name}")
     return 0
+
+
+def _write(graph: FlowGraph, args: Namespace) -> None:
+    """Draw first, then write: a graph that is too large leaves no file behind."""
+    texts = {
+        path: draw(graph)
+        for path, draw in ((args.svg, drawing), (args.dot, dot))
+        if path is not None
+    }
+    for path, text in texts.items():
+        with written_whole(path, "drawing") as file:
+            file.write(text.encode())
 
 
 def _plan_text(graph: FlowGraph, loss: Loss, backend: str) -> str:

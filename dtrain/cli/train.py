@@ -17,10 +17,12 @@ from dtrain.data.columns import bind
 from dtrain.descent import optimizers
 from dtrain.parallel.world import World
 from dtrain.program.trace import Program
+from dtrain.report.log import keep_log
 from dtrain.report.progress import Progress
 from dtrain.report.table import print_table, say, spoken
 from dtrain.training.evaluate import Evaluation, evaluate
 from dtrain.training.loop import Loop
+from dtrain.training.recovery import recovering
 from dtrain.training.run import Run, check_outputs, written_whole
 from dtrain.training.settings import Settings
 from dtrain.training.setup import together
@@ -124,12 +126,24 @@ def add_arguments(parser: ArgumentParser) -> None:
     add(
         "--threads",
         type=count,
-        default=1,
         metavar="N",
-        help="BLAS threads of each rank (1)",
+        help="threads of each rank: with sequential BLAS's, which may give other bits "
+        "(1); else those that run steps at once (the cores a rank has to itself)",
     )
-    add("--execution", default="sequential", metavar="NAME", help="sequential")
+    add(
+        "--execution",
+        default="sequential",
+        metavar="NAME",
+        help="sequential, levels or dataflow, all to the same bits (sequential)",
+    )
     add("--backend", default="numpy", metavar="NAME", help="numpy or fused (numpy)")
+    add(
+        "--timeout",
+        type=options.seconds,
+        metavar="S",
+        help="end all ranks, saying where they stand, after so long without progress; "
+        "0 is never (300 under a launcher, else 0)",
+    )
     add(
         "--on-nonfinite",
         default="stop",
@@ -144,20 +158,68 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="compare all ranks' weights every K steps; 0: only in the end (100)",
     )
     options.add_saving(parser)
+    add(
+        "--min-ranks",
+        type=count,
+        default=1,
+        metavar="P",
+        help="stop, with a checkpoint, when fewer ranks are left (1; ranks can be lost "
+        "under mpirun --with-ft ulfm)",
+    )
     add("--save", metavar="FILE", help="write the weights, as safetensors")
     add("--report", metavar="FILE.json", help="write the run in numbers, as JSON")
+    add(
+        "--log-dir",
+        metavar="DIR",
+        help="keep what each rank prints in DIR/rank-N.log, too",
+    )
     add("--quiet", action="store_true", help="print nothing but errors")
 
 
 def run(world: World, args: Namespace) -> int:
     """Train on all ranks, print on rank 0; return the exit code."""
+    if args.timeout is not None:
+        world.watchdog.limit = args.timeout  # from now on: also while reading
     heard = Signals(active=args.checkpoint is not None, owned=True)
-    with spoken(shown=world.rank == 0, quiet=args.quiet), heard as signals:
+    with together(world):
+        if args.log_dir is not None:
+            keep_log(args.log_dir, world.rank)
+    with spoken(lambda: world.rank == 0, quiet=args.quiet), heard as signals:
         return _train(world, args, signals)
 
 
 def _train(world: World, args: Namespace, signals: Signals) -> int:
     entry = options.zoo_entry(args.program)
+
+    def speaks() -> bool:
+        return world.rank == 0 and not args.quiet
+
+    trainer, program = recovering(world, lambda: _prepare(world, args, entry))
+    if speaks() and trainer.blocks < world.size:
+        say(_too_few_blocks(trainer))
+    if speaks() and trainer.settings.blas_threads > 1:
+        say(f"{args.threads} BLAS threads may give other bits than one thread gives")
+    with Progress(trainer.steps, trainer.order.steps_per_epoch, speaks) as shown:
+        signals.farewell = shown.stop
+        result = Loop(trainer, [shown], signals).run()
+
+    def conclude() -> Evaluation | None:
+        held_out = _held_out(world, program, args, result)
+        with together(world):
+            if world.rank == 0:
+                _write(args, result, len(world.lost))
+        return held_out
+
+    held_out = recovering(world, conclude)
+    if speaks():
+        print_table(_rows(result, held_out))
+    return 0
+
+
+def _prepare(
+    world: World, args: Namespace, entry: Entry | None
+) -> tuple[Trainer, Program]:
+    """Set up on all ranks: program, data and settings."""
     with together(world):
         program = options.load_program(args.program)
         settings = settings_of(args, entry)
@@ -165,22 +227,7 @@ def _train(world: World, args: Namespace, signals: Signals) -> int:
         if world.rank == 0:
             outputs = {"--save": args.save, "--report": args.report}
             check_outputs(outputs, options.files_read(args))
-    trainer = Trainer(world, program, data, settings)
-    speaks = world.rank == 0 and not args.quiet
-    if speaks and trainer.blocks < world.size:
-        say(_too_few_blocks(trainer))
-    if speaks and args.threads > 1:
-        say(f"{args.threads} BLAS threads may give other bits than one thread gives")
-    with Progress(trainer.steps, trainer.order.steps_per_epoch, shown=speaks) as shown:
-        signals.farewell = shown.stop
-        result = Loop(trainer, [shown], signals).run()
-    held_out = _held_out(world, program, args, result)
-    with together(world):
-        if world.rank == 0:
-            _write(args, result)
-    if speaks:
-        print_table(_rows(result, held_out))
-    return 0
+    return Trainer(world, program, data, settings), program
 
 
 def settings_of(args: Namespace, entry: Entry | None) -> Settings:
@@ -207,9 +254,11 @@ def settings_of(args: Namespace, entry: Entry | None) -> Settings:
         execution=args.execution,
         backend=args.backend,
         threads=args.threads,
+        timeout=args.timeout,
         on_nonfinite=args.on_nonfinite,
         verify_every=args.verify_every,
         checkpoint=options.saving(args),
+        min_ranks=args.min_ranks,
     )
 
 
@@ -244,12 +293,13 @@ def _too_few_blocks(trainer: Trainer) -> str:
     return f"{text}; --block {block} would use all, with other bits in the result"
 
 
-def _write(args: Namespace, result: Run) -> None:
+def _write(args: Namespace, result: Run, failures: int) -> None:
     if args.save:
         result.save(args.save)
     if args.report:
         with written_whole(args.report, "report") as file:
-            file.write(json.dumps(dict(result.report), indent=2).encode() + b"\n")
+            report = {**result.report, "recovered_failures": failures}
+            file.write(json.dumps(report, indent=2).encode() + b"\n")
 
 
 def _count(number: int, noun: str) -> str:

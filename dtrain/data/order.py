@@ -82,14 +82,14 @@ class Order:
                 "or None (full) for all of them"
             )
 
-    @property
+    @cached_property
     def nominal(self) -> int:
         """The samples of every batch but perhaps the last one of an epoch."""
         if self.batch is None:
             return self.samples
         return min(self.batch, self.samples)
 
-    @property
+    @cached_property
     def steps_per_epoch(self) -> int:
         """The batches of one epoch, a short last one included."""
         return -(-self.samples // self.nominal)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,18 @@ from dtrain.errors import DataError
 ACCEPTED = (
     "a mapping of names to arrays, an .npz file, a folder of .npy files, or a .csv "
     "file with a header line"
+)
+
+# What NumPy and zipfile raise for files that are damaged.
+_FAULTS = (
+    ValueError,
+    EOFError,
+    KeyError,
+    MemoryError,  # a damaged header may ask for any size
+    RuntimeError,  # encrypted, or a compression that is not there
+    tokenize.TokenError,  # NumPy reads a header as Python's tokens
+    zipfile.BadZipFile,
+    zlib.error,
 )
 
 
@@ -78,15 +91,6 @@ def _read_mapping(source: Mapping[str, ArrayLike]) -> Dataset:
 
 
 def _read_npz(path: Path, name: str) -> Dataset:
-    faults = (
-        ValueError,
-        EOFError,
-        KeyError,
-        MemoryError,  # a damaged header may ask for any size
-        RuntimeError,  # encrypted, or a compression that is not there
-        zipfile.BadZipFile,
-        zlib.error,
-    )
     if not zipfile.is_zipfile(path):
         raise DataError(f"{name}: not an .npz file, or only a part of one")
     columns, where = {}, name
@@ -96,7 +100,7 @@ def _read_npz(path: Path, name: str) -> Dataset:
             for key in arrays.files:
                 where = f"{name}: column {key!r}"
                 columns[key] = _column(name, key, arrays[key])
-    except faults as error:
+    except _FAULTS as error:
         raise _unreadable(where, error) from None
     return _dataset(columns, name)
 
@@ -106,7 +110,7 @@ def _read_folder(path: Path, name: str) -> Dataset:
     for file in _in_natural_order(path.glob("[!.]*.npy")):
         try:
             array = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
+        except _FAULTS as error:
             raise _unreadable(str(file), error) from None
         columns[file.stem] = _column(name, file.stem, array)
     if not columns:

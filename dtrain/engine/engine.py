@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.engine.collector import paused
-from dtrain.engine.execution import EXECUTIONS
+from dtrain.engine.execution import EXECUTIONS, Model
+from dtrain.engine.executor import execute
 from dtrain.engine.fused.backend import FusedPlan
 from dtrain.engine.lowering import plan
 from dtrain.engine.numpy_backend import BoundPlan
 from dtrain.engine.plan import Plan
+from dtrain.engine.pool import Pool
 from dtrain.engine.stack import Place, Stack, Sum
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import Layout, Weights
@@ -50,7 +52,8 @@ class Engine:
     """Runs a graph on blocks of the rows of columns.
 
     Each number of blocks and each block length gets a plan of its own when it first
-    comes up; there are few: whole stacks, the rest, and a short last block.
+    comes up; there are few: whole stacks, the rest, and a short last block. Threads
+    that run steps at once are gone when the engine's ``with`` block ends.
 
     Args:
         graph: the graph to run. Its output ``loss`` and those named in ``tail`` are
@@ -60,6 +63,7 @@ class Engine:
         gradients: which output is which weight's derivative.
         tail: further outputs for the tail, in order.
         execution: the execution model's name.
+        threads: how many run steps at once, if the model has such.
         backend: the backend's name.
     """
 
@@ -72,6 +76,7 @@ class Engine:
         gradients: Mapping[str, str] | None = None,
         tail: Sequence[str] = (),
         execution: str = "sequential",
+        threads: int = 1,
         backend: str = "numpy",
     ) -> None:
         self.graph = graph
@@ -79,11 +84,24 @@ class Engine:
         self.columns = columns
         self._gradients = dict(gradients or {})
         self._tail = ("loss", *tail)
-        self._execute = chosen("execution", execution, EXECUTIONS)
+        chosen("execution", execution, EXECUTIONS)
+        self._model = Model(execution, threads)
+        self._pool = Pool(self._model.threads)
         self._backend = chosen_backend(backend)
         self._plans: dict[tuple[int, int], Plan] = {}
         self._stacks: dict[tuple[int, int], Stack] = {}
+        self._most: dict[int, int] = {}  # blocks in a stack, by their length
         self._weights: Weights | None = None
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads that run steps at once."""
+        self._pool.close()
 
     def gradients(
         self,
@@ -111,13 +129,13 @@ class Engine:
     def _run(self, weights: Weights, blocks: Blocks) -> Stack:
         stack = self._stack(weights, blocks)
         if stack.version != weights.version:
-            self._execute(stack.bound.once)
+            execute(stack.bound.once, self._pool)
             stack.version = weights.version
         for name, array in stack.inputs.items():
             column = self.columns[name]
             if not stack.bound.lend(name, column, blocks.rows):
                 fetch(column, blocks.rows, array)
-        self._execute(stack.bound.calls)
+        execute(stack.bound.phases, self._pool)
         return stack
 
     def most_blocks(self, length: int) -> int:
@@ -126,9 +144,13 @@ class Engine:
         A larger stack costs less Python for each block, until what it works on leaves
         the cache. It changes no bits.
         """
-        memory = self._backend.memory(self._plan(1, length))
-        memory += self.layout.size * self.layout.dtype.itemsize
-        return 1 << (max(_CACHE // max(memory, 1), 1).bit_length() - 1)
+        if length not in self._most:
+            memory = self._backend.memory(self._plan(1, length), self._model)
+            memory += self.layout.size * self.layout.dtype.itemsize
+            self._most[length] = 1 << (
+                max(_CACHE // max(memory, 1), 1).bit_length() - 1
+            )
+        return self._most[length]
 
     def _plan(self, count: int, length: int) -> Plan:
         key = (count, length)
@@ -148,7 +170,9 @@ class Engine:
         if stack is None:
             slots = np.zeros((blocks.count, self.layout.size), self.layout.dtype)
             with paused():
-                bound = self._backend(self._plan(*key), weights.flat, slots.reshape(-1))
+                bound = self._backend(
+                    self._plan(*key), weights.flat, slots.reshape(-1), self._model
+                )
             tail = self.layout.tail
             stack = Stack(bound, slots, tail, blocks.length, self._tail)
             self._stacks[key] = stack

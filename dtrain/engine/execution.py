@@ -1,16 +1,212 @@
-"""Execution models: orders in which a plan's calls may run, all with one result."""
+"""Execution models: orders in which a plan's steps may run, all with one result.
+
+A model makes a schedule: phases that run one after another, each of some tasks, each of
+some steps in the plan's order. A task fires when those it waits for are done. Where one
+thread would be as fast, and that is measured, a phase is one task:
+
+- ``sequential``: one task of all steps;
+- ``levels``: a phase for each level of the graph, its steps apart;
+- ``dataflow``: a phase for many steps, in tasks that wait for one another.
+
+The result is the same in all, because a step computes the same bits whenever it runs
+(lecture, "Execution models").
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
-from dtrain.engine.numpy_backend import Call
+from dtrain.engine.cost import seconds
+from dtrain.engine.dependences import Dependences, dependences
+from dtrain.engine.plan import Plan, Step
+
+_HANDOFF = 50e-6  # seconds to wake a thread and to hear of it
+_GRAIN = 50e-6  # what a task should take at least
+_FENCE = 512  # tasks in a phase, so that what is known of their order stays small
 
 
-def sequential(calls: Sequence[Call]) -> None:
-    """One call after another, in the plan's order (lecture, "Execution models")."""
-    for function, args in calls:
-        function(*args)
+@dataclass(frozen=True)
+class Task:
+    """Steps that one thread runs.
+
+    Attributes:
+        steps: their numbers, ascending.
+        after: the earlier tasks of the same phase that it waits for.
+    """
+
+    steps: tuple[int, ...]
+    after: tuple[int, ...] = ()
 
 
-EXECUTIONS: dict[str, Callable[[Sequence[Call]], None]] = {"sequential": sequential}
+Phase = list[Task]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When the steps of a plan run.
+
+    Attributes:
+        once: the phases of the steps on weights alone.
+        steps: those of the steps for every block.
+    """
+
+    once: list[Phase]
+    steps: list[Phase]
+
+
+class Model:
+    """An execution model for a number of threads."""
+
+    def __init__(self, name: str = "sequential", threads: int = 1) -> None:
+        self.threads = threads if EXECUTIONS[name] is not sequential else 1
+        self._phases = EXECUTIONS[name]
+
+    def schedule(self, plan: Plan) -> Schedule:
+        """The order for a plan."""
+        return Schedule(
+            *(
+                self._phases(plan, steps, self.threads)
+                if self.threads > 1
+                else sequential(plan, steps, 1)
+                for steps in (plan.once, plan.steps)
+            )
+        )
+
+
+def sequential(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
+    """One step after another, in the plan's order."""
+    del plan, threads
+    return [[Task(tuple(range(len(steps))))]] if steps else []
+
+
+def levels(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
+    """All steps of a level at once: none of them waits for another.
+
+    Consecutive levels that gain less than it costs to wake a thread are one task.
+    """
+    before = dependences(plan, steps)
+    level: list[int] = []
+    for earlier in before:
+        level.append(1 + max((level[i] for i in earlier), default=-1))
+    members: list[list[int]] = [[] for _ in range(1 + max(level, default=-1))]
+    for number, at in enumerate(level):
+        members[at].append(number)
+    costs = list(map(seconds, steps))
+    wide = [
+        _gains([costs[i] for i in numbers], 0.0, threads) and len(numbers) > 1
+        for numbers in members
+    ]
+    phases: list[Phase] = []
+    for apart, run in groupby(zip(wide, members, strict=True), lambda pair: pair[0]):
+        if apart:
+            phases += (_apart(numbers, costs) for _, numbers in run)
+        else:
+            phases.append([Task(tuple(sorted(i for _, each in run for i in each)))])
+    return phases
+
+
+def _gains(costs: Sequence[float], longest_way: float, threads: int) -> bool:
+    """Whether threads save more time than it takes to wake them."""
+    least = max(sum(costs) / threads, longest_way, max(costs, default=0.0))
+    return sum(costs) - least > 2 * _HANDOFF
+
+
+def _apart(numbers: Sequence[int], costs: Sequence[float]) -> Phase:
+    """Steps that wait for none of each other: the longest begin, small ones join."""
+    tasks: list[list[int]] = [[]]
+    taken = 0.0
+    for number in sorted(numbers, key=lambda i: -costs[i]):
+        if taken >= _GRAIN:
+            tasks.append([])
+            taken = 0.0
+        tasks[-1].append(number)
+        taken += costs[number]
+    return [Task(tuple(sorted(task))) for task in tasks]
+
+
+def dataflow(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
+    """A step fires when its inputs are there; small ones fire with their neighbours.
+
+    The plan is cut into stretches that take long enough to be worth a thread. The steps
+    of a stretch that hang together are a task, so that what is independent stays so.
+    """
+    before = dependences(plan, steps)
+    costs = list(map(seconds, steps))
+    phases: list[Phase] = []
+    made: list[list[int]] = []
+    for stretch in _stretches(costs):
+        made += _parts(stretch, before, costs)
+        if len(made) >= _FENCE:
+            phases += _flow(made, before, costs, threads)
+            made = []
+    return phases + _flow(made, before, costs, threads)
+
+
+def _stretches(costs: Sequence[float]) -> list[range]:
+    """The numbers of steps, cut where some have taken long enough."""
+    found = []
+    start, taken = 0, 0.0
+    for number, cost in enumerate(costs):
+        taken += cost
+        if taken >= _GRAIN:
+            found.append(range(start, number + 1))
+            start, taken = number + 1, 0.0
+    if start < len(costs):
+        found.append(range(start, len(costs)))
+    return found
+
+
+def _parts(
+    stretch: range, before: Dependences, costs: Sequence[float]
+) -> list[list[int]]:
+    """The parts of a stretch that hang together; all that are small are one."""
+    part: dict[int, list[int]] = {}
+    for number in stretch:
+        joined = [number]
+        for other in before[number]:
+            if other in part and part[other] is not joined:
+                one, joined = sorted((part[other], joined), key=len)
+                joined += one
+                part.update((i, joined) for i in one)
+        part[number] = joined
+    parts = {id(each): each for each in part.values()}.values()
+    large, small = [], []
+    for each in parts:
+        if sum(costs[i] for i in each) >= _GRAIN / 4:
+            large.append(sorted(each))
+        else:
+            small += each
+    return [*large, sorted(small)] if small else large
+
+
+def _flow(
+    tasks: Sequence[Sequence[int]],
+    before: Dependences,
+    costs: Sequence[float],
+    threads: int,
+) -> list[Phase]:
+    """A phase of tasks that wait for each other; of one, if threads gain nothing."""
+    if not tasks:
+        return []
+    home = {number: at for at, task in enumerate(tasks) for number in task}
+    after = [
+        sorted({home[i] for number in task for i in before[number] if i in home} - {at})
+        for at, task in enumerate(tasks)
+    ]
+    taken = [sum(costs[i] for i in task) for task in tasks]
+    done: list[float] = []
+    for cost, waits in zip(taken, after, strict=True):
+        done.append(cost + max((done[i] for i in waits), default=0.0))
+    if not _gains(taken, max(done), threads):
+        return [[Task(tuple(sorted(home)))]]
+    pairs = zip(tasks, after, strict=True)
+    return [[Task(tuple(task), tuple(waits)) for task, waits in pairs]]
+
+
+EXECUTIONS: dict[str, Callable[[Plan, Sequence[Step], int], list[Phase]]] = {
+    "sequential": sequential,
+    "levels": levels,
+    "dataflow": dataflow,
+}

@@ -1,14 +1,15 @@
 """The reference backend: a plan as prebound NumPy calls.
 
 Binding gives every buffer its memory and turns each step into calls of NumPy functions
-on arrays that already exist. Running is then ``for f, args in calls: f(*args)``: no
-look-ups, no shape checks, no new arrays.
+on arrays that already exist. Running a task is then ``for f, args in calls: f(*args)``:
+no look-ups, no shape checks, no new arrays.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 from dtrain.engine import places, systems
 from dtrain.engine.arena import ALIGNMENT, Arena
 from dtrain.engine.batching import batched
-from dtrain.engine.plan import Plan, Step, View
+from dtrain.engine.execution import Model, Phase
+from dtrain.engine.executor import BoundPhase, Call
+from dtrain.engine.plan import Buffer, Plan, Step, View, contiguous
 from dtrain.errors import ProgramError
 from dtrain.functions import linalg
 from dtrain.functions.base import FUNCTIONS
@@ -26,17 +29,22 @@ from dtrain.functions.base import FUNCTIONS
 _CACHED = 64 << 10  # bytes that a core's first cache holds, or nearly
 
 Array = NDArray[Any]
-Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class BoundPlan:
-    """A plan with memory.
+    """A plan with memory, and with an order.
+
+    Args:
+        plan: the plan.
+        weights: the weights, flat.
+        slots: where the derivatives go, flat.
+        model: the execution model, which says what may run at once.
 
     Attributes:
         inputs: arrays to fill before a run, by name.
         outputs: arrays to read after it, by name.
-        once: calls to run after the weights have changed.
-        calls: calls to run for every block.
+        once: phases to run after the weights have changed.
+        phases: phases to run for every block.
     """
 
     @staticmethod
@@ -46,23 +54,26 @@ class BoundPlan:
     @classmethod
     def arranged(cls, plan: Plan) -> Plan:
         """The plan as this backend runs it."""
-        return batched(plan)
+        return with_masks(batched(plan))
 
     @classmethod
-    def memory(cls, plan: Plan) -> int:
+    def memory(cls, plan: Plan, model: Model) -> int:
         """About how many bytes a plan works on."""
-        return Arena(plan).size
+        return Arena(plan, model.schedule(plan)).size
 
-    def __init__(self, plan: Plan, weights: Array, slots: Array) -> None:
+    def __init__(
+        self, plan: Plan, weights: Array, slots: Array, model: Model | None = None
+    ) -> None:
         plan = self.arranged(plan)
-        self._memory = _place(plan, {"weights": weights, "slots": slots})
-        self._masks = np.empty(0, np.uint8)
+        schedule = (model or Model()).schedule(plan)
+        placed = Arena(plan, schedule)
+        self._memory = _memory(plan, placed, {"weights": weights, "slots": slots})
         self.inputs = {name: self._array(view) for name, view in plan.inputs.items()}
         self.outputs = {name: self._array(view) for name, view in plan.outputs.items()}
         for view, value in plan.constants:
             self._array(view)[...] = value
-        self.once = self._bind(plan.once)
-        self.calls = self._bind(plan.steps)
+        self.once = self._bind(plan.once, schedule.once)
+        self.phases = self._bind(plan.steps, schedule.steps)
 
     def lend(self, name: str, column: Array, rows: Any) -> bool:
         """Read an input where its column is; whether that is done, and not a copy."""
@@ -81,28 +92,40 @@ class BoundPlan:
             tuple(stride * size for stride in view.strides),
         )
 
-    def _mask(self, out: View) -> Array:
-        """Integers of the output's shape and element size, shared by all that mask."""
-        size = math.prod(out.shape)
-        width = self._memory[out.buffer].itemsize
-        if self._masks.nbytes < size * width:
-            self._masks = np.empty(size * width, np.uint8)
-        return self._masks[: size * width].view(f"i{width}").reshape(out.shape)
+    def _bind(self, steps: Sequence[Step], phases: Sequence[Phase]) -> list[BoundPhase]:
+        return [
+            BoundPhase.of(phase, [self._task(steps, task.steps) for task in phase])
+            for phase in phases
+        ]
 
-    def _bind(self, steps: Sequence[Step]) -> list[Call]:
-        return [call for step in steps for call in self._calls(step)]
+    def _task(self, steps: Sequence[Step], numbers: Sequence[int]) -> list[Call]:
+        """The calls of a task of steps."""
+        return [call for number in numbers for call in self._calls(steps[number])]
 
     def _calls(self, step: Step) -> list[Call]:
         """A step as calls of NumPy."""
-        arrays = [self._array(view) for view in (*step.inputs, step.out)]
-        if step.kernel in MASKED:
-            arrays.append(self._mask(step.out))
-        return KERNELS[step.kernel](*arrays, *step.params)
+        views = (*step.inputs, step.out, *step.scratch)
+        return KERNELS[step.kernel](*map(self._array, views), *step.params)
 
 
-def _place(plan: Plan, external: dict[str, Array]) -> list[Array]:
+def with_masks(plan: Plan) -> Plan:
+    """The plan with memory for masks: integers of an output's shape and item size."""
+    plan = replace(plan, buffers=list(plan.buffers))
+
+    def masked(step: Step) -> Step:
+        if step.kernel not in MASKED:
+            return step
+        shape, width = step.out.shape, plan.buffers[step.out.buffer].dtype.itemsize
+        plan.buffers.append(Buffer(math.prod(shape), np.dtype(f"i{width}")))
+        mask = View(len(plan.buffers) - 1, 0, shape, contiguous(shape))
+        return replace(step, scratch=(mask,))
+
+    plan.once, plan.steps = list(map(masked, plan.once)), list(map(masked, plan.steps))
+    return plan
+
+
+def _memory(plan: Plan, placed: Arena, external: dict[str, Array]) -> list[Array]:
     """Memory for every buffer: its place in one arena, or somebody else's."""
-    placed = Arena(plan)
     raw = np.zeros(placed.size + ALIGNMENT, np.uint8)
     arena = raw[-raw.ctypes.data % ALIGNMENT :]
     memory = []

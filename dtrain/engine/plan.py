@@ -137,17 +137,19 @@ class Step:
         inputs: operands, of the output's number of axes where they broadcast.
         out: where the result goes.
         params: what else the kernel needs.
+        scratch: memory that it needs while it runs.
     """
 
     kernel: str
     inputs: tuple[View, ...]
     out: View
     params: tuple[Any, ...] = ()
+    scratch: tuple[View, ...] = ()
 
     @property
     def outs(self) -> tuple[View, ...]:
         """All that it writes."""
-        return (self.out,)
+        return (self.out, *self.scratch)
 
 
 @dataclass

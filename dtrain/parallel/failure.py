@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from dtrain.parallel.verdict import agreed, describe, exit_code
 
+READ = 0.1  # seconds for the launcher to pass on what was said, not mixed with the next
 LISTEN = 0.25  # seconds for notes of other failing ranks to arrive
 YIELD = 2.0  # seconds for an earlier failing rank to end the job
 LEAVE = 5.0  # seconds for the others to leave, too, where a rank leaves in peace
@@ -29,12 +31,23 @@ class Alarm:
     Args:
         comm: an mpi4py communicator that is used for nothing else.
         label: how this rank is called, ``host:rank``.
+        announce: where ranks may be lost, tells those that live that this one fails,
+            and whether its exit code is the job's, because no other failed earlier.
+
+    Attributes:
+        comm: the communicator.
 
     """
 
-    def __init__(self, comm: Any, label: str) -> None:
-        self._comm = comm
+    def __init__(
+        self,
+        comm: Any,
+        label: str,
+        announce: Callable[[int, bool], None] | None = None,
+    ) -> None:
+        self.comm = comm
         self._label = label
+        self._announce = announce
 
     def end_all(self, error: BaseException) -> NoReturn:
         """Publish the error, unless another rank failed earlier, and end all ranks."""
@@ -47,27 +60,33 @@ class Alarm:
         first = True
         with contextlib.suppress(Exception):  # MPI itself may be what failed
             first = self._is_first(time.time())
-        sys.stdout.flush()
+        with contextlib.suppress(Exception):  # nobody may be there to read it
+            sys.stdout.flush()
         if first:
+            time.sleep(READ)
             lines = describe(error).splitlines(keepends=True)
-            sys.stderr.write("".join(f"{self._label}: {line}" for line in lines))
-            sys.stderr.flush()
-        else:
-            time.sleep(YIELD)
+            with contextlib.suppress(Exception):
+                sys.stderr.write("".join(f"{self._label}: {line}" for line in lines))
+                sys.stderr.flush()
+            time.sleep(READ)
         code = exit_code(error) or 70
-        self._comm.Abort(code)
+        if self._announce:
+            self._announce(code, first)
+        elif not first:
+            time.sleep(YIELD)
+        self.comm.Abort(code)
         os._exit(code)
 
     def _is_first(self, when: float) -> bool:
         """Exchange notes (time, rank) with the other failing ranks."""
-        own = np.array([when, self._comm.rank])
-        others = (rank for rank in range(self._comm.size) if rank != self._comm.rank)
-        notes = [self._comm.Isend(own, dest=rank) for rank in others]
+        own = np.array([when, self.comm.rank])
+        others = (rank for rank in range(self.comm.size) if rank != self.comm.rank)
+        notes = [self.comm.Isend(own, dest=rank) for rank in others]
         theirs = np.empty(2)
         deadline = time.monotonic() + LISTEN
         while notes and time.monotonic() < deadline:
-            if self._comm.Iprobe():
-                self._comm.Recv(theirs)
+            if self.comm.Iprobe():
+                self.comm.Recv(theirs)
                 if tuple(theirs) < tuple(own):
                     return False
             else:
@@ -76,13 +95,14 @@ class Alarm:
 
     def _all_leave(self) -> bool:
         """Tell whether all ranks leave by ``sys.exit(0)``, as a program may."""
-        everybody = self._comm.Ibarrier()
         deadline = time.monotonic() + LEAVE
-        while not everybody.Test():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(LISTEN / 100)
-        return True
+        with contextlib.suppress(Exception):  # a rank may have been lost
+            everybody = self.comm.Ibarrier()
+            while time.monotonic() < deadline:
+                if everybody.Test():
+                    return True
+                time.sleep(LISTEN / 100)
+        return False
 
     def guard(self) -> None:
         """End all ranks, too, for what a user's script raises outside of a World."""
@@ -95,7 +115,7 @@ class Alarm:
         ) -> None:
             if not agreed(error):
                 self.end_all(error)
-            if self._comm.rank == 0:
+            if self.comm.rank == 0:
                 show(kind, error, trace)
             raise SystemExit(exit_code(error))
 

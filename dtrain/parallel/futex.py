@@ -16,9 +16,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.errors import RankLostError
+
 LINE = 64  # bytes: no two processes write to one cache line
 ASLEEP = 1  # which word of a process's line says that it may sleep; 0 is its count
-SLICE = 0.2  # seconds of sleep until the others are looked after
+LEFT = 2  # which word says that it has left for good
+SLICE = 0.01  # seconds of sleep until it is looked after who is waited for
 SPINS = 1000  # looks at a word before sleep, about 0.1 ms in all
 YIELDS = 20  # the same where cores are shared: each look lets another process run
 
@@ -98,7 +101,8 @@ class Barrier:
         lines: shared memory of zeros, a cache line for each process.
         rank: which of the processes this is.
         spin: whether there is a core for each; else looking on is left to the others.
-        look_after: called now and then while ``wait`` lasts, to raise what ends it.
+        look_after: called now and then while ``wait`` lasts, with the process that is
+            waited for, to raise what ends it. One that waits itself looks after others.
 
     """
 
@@ -108,11 +112,12 @@ class Barrier:
         rank: int,
         *,
         spin: bool,
-        look_after: Callable[[], None],
+        look_after: Callable[[int], None],
     ) -> None:
         step = LINE // 4
         words = lines.data.cast("I")
         self._counts, self._asleep = words[::step], words[ASLEEP::step]
+        self._left = words[LEFT::step]
         self._addresses = [lines.ctypes.data + at for at in range(0, lines.size, LINE)]
         self._rank = rank
         self._others = [other for other in range(len(self._counts)) if other != rank]
@@ -123,6 +128,7 @@ class Barrier:
         """Return when all processes have called it as often as this one.
 
         Raises:
+            RankLostError: one that has not come has left, or knows of one that has.
             BaseException: what ``look_after`` or a signal's handler raises.
 
         """
@@ -166,6 +172,14 @@ class Barrier:
             while self._counts[other] == before:
                 wait(self._addresses[other], before, SLICE)
                 if self._counts[other] == before:
-                    self._look_after()
+                    if any(self._left):
+                        raise RankLostError("another rank has left the barrier")
+                    self._look_after(other)
         finally:
             self._asleep[self._rank] = 0
+
+    def leave(self) -> None:
+        """Never come again, and release all that wait; they raise a RankLostError."""
+        self._left[self._rank] = 1
+        for address in self._addresses:
+            wake(address)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from dtrain.parallel.exchange import Exchange, Total
 from dtrain.parallel.partition import Groups, Partition
 from dtrain.parallel.peers import Peers
 from dtrain.parallel.region import Region, result_bytes, sums_bytes
-from dtrain.parallel.segment import NotSharedError, open_segment
+from dtrain.parallel.segment import NotSharedError, Segment, open_segment
 
 SHORT = 1 << 17  # bytes of all sums together: up to here one barrier is faster
 KEPT = 4  # partitions to remember: those of full and short batches, of evaluations
@@ -33,7 +33,7 @@ class Memory:
     def __init__(self, groups: Groups) -> None:
         self.groups = groups
         self._data: NDArray[np.uint8] = np.empty(0, np.uint8)
-        self._wait: Callable[[], None] = lambda: None
+        self._segment: Segment | None = None
         self._room = 0, 0  # bytes for a long record's result, and for its sums
         self._regions: dict[Partition, tuple[Region, ...]] = {}
         self._exchanges: dict[Region, Exchange] = {}
@@ -82,9 +82,14 @@ class Memory:
             self._data = np.empty(size, np.uint8)
             return
         group = next(group for group in self.groups if peers.rank in group)
-        self._wait = lambda: None  # and with it the last hold on the old segment
-        segment = open_segment(peers, group, size)
-        self._data, self._wait = segment.data, segment.barrier.wait
+        self._segment = None  # the last hold on the old one
+        self._segment = open_segment(peers, group, size)
+        self._data = self._segment.data
+
+    def leave(self) -> None:
+        """Release the ranks that wait for this one: it will not come any more."""
+        if self._segment is not None:
+            self._segment.barrier.leave()
 
     def _place(
         self, part: Partition, *, short: bool, shared: bool
@@ -107,9 +112,14 @@ class Memory:
         self._turn = 1 - self._turn
         exchange = self._exchanges.get(region)
         if exchange is None or exchange.total is not total:
-            exchange = Exchange(part, region, total, self._wait)
+            wait = self._segment.barrier.wait if self._segment else pass_by
+            exchange = Exchange(part, region, total, wait)
             self._exchanges[region] = exchange
         return exchange
+
+
+def pass_by() -> None:
+    """Wait for nobody, as a rank does that shares no memory."""
 
 
 def alone(size: int) -> Groups:

@@ -7,24 +7,35 @@ library's 32-bit counts can overflow. The one place that imports mpi4py.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import os
+import socket
+import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.errors import RankLostError
+from dtrain.parallel import living
 from dtrain.parallel.failure import Alarm
 from dtrain.parallel.launcher import Launch, launched
-from dtrain.parallel.memory import by_host
+from dtrain.parallel.memory import alone, by_host
 from dtrain.parallel.peers import Message
 from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.verdict import agreed
+from dtrain.parallel.watchdog import DEFAULT, Place, Watchdog
 from dtrain.parallel.world import World, flat
 
 T = TypeVar("T")
 
 LONGEST = 1 << 30  # bytes of one message
+PAUSE = 0.002  # seconds between two looks at whether all ranks are leaving
 
 
 class MPIWorld(World):
@@ -33,6 +44,7 @@ class MPIWorld(World):
     Args:
         longest: a message has at most so many bytes; longer buffers are sent in parts.
         shared: whether ranks of one host sum through shared memory where they can.
+        timeout: seconds without progress that end all ranks; 0 is never.
 
     Raises:
         LaunchError: MPI cannot be loaded, or has not connected the ranks that the
@@ -40,40 +52,96 @@ class MPIWorld(World):
 
     """
 
-    def __init__(self, longest: int = LONGEST, *, shared: bool = True) -> None:
+    def __init__(
+        self, longest: int = LONGEST, *, shared: bool = True, timeout: float = DEFAULT
+    ) -> None:
         launch = launched()
-        self._mpi, library = start(launch)
+        self.fault_tolerant = living.can_lose(launch, os.environ)
+        place = Place(f"{socket.gethostname()}:{launch.rank if launch else 0}")
+        watchdog = Watchdog(place, partial(end, self.fault_tolerant), timeout)
+        with watchdog.watching("starting"):
+            self._join(launch, watchdog, longest, shared=shared)
+
+    def _join(
+        self, launch: Launch | None, watchdog: Watchdog, longest: int, *, shared: bool
+    ) -> None:
+        self._mpi, library = start(launch, watchdog)
         everybody = self._mpi.COMM_WORLD
         if launch:
             launch.check_size(everybody.size, library)
-        super().__init__(everybody.rank, everybody.size, library)
+        super().__init__(everybody.rank, everybody.size, library, watchdog)
         self.longest = longest
+        self.fault_tolerant = living.can_lose(launch, os.environ)
+        self._shared = shared
+        self._started = list(range(self.size))  # the number each rank started with
+        self._touched: list[Sequence[Message]] = []
         self._comm = everybody.Dup()
-        self._alarm = Alarm(everybody.Dup(), f"{self.host}:{self.rank}")
-        self.hosts = [host.decode() for host in self.allgather(self.host.encode())]
+        label = f"{self.host}:{self.rank}"
+        # Nothing that outlives a world may hold it, or it would keep its memory.
+        announce = self._announce if self.fault_tolerant else None
+        self._alarm = Alarm(everybody.Dup(), label, announce)
+        if self.fault_tolerant:
+            atexit.register(self._part)
+        while not self.settled(self._learn_hosts()):
+            pass
         if self.size > 1:
             self._alarm.guard()
-            if shared:
-                self._reduction = Reduction(by_host(self.hosts))
+            self._share_memory()
+
+    def _learn_hosts(self) -> bool:
+        """Ask all ranks for their hosts; tell whether all have answered."""
+        try:
+            notes = self.allgather(self.host.encode())
+        except RankLostError:
+            return False
+        self.hosts = [host.decode() for host in notes]
+        return True
+
+    def _share_memory(self) -> None:
+        groups = by_host(self.hosts) if self._shared else alone(self.size)
+        self._reduction = Reduction(groups)
 
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         """Send and receive all at once, none waiting for another."""
-        requests = [
-            self._comm.Irecv(part, source=rank)
-            for rank, buffer in receives
-            for part in self._parts(buffer)
-        ]
-        requests += [
-            self._comm.Isend(part, dest=rank)
-            for rank, buffer in sends
-            for part in self._parts(buffer)
-        ]
-        self._mpi.Request.Waitall(requests)
+        self.place.moves += 1
+        try:
+            with self._noticing_losses():
+                requests = [
+                    self._comm.Irecv(part, source=rank)
+                    for rank, buffer in receives
+                    for part in self._parts(buffer)
+                ]
+                requests += [
+                    self._comm.Isend(part, dest=rank)
+                    for rank, buffer in sends
+                    for part in self._parts(buffer)
+                ]
+                # Without statuses Open MPI 5.0.11 may call what has failed a success.
+                statuses = [self._mpi.Status() for _ in requests if self.fault_tolerant]
+                self._mpi.Request.Waitall(requests, statuses or None)
+        except RankLostError:
+            # What is not complete is no longer to be asked for, but MPI may write yet.
+            self._touched += [sends, receives]
+            raise
 
     def broadcast(self, array: NDArray[Any], root: int = 0) -> None:
-        """Fill ``array`` with the root's, by MPI's own tree."""
+        """Fill ``array`` with the root's, by MPI's own tree where none can be lost."""
+        if self.fault_tolerant:
+            super().broadcast(array, root)
+            return
+        self.place.moves += 1
         for part in self._parts(flat(array)):
             self._comm.Bcast(part, root=root)
+
+    @contextmanager
+    def _noticing_losses(self) -> Iterator[None]:
+        """Raise a RankLostError for what MPI says of a rank that is lost."""
+        try:
+            yield
+        except self._mpi.Exception as error:
+            if self.fault_tolerant and living.interrupted(self._mpi, self._comm, error):
+                raise RankLostError(f"a rank is lost: {error}") from None
+            raise
 
     def _parts(self, buffer: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
         data = buffer.view(np.uint8)
@@ -83,7 +151,8 @@ class MPIWorld(World):
     def run(self, work: Callable[[World], T]) -> T:
         """Call ``work`` in this process; what only this rank raises ends all ranks."""
         try:
-            return work(self)
+            with self.watchdog.watching("working"):
+                return work(self)
         except BaseException as error:
             if agreed(error):
                 raise
@@ -99,8 +168,70 @@ class MPIWorld(World):
             raise error
         self._alarm.end_all(error)
 
+    def settled(self, done: bool) -> bool:
+        """Tell whether all ranks are done; if not, go on without those that are lost.
 
-def start(launch: Launch | None) -> tuple[Any, str]:
+        Ends the process if another rank has failed alone.
+        """
+        if not self.fault_tolerant:
+            return done
+        heard = self._say(living.DONE if done else living.GO_ON)
+        if heard:
+            self._shrink()
+        return not heard
+
+    def _say(self, word: int) -> int:
+        """Say a word and hear all; leave if that is the exit code of one that fails."""
+        if word:
+            self._comm.Revoke()  # whoever waits for a message gives up, and comes, too,
+            self._reduction.leave()  # as who waits in memory does
+        self.place.moves += 1
+        heard = living.say(self._mpi, self._comm, word)
+        if heard & living.CODE:
+            living.leave(heard & living.CODE)
+        return heard
+
+    def _shrink(self) -> None:
+        """Become the world of the ranks that live."""
+        before = self._comm.group
+        self._comm = self._comm.Shrink()
+        self._alarm.comm = self._comm.Shrink()  # a copy, whoever dies meanwhile
+        there = self._comm.group.Translate_ranks(None, before)
+        names = [
+            f"rank {number} on {host}"
+            for number, host in zip(self._started, self.hosts, strict=True)
+        ]
+        self.lost += [names[i] for i in range(self.size) if i not in there]
+        self.hosts = [self.hosts[i] for i in there]
+        self._started = [self._started[i] for i in there]
+        self.rank, self.size = self._comm.rank, self._comm.size
+        self._share_memory()
+
+    def _announce(self, code: int, first: bool) -> None:
+        """Tell all that live that this rank fails; leave with them."""
+        living.end_launcher_soon()
+        self._say(code if first else living.GO_ON)
+
+    def _part(self) -> None:
+        """Leave together with all others, so that one that fails late is still heard.
+
+        A job that may lose ranks may end without MPI_Finalize, which would wait for
+        ever, now and then, for one that is lost (open-mpi/ompi#11404).
+        """
+        if self._mpi.Is_finalized():
+            return
+        with self.watchdog.watching("leaving"):
+            if self._say(living.DONE):  # somebody waits for what will not happen
+                self._shrink()
+                self._say(RankLostError.exit_code)
+        atexit.unregister(finish)
+
+    def abort(self, code: int) -> None:
+        """End all ranks; any thread may call it."""
+        end(self.fault_tolerant, code)
+
+
+def start(launch: Launch | None, watchdog: Watchdog) -> tuple[Any, str]:
     """Load MPI and start it, if nobody has; give the module and the library's name."""
     try:
         import mpi4py
@@ -117,14 +248,32 @@ def start(launch: Launch | None) -> tuple[Any, str]:
     if not MPI.Is_initialized():
         if launch:
             launch.check_library(library)
-        with warnings.catch_warnings():  # mpi4py's guess at what is checked here
+        # The warning that is not wanted is mpi4py's guess at what is checked here.
+        with watchdog.without_python(), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             MPI.Init_thread()
-        atexit.register(finish, MPI)
+        atexit.register(finish, MPI, watchdog)
     return MPI, library
 
 
-def finish(mpi: Any) -> None:
+def end(fault_tolerant: bool, code: int) -> NoReturn:
+    """End all ranks, also while MPI starts or ends."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    if fault_tolerant:
+        living.end_launcher()
+    elif mpi and mpi.Is_initialized() and not mpi.Is_finalized():
+        mpi.COMM_WORLD.Abort(code)
+    os._exit(code)
+
+
+def finish(mpi: Any, watchdog: Watchdog) -> None:
     """End MPI with the process, as mpi4py does where it has started MPI itself."""
-    if not mpi.Is_finalized():
+    if mpi.Is_finalized():
+        return
+    with watchdog.watching("leaving"):
+        everybody = mpi.COMM_WORLD.Ibarrier()
+        while not everybody.Test():
+            time.sleep(PAUSE)
+    # Where the launcher is gone this fails, but the work is done.
+    with watchdog.without_python(), contextlib.suppress(mpi.Exception):
         mpi.Finalize()

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.parallel.watchdog import Place
+
 Message = tuple[int, NDArray[Any]]  # the other rank; a contiguous 1-D buffer
 Scale = Callable[[NDArray[Any], NDArray[np.float64]], object]  # see World.tree_sum
 
@@ -18,6 +20,7 @@ class Peers(Protocol):
     rank: int
     size: int
     hosts: list[str]
+    place: Place
 
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         """Send and receive buffers; see ``World.swap``."""

@@ -92,7 +92,7 @@ class Reduction:
         """Sum all ranks' records into ``total``; return their flag words, OR-ed."""
         part = self._partition(peers, count, total)
         rows = self._rows(part, total)
-        arrivals = Arrivals(part.owned, partials)
+        peers.place.sum = arrivals = Arrivals(part.owned, partials)
         for first, stop in part.own_spans:
             item = arrivals.one()
             if arrivals.reached == stop:
@@ -109,6 +109,10 @@ class Reduction:
     def rows(self, peers: Peers, count: int, total: Total) -> Mapping[int, Record]:
         """Give the memory where the next sum will leave those of my subtrees."""
         return self._rows(self._partition(peers, count, total), total)
+
+    def leave(self) -> None:
+        """Release the ranks that wait for this one: it takes part in no more sums."""
+        self._memory.leave()
 
     def _rows(self, part: Partition, total: Total) -> Mapping[int, Record]:
         # Alone, the sum is made where it is wanted.

@@ -93,12 +93,12 @@ def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
     cores = set().union(*(process.cores for process in processes))
     hosts = peers.hosts
 
-    def look_after() -> None:
-        for rank, process in zip(group, processes, strict=True):
-            if born(process.pid) != process.born:
-                error = RankLostError(f"rank {rank} on {hosts[rank]} is gone")
-                error.rank = rank
-                raise error
+    def look_after(place: int) -> None:
+        rank, process = group[place], processes[place]
+        if born(process.pid) != process.born:
+            error = RankLostError(f"rank {rank} on {hosts[rank]} is gone")
+            error.rank = rank
+            raise error
 
     barrier = futex.Barrier(
         lines.reshape(-1),

@@ -8,6 +8,7 @@ call it, in the same order.
 from __future__ import annotations
 
 import contextvars
+import os
 import socket
 import threading
 from abc import ABC, abstractmethod
@@ -26,6 +27,7 @@ from dtrain.parallel.partition import Groups
 from dtrain.parallel.peers import Message, Scale
 from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.tree import Record
+from dtrain.parallel.watchdog import Place, Watchdog
 
 T = TypeVar("T")
 
@@ -44,16 +46,32 @@ class World(ABC):
         hosts: the same for each rank.
         mpi: the MPI library and its version, ``None`` without MPI.
         exchanges: how many reductions this rank has taken part in.
+        fault_tolerant: whether the others can go on when a rank is lost. A collective
+            call then raises a RankLostError; ``settled`` is what to call next.
+        lost: the ranks that this world goes on without, as they were called.
+        place: where this rank is, for its watchdog.
+        watchdog: what ends all ranks when this one stands still for too long.
 
     """
 
-    def __init__(self, rank: int, size: int, mpi: str | None = None) -> None:
+    def __init__(
+        self,
+        rank: int,
+        size: int,
+        mpi: str | None = None,
+        watchdog: Watchdog | None = None,
+    ) -> None:
         self.rank = rank
         self.size = size
         self.mpi = mpi
         self.host = socket.gethostname()
         self.hosts = [self.host] * size
         self.exchanges = 0
+        self.fault_tolerant = False
+        self.lost: list[str] = []
+        place = Place(f"{self.host}:{rank}")
+        self.watchdog = watchdog or Watchdog(place, self.abort)
+        self.place = self.watchdog.place
         self._reduction = Reduction(alone(size))
 
     @abstractmethod
@@ -75,6 +93,23 @@ class World(ABC):
     def fail(self, error: BaseException) -> NoReturn:
         """End all ranks because of an error that this rank alone has."""
         raise error
+
+    def settled(self, done: bool) -> bool:
+        """Tell whether all ranks are done; if not, the world goes on without the lost.
+
+        The answer is the same on every rank that lives, whoever is lost meanwhile. If
+        it is no, this world has other ranks, numbers, hosts and memory from now on:
+        what was bound to those, and the work, is to be done again.
+
+        Args:
+            done: false after a RankLostError.
+
+        """
+        return done
+
+    def abort(self, code: int) -> None:
+        """End all ranks at once, with an exit code; any thread may call it."""
+        os._exit(code)
 
     def tree_sum(
         self,
@@ -110,6 +145,7 @@ class World(ABC):
 
         """
         self.exchanges += 1
+        self.place.moves += 1
         return self._reduction.run(self, count, partials, total, flags, scale)
 
     def rows(self, count: int, total: Total) -> Mapping[int, Record]:
@@ -127,13 +163,18 @@ class World(ABC):
         return self._reduction.groups
 
     def broadcast(self, array: NDArray[Any], root: int = 0) -> None:
-        """Fill ``array`` (contiguous, of one shape on all ranks) with the root's."""
-        buffer = flat(array)
-        others = [rank for rank in range(self.size) if rank != root]
-        if self.rank == root:
-            self.swap([(rank, buffer) for rank in others], [])
-        else:
-            self.swap([], [(root, buffer)])
+        """Fill ``array`` (contiguous, of one shape on all ranks) with the root's.
+
+        In each round all that have it send it on, so there are log2 of size rounds.
+        """
+        buffer, size = flat(array), self.size
+        place = (self.rank - root) % size
+        for have in (1 << i for i in range((size - 1).bit_length())):
+            gives, gets = place < min(have, size - have), have <= place < 2 * have
+            self.swap(
+                [((self.rank + have) % size, buffer)] if gives else [],
+                [((self.rank - have) % size, buffer)] if gets else [],
+            )
 
     def allgather(self, data: bytes) -> list[bytes]:
         """Each rank's bytes, on every rank; lengths may differ. For small messages."""
@@ -224,7 +265,8 @@ class SoloWorld(World):
 
     def run(self, work: Callable[[World], T]) -> T:
         """Call ``work`` with this world."""
-        return work(self)
+        with self.watchdog.watching("working"):
+            return work(self)
 
 
 class ThreadWorld(World):
@@ -240,6 +282,7 @@ class ThreadWorld(World):
         """Read the others' buffers where they are."""
         if self._meeting is None:
             raise RuntimeError("the ranks of a ThreadWorld exist only inside its run()")
+        self.place.moves += 1
         posts = self._meeting.posts
         posts[self.rank] = sends
         self._meeting.wait()
@@ -264,7 +307,9 @@ class ThreadWorld(World):
         def rank_main(rank: int) -> None:
             error: BaseException | None = None
             try:
-                result = work(ThreadWorld(self.size, rank=rank, meeting=meeting))
+                world = ThreadWorld(self.size, rank=rank, meeting=meeting)
+                with world.watchdog.watching("working"):
+                    result = work(world)
                 if rank == 0:
                     results.append(result)
             except BaseException as raised:

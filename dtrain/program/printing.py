@@ -75,10 +75,10 @@ def formula(graph: FlowGraph, node: Node) -> str:
             return f"{xs[0]} @ {xs[1]}"
         return f"contract({', '.join(xs)}; {signature})"
     if function == "index":
-        return f"{xs[0]}[{_index(params['at'])}]"
+        return f"{xs[0]}[{index_text(params['at'])}]"
     if function == "place":
         parts = (
-            f"{x} at [{_index(at)}]" for x, at in zip(xs, params["at"], strict=True)
+            f"{x} at [{index_text(at)}]" for x, at in zip(xs, params["at"], strict=True)
         )
         return f"place({', '.join(parts)})"
     given = [f"{key}={value}" for key, value in params.items()]
@@ -89,7 +89,8 @@ def _inline(node: Node) -> bool:
     return node.constant is not None and node.shape == ()
 
 
-def _index(at: Index) -> str:
+def index_text(at: Index) -> str:
+    """Places of an array, as they stand in brackets."""
     if not isinstance(at, Slices):
         return f"{at.key.size} places"
     return ", ".join(

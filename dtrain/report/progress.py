@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from dtrain.report.table import say
+from dtrain.report.table import remark, say
 from dtrain.report.terminal import on_terminal
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ class Progress:
     Args:
         steps: the steps of the whole run.
         steps_per_epoch: the steps of an epoch.
-        shown: whether to show anything; false on all ranks but one.
+        shown: whether to show anything: on one rank, and on another when that is lost.
     """
 
-    def __init__(self, steps: int, steps_per_epoch: int, *, shown: bool) -> None:
+    def __init__(
+        self, steps: int, steps_per_epoch: int, shown: Callable[[], bool]
+    ) -> None:
         self._steps = steps
         self._steps_per_epoch = steps_per_epoch
         self._shown = shown
@@ -40,7 +42,11 @@ class Progress:
 
     def __enter__(self) -> Progress:
         """Start the bar."""
-        if self._shown and on_terminal():
+        self._start()
+        return self
+
+    def _start(self) -> None:
+        if self._bar is None and self._shown() and on_terminal():
             self._bar = _bar()
             # A launcher ends its ranks by SIGTERM, also when it is interrupted: show
             # the cursor again before that.
@@ -48,7 +54,6 @@ class Progress:
                 signal.signal(signal.SIGTERM, self._end)
             self._bar.start()
             self._bar.add_task("", total=self._steps, loss="", rate="")
-        return self
 
     def __exit__(
         self,
@@ -75,10 +80,11 @@ class Progress:
 
     def __call__(self, record: StepRecord) -> None:
         """Show a step: at once if it is the last, else not too often."""
-        if not self._shown:
-            return
         self._samples += record.samples
         self._taken += 1
+        if not self._shown():
+            return
+        self._start()
         last = record.step == self._steps
         now = time.monotonic()
         rate = self._samples / record.seconds if record.seconds else 0.0
@@ -96,12 +102,10 @@ class Progress:
         ):
             self._drawn = now
             left = record.seconds / self._taken * (self._steps - record.step)
-            print(
+            remark(
                 f"epoch {record.epoch}  step {record.step}/{self._steps}  "
                 f"batch loss {record.loss:.6g}  {rate:,.0f} samples/s  "
-                f"{left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
+                f"{left:.0f} s left"
             )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -22,15 +22,22 @@ def print_table(rows: Mapping[str, Any]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line that is no result: to standard error."""
-    print(f"dtrain: {text}", file=sys.stderr, flush=True)
+    """Print a line that is no result: to standard error, if anybody is there."""
+    remark(f"dtrain: {text}")
+
+
+def remark(line: str) -> None:
+    """Print a line to standard error; work goes on where nobody can read it."""
+    with suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def spoken(*, shown: bool, quiet: bool) -> Iterator[None]:
-    """Say what is logged meanwhile; warnings only where it should be quiet."""
+def spoken(shown: Callable[[], bool], *, quiet: bool) -> Iterator[None]:
+    """Say what is logged meanwhile, where ``shown``; warnings only if quiet."""
     log = logging.getLogger("dtrain")
-    handler = _Say() if shown else logging.NullHandler()
+    handler = _Say()
+    handler.addFilter(lambda _: shown())
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
     before = log.level
     log.addHandler(handler)

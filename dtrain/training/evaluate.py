@@ -32,6 +32,7 @@ from dtrain.training.setup import (
     check_values,
     columns_in,
     compare_programs,
+    threads_of,
     together,
 )
 from dtrain.training.shard import Shard, default_block
@@ -64,7 +65,7 @@ def loss_and_gradient(
         penalty: added to the mean loss, as in `dtrain.train`.
         dtype: in which it is computed.
         block: samples in a block, as in `dtrain.train`.
-        execution: the execution model.
+        execution: the execution model: ``sequential``, ``levels`` or ``dataflow``.
         backend: what runs the plan.
 
     Raises:
@@ -93,15 +94,16 @@ def loss_and_gradient(
         columns_in(samples, joined.graph, dtype),
         gradients=joined.gradients,
         execution=execution,
+        threads=threads_of(SoloWorld(), execution, None),
         backend=backend,
     )
     vector = GradientVector(joined.layout(dtype))
     size = default_block(joined.graph, len(samples)) if block is None else block
-    with threadpool_limits(1):  # more BLAS threads may give other bits
+    with threadpool_limits(1), engine:  # more BLAS threads may give other bits
         summed(SoloWorld(), engine, values, vector, whole(samples), size)
     vector.scale(joined.loss.scale(vector.samples))
     if penalty is not None:
-        Penalised(penalty, graph, values, execution, backend).add(vector)
+        Penalised(penalty, graph, values, backend).add(vector)
     return vector.loss, {name: view.copy() for name, view in vector.values.items()}
 
 
@@ -132,6 +134,7 @@ def evaluate(
     loss: Loss,
 ) -> Evaluation:
     """The mean loss and the metrics of weights, exact over all ranks; collective."""
+    world.place.phase = "evaluating"
     with together(world):
         dtype = dtype_of(weights)
         target = samples.target if loss.takes_target else None

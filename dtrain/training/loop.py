@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from dtrain.errors import StoppedError
+from dtrain.errors import RankLostError, StoppedError
 from dtrain.gradient.vector import GradientVector
 from dtrain.training.clock import process_seconds
 from dtrain.training.finite import check_weights
+from dtrain.training.recovery import catch_up, recovering
 from dtrain.training.run import Run, StepRecord
 from dtrain.training.saver import Saver
-from dtrain.training.signals import PATIENCE, Ask, Signals
+from dtrain.training.signals import GRACE, PATIENCE, Ask, Signals
 from dtrain.training.trainer import Trainer
 
 Callback = Callable[[StepRecord], Any]
@@ -50,26 +51,40 @@ class Loop:
         """Take all steps that are left, from the newest checkpoint if asked to.
 
         Raises:
-            StoppedError: on every rank, if somebody asked the run to stop.
+            StoppedError: on every rank, if somebody asked the run to stop, or if too
+                few ranks are left.
+            RankLostError: too few ranks are left, and there are no checkpoints.
         """
+        trainer, saver = self.trainer, self.saver
+        world = trainer.world
+        if saver is not None:
+            recovering(world, lambda: self._start(saver), self._enter)
+            if self._signals is not None:
+                self._signals.at_once(saver.save_now)
+        self._begun = time.perf_counter()
+        trainer.world.place.phase = "training"
+        try:
+            return recovering(world, self._go_on, self._rejoin)
+        finally:
+            trainer.engine.close()
+            if saver is not None:
+                saver.wait()
+
+    def _go_on(self) -> Run:
+        """Take the steps from where the state is to the end."""
         trainer = self.trainer
         state, order = trainer.state, trainer.order
-        if self.saver is not None:
-            self._start(self.saver)
-        self._begun = time.perf_counter()
-        try:
-            while state.steps < trainer.steps:
-                if self._signals is not None:
-                    trainer.flags = self._signals.take()
-                rate = float(self._schedule(state.steps))
-                gradient = trainer.step(order.at(state.steps), rate)
-                self._tell(gradient, rate)
-                if self.saver is not None:
-                    self._save(self.saver, trainer.agreed)
-            seconds = time.perf_counter() - self._begun
-        finally:
+        while state.steps < trainer.steps:
+            trainer.world.place.step = state.steps + 1
+            if self._signals is not None:
+                trainer.flags = self._signals.take()
+            rate = float(self._schedule(state.steps))
+            gradient = trainer.step(order.at(state.steps), rate)
+            self._tell(self._record(gradient, rate))
+            trainer.replicas.after(state.steps)
             if self.saver is not None:
-                self.saver.wait()
+                self._save(self.saver, trainer.agreed)
+        seconds = time.perf_counter() - self._begun
         check_weights(trainer.weights)
         trainer.replicas.compare(state.steps)
         if self.saver is not None:
@@ -78,15 +93,40 @@ class Loop:
         report = self._report(seconds, digest)
         return Run(trainer.weights.copies(), self.history, digest, report)
 
+    def _enter(self) -> None:
+        """Take this rank's place in a world that has become smaller."""
+        self.trainer.enter(self.trainer.world)
+
+    def _rejoin(self) -> None:
+        """Be where all the others are, so that the next step is the same on all."""
+        trainer, saver = self.trainer, self.saver
+        self._enter()
+        record = catch_up(trainer, self.history[-1] if self.history else None)
+        if record is not None:
+            self._tell(record)
+        if saver is not None:
+            saver.take_over()
+            self._set_grace()
+        few = trainer.world.size < trainer.settings.min_ranks
+        if few and saver is None:
+            error = RankLostError(
+                f"only {trainer.world.size} ranks are left, fewer than --min-ranks "
+                f"{trainer.settings.min_ranks}, and there is no --checkpoint"
+            )
+            error.agreed = True
+            raise error
+        if saver is not None:
+            self._save(saver, trainer.agreed | (Ask.SAVE | Ask.STOP if few else 0))
+
+    def _set_grace(self) -> None:
+        if self._signals is not None:
+            self._signals.grace = PATIENCE if self.trainer.world.rank else GRACE
+
     def _start(self, saver: Saver) -> None:
         """Resume, and listen to what was asked while the data were read."""
         saver.resume()
-        asked = 0
-        if self._signals is not None:
-            self._signals.at_once(saver.save_now)
-            if self.trainer.world.rank != 0:
-                self._signals.grace = PATIENCE
-            asked = self._signals.take()
+        self._set_grace()
+        asked = 0 if self._signals is None else self._signals.take()
         words = self.trainer.world.allgather(b"%d" % asked)
         agreed = functools.reduce(operator.or_, map(int, words))
         if agreed:
@@ -97,7 +137,7 @@ class Loop:
         trainer = self.trainer
         if trainer.state.steps == trainer.steps:
             return  # what a finished run saves is checked first
-        if agreed & Ask.STOP:
+        if agreed and agreed & Ask.STOP:
             saver.finish()
             place = trainer.world.allgather(saver.place.encode())[0].decode()
             error = StoppedError(
@@ -106,12 +146,12 @@ class Loop:
             )
             error.agreed = True
             raise error
-        saver.after_step(asked=bool(agreed & Ask.SAVE))
+        saver.after_step(asked=bool(agreed))
 
-    def _tell(self, gradient: GradientVector, rate: float) -> None:
-        """Record the step that has been completed, and tell the callbacks."""
+    def _record(self, gradient: GradientVector, rate: float) -> StepRecord:
+        """What is to be told of the step that has been completed."""
         step = self.trainer.state.steps
-        record = StepRecord(
+        return StepRecord(
             step=step,
             epoch=1 + (step - 1) // self.trainer.order.steps_per_epoch,
             loss=gradient.loss,
@@ -119,6 +159,9 @@ class Loop:
             learning_rate=rate,
             seconds=time.perf_counter() - self._begun,
         )
+
+    def _tell(self, record: StepRecord) -> None:
+        """Remember a step, and tell the callbacks: once for each step."""
         self.history.append(record)
         for callback in self._callbacks:
             callback(record)
@@ -139,7 +182,7 @@ class Loop:
             "mpi": world.mpi,
             "backend": settings.backend,
             "execution": settings.execution,
-            "threads": settings.threads,
+            "threads": trainer.threads,
             "dtype": settings.dtype,
             "seed": settings.seed,
             "samples": len(trainer.samples),
@@ -156,6 +199,6 @@ class Loop:
             "seconds_total": process_seconds(),
             "samples_per_second": visited / seconds if seconds else 0.0,
             "weights_sha256": digest,
-            "recovered_failures": 0,
+            "recovered_failures": len(world.lost),
             "resumed_from_step": self.saver.resumed if self.saver else None,
         }

@@ -18,7 +18,6 @@ class Penalised:
         penalty: the penalty.
         program: the graph whose weights they are.
         weights: the weights, for their layout.
-        execution: the execution model.
         backend: what runs the plan.
 
     Attributes:
@@ -30,7 +29,6 @@ class Penalised:
         penalty: Penalty,
         program: FlowGraph,
         weights: Weights,
-        execution: str = "sequential",
         backend: str = "numpy",
     ) -> None:
         joined = of_weights(penalty, program)
@@ -41,7 +39,6 @@ class Penalised:
             joined.layout(weights.layout.dtype.name),
             {},
             gradients=joined.gradients,
-            execution=execution,
             backend=backend,
         )
 

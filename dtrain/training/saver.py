@@ -12,6 +12,7 @@ import platform
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain import __version__
-from dtrain.errors import UsageError
+from dtrain.errors import DtrainError, UsageError
 from dtrain.training.checkpoint import Checkpoint
 from dtrain.training.folder import Folder
 from dtrain.training.setup import together
@@ -80,6 +81,14 @@ class Saver:
             self.resumed = int(found[0])
             state.broadcast(world)
         self._last = time.monotonic()
+
+    def take_over(self) -> None:
+        """Be ready to save if this rank is now rank 0, because the other is lost."""
+        if self._trainer.world.rank == 0 and not self._copy:
+            self._copy = self._trainer.state.copies()
+            with suppress(DtrainError):  # the next save finds it out, and warns
+                self._folder.open()
+                self._saved = max(self._folder.steps(), default=-1)
 
     def after_step(self, *, asked: bool) -> None:
         """Save if it is time to, or if somebody asked; one save at a time."""

@@ -101,12 +101,14 @@ class Settings:
     dtype: str = "float32"
     execution: str = "sequential"
     backend: str = "numpy"
-    threads: int = 1
+    threads: int | None = None
     on_nonfinite: str = "stop"
     verify_every: int = 100
     learning_rate_schedule: str = "constant"
     warmup: int = 0
+    timeout: float | None = None
     checkpoint: Saving | None = None
+    min_ranks: int = 1
 
     def __post_init__(self) -> None:
         """Check every value that can be checked without data."""
@@ -127,13 +129,21 @@ class Settings:
             ("threads", 1),
             ("verify_every", 0),
             ("warmup", 0),
+            ("min_ranks", 1),
         ):
             value = getattr(self, name)
             if value is not None:
                 check_whole(name, value, least)
+        if self.timeout is not None:
+            check_seconds("timeout", self.timeout)
         if isinstance(self.seed, bool) or not isinstance(self.seed, Integral):
             raise UsageError(f"seed is {self.seed!r}; it must be a whole number")
         _ = self.rule, self.schedule(1)
+
+    @property
+    def blas_threads(self) -> int:
+        """Threads inside a matrix product; other models than one run steps at once."""
+        return (self.threads or 1) if self.execution == "sequential" else 1
 
     @property
     def the_loss(self) -> Loss:
@@ -185,6 +195,13 @@ class Settings:
                 kind = type(value).__qualname__
                 texts[name] = getattr(value, "__qualname__", kind)
         return texts
+
+
+def check_seconds(name: str, value: Any) -> None:
+    """Refuse what is no time, NumPy's numbers included."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (number and math.isfinite(value) and value >= 0):
+        raise UsageError(f"{name} is {value!r}; it must be seconds, 0 or more")
 
 
 def check_whole(name: str, value: Any, least: int) -> None:

@@ -54,6 +54,24 @@ def compare_settings(world: World, settings: Settings) -> None:
             world.compare(option, text)
 
 
+def threads_of(world: World, execution: str, threads: int | None) -> int:
+    """How many threads a rank computes with; collective.
+
+    By default one, or, if the execution model runs steps at once, the rank's share of
+    the cores that it may use: ranks of one host may have the same cores, or others.
+    """
+    if threads is not None:
+        return threads
+    if execution == "sequential":
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+    else:
+        cores = list(range(os.cpu_count() or 1))
+    ours = repr((world.hosts[world.rank], cores)).encode()
+    return max(len(cores) // world.allgather(ours).count(ours), 1)
+
+
 def compare_programs(world: World, graph: FlowGraph) -> None:
     """Hold the programs of all ranks against each other; nodes only where they differ.
 

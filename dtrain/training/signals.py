@@ -114,6 +114,8 @@ class Signals:
 
     def take(self) -> int:
         """What was asked since the last time; to stop is asked until it is done."""
+        if not self._asked:
+            return 0
         with self._lock:
             asked = self._asked
             self._asked &= Ask.STOP

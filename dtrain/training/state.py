@@ -34,6 +34,7 @@ class State:
 
     Attributes:
         weights: the weights.
+        steps: how many steps have been completed.
         sums: (epochs,) float64: each epoch's loss, summed over the samples so far.
         left_out: (epochs,) int64: the samples of each epoch's skipped steps.
         arrays: all of it by name, as views: ``steps``, ``skips``, ``sums``,
@@ -51,6 +52,8 @@ class State:
         self.left_out = np.zeros(epochs, np.int64)
         self.whole = threading.Lock()
         self._descent, self._order = descent, order
+        self._per_epoch = order.steps_per_epoch
+        self.steps = 0
         self._steps = np.zeros((), np.int64)
         self._skips = np.zeros(2, np.int64)  # in all, and since the last step taken
         self.arrays: dict[str, NDArray[Any]] = {
@@ -63,11 +66,6 @@ class State:
         self.arrays.update((f"descent.{k}", v) for k, v in descent.state.items())
 
     @property
-    def steps(self) -> int:
-        """How many steps have been completed, skipped ones included."""
-        return int(self._steps)
-
-    @property
     def skipped(self) -> int:
         """How many steps have been skipped."""
         return int(self._skips[0])
@@ -75,12 +73,12 @@ class State:
     @property
     def stuck(self) -> bool:
         """Whether one more step skipped would make an epoch of nothing else."""
-        return bool(self._skips[1] + 1 >= self._order.steps_per_epoch)
+        return bool(self._skips[1] + 1 >= self._per_epoch)
 
     @property
     def epochs(self) -> int:
         """How many epochs have been completed."""
-        return self.steps // self._order.steps_per_epoch
+        return self.steps // self._per_epoch
 
     @property
     def losses(self) -> list[float]:
@@ -93,16 +91,20 @@ class State:
         with self.whole:
             self._descent.step(gradient.flat, rate)
             self.weights.version += 1
-            self.sums[self.epochs] += gradient.tail[0]
+            self.sums[self.steps // self._per_epoch] += gradient.tail[0]
             self._skips[1] = 0
-            self._steps += 1
+            self._count()
 
     def skip(self, gradient: GradientVector) -> None:
         """Count a step that is not taken: its place in the schedule is used up."""
         with self.whole:
-            self.left_out[self.epochs] += gradient.samples
+            self.left_out[self.steps // self._per_epoch] += gradient.samples
             self._skips += 1
-            self._steps += 1
+            self._count()
+
+    def _count(self) -> None:
+        self.steps += 1
+        self._steps[()] = self.steps
 
     def copies(self) -> dict[str, NDArray[Any]]:
         """A copy of every array."""
@@ -135,7 +137,7 @@ class State:
                     array[:common], array[common:] = arrays[name][:common], 0
                 else:
                     np.copyto(array, arrays[name])
-            self.weights.version += 1
+            self._renew()
 
     def restart_epoch(self, steps_per_epoch: int, samples: int) -> None:
         """Go back to the start of the epoch, because it is now cut into other batches.
@@ -145,15 +147,26 @@ class State:
             samples: the same.
         """
         done = self.steps // steps_per_epoch
-        self._steps[...] = done * self._order.steps_per_epoch
+        self._steps[()] = done * self._per_epoch
         self._skips[1] = 0
         self.left_out[done:] = 0
         self.sums *= (self._order.samples - self.left_out) / (samples - self.left_out)
         self.sums[done:] = 0
+        self._renew()
 
     def broadcast(self, world: World, root: int = 0) -> None:
-        """Make every rank's state the root's; collective."""
-        with self.whole:
-            for array in self.arrays.values():
-                world.broadcast(array, root)
-            self.weights.version += 1
+        """Make every rank's state the root's; collective.
+
+        If a rank is lost meanwhile, each of the others has the one or the other state,
+        never parts of both.
+        """
+        arrays = self.arrays if world.rank == root else self.copies()
+        for array in arrays.values():
+            world.broadcast(array, root)
+        if world.rank != root:
+            self.assign(arrays)
+
+    def _renew(self) -> None:
+        """Follow the arrays, which have been written to."""
+        self.steps = int(self._steps)
+        self.weights.version += 1

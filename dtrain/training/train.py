@@ -15,6 +15,7 @@ from dtrain.parallel.launch import open_world
 from dtrain.parallel.world import World
 from dtrain.program.trace import Program
 from dtrain.training.loop import Callback, Loop
+from dtrain.training.recovery import recovering
 from dtrain.training.run import Run
 from dtrain.training.settings import Saving, Schedule, Settings
 from dtrain.training.setup import Data, check_callbacks, together
@@ -40,7 +41,8 @@ def train(
     dtype: str = "float32",
     execution: str = "sequential",
     backend: str = "numpy",
-    threads: int = 1,
+    threads: int | None = None,
+    timeout: float | None = None,
     on_nonfinite: str = "stop",
     verify_every: int = 100,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -49,6 +51,7 @@ def train(
     save_every: int | None = None,
     save_seconds: float | None = None,
     keep: int = 3,
+    min_ranks: int = 1,
     world: World | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
@@ -78,9 +81,14 @@ def train(
         weights: first values, by name, instead of the initialisers'.
         seed: of first values and of the order of samples.
         dtype: ``float32`` or ``float64``.
-        execution: the execution model.
+        execution: the execution model: ``sequential``, ``levels`` or ``dataflow``.
         backend: what runs the plan.
-        threads: of BLAS, for each rank.
+        threads: of each rank. With ``sequential`` they are BLAS's, by default one, and
+            more may give other bits. With the others they run steps at once, to the
+            same bits; by default as many as the rank has cores to itself.
+        timeout: seconds without progress after which a rank says where it stands and
+            ends the job with exit code 71; 0 is never. By default 300 under a launcher,
+            where ranks wait for each other, and else never.
         on_nonfinite: what is done where the loss or gradient of a step is not finite:
             ``stop``, saying which node of the program was the first to make it so, or
             ``skip`` the step, with a warning that says so once.
@@ -93,6 +101,8 @@ def train(
         save_every: save after so many steps.
         save_seconds: save after so many seconds; 60 unless ``save_every`` is given.
         keep: how many of the newest checkpoints are kept, beside the best one.
+        min_ranks: stop, saved, when fewer are left; ranks can be lost under ``mpirun
+            --with-ft ulfm``, and the others go on.
         world: the ranks; by default those that a launcher started, or one.
         callbacks: called after every step, on every rank, with a `StepRecord`.
 
@@ -103,8 +113,9 @@ def train(
     Raises:
         UsageError: bad options; DataError: bad data; ProgramError: a program that
             cannot be traced; NotFiniteError: the loss or the gradient overflowed;
-            ReplicaError: a rank's weights are not the others';
-        StoppedError: a signal stopped the run, which was saved.
+        ReplicaError: a rank's weights are not the others';
+        StoppedError: a signal stopped the run, or too few ranks were left; it was
+            saved.
 
     Example:
         >>> import numpy as np
@@ -119,7 +130,7 @@ def train(
     """
     world = world if world is not None else open_world()
 
-    def work(rank: World) -> Run:
+    def prepare(rank: World) -> Trainer:
         with together(rank):
             check_callbacks(callbacks)
             settings = Settings(
@@ -137,6 +148,7 @@ def train(
                 execution=execution,
                 backend=backend,
                 threads=threads,
+                timeout=timeout,
                 on_nonfinite=on_nonfinite,
                 verify_every=verify_every,
                 checkpoint=Saving.of(
@@ -147,11 +159,18 @@ def train(
                     seconds=save_seconds,
                     keep=keep,
                 ),
+                min_ranks=min_ranks,
             )
-        trainer = Trainer(rank, program, data, settings, weights)
+            if timeout is not None:
+                rank.watchdog.limit = float(timeout)
+        return Trainer(rank, program, data, settings, weights)
+
+    def work(rank: World) -> Run:
+        trainer = recovering(rank, lambda: prepare(rank))
         return Loop(trainer, callbacks, signals).run()
 
     # The limit is the process's, so it is set once for all ranks that live in it.
-    limit = threadpool_limits(threads if isinstance(threads, int) else 1)
+    inside = execution == "sequential" and isinstance(threads, int)
+    limit = threadpool_limits(threads if inside else 1)
     with limit, Signals(active=checkpoint is not None) as signals:
         return world.run(work)

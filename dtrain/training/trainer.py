@@ -35,6 +35,7 @@ from dtrain.training.setup import (
     columns_in,
     compare_programs,
     compare_settings,
+    threads_of,
     together,
     trace_objective,
 )
@@ -54,6 +55,7 @@ class Trainer:
         weights: the current weights, which are the state's.
         block: samples in a block.
         order: the order of samples.
+        threads: how many the rank computes with.
         flags: what this rank asks of all at the next step, one bit each.
         agreed: what any rank has asked for at the last step.
         steps: how many steps the whole run has.
@@ -70,11 +72,13 @@ class Trainer:
     ) -> None:
         self.settings = settings
         compare_settings(world, settings)
+        world.place.phase = "reading the data"
         with together(world):
             check_program(program)
             dataset = open_data(data)
             self._data_digest = dataset.digest()
         world.compare("data set", self._data_digest)
+        world.place.phase = "tracing the program"
         with together(world):
             self.samples = bind(
                 dataset,
@@ -88,6 +92,7 @@ class Trainer:
         compare_programs(world, self.objective.program)
         world.compare("program with its loss", graph.fingerprint)
         world.compare("layout of the weights", self.layout.digest)
+        world.place.phase = "checking the data"
         with together(world):
             rows = share(len(self.samples), world.rank, world.size)
             self.samples.check_finite(rows.start, rows.stop)
@@ -99,17 +104,20 @@ class Trainer:
         given = "drawn" if weights is None else self.weights.digest
         world.compare("first weights", given)
         world.broadcast(self.weights.flat)  # libm may differ between hosts
+        world.place.phase = "planning"
         self.order = Order(len(self.samples), settings.batch, settings.seed)
         self.block = min(
             settings.block or default_block(graph, self.order.nominal),
             self.order.nominal,
         )
+        self.threads = threads_of(world, settings.execution, settings.threads)
         self.engine = Engine(
             graph,
             self.layout,
             columns,
             gradients=self.objective.gradients,
             execution=settings.execution,
+            threads=self.threads,
             backend=settings.backend,
         )
         self.penalised = self._penalised(world)
@@ -140,7 +148,7 @@ class Trainer:
     def identity(self) -> dict[str, str]:
         """What a run's bits follow from, besides its state: equal, or another run."""
         free = {"epochs", "execution", "checkpoint", "target", "columns", "penalty"}
-        free |= {"on_nonfinite", "verify_every"}
+        free |= {"on_nonfinite", "verify_every", "min_ranks", "timeout"}
         settings = self.settings.describe()
         return {
             "weights": self.layout.digest,
@@ -170,7 +178,6 @@ class Trainer:
                 settings.penalty,
                 self.objective.graph,
                 self.weights,
-                settings.execution,
                 settings.backend,
             )
         world.compare("penalty", penalised.objective.graph.fingerprint)
@@ -192,7 +199,6 @@ class Trainer:
             self.state.step(gradient, rate)
         else:
             self.state.skip(gradient)
-        self.replicas.after(self.state.steps)
         return gradient
 
     def _scale(self, slots: NDArray[Any], tail: NDArray[np.float64]) -> None:

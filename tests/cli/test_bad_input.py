@@ -77,6 +77,15 @@ def R(p):
 # what: (words, texts of the message)
 CASES = {
     # what a command reads is not written over
+    "--checkpoint at a file": (
+        [*LINE, "data.csv", "--checkpoint", "data.csv"],
+        ["--checkpoint data.csv", "cannot write into it"],
+    ),
+    "--resume without a folder": (
+        [*LINE, "data.csv", "--resume"],
+        ["--checkpoint DIR"],
+    ),
+    "--force without a folder": ([*LINE, "data.csv", "--force"], ["--checkpoint DIR"]),
     "--save over the program": (
         ["train", "model.py:line", "data.csv", "--target", "t", "--save", "model.py"],
         ["--save model.py", "overwrite", "program"],
@@ -92,6 +101,10 @@ CASES = {
     "--out over the data": (
         ["predict", *LINE[1:], "data.csv", "--weights", "line.w", "--out", "data.csv"],
         ["--out data.csv", "overwrite", "the data"],
+    ),
+    "--log-dir under a file": (
+        [*LINE, "data.csv", "--log-dir", "model.py/logs"],
+        ["--log-dir", "model.py/logs/rank-0.log", "Not a directory"],
     ),
     # slips of the finger
     "a mistyped command": (["trian", *LINE[1:], "data.csv"], ["'trian'", "'train'"]),
@@ -280,6 +293,65 @@ CASES = {
         ["check", "model.py:line", "data.csv", "--shape", "p=3"],
         ["--shape", "DATA"],
     ),
+    # explain
+    "a point without an input": (
+        ["explain", "lecture", "--at", "P=1"],
+        ["Q is missing"],
+    ),
+    "a point of no input": (
+        ["explain", "lecture", "--at", "P=1,Z=2,Q=1"],
+        ["no input 'Z'", "P, Q"],
+    ),
+    "a point that is no number": (
+        ["explain", "lecture", "--at", "P=1,Q=much"],
+        ["--at Q=much", "'much' is not a number"],
+    ),
+    "a point that is not finite": (
+        ["explain", "lecture", "--at", "P=1,Q=nan"],
+        ["--at Q=nan", "not finite"],
+    ),
+    "a point without names": (
+        ["explain", "lecture", "--at", "1"],
+        ["--at '1'", "name="],
+    ),
+    "a point given twice": (
+        ["explain", "lecture", "--at", "P=1", "--at", "Q=1,P=2"],
+        ["'P' twice"],
+    ),
+    "a point that does not fill a shape": (
+        ["explain", "model.py:net", "--shape", "x=4", "--at", "x=1,2,3"],
+        ["--at x", "3 numbers", "(4,)"],
+    ),
+    "explain of a shape of no input": (
+        ["explain", "lecture", "--at", "P=1,Q=1", "--shape", "z=3"],
+        ["'z'", "P, Q"],
+    ),
+    "no point": (["explain", "model.py:line"], ["p is missing", "--at p="]),
+    "--html in no folder": (
+        ["explain", "lecture", "--html", "gone/page.html"],
+        ["--html gone/page.html", "no folder"],
+    ),
+    "--html over the weights": (
+        ["explain", "lecture", "--weights", "R.w", "--html", "R.w"],
+        ["--html R.w", "overwrite", "the weights"],
+    ),
+    "explain with other weights": (
+        ["explain", "lecture", "--weights", "line.w"],
+        ["'W0' is missing"],
+    ),
+    "explain of no PROGRAM": (["explain"], ["PROGRAM"]),
+    "--svg over the program": (
+        ["show", "model.py:line", "--svg", "model.py"],
+        ["--svg model.py", "overwrite", "program"],
+    ),
+    "--svg of a large graph": (
+        ["show", "mlp_scalar", "--svg", "graph.svg", "--dot", "graph.dot"],
+        ["nodes", "--dot"],
+    ),
+    "a page of a large graph": (
+        ["explain", "mlp_scalar", "--html", "page.html"],
+        ["nodes", "without --html"],
+    ),
     "check of no PROGRAM": (["check"], ["PROGRAM"]),
     "show of no PROGRAM": (["show"], ["PROGRAM"]),
 }
@@ -299,6 +371,7 @@ for option, names in LISTS.items():
 # A count is 1 or more (some: 0 or more); a number is finite.
 FROM_0 = ("--warmup", "--verify-every")
 COUNTS = ("--epochs", "--batch", "--block", "--threads", *FROM_0)
+COUNTS += ("--save-every", "--keep")
 NUMBERS = {
     "--learning-rate": ["-0.1", "nan", "inf", "fast", ""],
     "--momentum": ["-0.1", "1", "nan", "fast"],
@@ -306,7 +379,9 @@ NUMBERS = {
     "--l1": ["-1", "nan", "fast"],
     "--l2": ["-1", "inf", "fast"],
     "--clip-norm": ["-1", "0", "inf", "fast"],
+    "--save-seconds": ["often", "nan"],
     "--seed": ["1.5", "one"],
+    "--timeout": ["-1", "nan", "inf", "soon"],
 }
 for option in COUNTS:
     NUMBERS[option] = ["-1", "1.5", "many", *([] if option in FROM_0 else ["0"])]

@@ -1,4 +1,4 @@
-"""`dtrain eval`, `predict`, `show` and `check`."""
+"""`dtrain eval`, `predict`, `show`, `explain` and `check`."""
 
 import json
 import re
@@ -21,6 +21,7 @@ def weights(dtrain):
         words = ["train", *NET, "--epochs", 1, "--save", f"{name}.w", *extra]
         assert dtrain(*words).code == 0
     library_save("both.w", {"gain": np.array(2.0)})
+    library_save("lecture.w", {f"W{i}": np.array(i + 0.5) for i in range(3)})
     library_save("wrong.w", {"W": np.array(0.5), "b": np.array(0.5)})
     return library.load("net.w")
 
@@ -35,6 +36,7 @@ USUAL = {
     "eval": ["eval", *NET, "--weights", "net.w"],
     "predict": ["predict", *NET, "--weights", "net.w"],
     "show": ["show", "model.py:line"],
+    "explain": ["explain", "lecture"],
     "check": ["check", *NET],
 }
 WITHOUT_DATA = ["check", "model.py:line"]
@@ -53,7 +55,20 @@ EFFECTS = {
         "--out": ["--out", "out.csv"],
         "--weights": ["--weights", "other.w"],
     },
-    "show": {"--shape": ["--shape", "p=3,2"], "--plan": ["--plan"]},
+    "show": {
+        "--shape": ["--shape", "p=3,2"],
+        "--plan": ["--plan"],
+        "--dot": ["--dot", "graph.dot"],
+        "--svg": ["--svg", "graph.svg"],
+    },
+    "explain": {
+        "--at": ["--at", "P=1,Q=2"],
+        "--shape": ["--at", "P=1,Q=2", "--shape", "P=3"],
+        "--weights": ["--weights", "lecture.w"],
+        "--seed": ["--seed", 7],
+        "--output": None,  # tests/cli/test_explain.py
+        "--html": ["--html", "page.html"],
+    },
     "check": {
         "--columns": ["--columns", "x=y"],
         "--l1": ["--l1", 0.1],
@@ -79,7 +94,7 @@ def test_every_command_and_option_is_in_the_tables(dtrain):
         (command, option)
         for command, options in EFFECTS.items()
         for option in options
-        if option != "--report"
+        if option not in ("--report", "--output")
     ],
 )
 @pytest.mark.usefixtures("weights")

@@ -328,3 +328,52 @@ def test_the_reader_of_a_pipe_may_leave():
         errors = process.stderr.read()
         assert process.wait(60) == 141
     assert errors == ""
+
+
+def test_every_rank_keeps_a_log(folder):
+    words = [
+        f"{folder}/model.py:line",
+        folder / "data.npz",
+        "--log-dir",
+        folder / "l/m",
+    ]
+    run = under_mpirun(2, *words, "--epochs", 2, library="mpich")
+    assert run.returncode == 0, run.stderr
+    logs = [(folder / f"l/m/rank-{rank}.log").read_text() for rank in range(2)]
+    assert set(run.stdout.splitlines()) <= set(logs[0].splitlines())
+    assert logs[1] == ""
+    run = under_mpirun(3, f"{folder}/model.py:faulty", *words[1:], library="mpich")
+    assert (
+        "dtrain: error: rank 2: program faulty"
+        in Path(words[-1], "rank-0.log").read_text()
+    )
+
+
+@pytest.mark.parametrize(("stream", "code"), [("stdout", 2), ("stderr", 0)])
+def test_a_full_disk_under_a_stream_costs_no_weights(folder, stream, code):
+    words = [f"{folder}/model.py:line", folder / "data.npz", "--save", folder / "w"]
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "dtrain", *map(str, words)],
+            env=clean_environment(environment()),
+            text=True,
+            check=False,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full},
+        )
+    assert run.returncode == code
+    assert "slope" in load(folder / "w")
+    if stream == "stdout":
+        assert run.stderr.splitlines()[-1] == (
+            "dtrain: error: cannot write to standard output: No space left on device"
+        )
+
+
+def test_streams_that_were_never_open_are_no_files_of_ours(folder):
+    words = f"-m dtrain {folder}/model.py:line {folder}/data.npz --save {folder}/w"
+    run = subprocess.run(
+        ["/bin/sh", "-c", f"exec {sys.executable} {words} <&- >&- 2>&-"],
+        env=clean_environment(environment()),
+        check=False,
+    )
+    assert run.returncode == 0
+    assert "slope" in load(folder / "w")

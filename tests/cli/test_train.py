@@ -23,7 +23,7 @@ EFFECTS = {
     "--columns": (["--columns", "x=y"], None),
     "--dtype": (["--dtype", "float64"], {"dtype": "float64"}),
     "--epochs": (["--epochs", 4], {"epochs": 4, "steps": 16}),
-    "--execution": (["--execution", "sequential"], {"execution": "sequential"}),
+    "--execution": (["--execution", "levels"], {"execution": "levels"}),
     "--l1": (["--l1", 0.01], None),
     "--l2": (["--l2", 0.01], None),
     "--learning-rate": (["--learning-rate", 0.2], None),
@@ -43,7 +43,9 @@ EFFECTS = {
 # Of so small a program; and where nothing goes wrong.
 SAME_BITS = {"--backend", "--execution", "--threads"}
 SAME_BITS |= {"--on-nonfinite", "--verify-every"}
-ELSEWHERE = {"--report", "--save", "--quiet"}  # their own tests are below
+ELSEWHERE = {"--report", "--save", "--quiet", "--log-dir"}  # see elsewhere
+ELSEWHERE |= {"--timeout", "--checkpoint", "--resume", "--force"}
+ELSEWHERE |= {"--save-every", "--save-seconds", "--keep", "--min-ranks"}
 
 
 def report_of(dtrain, *words):
@@ -65,6 +67,30 @@ def test_every_option_has_its_effect(dtrain, option):
     assert same == (option in SAME_BITS)
     found = {key: other[key] for key in right or {}}
     assert found == (right or {})
+
+
+WIDE = """\
+import numpy as np
+from dtrain import layers, program
+
+@program
+def wide(x):
+    left, right = (np.tanh(layers.dense(x, 700, name=name)) for name in ("l", "r"))
+    left, right = layers.dense(left, 700, name="L"), layers.dense(right, 700, name="R")
+    return np.sum(left * right)
+"""
+
+
+def test_execution_models_end_with_one_digest(dtrain, folder):
+    """Of a program that is wide enough for threads."""
+    (folder / "wide.py").write_text(WIDE)
+    words = ["wide.py:wide", *USUAL[1:], "--target", "u", "--learning-rate", 1e-4]
+    found = [
+        report_of(dtrain, *words, "--execution", name, "--threads", threads)
+        for name, threads in (("sequential", 1), ("levels", 2), ("dataflow", 2))
+    ]
+    assert [report["threads"] for report in found] == [1, 2, 2]
+    assert len({report["weights_sha256"] for report in found}) == 1
 
 
 def test_every_schedule_gives_other_bits(dtrain):
@@ -91,7 +117,7 @@ def test_the_command_line_has_what_train_has(dtrain):
     for key in ("loss_history", "samples", "weights", "block", "blocks", "steps"):
         assert report[key] == run.report[key]
     options = {name.removeprefix("--").replace("-", "_") for name in EFFECTS}
-    options |= {"penalty"}  # --l1 and --l2
+    options |= {"penalty", "checkpoint", "min_ranks", "timeout"}  # tested elsewhere
     assert set(Settings.__dataclass_fields__) <= options
 
 
@@ -106,6 +132,34 @@ def test_save_writes_the_weights(dtrain, folder):
     assert answer.code == 0
     weights = library.load(folder / "out.safetensors")
     assert digest(weights) == answer.table["weights_sha256"]
+
+
+def test_a_run_goes_on_from_its_checkpoints(dtrain, folder):
+    saved = [*USUAL, "--checkpoint", "runs", "--keep", 1, "--save-every", 1000]
+    first = report_of(dtrain, *saved)
+    assert [path.name for path in (folder / "runs").iterdir()] == [
+        "step-00000012.safetensors"
+    ]
+    assert digest(library.load("runs")) == first["weights_sha256"]
+    refused = dtrain("train", *saved)
+    assert refused.code == 2
+    assert "go on with --resume" in refused.err
+    again = report_of(dtrain, *saved, "--resume")
+    assert again["resumed_from_step"] == 12
+    for key in ("weights_sha256", "loss_history", "steps"):
+        assert again[key] == first[key]
+    more = [*saved, "--resume", "--epochs", 5, "--save-seconds", 9]
+    longer = report_of(dtrain, *more)
+    whole = report_of(dtrain, *USUAL, "--epochs", 5)
+    assert longer["weights_sha256"] == whole["weights_sha256"]
+    refused = dtrain("train", *more, "--seed", 3)
+    assert refused.code == 2
+    assert "seed was 0 and is 3" in refused.err
+    forced = dtrain("train", *more, "--seed", 3, "--force")
+    assert forced.code == 0
+    assert "going on from step 20" in forced.err
+    evaluated = dtrain("eval", "model.py:net", "data.npz", "--weights", "runs")
+    assert evaluated.code == 0
 
 
 def test_report_and_table_agree(dtrain):

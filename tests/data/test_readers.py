@@ -170,7 +170,13 @@ def test_a_corrupt_npz_never_ends_in_another_error(
 def test_a_damaged_npy_in_a_folder_is_named(tmp_path: Path) -> None:
     np.save(tmp_path / "p.npy", np.ones(100))
     np.save(tmp_path / "t.npy", np.ones(100))
-    for change in (lambda c: c[:500], lambda c: c[:5], lambda _: b"", lambda _: b"hi"):
+    for change in (
+        lambda c: c[:500],
+        lambda c: c[:5],
+        lambda _: b"",
+        lambda _: b"hi",
+        lambda c: c.replace(b"{", b" "),  # no Python tokens to the end
+    ):
         damage(tmp_path / "t.npy", change)
         with pytest.raises(DataError, match=r"t\.npy cannot be read"):
             open_data(tmp_path)

@@ -13,8 +13,11 @@ from dtrain import layers, program, weight
 from dtrain.descent.losses import SquareError
 from dtrain.descent.objective import TARGET, Objective, objective
 from dtrain.engine.engine import BACKENDS
+from dtrain.engine.execution import Model as Execution
+from dtrain.engine.executor import execute
 from dtrain.engine.lowering import plan
 from dtrain.engine.numpy_backend import BoundPlan
+from dtrain.engine.pool import Pool
 from dtrain.functions.base import Shape
 from dtrain.gradient.vector import Weights
 from dtrain.program.trace import Program
@@ -168,7 +171,11 @@ class Model:
         return cls(joined, columns, weights)
 
     def bound(
-        self, block: int, stack: int, backend: str = "numpy"
+        self,
+        block: int,
+        stack: int,
+        backend: str = "numpy",
+        execution: Execution | None = None,
     ) -> tuple[BoundPlan, Any]:
         """A plan with memory, and its slots."""
         layout = self.weights.layout
@@ -180,15 +187,13 @@ class Model:
             stack=stack,
         )
         slots = np.zeros(stack * layout.size, layout.dtype)
-        bound = BACKENDS[backend](planned, self.weights.flat, slots)
-        for function, arguments in bound.once:
-            function(*arguments)
+        bound = BACKENDS[backend](planned, self.weights.flat, slots, execution)
+        execute(bound.once, Pool(1))
         return bound, slots.reshape(stack, -1)
 
-    def run(self, bound: BoundPlan, first: int) -> None:
+    def run(self, bound: BoundPlan, first: int, pool: Pool | None = None) -> None:
         """Run the plan on the rows from ``first`` on."""
         for name, array in bound.inputs.items():
             rows = array.reshape(-1, *array.shape[2:])
             rows[...] = self.columns[name][first : first + len(rows)]
-        for function, arguments in bound.calls:
-            function(*arguments)
+        execute(bound.phases, pool or Pool(1))

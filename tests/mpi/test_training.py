@@ -92,6 +92,21 @@ def test_unequal_shares_give_what_one_process_gives(world, samples, name):
     world.run(work)
 
 
+@pytest.mark.parametrize("execution", ["levels", "dataflow"])
+def test_execution_models_give_the_same_bits(world, execution, monkeypatch):
+    monkeypatch.setattr("dtrain.engine.execution._HANDOFF", 0.0)  # all is worth threads
+    monkeypatch.setattr("dtrain.engine.execution._GRAIN", 1e-9)
+
+    def work(_):
+        options = {"epochs": 3, "learning_rate": 0.05, "block": 5, "batch": 24}
+        alone = train(net, net_data(101), world=SoloWorld(), **options)
+        run = train(net, net_data(101), execution=execution, threads=2, **options)
+        assert run.digest == alone.digest
+        assert run.report["threads"] == 2
+
+    world.run(work)
+
+
 def test_a_users_own_function_gives_one_digest(world):
     """It is called as it stands, on whatever share of the samples a rank has."""
     own = base_function(

@@ -162,4 +162,4 @@ def test_a_rank_that_finds_another_gone_ends_all(library):
     run = job(f"{SUM}; {late}; {SUM}", library)
     assert aborted_with(run, 71)
     assert failed(run) == [0]
-    assert "RankLostError: rank 0 on " in run.errors[0]
+    assert "RankLostError: rank 1 on " in run.errors[0]

@@ -20,7 +20,7 @@ def lines(processes):
     return np.frombuffer(mmap.mmap(-1, 4096), np.uint8)[: processes * futex.LINE]
 
 
-def nothing():
+def nothing(_):
     """Nobody is looked after."""
 
 
@@ -82,8 +82,8 @@ def test_a_killed_process_ends_those_that_wait_for_it():
     killed = fork(lambda: time.sleep(60))
     since = born(killed)
 
-    def look_after():
-        if born(killed) != since:
+    def look_after(other):
+        if other == 2 and born(killed) != since:
             raise RankLostError("rank 2 is gone")
 
     def wait():
@@ -94,12 +94,40 @@ def test_a_killed_process_ends_those_that_wait_for_it():
     time.sleep(0.3)
     os.kill(killed, signal.SIGKILL)
     start = time.monotonic()
+    barrier = Barrier(shared, 0, spin=True, look_after=look_after)
     with pytest.raises(RankLostError):  # not reaped yet: a zombie is gone, too
-        Barrier(shared, 0, spin=True, look_after=look_after).wait()
+        barrier.wait()
+    # The other sees it, too, or is told: it waits for this one, which will not come.
+    barrier.leave()
     assert code(waiting) == ENDED
     assert time.monotonic() - start < 5
     assert code(killed) == -signal.SIGKILL
     assert born(killed) is None
+
+
+@pytest.mark.parametrize("spin", [True, False])
+def test_one_that_leaves_releases_those_that_wait_for_anybody(spin):
+    shared = lines(3)
+
+    def wait():
+        with pytest.raises(RankLostError, match="has left"):
+            Barrier(shared, 1, spin=spin, look_after=nothing).wait()
+
+    waiting = fork(wait)
+    time.sleep(0.1)
+    Barrier(shared, 2, spin=spin, look_after=nothing).leave()
+    assert code(waiting) == ENDED
+
+
+def test_what_all_have_reached_is_passed_though_one_has_left_since():
+    shared = lines(2)
+    one, other = (
+        Barrier(shared, rank, spin=False, look_after=nothing) for rank in (0, 1)
+    )
+    child = fork(one.wait)
+    other.wait()
+    other.leave()
+    assert code(child) == ENDED
 
 
 def test_a_signal_is_handled_while_waiting():

@@ -23,7 +23,7 @@ def show(steps, steps_per_epoch, **options):
 
 
 def test_lines_name_epoch_step_loss_rate_and_time_left(capsys):
-    show(12, 4, shown=True)
+    show(12, 4, shown=lambda: True)
     out, err = capsys.readouterr()
     lines = err.splitlines()
     assert out == ""
@@ -36,7 +36,7 @@ def test_lines_name_epoch_step_loss_rate_and_time_left(capsys):
 
 
 def test_ranks_that_do_not_speak_print_nothing(capsys):
-    show(12, 4, shown=False)
+    show(12, 4, shown=lambda: False)
     assert capsys.readouterr() == ("", "")
 
 

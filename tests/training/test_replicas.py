@@ -32,7 +32,7 @@ def run(ranks, flips, every=4, bit=3):
 
 
 @pytest.mark.parametrize(
-    ("every", "step"), [(1, 6), (4, 8), (6, 6), (5, 10), (100, 12), (0, 12)]
+    ("every", "step"), [(1, 5), (4, 8), (6, 6), (5, 5), (100, 12), (0, 12)]
 )
 def test_a_flipped_bit_is_found_at_the_next_check(every, step):
     with pytest.raises(ReplicaError, match=f"after step {step} the weights") as caught:

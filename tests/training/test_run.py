@@ -141,5 +141,5 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path, kind):
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(DataError, match="gone: No such file"):
         dtrain.load(tmp_path / "gone")
-    with pytest.raises(DataError, match="Is a directory"):
+    with pytest.raises(DataError, match="there is no checkpoint in"):
         dtrain.load(tmp_path)

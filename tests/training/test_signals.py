@@ -348,8 +348,10 @@ def test_sigusr2_to_open_mpi_s_launcher_stops_all(folder):
     goes_on(folder)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize("library", ["openmpi", "mpich"])
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [("openmpi", "SIGTERM"), ("mpich", "SIGTERM"), ("mpich", "SIGINT")],
+)
 def test_the_launcher_s_end_leaves_the_last_step_saved(folder, library, name):
     """Nothing is saved before, so what is found was saved because of the signal."""
     with started(on_ranks(folder, library, 3)) as process:

@@ -446,7 +446,26 @@ def test_blas_has_the_threads_asked_for_and_then_those_it_had():
         for ranks in (1, 4):
             short(world=world_of(ranks), callbacks=[lambda _: during.extend(threads())])
         assert set(during) == {1}
+        during.clear()
+        short(
+            execution="levels",
+            threads=4,
+            callbacks=[lambda _: during.extend(threads())],
+        )
+        assert set(during) == {1}  # four run steps, each with one of BLAS's
         assert threads() == before
+
+
+def test_ranks_share_the_cores_that_they_may_all_use(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+
+    def threads(ranks, **options):
+        return short(world=world_of(ranks), **options).report["threads"]
+
+    assert threads(3, execution="levels") == 2
+    assert threads(1, execution="dataflow") == 8
+    assert threads(1) == 1
+    assert threads(3, execution="levels", threads=5) == 5
 
 
 SOURCES = ("mapping", "npz", "folder", "csv")

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.engine.arena import Arena
+from dtrain.engine.execution import Model, Phase
+from dtrain.engine.executor import BoundPhase, Call
 from dtrain.engine.fused.form import Form, form_of
 from dtrain.engine.fused.kernels import loaded
 from dtrain.engine.fused.regions import Piece, fused
-from dtrain.engine.numpy_backend import Array, BoundPlan, Call
+from dtrain.engine.numpy_backend import Array, BoundPlan, with_masks
 from dtrain.engine.plan import Plan, Step, View
 from dtrain.errors import UsageError
 
@@ -79,19 +81,23 @@ class FusedPlan(BoundPlan):
     @classmethod
     def arranged(cls, plan: Plan) -> Plan:
         """The plan with pieces."""
-        return fused(plan)
+        return with_masks(fused(plan))
 
     @classmethod
-    def memory(cls, plan: Plan) -> int:
+    def memory(cls, plan: Plan, model: Model) -> int:
         """The bytes of what is not in registers."""
-        return Arena(fused(plan)).size
+        plan = fused(plan)
+        return Arena(plan, model.schedule(plan)).size
 
-    def __init__(self, plan: Plan, weights: Array, slots: Array) -> None:
+    def __init__(
+        self, plan: Plan, weights: Array, slots: Array, model: Model | None = None
+    ) -> None:
         self._real = weights.dtype.name
+        self._formed: dict[int, tuple[Form, list[View | int]]] = {}  # pieces, by step
         self._tapes: list[NDArray[np.int64]] = []  # what native code reads
         self._readers: dict[int, list[_Reader]] = {}  # by buffer
         self._elsewhere: set[int] = set()  # the buffers that NumPy reads
-        super().__init__(plan, weights, slots)
+        super().__init__(plan, weights, slots, model)
         self._elsewhere.update(view.buffer for view in plan.outputs.values())
         self._loans = {
             name: _Loan(self.inputs[name], self._readers.get(view.buffer, []))
@@ -104,27 +110,37 @@ class FusedPlan(BoundPlan):
         loan = self._loans.get(name)
         return loan is not None and loan.move(column, rows)
 
-    def _bind(self, steps: Sequence[Step]) -> list[Call]:
+    def _bind(self, steps: Sequence[Step], phases: Sequence[Phase]) -> list[BoundPhase]:
         dtypes = [memory.dtype for memory in self._memory]
-        formed: dict[int, tuple[Form, list[View | int]]] = {
+        self._formed = {
             number: form_of(step, dtypes, self._real)
             for number, step in enumerate(steps)
             if isinstance(step, Piece)
         }
-        if formed:  # all of them compiled together
-            run, kernels = loaded([form for form, _ in formed.values()])
+        if self._formed:
+            loaded([form for form, _ in self._formed.values()])  # compiled together
+        return super()._bind(steps, phases)
+
+    def _task(self, steps: Sequence[Step], numbers: Sequence[int]) -> list[Call]:
+        """A task's calls: one for each run of pieces, and those of other steps.
+
+        Native code lets other threads run Python, as NumPy's loops do.
+        """
         calls: list[Call] = []
-        for native, numbers in groupby(range(len(steps)), formed.__contains__):
+        for native, run in groupby(numbers, self._formed.__contains__):
             if native:
-                chosen = [formed[number] for number in numbers]
-                block, starts = self._arguments([each for _, each in chosen])
-                tape = np.empty((len(chosen), 2), np.int64)
-                tape[:, 0] = [kernels[form] for form, _ in chosen]
+                forms, words = zip(
+                    *(self._formed[number] for number in run), strict=True
+                )
+                driver, kernels = loaded(forms)
+                block, starts = self._arguments(words)
+                tape = np.empty((len(forms), 2), np.int64)
+                tape[:, 0] = [kernels[form] for form in forms]
                 tape[:, 1] = starts
                 self._tapes += [block, tape]
-                calls.append((run, (tape.ctypes.data, len(tape))))
+                calls.append((driver, (tape.ctypes.data, len(tape))))
             else:
-                for number in numbers:
+                for number in run:
                     step = steps[number]
                     self._elsewhere.update(view.buffer for view in step.inputs)
                     calls += self._calls(step)

@@ -1,0 +1,174 @@
+"""Explain a program at one point: forward, backward, and the sums over paths.
+
+Every value, every adjoint v_X = ∂Output/∂X with the transfer function that gave it, and
+each weight's derivative as the sum over its paths. With --html all of it becomes one
+page to step through, which needs no network.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.cli import options
+from dtrain.cli.show import input_shapes
+from dtrain.errors import UsageError
+from dtrain.gradient.vector import Layout
+from dtrain.parallel.world import World
+from dtrain.program.graph import FlowGraph
+from dtrain.program.weights import draw
+from dtrain.report.explain.explanation import Explanation
+from dtrain.report.explain.page import page
+from dtrain.report.explain.text import lines
+from dtrain.training.evaluate import as_weights
+from dtrain.training.folder import load
+from dtrain.training.run import check_outputs, written_whole
+from dtrain.training.setup import together
+
+EXAMPLE = """\
+  dtrain explain lecture --at P=0.3,Q=1.2
+  dtrain explain lecture --at P=0.3,Q=1.2 --html lecture.html"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The command's arguments."""
+    options.add_program(parser)
+    options.add_shape(parser)
+    parser.add_argument(
+        "--at",
+        metavar="INPUT=NUMBER[,...]",
+        action="append",
+        default=[],
+        help="every input's value: p=0.3,q=1.2; x=1,2,3 is a vector, and one number "
+        "fills a shape that is known (default for programs of the zoo: the first "
+        "sample of their data)",
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", help="weights from --save (default: first values)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=options.whole_number,
+        metavar="S",
+        default=0,
+        help="of the first values (0)",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="NAME",
+        help="the output that is differentiated, if there are several",
+    )
+    parser.add_argument("--html", metavar="FILE", help="write a page instead")
+
+
+def run(world: World, args: Namespace) -> int:
+    """Explain on rank 0; return the exit code."""
+    with together(world):
+        files = {
+            "the program's file": args.program.rpartition(":")[0],
+            "the weights": args.weights,
+        }
+        if world.rank == 0:
+            check_outputs({"--html": args.html}, files)
+        explanation = _explanation(args)
+        if world.rank:
+            return 0
+        if args.html is None:
+            print("\n".join(lines(explanation)))
+        else:
+            with written_whole(args.html, "page") as file:
+                file.write(page(explanation).encode())
+    return 0
+
+
+def _explanation(args: Namespace) -> Explanation:
+    program = options.load_program(args.program)
+    entry = options.zoo_entry(args.program)
+    if not args.at and entry is not None and not args.shape:
+        columns = options.load_data(None, entry).columns
+        inputs = {name: np.array(columns[name][0]) for name in program.inputs}
+    else:
+        given = _point(args.at)
+        _check_names(program.name, program.inputs, given)
+        shapes = input_shapes(program, args)
+        inputs = {key: _shaped(key, given[key], shapes) for key in program.inputs}
+    graph = program.trace(**{key: value.shape for key, value in inputs.items()})
+    return Explanation(program, graph, inputs, _weights(graph, args), args.output)
+
+
+def _point(texts: list[str]) -> dict[str, list[float]]:
+    """What ``--at`` says: the numbers that follow each name.
+
+    Raises:
+        UsageError: for another form.
+    """
+    point: dict[str, list[float]] = {}
+    numbers: list[float] | None = None
+    for word in ",".join(texts).split(",") if texts else ():
+        name, equals, value = word.rpartition("=")
+        if equals and name:
+            if name in point:
+                raise UsageError(f"--at names {name!r} twice")
+            numbers = point[name] = []
+        if numbers is None or (equals and not name):
+            raise UsageError(f"--at {word!r} must have the form name=number")
+        try:
+            numbers.append(float(value))
+        except ValueError:
+            raise UsageError(f"--at {word}: {value!r} is not a number") from None
+        if not np.isfinite(numbers[-1]):
+            raise UsageError(f"--at {word}: {value!r} is not finite")
+    return point
+
+
+def _check_names(
+    program: str, inputs: tuple[str, ...], given: Mapping[str, Any]
+) -> None:
+    unknown = [name for name in given if name not in inputs]
+    missing = [name for name in inputs if name not in given]
+    if unknown:
+        raise UsageError(
+            f"--at: program {program} has no input {unknown[0]!r}; it has "
+            + ", ".join(inputs)
+        )
+    if missing:
+        words = ",".join(f"{name}=0.5" for name in inputs)
+        raise UsageError(
+            f"--at: {', '.join(missing)} is missing; say for example --at {words}"
+        )
+
+
+def _shaped(
+    name: str, numbers: list[float], shapes: Mapping[str, tuple[int, ...]]
+) -> NDArray[Any]:
+    """An input's numbers in its shape; one number fills it."""
+    if name not in shapes:
+        return np.array(numbers[0] if len(numbers) == 1 else numbers)
+    shape = shapes[name]
+    if len(numbers) == 1:
+        return np.full(shape, numbers[0])
+    if len(numbers) != np.prod(shape, dtype=int):
+        raise UsageError(
+            f"--at {name}: {len(numbers)} numbers do not fill the shape {shape}"
+        )
+    return np.reshape(numbers, shape)
+
+
+def _weights(graph: FlowGraph, args: Namespace) -> dict[str, NDArray[Any]]:
+    """The values of ``--weights``, else the initialisers' own.
+
+    Raises:
+        UsageError: if they are not those of the program.
+    """
+    values = (
+        draw(graph, args.seed, "float64")
+        if args.weights is None
+        else load(args.weights)
+    )
+    shapes = {name: spec.shape for name, spec in graph.specs.items()}
+    checked = as_weights(Layout.of(shapes, "float64"), values).values
+    return {name: checked[name] for name in graph.specs}

@@ -1,0 +1,127 @@
+"""Dependences: which steps of a plan must have run before each one.
+
+A step waits for those that wrote what it reads, and, where several steps write one
+buffer, for those that read or wrote before what it writes. They are found once, from
+the plan's views, and hold wherever the buffers are placed: the arena sees to it that
+memory is used again only in an order that these already demand.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+from dtrain.engine.plan import Plan, Step, View
+
+Dependences = list[list[int]]
+"""For each step, the earlier ones it waits for, in order."""
+
+
+def dependences(plan: Plan, steps: Sequence[Step]) -> Dependences:
+    """The steps, of these, that each one waits for.
+
+    A buffer that one step writes, and that is most of them, costs one look-up a view.
+    Of the others (a sum's, the rows of a batch, the slots of the derivatives) it is
+    kept who last wrote and read each range of columns, so that steps that write in
+    different places do not wait for each other.
+    """
+    writes: dict[int, list[View]] = {}
+    for step in steps:
+        for out in step.outs:
+            writes.setdefault(out.buffer, []).append(out)
+    shared = {
+        buffer: _Ranges(_row(plan, buffer, views))
+        for buffer, views in writes.items()
+        if len(views) > 1
+    }
+    writer: dict[int, int] = {}
+    found: Dependences = []
+    for number, step in enumerate(steps):
+        before: set[int] = set()
+        for view in step.inputs:
+            if view.buffer in shared:
+                before.update(shared[view.buffer].read(view, number))
+            elif view.buffer in writer:
+                before.add(writer[view.buffer])
+        for out in step.outs:
+            if out.buffer in shared:
+                before.update(shared[out.buffer].write(out, number))
+            else:
+                writer[out.buffer] = number
+        before.discard(number)
+        found.append(sorted(before))
+    return found
+
+
+def _row(plan: Plan, buffer: int, views: Sequence[View]) -> int:
+    """How many elements a row of a buffer has, so that writes meet in few columns.
+
+    Samples, or blocks, lie one after another in memory, and a part of each sample's
+    value is a range of columns; or several values lie one after another.
+    """
+    size = plan.buffers[buffer].size
+    rows = {plan.stack * plan.block, plan.stack, 1}
+    widths = [size // n for n in sorted(rows) if n and size % n == 0]
+
+    def depth(width: int) -> float:
+        ranges = [columns(view, width) for view in views]
+        return sum(stop - start for start, stop in ranges) / max(width, 1)
+
+    return min(widths, key=depth)
+
+
+def columns(view: View, row: int) -> tuple[int, int]:
+    """The columns a view may touch of a buffer with rows of so many elements.
+
+    All of them, where it does not keep to the same ones in each row.
+    """
+    if 0 in view.shape:
+        return 0, 0
+    low = high = view.offset % row
+    for n, stride in zip(view.shape, view.strides, strict=True):
+        if n == 1 or stride % row == 0:
+            continue
+        span = (n - 1) * stride
+        low, high = low + min(span, 0), high + max(span, 0)
+    return (low, high + 1) if low >= 0 and high < row else (0, row)
+
+
+class _Ranges:
+    """Who last wrote and read each range of a buffer's columns."""
+
+    def __init__(self, row: int) -> None:
+        self._row = row
+        self._starts = [0]  # of ranges, each up to the next one's
+        self._writers: list[int | None] = [None]
+        self._readers: list[list[int]] = [[]]
+
+    def read(self, view: View, number: int) -> Iterator[int]:
+        """A step reads; give those it waits for."""
+        for i in self._within(view):
+            self._readers[i].append(number)
+            writer = self._writers[i]
+            if writer is not None:
+                yield writer
+
+    def write(self, view: View, number: int) -> Iterator[int]:
+        """A step writes; give those it waits for."""
+        for i in self._within(view):
+            yield from self._readers[i]
+            writer = self._writers[i]
+            if writer is not None:
+                yield writer
+            self._writers[i], self._readers[i] = number, []
+
+    def _within(self, view: View) -> range:
+        """The ranges that a view touches, cut at its ends."""
+        start, stop = columns(view, self._row)
+        return range(self._cut(start), self._cut(stop)) if stop > start else range(0)
+
+    def _cut(self, column: int) -> int:
+        """The number of the range that begins at a column."""
+        at = bisect_left(self._starts, column)
+        if at == len(self._starts) or self._starts[at] != column:
+            self._starts.insert(at, column)
+            self._writers.insert(at, self._writers[at - 1])
+            self._readers.insert(at, list(self._readers[at - 1]))
+        return at

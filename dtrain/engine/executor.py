@@ -1,0 +1,104 @@
+"""Running what is bound: the calls of each task, by one thread or by several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Lock
+from typing import Any
+
+from dtrain.engine.execution import Phase
+from dtrain.engine.pool import Pool
+
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class BoundPhase:
+    """A phase with its tasks' calls.
+
+    Attributes:
+        tasks: the calls of each task.
+        waits: for how many tasks each one waits.
+        readers: which wait for each one.
+    """
+
+    tasks: list[list[Call]]
+    waits: list[int]
+    readers: list[list[int]]
+
+    @classmethod
+    def of(cls, phase: Phase, tasks: Sequence[list[Call]]) -> BoundPhase:
+        """A phase, given the calls of its tasks."""
+        readers: list[list[int]] = [[] for _ in phase]
+        for number, task in enumerate(phase):
+            for other in task.after:
+                readers[other].append(number)
+        return cls(list(tasks), [len(task.after) for task in phase], readers)
+
+
+def execute(phases: Sequence[BoundPhase], pool: Pool) -> None:
+    """Run all phases; those of several tasks by the threads of a pool.
+
+    Raises:
+        BaseException: the first that a call raised. No call is running any more then.
+    """
+    for phase in phases:
+        if len(phase.tasks) == 1:
+            for function, args in phase.tasks[0]:
+                function(*args)
+        else:
+            pool.together(_Firing(phase, pool.size), min(pool.size, len(phase.tasks)))
+
+
+class _Firing:
+    """One run of a phase: which tasks can be taken, and how many are not done."""
+
+    def __init__(self, phase: BoundPhase, threads: int) -> None:
+        self._phase = phase
+        self._threads = threads
+        self._ready: SimpleQueue[int | None] = SimpleQueue()
+        self._lock = Lock()
+        self._waits = list(phase.waits)
+        self._left = len(phase.tasks)
+        for number, waits in enumerate(phase.waits):
+            if not waits:
+                self._ready.put(number)
+
+    def __call__(self) -> None:
+        """Take tasks until all are done, or one has failed."""
+        try:
+            while (number := self._ready.get()) is not None:
+                self._run(number)
+        except BaseException:
+            self._end()
+            raise
+
+    def _run(self, number: int | None) -> None:
+        """Run a task, and then the first of those that waited for it alone."""
+        while number is not None:
+            for function, args in self._phase.tasks[number]:
+                function(*args)
+            fired = self._done(number)
+            number = fired.pop(0) if fired else None
+            for other in fired:
+                self._ready.put(other)
+
+    def _done(self, number: int) -> list[int]:
+        """Tell those that wait for a task; give those that now wait for none."""
+        fired = []
+        with self._lock:
+            for reader in self._phase.readers[number]:
+                self._waits[reader] -= 1
+                if not self._waits[reader]:
+                    fired.append(reader)
+            self._left -= 1
+            if not self._left:
+                self._end()
+        return fired
+
+    def _end(self) -> None:
+        """Let every thread go."""
+        for _ in range(self._threads):
+            self._ready.put(None)

@@ -1,0 +1,85 @@
+"""A few threads that work for one thread, and are gone when it is done.
+
+NumPy's loops over more than some hundred elements, matrix products and native code let
+other threads run Python meanwhile, so these keep several cores busy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextvars import copy_context
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+Work = Callable[[], None]
+_Inbox = SimpleQueue[tuple[Callable[..., Any], Work, "_Answers"] | None]
+_Answers = SimpleQueue[BaseException | None]
+
+
+class Pool:
+    """Threads that begin when they are first needed.
+
+    Args:
+        size: how many there are, the caller's among them.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._inbox: _Inbox = SimpleQueue()
+        self._threads: list[Thread] = []
+
+    def close(self) -> None:
+        """End all threads; the pool may be used again."""
+        if self._process == os.getpid():
+            for _ in self._threads:
+                self._inbox.put(None)
+            for thread in self._threads:
+                thread.join()
+        self._begin()
+
+    def together(self, work: Work, count: int) -> None:
+        """Let so many threads do the same work, the caller among them, to the end.
+
+        Raises:
+            BaseException: the first that one of them raised.
+        """
+        if self._process != os.getpid():  # a fork has this object, but not its threads
+            self._begin()
+        while len(self._threads) < count - 1:
+            thread = Thread(target=_serve, args=(self._inbox,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        answers: _Answers = SimpleQueue()
+        for _ in range(count - 1):
+            # np.errstate is the caller's; one context serves one thread at a time
+            self._inbox.put((copy_context().run, work, answers))
+        raised = [_outcome(work)]
+        while len(raised) < count:
+            try:
+                raised.append(answers.get())
+            except KeyboardInterrupt as error:  # others still write to our memory
+                raised[0] = error
+        failed = next((error for error in raised if error is not None), None)
+        if failed is not None:
+            raise failed
+
+
+def _outcome(work: Work) -> BaseException | None:
+    try:
+        work()
+    except BaseException as error:
+        return error
+    return None
+
+
+def _serve(inbox: _Inbox) -> None:
+    """Do work until there is no more."""
+    while (item := inbox.get()) is not None:
+        run, work, answers = item
+        answers.put(run(_outcome, work))

@@ -1,0 +1,186 @@
+"""A rank that stands still ends the job, and each says where it stands.
+
+Ranks wait for each other, so when one is stopped, lost or stuck, all stand still. A
+rank counts what it does, and a thread of its own looks now and then whether that has
+changed: the rank pays for some writes of attributes, and for no lock and no clock.
+Nobody asks anybody else, since all that can still speak run out of time together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from dtrain.errors import RankLostError
+
+DEFAULT = 300.0  # seconds without progress, where processes wait for each other
+MOMENT = 2.0  # seconds for the other ranks to say where they stand, too
+LAST_RESORT = 10.0  # seconds after which a process ends though MPI or a pipe is stuck
+LOOKS = 10  # in the time that is allowed, but at least one a second
+
+_HERE = str(Path(__file__).parent)
+# What a rank waits in, by the function on its stack.
+_EXCHANGES = {
+    "tree_sum": "the sum over all ranks",
+    "rows": "the memory for sums",
+    "broadcast": "a broadcast",
+    "gather_rows": "a gathering of rows",
+    "agree": "a verdict of all ranks",
+    "compare": "a comparison of all ranks",
+    "allgather": "a gathering of notes",
+    "start": "the start of MPI",
+    "finish": "the end of MPI",
+}
+
+
+class Reached(Protocol):
+    """How far a sum has come."""
+
+    reached: int
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a rank is: written as it goes on, read by its watchdog.
+
+    Attributes:
+        label: the rank's name, ``host:rank``.
+        phase: what it does.
+        step: of training, from 1; 0 before.
+        moves: how many exchanges it has begun.
+        sum: the sum that it brings blocks to, or brought them to last.
+
+    """
+
+    label: str
+    phase: str = "working"
+    step: int = 0
+    moves: int = 0
+    sum: Reached | None = None
+
+    def mark(self) -> tuple[str, int, int, int]:
+        """Give what changes while the rank makes progress."""
+        return self.phase, self.step, self.moves, self.sum.reached if self.sum else 0
+
+    def describe(self, stack: traceback.StackSummary, seconds: float) -> str:
+        """Say where the rank stands, its name before each line."""
+        text = f"no progress for {seconds:g} s while {self.phase}"
+        if self.step:
+            block = f", block {self.sum.reached}" if self.sum else ""
+            text += f" (step {self.step}{block})"
+        names = [f.name for f in stack if f.filename.startswith(_HERE)]
+        waits = next((_EXCHANGES[name] for name in names if name in _EXCHANGES), None)
+        text += f"; it waits in {waits or 'no exchange'}\n"
+        lines = (text + "".join(stack.format())).splitlines(keepends=True)
+        return "".join(f"{self.label}: {line}" for line in lines)
+
+
+class Watchdog:
+    """The watch over one rank.
+
+    Args:
+        place: where the rank is.
+        abort: called from the watching thread, to end all ranks with an exit code.
+        limit: seconds without progress that end the job; 0 is never.
+
+    """
+
+    def __init__(
+        self, place: Place, abort: Callable[[int], object], limit: float = 0.0
+    ) -> None:
+        self.place = place
+        self._abort = abort
+        self._limit = limit
+        self._over: threading.Event | None = None
+        self._rank = 0
+        self._watched = False
+
+    @property
+    def limit(self) -> float:
+        """Seconds without progress that end the job; 0 is never."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, seconds: float) -> None:
+        self._limit = seconds
+        self._begin()
+
+    @contextlib.contextmanager
+    def watching(self, phase: str) -> Iterator[None]:
+        """Watch the rank, which is the thread that calls this, while it lasts."""
+        if self._watched:
+            yield
+            return
+        self._watched, self._rank = True, threading.get_ident()
+        self.place.phase, self.place.step = phase, 0
+        self._begin()
+        try:
+            yield
+        finally:
+            self._watched = False
+            if self._over is not None:
+                self._over.set()
+                self._over = None
+
+    @contextlib.contextmanager
+    def without_python(self) -> Iterator[None]:
+        """Limit a call that keeps the interpreter's lock, so that no thread can watch.
+
+        mpi4py starts and ends MPI so. All that is left then is to print the stack and
+        to end this process, with exit code 1.
+        """
+        if self._limit:
+            with contextlib.suppress(AttributeError, OSError, ValueError):  # no stderr
+                faulthandler.dump_traceback_later(self._limit, exit=True)
+        try:
+            yield
+        finally:
+            if self._limit:
+                faulthandler.cancel_dump_traceback_later()
+
+    def _begin(self) -> None:
+        """Start the thread that watches, if one is wanted and there is none yet."""
+        if self._watched and self._limit and self._over is None:
+            self._over = threading.Event()
+            threading.Thread(
+                target=self._watch, args=(self._over,), name="watchdog", daemon=True
+            ).start()
+
+    def _watch(self, over: threading.Event) -> None:
+        silent, seen, before = 0.0, self.place.mark(), time.monotonic()
+        while not over.wait(pause := min(self._limit / LOOKS or 1.0, 1.0)):
+            now, mark = time.monotonic(), self.place.mark()
+            # A job that was suspended as a whole has not stood still meanwhile.
+            silent = silent + min(now - before, 2 * pause) if mark == seen else 0.0
+            seen, before = mark, now
+            if self._limit and silent >= self._limit:
+                self._end()
+                return
+
+    def _end(self) -> None:
+        """Say where this rank stands, let the others say it, and end all."""
+        code = RankLostError.exit_code
+        last_resort = threading.Timer(LAST_RESORT + MOMENT, os._exit, (code,))
+        last_resort.daemon = True
+        last_resort.start()
+        with contextlib.suppress(Exception):  # nobody may be there to read it
+            frame: FrameType | None = sys._current_frames().get(self._rank)
+            stack = traceback.StackSummary.extract(traceback.walk_stack(frame))
+            stack.reverse()
+            sys.stderr.write(self.place.describe(stack, self._limit))
+            sys.stderr.flush()
+        time.sleep(MOMENT)
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+        self._abort(code)
+        last_resort.cancel()

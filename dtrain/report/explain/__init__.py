@@ -1,0 +1,1 @@
+"""One sample explained: forward, backward, and the sums over paths."""

@@ -1,0 +1,57 @@
+"""The kit itself: faults come where they are planned, and nothing is left behind."""
+
+import pytest
+
+from tests import mpirun as kit
+from tests.kit.faults import PHASES, Fault
+from tests.mpirun import mpirun
+
+libraries = pytest.mark.parametrize("library", ["openmpi", "mpich"])
+
+
+def tell_rank(world):
+    """Say who this is; what each rank calls below."""
+    ranks = world.allgather(b"%d" % world.rank)
+    print(*map(bytes.decode, ranks), "on", world.rank)
+
+
+@libraries
+def test_a_function_is_called_on_every_rank(library):
+    run = mpirun(3, tell_rank, library=library, codes=True)
+    assert run.outputs == [f"0 1 2 on {rank}\n" for rank in range(3)], run.stderr
+    assert run.codes == [0, 0, 0]
+
+
+TRAIN = ["-m", "dtrain", "mlp", "--epochs", "1", "--quiet"]
+
+
+@pytest.mark.parametrize("at", [at for at in PHASES if PHASES[at]])
+def test_every_phase_is_one_that_a_run_comes_through(at, tmp_path):
+    """So the function that begins it is there, and is found by who calls it."""
+    rank = 0 if at == "save" else 1
+    library = "openmpi" if at == "join" else "mpich"  # whose mpirun ends the others
+    fault = Fault("_exit", rank=rank, at=at, value=33)
+    save = ["--save", str(tmp_path / "w")]
+    run = mpirun(2, [*TRAIN, *save], faults=[fault], codes=True, library=library)
+    assert run.codes[rank] == 33
+
+
+def test_a_fault_comes_the_nth_time_on_one_rank():
+    run = mpirun(2, TRAIN, faults=[Fault("raise", rank=1, at="step", n=7)], codes=True)
+    assert run.codes[1] == 70
+    assert "planted on rank 1 at step 7" in run.errors[1]
+    assert "planted" not in run.errors[0]
+
+
+def test_a_process_that_is_left_behind_is_killed_and_told(monkeypatch):
+    monkeypatch.setattr(kit, "LEAVE", 1.0)
+    code = "import subprocess; subprocess.Popen(['sleep', '300'], stdout=-3, stderr=-3)"
+    with pytest.raises(pytest.fail.Exception, match=r"outlived mpirun: \['sleep"):
+        mpirun(1, ["-c", f"{code}; import os; os.closerange(3, 5)"])
+
+
+def test_what_is_left_in_shared_memory_is_told():
+    code = "open('/dev/shm/dtrain-test-left', 'w').close()"
+    with pytest.raises(pytest.fail.Exception, match="dtrain-test-left"):
+        mpirun(1, ["-c", code])
+    (kit.SHARED / "dtrain-test-left").unlink()

@@ -1,0 +1,153 @@
+"""Real ranks are killed, and the others go on: same bits, right code, nothing left.
+
+`tests.mpirun` fails a run that leaves a process or shared memory behind, or that is
+not done in time. What is killed where is planned by `tests.kit.faults`.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from dtrain.errors import RankLostError
+from tests.kit.faults import Fault
+from tests.mpirun import mpirun
+from tests.parallel.cases import Case
+from tests.soak import kills
+from tests.soak.kills import ULFM
+
+STEPS = 120
+
+
+def killed(rank, at, n=1):
+    return Fault("SIGKILL", rank=rank, at=at, n=n)
+
+
+def train(ranks, folder, faults=(), *, words=(), **options):
+    report = folder / "report.json"
+    report.unlink(missing_ok=True)
+    run = mpirun(
+        ranks,
+        ["-m", "dtrain", *kills.TRAIN, "--report", str(report), *words],
+        faults=faults,
+        **{"options": ULFM, **options},
+    )
+    return run, json.loads(report.read_text()) if report.exists() else None
+
+
+@pytest.fixture(scope="module")
+def digest():
+    return kills.undisturbed()
+
+
+@pytest.mark.parametrize(
+    ("ranks", "faults"),
+    [
+        (3, [killed(0, "read")]),
+        (4, [killed(0, "sum", 30), killed(1, "sum", 30)]),
+        (3, [killed(1, "barrier", 60), killed(0, "shrink")]),
+        (4, [killed(2, "compute", 90), killed(0, "catch up"), killed(3, "agree", 3)]),
+        (2, [killed(0, "evaluate")]),
+    ],
+    ids=["set-up, rank 0", "two at once", "while shrinking", "three", "evaluation"],
+)
+def test_the_others_go_on_to_the_same_bits(ranks, faults, tmp_path, digest):
+    run, report = train(ranks, tmp_path, faults)
+    assert run.returncode == 0, run.stderr
+    assert report["weights_sha256"] == digest
+    assert report["recovered_failures"] == len(faults)
+    assert report["steps"] == STEPS
+    assert "Traceback" not in run.stderr
+
+
+def test_random_kills(digest):
+    """The beginning of the long soak, `python -m tests.soak.kills`."""
+    for number in range(4):
+        case = kills.drawn([1, number])
+        assert not kills.tried(case, digest).wrong, case
+
+
+def test_a_rank_0_that_dies_while_it_saves_is_followed_by_another(tmp_path, digest):
+    saving = ["--checkpoint", str(tmp_path / "saved"), "--save-every", "9"]
+    fault = Fault("SIGKILL", rank=0, at="checkpoint", n=3, after=0.001)
+    run, report = train(3, tmp_path, [fault], words=saving)
+    assert run.returncode == 0, run.stderr
+    assert (report["weights_sha256"], report["recovered_failures"]) == (digest, 1)
+    saved = [path.name for path in (tmp_path / "saved").iterdir()]
+    assert f"step-{STEPS:08}.safetensors" in saved
+    assert not any(name.endswith(".tmp") for name in saved)
+
+
+def test_too_few_ranks_end_with_75_and_go_on_later(tmp_path, digest):
+    saving = ["--checkpoint", str(tmp_path / "saved"), "--min-ranks", "3"]
+    faults = [killed(1, "step", 40)]
+    run, report = train(3, tmp_path, faults, words=saving)
+    assert report is None
+    assert run.returncode == 75, run.stderr
+    assert "stopped after step 39 of 120" in run.stderr
+    run, report = train(2, tmp_path, words=[*saving, "--resume"])
+    assert (run.returncode, report["weights_sha256"]) == (0, digest)
+    assert report["resumed_from_step"] == 39
+
+
+@pytest.mark.parametrize("library", ["openmpi", "mpich"])
+def test_without_fault_tolerance_the_job_ends_and_goes_on_later(
+    library, tmp_path, digest
+):
+    words = ["--checkpoint", str(tmp_path / "saved"), "--save-every", "9"]
+    options = {"options": (), "library": library, "words": words}
+    run, report = train(3, tmp_path, [killed(1, "step", 40)], **options)
+    assert run.returncode != 0
+    assert report is None
+    options["words"] = [*words, "--resume"]
+    run, report = train(2, tmp_path, **options)
+    assert run.returncode == 0, run.stderr
+    assert report["weights_sha256"] == digest
+    assert report["resumed_from_step"] in (27, 36)
+
+
+@pytest.mark.parametrize(
+    ("do", "value", "code"), [("raise", None, 70), ("exit", 3, 3), ("exit", 0, 70)]
+)
+def test_a_rank_that_fails_by_itself_is_not_taken_for_lost(do, value, code, tmp_path):
+    fault = Fault(do, rank=1, at="step", n=40, value=value)
+    run, report = train(3, tmp_path, [killed(2, "step", 20), fault])
+    assert run.returncode == code, run.stderr
+    assert report is None
+    assert "planted on rank 1" in run.errors[1] or do == "exit"
+    assert "Traceback" not in run.errors[0]
+
+
+def sums_over_hosts(world):
+    """Sum where ranks share memory with some, and send messages to others."""
+    case, step = Case(13, 20_000, "float32"), 0
+    right = case.reference().slots.tobytes()
+    while True:
+        try:
+            while step < 40:
+                total = case.sum(world)
+                step += 1
+                assert total.slots.tobytes() == right
+            done = True
+        except RankLostError:
+            done = False
+        if world.settled(done):
+            break
+        step = max(int(note) for note in world.allgather(b"%d" % step))
+        memory = np.full(3, world.rank)
+        world.broadcast(memory, root=world.size - 1)
+        assert (memory == world.size - 1).all()
+    print(world.size, len(world.groups), *world.lost)
+
+
+@pytest.mark.parametrize("at", ["barrier", "swap"])
+def test_ranks_on_several_hosts_go_on(at):
+    run = mpirun(
+        5,
+        ["-m", "tests.parallel.hosts", "tests.parallel.test_recovery:sums_over_hosts"],
+        options=ULFM,
+        faults=[killed(1, at, 20), killed(4, at, 20)],
+    )
+    assert run.returncode == 0, run.stderr
+    lost = "rank 1 on host-1 rank 4 on host-0"
+    assert run.outputs[0] == f"3 2 {lost}\n", run.stderr
