@@ -32,7 +32,7 @@ def counted(job: Job) -> list[tuple[int, int]]:
         length = job.partition(world.rank).length
         case = Case(job.blocks, length, "float32")
         total = Buffer(np.empty(length, "float32"), np.empty(3))
-        list(world.rows(case.count, total))  # makes room, which takes messages of its own
+        world.rows(case.count, total)  # makes room, which takes messages, too
         world.swap = listening
         world.tree_sum(case.count, case.partials(world.rank, world.size), total)
         assert not case.differs(total)

@@ -90,6 +90,8 @@ def compared(found: dict[str, Any]) -> Iterator[str]:
             cases.append((what, job, one["together"]))
         for what, job, seconds in cases:
             guess = step(machine, job).seconds
+            if job.per_host < ranks:  # these hosts share the cores of one
+                guess *= max(1.0, ranks / machine.cores)
             yield (
                 f"| {ranks} | {what} | {guess * 1e6:,.1f} | {seconds * 1e6:,.1f} "
                 f"| {guess / seconds:.2f} |"

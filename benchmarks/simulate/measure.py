@@ -1,8 +1,8 @@
-"""Measure a machine's constants, and sums and steps to hold predictions against:
-``mpirun -n P python -m benchmarks.simulate.measure FILE``.
+"""Measure a machine's constants, and what predictions of it are held against.
 
-Every figure is taken on all ranks at once, so that what they share is shared, and is
-the slowest rank's best of several rounds: what disturbs a round only adds to it.
+Run as ``mpirun -n P python -m benchmarks.simulate.measure FILE``. Every figure is taken
+on all ranks at once, so that what they share is shared, and is the slowest rank's best
+of several rounds: what disturbs a round only adds to it.
 """
 
 from __future__ import annotations

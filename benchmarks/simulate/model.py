@@ -61,9 +61,7 @@ class Job:
         )
         kind = Direct if self.direct else Partition
         count, length = self.blocks or 2 * self.ranks, -(-self.weights // LINE) * LINE
-        return kind(
-            rank, self.ranks, groups, count, length, np.dtype("float32"), TAIL
-        )
+        return kind(rank, self.ranks, groups, count, length, np.dtype("float32"), TAIL)
 
 
 class Direct(Partition):

@@ -7,10 +7,10 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("svg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
-from benchmarks.simulate.machine import Machine  # noqa: E402
-from benchmarks.simulate.model import Job, efficiency  # noqa: E402
+from benchmarks.simulate.machine import Machine
+from benchmarks.simulate.model import Job, efficiency
 
 WEIGHTS = (10**5, 10**6, 10**7)
 RANKS = [2**k for k in range(17)]
