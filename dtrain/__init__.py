@@ -8,6 +8,7 @@ features before NumPy reads them.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -81,6 +82,12 @@ __all__ = [
     "weight",
     "zoo",
 ]
+
+if os.environ.get("DTRAIN_BITS") == "portable":  # as early as any code of ours can
+    from dtrain.training import bits
+
+    bits.pin()
+    del bits
 
 
 def __getattr__(name: str) -> Any:

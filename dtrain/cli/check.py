@@ -32,6 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_program(parser)
     options.add_data(parser)
     options.add_shape(parser)
+    options.add_bits(parser)
     options.add_loss(parser)
     options.add_penalty(parser)
     parser.add_argument(

@@ -33,6 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments."""
     options.add_program(parser)
     options.add_data(parser, default=options.HELD_OUT)
+    options.add_bits(parser)
     options.add_loss(parser)
     parser.add_argument(
         "--weights",

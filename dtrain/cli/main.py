@@ -1,7 +1,7 @@
 """The command line's entrance: find the command, join the world, run, report errors.
 
-Nothing here imports NumPy before the number of BLAS threads is set, because BLAS reads
-it when NumPy is first imported.
+Nothing here imports NumPy before the number of BLAS threads and the processor's
+features are set, because they are read when NumPy is first imported.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from dtrain import __version__
 from dtrain.cli.options import Parser
 from dtrain.errors import DtrainError, MismatchError, StoppedError, UsageError
+from dtrain.training import bits
 
 if TYPE_CHECKING:
     from dtrain.parallel.world import World
@@ -32,6 +33,7 @@ COMMANDS = {
     "show": "print or draw a program's flow graph",
     "explain": "explain a program at one point, forward and backward",
     "check": "check a program's gradient",
+    "doctor": "look for what is wrong with ranks, hosts and launcher",
 }
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -47,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     streams = sys.stdout, sys.stderr
     try:
         _set_threads(words)
+        _set_bits(words)
         args = parse(words)
         return _run(args)
     except DtrainError as error:
@@ -100,6 +103,8 @@ def parse(words: Sequence[str]) -> Namespace:
             raise UsageError(f"no command {words[0]!r}; did you mean {near[0]!r}?")
         words = ["train", *words]
     if words[0] in COMMANDS:
+        from dtrain.parallel.launch import open_world
+
         command = words[0]
         module = importlib.import_module(f"dtrain.cli.{command}")
         parser = Parser(
@@ -109,7 +114,7 @@ def parse(words: Sequence[str]) -> Namespace:
         )
         module.add_arguments(parser)
         args = parser.parse_args(words[1:])
-        args.run = module.run
+        args.run, args.join = module.run, vars(module).get("join", open_world)
         return args
     return _parse_top(words)
 
@@ -140,15 +145,28 @@ def _set_threads(words: Sequence[str]) -> None:
         os.environ[variable] = found.threads if inside else "1"
 
 
+def _set_bits(words: Sequence[str]) -> None:
+    """Pin the processor's features, if asked to, before NumPy reads them."""
+    peek = Parser(prog="dtrain", add_help=False)
+    peek.add_argument("--bits", default=bits.chosen())
+    bits.choose(peek.parse_known_args(words)[0].bits)
+
+
 def _run(args: Namespace) -> int:
     from threadpoolctl import threadpool_limits
 
-    from dtrain.parallel.launch import open_world
+    from dtrain.training.setup import together
 
-    world: World = open_world(getattr(args, "timeout", None))
+    def work(rank: World, args: Namespace) -> int:
+        with together(rank):
+            bits.check()
+        code: int = args.run(rank, args)
+        return code
+
+    world: World = args.join(getattr(args, "timeout", None))
     threads = int(os.environ[_THREADS[0]])
     with threadpool_limits(threads):  # if NumPy was there before
-        return world.run(lambda rank: _printed(args.run, rank, args))
+        return world.run(lambda rank: _printed(work, rank, args))
 
 
 def _printed(run: Callable[..., int], world: World, args: Namespace) -> int:

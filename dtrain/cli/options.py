@@ -101,6 +101,16 @@ def add_data(
         )
 
 
+def add_bits(parser: argparse.ArgumentParser) -> None:
+    """The option --bits, which `main` has read before."""
+    parser.add_argument(
+        "--bits",
+        metavar="NAME",
+        help="native, or portable: the AVX2 level, whose bits all processors that have "
+        "it share (native, or what DTRAIN_BITS says)",
+    )
+
+
 def add_loss(parser: argparse.ArgumentParser) -> None:
     """The option --loss."""
     parser.add_argument(

@@ -37,6 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments."""
     options.add_program(parser)
     options.add_data(parser, default=options.HELD_OUT, target=False)
+    options.add_bits(parser)
     parser.add_argument(
         "--weights",
         metavar="FILE|FOLDER",

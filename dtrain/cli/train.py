@@ -136,6 +136,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="NAME",
         help="sequential, levels or dataflow, all to the same bits (sequential)",
     )
+    options.add_bits(parser)
     add("--backend", default="numpy", metavar="NAME", help="numpy or fused (numpy)")
     add(
         "--timeout",

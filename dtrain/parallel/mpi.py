@@ -231,20 +231,29 @@ class MPIWorld(World):
         end(self.fault_tolerant, code)
 
 
+def load() -> tuple[Any, str]:
+    """Load MPI, and do not start it; give the module and the library's name.
+
+    Raises:
+        ImportError, RuntimeError: there is none, or none that fits.
+
+    """
+    import mpi4py
+
+    mpi4py.rc.initialize = False  # a library may abort in MPI_Init: look at it first
+    from mpi4py import MPI
+
+    vendor, version = MPI.get_vendor()
+    return MPI, f"{vendor} {'.'.join(map(str, version))}"
+
+
 def start(launch: Launch | None, watchdog: Watchdog) -> tuple[Any, str]:
     """Load MPI and start it, if nobody has; give the module and the library's name."""
     try:
-        import mpi4py
-
-        mpi4py.rc.initialize = (
-            False  # a library may abort in MPI_Init: look at it first
-        )
-        from mpi4py import MPI
+        MPI, library = load()
     except (ImportError, RuntimeError) as reason:
         launch = launch or Launch("MPIWorld()", None, 0)
         raise launch.no_library(reason) from None
-    vendor, version = MPI.get_vendor()
-    library = f"{vendor} {'.'.join(map(str, version))}"
     if not MPI.Is_initialized():
         if launch:
             launch.check_library(library)

@@ -30,6 +30,7 @@ from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.parallel.world import SoloWorld
 from dtrain.program.trace import Program
 from dtrain.program.weights import draw
+from dtrain.training import bits
 from dtrain.training.definition import Definition
 from dtrain.training.evaluate import (
     Inputs,
@@ -149,6 +150,7 @@ def check(
         >>> check(zoo.lecture, [np.linspace(-1, 1, 5), np.ones(5)]).passed
         True
     """
+    bits.check()
     samples = as_samples(program, inputs, targets)
     return check_samples(program, samples, losses.named(loss), weights, seed, penalty)
 

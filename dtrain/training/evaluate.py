@@ -24,6 +24,7 @@ from dtrain.parallel.world import SoloWorld, World
 from dtrain.program.graph import FlowGraph
 from dtrain.program.trace import Program
 from dtrain.program.weights import check_dtype
+from dtrain.training import bits
 from dtrain.training.penalty import Penalised
 from dtrain.training.settings import check_whole
 from dtrain.training.setup import (
@@ -82,6 +83,7 @@ def loss_and_gradient(
     check_dtype(dtype)
     if block is not None:
         check_whole("block", block, 1)
+    bits.check()
     samples = as_samples(program, inputs, targets)
     graph = traced(program, samples)
     joined = objective(graph, losses.named(loss), samples.target_shape)

@@ -10,6 +10,7 @@ from typing import Any
 
 from dtrain.errors import RankLostError, StoppedError
 from dtrain.gradient.vector import GradientVector
+from dtrain.training import bits
 from dtrain.training.clock import process_seconds
 from dtrain.training.finite import check_weights
 from dtrain.training.recovery import catch_up, recovering
@@ -181,6 +182,8 @@ class Loop:
             "hosts": list(dict.fromkeys(world.hosts)),
             "mpi": world.mpi,
             "backend": settings.backend,
+            "bits": bits.chosen(),
+            "bits_differ": trainer.differing,
             "execution": settings.execution,
             "threads": trainer.threads,
             "dtype": settings.dtype,

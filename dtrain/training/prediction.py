@@ -20,6 +20,7 @@ from dtrain.program.builder import Builder
 from dtrain.program.expand import expand
 from dtrain.program.graph import FlowGraph
 from dtrain.program.trace import Program
+from dtrain.training import bits
 from dtrain.training.evaluate import (
     Inputs,
     as_samples,
@@ -52,6 +53,7 @@ def predict(
         >>> predict(double, {"W": 2.0}, [[1.0, 2.0]])
         array([2., 4.])
     """
+    bits.check()
     samples = as_samples(program, inputs, None)
     with threadpool_limits(1):  # more BLAS threads may give other bits
         outputs = Prediction(program, samples, weights).rows(0, len(samples))

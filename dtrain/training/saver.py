@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain import __version__
 from dtrain.errors import DtrainError, UsageError
+from dtrain.training.arithmetic import arithmetic
 from dtrain.training.checkpoint import Checkpoint
 from dtrain.training.folder import Folder
 from dtrain.training.setup import together
@@ -257,9 +257,4 @@ def _change(name: str, was: str | None, now: str | None) -> str:
 
 
 def _versions() -> dict[str, str]:
-    return {
-        "dtrain": __version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
+    return {**arithmetic(), "Python": platform.python_version()}

@@ -23,6 +23,7 @@ from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
 from dtrain.program.trace import Program
 from dtrain.program.weights import draw
+from dtrain.training import arithmetic, bits
 from dtrain.training.finite import Guard
 from dtrain.training.penalty import Penalised
 from dtrain.training.replicas import Replicas
@@ -56,6 +57,7 @@ class Trainer:
         block: samples in a block.
         order: the order of samples.
         threads: how many the rank computes with.
+        differing: what bits depend on, and ranks are not alike in.
         flags: what this rank asks of all at the next step, one bit each.
         agreed: what any rank has asked for at the last step.
         steps: how many steps the whole run has.
@@ -72,8 +74,10 @@ class Trainer:
     ) -> None:
         self.settings = settings
         compare_settings(world, settings)
+        self.differing = arithmetic.compare(world)
         world.place.phase = "reading the data"
         with together(world):
+            bits.check()
             check_program(program)
             dataset = open_data(data)
             self._data_digest = dataset.digest()
@@ -153,6 +157,7 @@ class Trainer:
         return {
             "weights": self.layout.digest,
             **{name: text for name, text in settings.items() if name not in free},
+            "bits": bits.chosen(),
             "block": str(self.block),
             "columns": repr(list(self.samples.origins)),
             "data set": self._data_digest,

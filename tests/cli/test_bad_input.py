@@ -11,6 +11,7 @@ from dtrain.descent import losses, optimizers, schedules
 from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution import EXECUTIONS
 from dtrain.program.weights import DTYPES
+from dtrain.training.bits import CHOICES
 from dtrain.training.run import save
 from dtrain.training.settings import ON_NONFINITE
 from dtrain.zoo import DATA, ENTRIES
@@ -354,6 +355,8 @@ CASES = {
     ),
     "check of no PROGRAM": (["check"], ["PROGRAM"]),
     "show of no PROGRAM": (["show"], ["PROGRAM"]),
+    "doctor of something": (["doctor", "lecture"], ["unrecognized", "lecture"]),
+    "doctor of no time": (["doctor", "--timeout", "-1"], ["--timeout", "-1"]),
 }
 
 LISTS = {
@@ -363,6 +366,7 @@ LISTS = {
     "--dtype": DTYPES,
     "--execution": EXECUTIONS,
     "--backend": BACKENDS,
+    "--bits": CHOICES,
     "--on-nonfinite": ON_NONFINITE,
 }
 for option, names in LISTS.items():
@@ -371,7 +375,7 @@ for option, names in LISTS.items():
 # A count is 1 or more (some: 0 or more); a number is finite.
 FROM_0 = ("--warmup", "--verify-every")
 COUNTS = ("--epochs", "--batch", "--block", "--threads", *FROM_0)
-COUNTS += ("--save-every", "--keep")
+COUNTS += ("--save-every", "--keep", "--min-ranks")
 NUMBERS = {
     "--learning-rate": ["-0.1", "nan", "inf", "fast", ""],
     "--momentum": ["-0.1", "1", "nan", "fast"],

@@ -18,6 +18,7 @@ USUAL += ["--batch", 8, "--momentum", 0.5]
 EFFECTS = {
     "--batch": (["--batch", "full"], {"batch": 30, "steps": 3}),
     "--backend": (["--backend", "numpy"], {"backend": "numpy"}),
+    "--bits": (["--bits", "native"], {"bits": "native"}),
     "--block": (["--block", 3], {"block": 3, "blocks": 3}),
     "--clip-norm": (["--clip-norm", 0.01], None),
     "--columns": (["--columns", "x=y"], None),
@@ -41,7 +42,7 @@ EFFECTS = {
     "--weight-decay": (["--weight-decay", 0.1], None),
 }
 # Of so small a program; and where nothing goes wrong.
-SAME_BITS = {"--backend", "--execution", "--threads"}
+SAME_BITS = {"--backend", "--bits", "--execution", "--threads"}
 SAME_BITS |= {"--on-nonfinite", "--verify-every"}
 ELSEWHERE = {"--report", "--save", "--quiet", "--log-dir"}  # see elsewhere
 ELSEWHERE |= {"--timeout", "--checkpoint", "--resume", "--force"}

@@ -75,7 +75,7 @@ def test_the_file_says_what_it_is_of_and_loads_as_weights(tmp_path):
     assert {"block", "batch", "seed", "program", "data set", "dtype"} <= set(
         found.facts["run"]
     )
-    assert {"dtrain", "numpy"} <= set(found.facts["versions"])
+    assert {"dtrain", "NumPy", "processor features"} <= set(found.facts["versions"])
     for where in (path, path.parent):
         loaded = load(where)
         assert set(loaded) == set(run.weights)

@@ -1,0 +1,1 @@
+"""What is wrong with ranks, hosts and launcher: from facts to findings."""
