@@ -154,19 +154,23 @@ class GradientVector:
 
     Attributes:
         layout: where each weight's derivative lies.
-        slots: the flat array of derivatives, in the run's dtype.
+        slots: memory for the flat array of derivatives, in the run's dtype.
+        flat: the derivatives: the slots, or where others hold them, to be read only.
         tail: loss, sample count and metrics, in float64.
         level: 0: no further blocks are summed in it.
-        values: each weight's derivative, by name: views of the slots.
     """
 
     level = 0
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.slots = np.zeros(layout.size, layout.dtype)
+        self.slots = self.flat = np.zeros(layout.size, layout.dtype)
         self.tail = np.zeros(layout.tail)
-        self.values = layout.views(self.slots)
+
+    @property
+    def values(self) -> dict[str, NDArray[Any]]:
+        """Each weight's derivative, by name: views of the flat array."""
+        return self.layout.views(self.flat)
 
     @property
     def samples(self) -> int:
@@ -183,14 +187,17 @@ class GradientVector:
         """The sums of the metrics over the samples."""
         return self.tail[2:]
 
-    def scale(self, factor: float, slots: NDArray[Any] | None = None) -> None:
-        """Multiply the derivatives; loss and count stay sums (lecture: by −2/N).
+    def receive(self, slots: NDArray[Any]) -> None:
+        """Take a sum of derivatives, to be read where it is until the next sum."""
+        self.flat = slots
 
-        Args:
-            factor: what to multiply by.
-            slots: where the derivatives are now, if not in this vector's slots.
-        """
-        np.multiply(self.slots if slots is None else slots, factor, out=self.slots)
+    def scale(self, factor: float) -> None:
+        """Multiply the derivatives; loss and count stay sums (lecture: by −2/N)."""
+        self.flat = np.multiply(self.flat, factor, out=self.slots)
+
+    def add(self, slots: NDArray[Any]) -> None:
+        """Add to the derivatives."""
+        self.flat = np.add(self.flat, slots, out=self.slots)
 
     def finite(self) -> bool:
         """Whether the loss and all derivatives are finite."""
@@ -198,5 +205,5 @@ class GradientVector:
             return False
         # One pass finds almost everything; the exact test settles an overflow.
         with np.errstate(all="ignore"):
-            square = float(np.dot(self.slots, self.slots))
-        return math.isfinite(square) or bool(np.isfinite(self.slots).all())
+            square = float(np.dot(self.flat, self.flat))
+        return math.isfinite(square) or bool(np.isfinite(self.flat).all())

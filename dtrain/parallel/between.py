@@ -20,17 +20,22 @@ from numpy.typing import NDArray
 
 from dtrain.parallel.additions import bind, run
 from dtrain.parallel.partition import Call, Partition, Row, cut, span
-from dtrain.parallel.peers import Message, Peers
+from dtrain.parallel.peers import Message, Peers, Scale
 from dtrain.parallel.region import Region
 from dtrain.parallel.tree import Node, Record
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums that a cluster of groups makes up, ascending, and their tails together."""
+    """Sums that a cluster of groups makes up, ascending.
 
+    Attributes:
+        head: a flag word, and the sums' tails, in one message.
+        rows: the sums, their tails being in the head.
+    """
+
+    head: NDArray[np.float64]
     rows: Mapping[Node, Row]
-    tails: NDArray[np.float64]
 
 
 @dataclass
@@ -38,7 +43,7 @@ class Stage:
     """One stage, prepared: messages to send and to receive, and what they bring.
 
     Attributes:
-        words: the flag words of the clusters that take part, one each.
+        words: (1,) int64, the flag word of each cluster that takes part.
         own: which of them this rank's group belongs to.
         sends: sums of the parts that others go on with.
         receives: others' sums of this rank's part.
@@ -47,7 +52,7 @@ class Stage:
         arrivals: the others' parts, finished.
     """
 
-    words: NDArray[np.int64]
+    words: list[NDArray[np.int64]]
     own: int
     sends: list[Message] = field(default_factory=list)
     receives: list[Message] = field(default_factory=list)
@@ -69,6 +74,8 @@ class Between:
 
     Attributes:
         inside: the calls that add this rank's slice of the group's rows, to run first.
+        stages: the stages, in order.
+        finished: the slots that this rank finishes.
 
     """
 
@@ -78,11 +85,12 @@ class Between:
         self._part, self._region, self._total = part, region, total
         self._speaks = part.local == 0  # tells the others of its group what came out
         self._result = total.slots if region.result is None else region.result
+        self.finished = self._result[:0]
         self._tail = np.empty(part.tail)
-        self._stages: list[Stage] = []
+        self.stages: list[Stage] = []
         self.inside: list[Call] = []
         if not part.pieces:  # it has nothing to say, but a swap is collective
-            self._stages = [Stage(np.zeros(1, np.int64), 0) for _ in part.stages]
+            self.stages = [Stage([np.zeros(1, np.int64)], 0) for _ in part.stages]
             return
         rows = dict(zip(nodes, cut(region.rows, part.mine), strict=True))
         sums, self.inside = self._joined(rows, self._cluster(part.home, 1))
@@ -90,13 +98,14 @@ class Between:
         width = 1
         for radix in part.stages:
             stage, found, pieces = self._stage(sums, pieces, radix, width)
-            self._stages.append(stage)
+            self.stages.append(stage)
             width *= radix
             if len(pieces) > 1:
                 joined = self._cluster(part.home, width)
                 sums, stage.additions = self._joined(found, joined)
             else:
-                target = Row(self._result[pieces[0]], self._tail)
+                self.finished = self._result[pieces[0]]
+                target = Row(self.finished, self._tail)
                 order, last = list(found), list(found.values())
                 stage.additions = bind(order, last, target, mine=True)
 
@@ -110,7 +119,7 @@ class Between:
         self, rows: Mapping[Node, Row], nodes: Sequence[Node]
     ) -> tuple[Sums, list[Call]]:
         """Add rows, which may be written over, up to other nodes; by what calls."""
-        tails = np.empty((len(nodes), self._part.tail))
+        head, tails = _head(len(nodes), self._part.tail)
         sums: dict[Node, Row] = {}
         calls: list[Call] = []
         for node, tail in zip(nodes, tails, strict=True):
@@ -118,7 +127,7 @@ class Between:
             mine = [rows[other] for other in below]
             sums[node] = Row(mine[0].slots, tail)
             calls += bind(below, mine, sums[node], mine=True)
-        return Sums(sums, tails), calls
+        return Sums(head, sums), calls
 
     def _stage(
         self, sums: Sums, pieces: Sequence[slice], radix: int, width: int
@@ -139,39 +148,44 @@ class Between:
         share, start = len(pieces) // radix, pieces[0].start
         parts = [pieces[i : i + share] for i in range(0, len(pieces), share)]
         mine = span(parts[own])
-        words = np.zeros(radix, np.int64)
-        stage = Stage(words, own)
+        stage = Stage([], own)
         found: dict[Node, Row] = {}
         for other in range(radix):
             where = span(parts[other])
             within = slice(where.start - start, where.stop - start)
             rows = cut(list(sums.rows.values()), within)
             if other == own:
+                stage.words.append(_word(sums.head))
                 found |= zip(sums.rows, rows, strict=True)
                 continue
             group = part.home + (other - own) * width
             to = part.groups[group][part.local]
             nodes = self._cluster(group, width)
             inbox = np.empty((len(nodes), mine.stop - mine.start), part.dtype)
-            tails = np.empty((len(nodes), part.tail))
+            head, tails = _head(len(nodes), part.tail)
             found |= zip(nodes, map(Row, inbox, tails), strict=True)
-            stage.sends += [(to, words[own : own + 1]), (to, sums.tails.reshape(-1))]
-            stage.sends += [(to, row.slots) for row in rows]
-            stage.receives += [(to, words[other : other + 1]), (to, tails.reshape(-1))]
-            stage.receives += [(to, row) for row in inbox]
+            stage.words.append(_word(head))
+            stage.sends += [(to, sums.head), *((to, row.slots) for row in rows)]
+            stage.receives += [(to, head), *((to, row) for row in inbox)]
             stage.returns.append((to, result[mine]))
             stage.arrivals.append((to, result[where]))
         first = sorted(found, key=lambda node: node[1] << node[0])
         return stage, {node: found[node] for node in first}, parts[own]
 
-    def swap(self, peers: Peers, flags: int) -> None:
-        """Exchange, add, and exchange what is finished; collective, as a swap is."""
-        for stage in self._stages:
-            stage.words[stage.own] = flags
+    def swap(self, peers: Peers, flags: int, scale: Scale) -> None:
+        """Exchange, add, scale, exchange what is finished; collective, as a swap is.
+
+        See ``World.tree_sum`` for what ``scale`` does.
+        """
+        for stage in self.stages:
+            stage.words[stage.own][0] = flags
             peers.swap(stage.sends, stage.receives)
             run(stage.additions)
-            flags = int(np.bitwise_or.reduce(stage.words))
-        for stage in reversed(self._stages):
+            for word in stage.words:
+                flags |= int(word[0])
+        if self._part.pieces:
+            scale(self.finished, self._tail)
+        for stage in reversed(self.stages):
             peers.swap(stage.returns, stage.arrivals)
         if self._speaks:
             self._region.verdict[0] = flags
@@ -181,6 +195,17 @@ class Between:
         """Bring the tails' sum to the total; return all flag words, OR-ed."""
         self._total.tail[:] = self._region.tail
         return int(self._region.verdict[0])
+
+
+def _head(sums: int, tail: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Make a head, and give the tails in it."""
+    head = np.zeros(1 + sums * tail)
+    return head, head[1:].reshape(sums, tail)
+
+
+def _word(head: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Give the flag word in a head."""
+    return head[:1].view(np.int64)
 
 
 def _under(node: Node, other: Node, count: int) -> bool:

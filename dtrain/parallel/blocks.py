@@ -6,13 +6,31 @@ ranks: a block is the unit of exactness, a rank only the place where it is compu
 
 from __future__ import annotations
 
+from functools import cache
+
 
 def share(count: int, rank: int, size: int) -> range:
     """Give the numbers, out of ``0..count-1``, that ``rank`` of ``size`` ranks owns.
 
-    Contiguous, in rank order, as even as can be; empty for some where count < size.
+    Contiguous, in rank order, and no rank has more than ⌈count / size⌉. Within that,
+    ranges begin at multiples of as high a power of two as can be, so that they are few
+    subtrees: 63 blocks on 8 ranks are 8 for each but the last. Some ranks have none
+    where count < size, and may where count is little more.
     """
-    return range(count * rank // size, count * (rank + 1) // size)
+    unit = _unit(count, size)
+    units = -(-count // unit)
+    first, stop = units * rank // size * unit, units * (rank + 1) // size * unit
+    return range(min(first, count), min(stop, count))
+
+
+@cache
+def _unit(count: int, size: int) -> int:
+    """Give the largest power of two in whose multiples nobody's share grows."""
+    most = -(-count // size)
+    unit = 1
+    while unit < most and 2 * unit * -(-count // (2 * unit * size)) <= most:
+        unit *= 2
+    return unit
 
 
 def block_count(samples: int, block: int) -> int:

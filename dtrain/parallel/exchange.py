@@ -2,12 +2,13 @@
 
 Each rank leaves its subtrees' sums in its group's memory; a barrier; each adds its
 slice of them. Where there are several groups, the carriers of a slice then exchange and
-finish those sums (between.py), so every rank's way to other hosts is used. A barrier;
-each takes the result.
+finish those sums (between.py), so every rank's way to other hosts is used. What is
+finished is scaled by the rank that has done so. A barrier; all read the result.
 
 A rank writes to its sums again only after the second barrier, when nobody reads them,
-and to the result only after the next sum's first, when everybody has taken it: for
-that, sums and result lie in regions of their own, whatever the records' lengths.
+and to the result only after the next sum's first, so everybody may read it where it is
+until then: for that, sums and result lie in regions of their own, whatever the records'
+lengths.
 
 Short records in one group: each rank leaves its sums; a barrier; each adds all of them.
 One barrier is enough because the next short sum uses other memory, and the one after
@@ -17,18 +18,23 @@ that begins when all have reached the next barrier, so when nobody reads any mor
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from dtrain.parallel.additions import bind
 from dtrain.parallel.between import Between
 from dtrain.parallel.partition import Partition, Row, cut
-from dtrain.parallel.peers import Peers
+from dtrain.parallel.peers import Peers, Scale
 from dtrain.parallel.region import Region
 from dtrain.parallel.tree import Record
 
-Take = Callable[[NDArray[Any], Any], object]  # see ``World.tree_sum``
+
+class Total(Record, Protocol):
+    """The Record that a sum is for; its slots are memory that may be used for it."""
+
+    def receive(self, slots: NDArray[Any]) -> None:
+        """Take the summed slots: its own, or others', to be read until the next sum."""
 
 
 class Exchange:
@@ -40,48 +46,55 @@ class Exchange:
         total: where the sum goes.
         wait: the group's barrier.
 
+    Attributes:
+        inside: the calls that add this rank's slice of the group's rows.
+        between: the exchange with other groups, if there are any.
+
     """
 
     def __init__(
-        self, part: Partition, region: Region, total: Record, wait: Callable[[], None]
+        self, part: Partition, region: Region, total: Total, wait: Callable[[], None]
     ) -> None:
         self.total = total
         self._local, self._words, self._wait = part.local, region.words, wait
-        self._between: Between | None = None
-        self._result: NDArray[Any] | None = region.result
+        self.between: Between | None = None
         nodes = [node for rank in part.group for node in part.nodes_of([rank])]
+        result = total.slots if region.result is None else region.result
+        self._apart = region.result is None and len(part.groups) == 1
+        self._target = total if self._apart else Row(result[part.mine], total.tail)
         if len(part.groups) > 1:
-            self._between = Between(part, region, total, nodes)
-            self._inside = self._between.inside
-        elif self._result is None:
-            self._inside = bind(nodes, region.rows, total, mine=False)
+            self.between = Between(part, region, total, nodes)
+            self.inside = self.between.inside
         else:
-            rows = cut(region.rows, part.mine)
-            target = Row(self._result[part.mine], total.tail)
-            self._inside = bind(nodes, rows, target, mine=True)
+            rows = region.rows if self._apart else cut(region.rows, part.mine)
+            self.inside = bind(nodes, rows, self._target, mine=not self._apart)
+        self._sum = result
+        if region.result is not None:
+            self._sum = result[:]
+            self._sum.flags.writeable = False  # the others read it, too
 
-    def finish(self, peers: Peers, flags: int, take: Take) -> int:
+    def finish(self, peers: Peers, flags: int, scale: Scale) -> int:
         """Sum all ranks' rows into the total; return their flag words, OR-ed.
 
         Raises:
             RankLostError: another rank's process has ended.
 
         """
-        words, total, result = self._words, self.total, self._result
+        words, total = self._words, self.total
         words[self._local] = flags
         self._wait()
         verdict = 0
         for word in words:
             verdict |= word
-        for function, args in self._inside:
+        for function, args in self.inside:
             function(*args)
-        if self._between:
-            self._between.swap(peers, verdict)
-        if result is None and not self._between:
-            take(total.slots, total)
-            return verdict
-        self._wait()
-        if self._between:
-            verdict = self._between.verdict()
-        take(total.slots if result is None else result, total)
+        if self.between:
+            self.between.swap(peers, verdict, scale)
+        else:
+            scale(self._target.slots, self._target.tail)
+        if not self._apart:
+            self._wait()
+        if self.between:
+            verdict = self.between.verdict()
+        total.receive(self._sum)
         return verdict

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.parallel.exchange import Exchange
+from dtrain.parallel.exchange import Exchange, Total
 from dtrain.parallel.partition import Groups, Partition
 from dtrain.parallel.peers import Peers
 from dtrain.parallel.region import Region, result_bytes, sums_bytes
 from dtrain.parallel.segment import NotSharedError, Segment, open_segment
-from dtrain.parallel.tree import Record
 
 SHORT = 1 << 17  # bytes of all sums together: up to here one barrier is faster
 KEPT = 4  # partitions to remember: those of full and short batches, of evaluations
@@ -107,7 +106,7 @@ class Memory:
         regions = self._regions[part]
         return regions[self._turn % len(regions)]
 
-    def exchange(self, part: Partition, total: Record) -> Exchange:
+    def exchange(self, part: Partition, total: Total) -> Exchange:
         """Give the next exchange of a partition; the one after has the other turn."""
         region = self.region(part)
         self._turn = 1 - self._turn

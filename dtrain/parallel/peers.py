@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.parallel.watchdog import Place
 
 Message = tuple[int, NDArray[Any]]  # the other rank; a contiguous 1-D buffer
+Scale = Callable[[NDArray[Any], NDArray[np.float64]], object]  # see World.tree_sum
 
 
 class Peers(Protocol):

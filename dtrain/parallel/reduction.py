@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from dtrain.parallel.exchange import Take
+from dtrain.parallel.exchange import Total
 from dtrain.parallel.memory import KEPT, Memory
 from dtrain.parallel.partition import Groups, Partition
-from dtrain.parallel.peers import Peers
+from dtrain.parallel.peers import Peers, Scale
 from dtrain.parallel.spare import Spare
 from dtrain.parallel.tree import Node, Record, copy
 
@@ -85,9 +85,9 @@ class Reduction:
         peers: Peers,
         count: int,
         partials: Iterable[Record],
-        total: Record,
+        total: Total,
         flags: int,
-        take: Take,
+        scale: Scale,
     ) -> int:
         """Sum all ranks' records into ``total``; return their flag words, OR-ed."""
         part = self._partition(peers, count, total)
@@ -101,11 +101,12 @@ class Reduction:
                 self._spare.sum(chain([item], arrivals.until(stop)), rows[first])
         arrivals.end()
         if _alone(part):
-            take(total.slots, total)
+            scale(total.slots, total.tail)
+            total.receive(total.slots)
             return flags
-        return self._memory.exchange(part, total).finish(peers, flags, take)
+        return self._memory.exchange(part, total).finish(peers, flags, scale)
 
-    def rows(self, peers: Peers, count: int, total: Record) -> Mapping[int, Record]:
+    def rows(self, peers: Peers, count: int, total: Total) -> Mapping[int, Record]:
         """Give the memory where the next sum will leave those of my subtrees."""
         return self._rows(self._partition(peers, count, total), total)
 
@@ -113,11 +114,11 @@ class Reduction:
         """Release the ranks that wait for this one: it takes part in no more sums."""
         self._memory.leave()
 
-    def _rows(self, part: Partition, total: Record) -> Mapping[int, Record]:
+    def _rows(self, part: Partition, total: Total) -> Mapping[int, Record]:
         # Alone, the sum is made where it is wanted.
         return {0: total} if _alone(part) else self._memory.region(part).own
 
-    def _partition(self, peers: Peers, count: int, total: Record) -> Partition:
+    def _partition(self, peers: Peers, count: int, total: Total) -> Partition:
         """Give what is known of a sum, when there is room for it; collective."""
         if self._last and self._last[0] is total and self._last[1].count == count:
             return self._last[1]

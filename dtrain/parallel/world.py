@@ -13,17 +13,18 @@ import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.parallel import verdict
-from dtrain.parallel.exchange import Take
+from dtrain.parallel.exchange import Total
 from dtrain.parallel.meeting import Meeting, root_cause
 from dtrain.parallel.memory import alone
 from dtrain.parallel.partition import Groups
-from dtrain.parallel.peers import Message
+from dtrain.parallel.peers import Message, Scale
 from dtrain.parallel.reduction import Reduction
 from dtrain.parallel.tree import Record
 from dtrain.parallel.watchdog import Place, Watchdog
@@ -31,10 +32,8 @@ from dtrain.parallel.watchdog import Place, Watchdog
 T = TypeVar("T")
 
 
-def fill(slots: NDArray[Any], total: Record) -> None:
-    """Copy the slots to ``total``, unless they are its own."""
-    if slots is not total.slots:
-        np.copyto(total.slots, slots)
+def as_it_is(slots: NDArray[Any], tail: NDArray[np.float64]) -> None:
+    """Leave a sum unscaled."""
 
 
 class World(ABC):
@@ -116,9 +115,9 @@ class World(ABC):
         self,
         count: int,
         partials: Iterable[Record],
-        total: Record,
+        total: Total,
         flags: int = 0,
-        take: Take = fill,
+        scale: Scale = as_it_is,
     ) -> int:
         """Sum the blocks' records of all ranks, in an order that only count fixes.
 
@@ -129,11 +128,12 @@ class World(ABC):
             partials: one record for each block that ``blocks.share`` gives this rank,
                 or for a subtree of several, ascending; asked for one by one, and read
                 before the next is asked for.
-            total: where the sum is written, on every rank.
+            total: receives the sum, on every rank: in its own slots, or in memory that
+                the ranks share, which may be read until the next sum.
             flags: this rank's flag word, 63 bits.
-            take: called as ``take(slots, total)`` when ``total.tail`` is summed, to
-                bring the summed slots, which are to be read only, into ``total``. It
-                may scale them on their way: that saves reading them twice.
+            scale: called as ``scale(slots, tail)`` on parts of the summed slots, each
+                on one rank, when the tail is summed: to change the numbers in place,
+                each by itself, before all ranks read them.
 
         Returns:
             All ranks' flag words, OR-ed.
@@ -146,9 +146,9 @@ class World(ABC):
         """
         self.exchanges += 1
         self.place.moves += 1
-        return self._reduction.run(self, count, partials, total, flags, take)
+        return self._reduction.run(self, count, partials, total, flags, scale)
 
-    def rows(self, count: int, total: Record) -> Mapping[int, Record]:
+    def rows(self, count: int, total: Total) -> Mapping[int, Record]:
         """Give memory where partials of the next sum may be made, to save a copy.
 
         One record, as long as ``total``, for each of the largest subtrees that this
@@ -178,20 +178,33 @@ class World(ABC):
 
     def allgather(self, data: bytes) -> list[bytes]:
         """Each rank's bytes, on every rank; lengths may differ. For small messages."""
-        others = [rank for rank in range(self.size) if rank != self.rank]
-        lengths = np.full(self.size, len(data), np.int64)
-        own = lengths[self.rank : self.rank + 1]
-        self.swap(
-            [(rank, own) for rank in others],
-            [(rank, lengths[rank : rank + 1]) for rank in others],
-        )
-        boxes = [np.empty(length, np.uint8) for length in lengths]
-        boxes[self.rank][:] = np.frombuffer(data, np.uint8)
-        self.swap(
-            [(rank, boxes[self.rank]) for rank in others],
-            [(rank, boxes[rank]) for rank in others],
-        )
-        return [box.tobytes() for box in boxes]
+        lengths = self._gathered(np.array([len(data)]), [1] * self.size)
+        joined = self._gathered(np.frombuffer(data, np.uint8), lengths.tolist())
+        texts = [text.tobytes() for text in np.split(joined, np.cumsum(lengths)[:-1])]
+        return texts[self.size - self.rank :] + texts[: self.size - self.rank]
+
+    def _gathered(self, own: NDArray[Any], lengths: Sequence[int]) -> NDArray[Any]:
+        """Join all ranks' arrays, this one's first, then those of the ranks after it.
+
+        Each round doubles what a rank has, so there are ⌈log₂ size⌉ (Bruck et al.,
+        "Efficient algorithms for all-to-all communications", 1997, section 4).
+
+        Args:
+            own: this rank's array.
+            lengths: those of all ranks' arrays, in the same order.
+
+        """
+        ends = [0, *accumulate(lengths)]
+        joined = np.empty(ends[-1], own.dtype)
+        joined[: own.size] = own
+        have = 1
+        while have < self.size:
+            more = min(have, self.size - have)
+            to, source = (self.rank - have) % self.size, (self.rank + have) % self.size
+            there = slice(ends[have], ends[have + more])
+            self.swap([(to, joined[: ends[more]])], [(source, joined[there])])
+            have += more
+        return joined
 
     def gather_rows(self, rows: NDArray[Any]) -> NDArray[Any] | None:
         """Concatenate arrays of shape (any, ...) along axis 0, in rank order.

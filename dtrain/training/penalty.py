@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from dtrain.descent.penalties import Penalty, of_weights
 from dtrain.engine.engine import Engine
 from dtrain.gradient.vector import GradientVector, Weights
@@ -47,5 +45,5 @@ class Penalised:
     def add(self, gradient: GradientVector) -> None:
         """Add its derivatives, and to each sample's loss its value."""
         for one in self._engine.gradients(self._weights, (ONCE,)):
-            np.add(gradient.slots, one.slots, gradient.slots)
+            gradient.add(one.slots)
             gradient.tail[0] += gradient.samples * one.tail[0]

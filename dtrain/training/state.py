@@ -89,7 +89,7 @@ class State:
     def step(self, gradient: GradientVector, rate: float) -> None:
         """Take one step of gradient descent, and count it."""
         with self.whole:
-            self._descent.step(gradient.slots, rate)
+            self._descent.step(gradient.flat, rate)
             self.weights.version += 1
             self.sums[self.steps // self._per_epoch] += gradient.tail[0]
             self._skips[1] = 0

@@ -196,7 +196,7 @@ class Trainer:
         places = world.rows(shard.count(batch), gradient)
         partials = engine.gradients(weights, shard.blocks(batch), places)
         self.agreed = world.tree_sum(
-            shard.count(batch), partials, gradient, self.flags, take=self._scaled
+            shard.count(batch), partials, gradient, self.flags, self._scale
         )
         if self.penalised is not None:
             self.penalised.add(gradient)
@@ -206,6 +206,6 @@ class Trainer:
             self.state.skip(gradient)
         return gradient
 
-    def _scaled(self, slots: NDArray[Any], gradient: GradientVector) -> None:
-        """Bring a summed batch to its GradientVector, scaled (lecture: by −2/N)."""
-        gradient.scale(self.objective.loss.scale(gradient.samples), slots)
+    def _scale(self, slots: NDArray[Any], tail: NDArray[np.float64]) -> None:
+        """Scale a part of a sum over tail[1] samples (lecture: by −2/N)."""
+        np.multiply(slots, self.objective.loss.scale(int(tail[1])), out=slots)

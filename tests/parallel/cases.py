@@ -21,6 +21,11 @@ class Buffer:
     tail: NDArray[np.float64]
     level: int = 0
 
+    def receive(self, slots: NDArray[Any]) -> None:
+        """Keep a sum that is made elsewhere."""
+        if slots is not self.slots:
+            np.copyto(self.slots, slots)
+
 
 @dataclass(frozen=True)
 class Case:
@@ -87,10 +92,11 @@ class Case:
             for number in share(self.count, world.rank, world.size):
                 yield self.fill(rows.get(number, other), number)
 
-        def take(slots: NDArray[Any], total: Any) -> None:
-            np.multiply(slots, 2, out=total.slots)
+        def scale(slots: NDArray[Any], tail: NDArray[np.float64]) -> None:
+            assert self.count == 0 or tail.tobytes() == self.reference().tail.tobytes()
+            np.multiply(slots, 2, out=slots)
 
-        world.tree_sum(self.count, partials(), total, take=take)
+        world.tree_sum(self.count, partials(), total, scale=scale)
         total.slots /= 2
         return total
 

@@ -69,7 +69,25 @@ def test_ranks_own_every_block_once_in_order(count, size):
     owned = [share(count, rank, size) for rank in range(size)]
     assert [number for own in owned for number in own] == [*range(count)]
     lengths = [len(own) for own in owned]
-    assert max(lengths) - min(lengths) <= 1
+    assert max(lengths) == math.ceil(count / size)
+
+
+@LAW
+@given(st.integers(1, 500), st.integers(1, 40))
+def test_ranks_own_few_subtrees(count, size):
+    """No rank more than it could at most, were the blocks as even as can be."""
+    most = math.ceil(count / size)
+    brought = [
+        len(subtrees(own.start, own.stop, count))
+        for own in (share(count, rank, size) for rank in range(size))
+    ]
+    even = [
+        len(subtrees(count * rank // size, count * (rank + 1) // size, count))
+        for rank in range(size)
+    ]
+    assert sum(brought) <= sum(even)
+    if most & (most - 1) == 0:
+        assert max(brought) == 1
 
 
 def test_the_last_block_may_be_short():
