@@ -28,6 +28,9 @@ class _Numbers:
     tail: NDArray[np.float64]
     level: int = 0
 
+    def receive(self, slots: NDArray[Any]) -> None:
+        """Leave the sum where it is: nobody asks for it."""
+
 
 @dataclass(frozen=True)
 class Link:
