@@ -29,7 +29,7 @@ class _Numbers:
     level: int = 0
 
     def receive(self, slots: NDArray[Any]) -> None:
-        """Leave the sum where it is: nobody asks for it."""
+        """Leave a sum where it is: nobody reads it."""
 
 
 @dataclass(frozen=True)
