@@ -15,6 +15,7 @@ import logging
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from dtrain.errors import StoppedError
 LOG = logging.getLogger("dtrain")
 GRACE = 1.0  # seconds for all ranks to agree, after which each ends by itself
 PATIENCE = 5.0  # the same for ranks that rank 0, which saves, should not be ended by
+_LAST = 19  # the priority of what gives way to everything
 _TWICE = (
     0.2  # seconds: what comes sooner is the same SIGINT, from terminal and launcher
 )
@@ -160,6 +162,10 @@ class Signals:
     def _save_at_once(self) -> None:
         if not self._saves:
             LOG.warning("asked to stop before the first step: nothing to be saved")
+        if self._owned and sys.platform == "linux":
+            # A launcher may have given both threads one core, and kill them soon.
+            main = threading.main_thread().native_id
+            os.setpriority(os.PRIO_PROCESS, main or 0, _LAST)
         for save in self._saves:
             save()
 
