@@ -1,0 +1,1 @@
+"""The files under examples/ hold to what they are for."""
