@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from dtrain.errors import RankLostError, StoppedError
+from dtrain.errors import DtrainError, RankLostError, StoppedError, UsageError
 from dtrain.gradient.vector import GradientVector
 from dtrain.training import bits
 from dtrain.training.clock import process_seconds
@@ -73,6 +73,7 @@ class Loop:
 
     def _go_on(self) -> Run:
         """Take the steps from where the state is to the end."""
+        self._check_ranks()
         trainer = self.trainer
         state, order = trainer.state, trainer.order
         while state.steps < trainer.steps:
@@ -108,16 +109,25 @@ class Loop:
         if saver is not None:
             saver.take_over()
             self._set_grace()
-        few = trainer.world.size < trainer.settings.min_ranks
-        if few and saver is None:
+            self._save(saver, trainer.agreed)
+
+    def _check_ranks(self) -> None:
+        """End the run where there are too few ranks; with checkpoints it can go on."""
+        world, least = self.trainer.world, self.trainer.settings.min_ranks
+        if world.size >= least:
+            return
+        error: DtrainError = UsageError(
+            f"--min-ranks {least}: there are {world.size} from the start"
+        )
+        if world.lost and self.saver is not None:
+            self._save(self.saver, Ask.SAVE | Ask.STOP)
+        elif world.lost:
             error = RankLostError(
-                f"only {trainer.world.size} ranks are left, fewer than --min-ranks "
-                f"{trainer.settings.min_ranks}, and there is no --checkpoint"
+                f"only {world.size} ranks are left, fewer than --min-ranks {least}, "
+                "and there is no --checkpoint"
             )
-            error.agreed = True
-            raise error
-        if saver is not None:
-            self._save(saver, trainer.agreed | (Ask.SAVE | Ask.STOP if few else 0))
+        error.agreed = True
+        raise error
 
     def _set_grace(self) -> None:
         if self._signals is not None:

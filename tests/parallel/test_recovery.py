@@ -103,7 +103,7 @@ def test_without_fault_tolerance_the_job_ends_and_goes_on_later(
     run, report = train(2, tmp_path, **options)
     assert run.returncode == 0, run.stderr
     assert report["weights_sha256"] == digest
-    assert report["resumed_from_step"] in (27, 36)
+    assert 0 < report["resumed_from_step"] < 40
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dtrain
-from dtrain.errors import RankLostError, StoppedError
+from dtrain.errors import RankLostError, StoppedError, UsageError
 from dtrain.training.folder import Folder
 from dtrain.training.recovery import recovering
 from tests.parallel.mortal import Kill, MortalWorld
@@ -39,7 +39,7 @@ def drawn(seed):
     draw = np.random.default_rng([17, seed])
     size = int(draw.integers(2, 6))
     victims = draw.permutation(size)[: draw.integers(1, size)]
-    exchange = int(draw.integers(1, 60))
+    exchange = int(draw.integers(1, 90))
     kills = []
     for victim in victims:
         if draw.random() < 0.6:
@@ -82,7 +82,7 @@ def test_the_next_rank_0_saves_and_all_can_go_on_from_there(
     seed, undisturbed, tmp_path
 ):
     saving = {"checkpoint": tmp_path, "save_every": 1, "keep": 100}
-    exchange = 30 + 3 * seed  # in the steps 1 to 13
+    exchange = 50 + 3 * seed  # in the first steps
     run = trained(MortalWorld(3, [Kill(0, exchange)]), **saving)
     assert run.digest == undisturbed.digest
     assert run.report["recovered_failures"] == 1
@@ -93,7 +93,7 @@ def test_the_next_rank_0_saves_and_all_can_go_on_from_there(
 
 
 def test_too_few_ranks_stop_with_a_checkpoint(undisturbed, tmp_path):
-    kills = [Kill(0, 40, [1]), Kill(2, 45)]
+    kills = [Kill(0, 60, [1]), Kill(2, 65)]
     with pytest.raises(StoppedError, match="stopped after step") as caught:
         trained(MortalWorld(3, kills), checkpoint=tmp_path, min_ranks=2)
     assert caught.value.exit_code == 75
@@ -102,10 +102,16 @@ def test_too_few_ranks_stop_with_a_checkpoint(undisturbed, tmp_path):
     assert run.digest == undisturbed.digest
 
 
-def test_too_few_ranks_without_checkpoints_end_with_the_code_of_a_lost_rank():
+@pytest.mark.parametrize("at", [20, 60])  # in set-up, in training
+def test_too_few_ranks_without_checkpoints_end_with_the_code_of_a_lost_rank(at):
     with pytest.raises(RankLostError, match="fewer than --min-ranks 3") as caught:
-        trained(MortalWorld(3, [Kill(1, 40)]), min_ranks=3)
+        trained(MortalWorld(3, [Kill(1, at)]), min_ranks=3)
     assert caught.value.exit_code == 71
+
+
+def test_too_few_ranks_from_the_start_are_refused():
+    with pytest.raises(UsageError, match="--min-ranks 3: there are 2 from the start"):
+        trained(dtrain.ThreadWorld(2), min_ranks=3)
 
 
 def test_a_callback_that_raises_is_no_lost_rank():
@@ -114,7 +120,7 @@ def test_a_callback_that_raises_is_no_lost_rank():
             raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        trained(MortalWorld(3, [Kill(1, 28)]), callbacks=[callback])
+        trained(MortalWorld(3, [Kill(1, 50)]), callbacks=[callback])
 
 
 def test_a_world_that_cannot_lose_ranks_raises():
