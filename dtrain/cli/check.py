@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import Any
 
-from dtrain.cli import options
+from dtrain.cli import options, sources, words
 from dtrain.cli.show import input_shapes
 from dtrain.data.columns import Samples, bind
 from dtrain.errors import UsageError
@@ -40,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seed",
-        type=options.whole_number,
+        type=words.whole_number,
         metavar="S",
         default=0,
         help="of weights, inputs and directions (0)",
@@ -50,7 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(world: World, args: Namespace) -> int:
     """Check on every rank alike, print on rank 0; return the exit code."""
     with together(world):
-        program = options.load_program(args.program)
+        program = sources.load_program(args.program)
         weights: Mapping[str, Any] | None = None
         if args.weights is not None:
             weights = load(args.weights)
@@ -73,7 +73,7 @@ def _samples(program: Program, args: Namespace) -> Samples:
     Raises:
         UsageError: if there are both DATA and the shapes of random inputs.
     """
-    entry = options.zoo_entry(args.program)
+    entry = sources.zoo_entry(args.program)
     if args.data is not None and args.shape:
         raise UsageError("--shape is for random inputs: give it or DATA, not both")
     if args.data is None and (entry is None or args.shape):
@@ -85,10 +85,10 @@ def _samples(program: Program, args: Namespace) -> Samples:
         }
         return as_samples(program, drawn, None)
     samples = bind(
-        options.load_data(args.data, entry),
+        sources.load_data(args.data, entry),
         program.inputs,
         args.target,
-        options.bound_columns(args),
+        sources.bound_columns(args),
         with_target=options.loss(args).takes_target,
     )
     count = min(len(samples), _SAMPLES)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
-from dtrain.cli import options
+from dtrain.cli import options, words
 from dtrain.errors import LaunchError
 from dtrain.parallel import site
 from dtrain.parallel.launch import launched, open_world
@@ -59,7 +59,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=options.seconds,
+        type=words.seconds,
         metavar="S",
         default=LIMIT,
         help=f"seconds without progress that end it, with exit code 71 ({LIMIT:g})",

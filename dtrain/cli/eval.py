@@ -13,7 +13,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import Any
 
-from dtrain.cli import options
+from dtrain.cli import options, sources
 from dtrain.data.columns import bind
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
@@ -49,17 +49,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(world: World, args: Namespace) -> int:
     """Evaluate on all ranks, print on rank 0; return the exit code."""
     with together(world):
-        program = options.load_program(args.program)
+        program = sources.load_program(args.program)
         if world.rank == 0:
-            check_outputs({"--report": args.report}, options.files_read(args))
+            check_outputs({"--report": args.report}, sources.files_read(args))
         loss = options.loss(args)
-        entry = options.zoo_entry(args.program)
-        dataset = options.load_data(args.data, entry, held_out=True)
+        entry = sources.zoo_entry(args.program)
+        dataset = sources.load_data(args.data, entry, held_out=True)
         samples = bind(
             dataset,
             program.inputs,
             args.target,
-            options.bound_columns(args),
+            sources.bound_columns(args),
             with_target=loss.takes_target,
         )
         weights = load(args.weights)

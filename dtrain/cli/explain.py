@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.cli import options
+from dtrain.cli import options, sources, words
 from dtrain.cli.show import input_shapes
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import Layout
@@ -52,7 +52,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seed",
-        type=options.whole_number,
+        type=words.whole_number,
         metavar="S",
         default=0,
         help="of the first values (0)",
@@ -86,10 +86,10 @@ def run(world: World, args: Namespace) -> int:
 
 
 def _explanation(args: Namespace) -> Explanation:
-    program = options.load_program(args.program)
-    entry = options.zoo_entry(args.program)
+    program = sources.load_program(args.program)
+    entry = sources.zoo_entry(args.program)
     if not args.at and entry is not None and not args.shape:
-        columns = options.load_data(None, entry).columns
+        columns = sources.load_data(None, entry).columns
         inputs = {name: np.array(columns[name][0]) for name in program.inputs}
     else:
         given = _point(args.at)

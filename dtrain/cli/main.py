@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from dtrain import __version__
-from dtrain.cli.options import Parser
+from dtrain.cli.words import Parser
 from dtrain.errors import DtrainError, MismatchError, StoppedError, UsageError
 from dtrain.training import bits
 

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.cli import options
+from dtrain.cli import options, sources
 from dtrain.data.columns import bind
 from dtrain.errors import UsageError
 from dtrain.parallel.blocks import share
@@ -55,16 +55,16 @@ def run(world: World, args: Namespace) -> int:
         if args.out is not None and Path(args.out).suffix not in _ENDINGS:
             raise UsageError(f"--out {args.out} must end in {', '.join(_ENDINGS)}")
         if world.rank == 0:
-            check_outputs({"--out": args.out}, options.files_read(args))
-        program = options.load_program(args.program)
-        dataset = options.load_data(
-            args.data, options.zoo_entry(args.program), held_out=True
+            check_outputs({"--out": args.out}, sources.files_read(args))
+        program = sources.load_program(args.program)
+        dataset = sources.load_data(
+            args.data, sources.zoo_entry(args.program), held_out=True
         )
         samples = bind(
             dataset,
             program.inputs,
             None,
-            options.bound_columns(args),
+            sources.bound_columns(args),
             with_target=False,
         )
         rows = share(len(samples), world.rank, world.size)

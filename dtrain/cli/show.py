@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from dtrain.cli import options
+from dtrain.cli import options, sources, words
 from dtrain.descent.losses import Loss
 from dtrain.descent.objective import objective
 from dtrain.engine.engine import chosen_backend
@@ -57,7 +57,7 @@ def run(world: World, args: Namespace) -> int:
                 {"--dot": args.dot, "--svg": args.svg},
                 {"the program's file": args.program.rpartition(":")[0]},
             )
-        program = options.load_program(args.program)
+        program = sources.load_program(args.program)
         graph = traced_with_shapes(program, args)
         if world.rank == 0 and (args.dot or args.svg):
             _write(graph, args)
@@ -125,10 +125,10 @@ def input_shapes(program: Program, args: Namespace) -> dict[str, tuple[int, ...]
     Raises:
         ProgramError: if the program has no such input.
     """
-    given = options.shapes(args.shape)
-    entry = options.zoo_entry(args.program)
+    given = words.shapes(args.shape)
+    entry = sources.zoo_entry(args.program)
     if entry is not None and not given:
-        columns = options.load_data(None, entry).columns
+        columns = sources.load_data(None, entry).columns
         return {name: columns[name].shape[1:] for name in program.inputs}
     for name in given:
         if name not in program.inputs:

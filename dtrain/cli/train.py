@@ -11,7 +11,7 @@ import json
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from typing import Any
 
-from dtrain.cli import options
+from dtrain.cli import options, sources, words
 from dtrain.cli.eval import metrics
 from dtrain.data.columns import bind
 from dtrain.descent import optimizers
@@ -50,7 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_program(parser, default="mlp")
     options.add_data(parser)
     add = parser.add_argument
-    count, number = options.count, options.number
+    count, number = words.count, words.number
     add(
         "--epochs",
         default=SUPPRESS,
@@ -61,7 +61,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add(
         "--batch",
         default=SUPPRESS,
-        type=options.batch_size,
+        type=words.batch_size,
         metavar="N|full",
         help="samples in a step, or full, the lecture's (full)",
     )
@@ -109,7 +109,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add(
         "--warmup",
-        type=options.count_or_none,
+        type=words.count_or_none,
         metavar="STEPS",
         default=0,
         help="raise the learning rate linearly over the first steps",
@@ -118,7 +118,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_penalty(parser)
     add(
         "--seed",
-        type=options.whole_number,
+        type=words.whole_number,
         default=0,
         metavar="S",
         help="of first values and of the order of samples (0)",
@@ -141,7 +141,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--backend", default="numpy", metavar="NAME", help="numpy or fused (numpy)")
     add(
         "--timeout",
-        type=options.seconds,
+        type=words.seconds,
         metavar="S",
         help="end all ranks, saying where they stand, after so long without progress; "
         "0 is never (300 under a launcher, else 0)",
@@ -154,7 +154,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add(
         "--verify-every",
-        type=options.count_or_none,
+        type=words.count_or_none,
         default=100,
         metavar="K",
         help="compare all ranks' weights every K steps; 0: only in the end (100)",
@@ -191,7 +191,7 @@ def run(world: World, args: Namespace) -> int:
 
 
 def _train(world: World, args: Namespace, signals: Signals) -> int:
-    entry = options.zoo_entry(args.program)
+    entry = sources.zoo_entry(args.program)
 
     def speaks() -> bool:
         return world.rank == 0 and not args.quiet
@@ -223,12 +223,12 @@ def _prepare(
 ) -> tuple[Trainer, Program]:
     """Set up on all ranks: program, data and settings."""
     with together(world):
-        program = options.load_program(args.program)
+        program = sources.load_program(args.program)
         settings = settings_of(args, entry)
-        data = options.load_data(args.data, entry)
+        data = sources.load_data(args.data, entry)
         if world.rank == 0:
             outputs = {"--save": args.save, "--report": args.report}
-            check_outputs(outputs, options.files_read(args))
+            check_outputs(outputs, sources.files_read(args))
     return Trainer(world, program, data, settings), program
 
 
@@ -247,7 +247,7 @@ def settings_of(args: Namespace, entry: Entry | None) -> Settings:
     return Settings(
         **chosen,
         target=args.target,
-        columns=options.bound_columns(args),
+        columns=sources.bound_columns(args),
         penalty=options.penalty(args),
         learning_rate_schedule=args.learning_rate_schedule,
         warmup=args.warmup,
@@ -268,7 +268,7 @@ def _held_out(
     world: World, program: Program, args: Namespace, result: Run
 ) -> Evaluation | None:
     """How well the weights fit the samples that the zoo keeps out of training."""
-    entry = options.zoo_entry(args.program)
+    entry = sources.zoo_entry(args.program)
     name = heldout(args.data or (entry.data if entry else ""))
     if name is None:
         return None
@@ -277,7 +277,7 @@ def _held_out(
         DATA[name](),
         program.inputs,
         args.target,
-        options.bound_columns(args),
+        sources.bound_columns(args),
         with_target=loss.takes_target,
     )
     return evaluate(world, program, samples, result.weights, loss)

@@ -8,7 +8,7 @@ import pytest
 
 import dtrain as library
 from dtrain.cli.main import COMMANDS
-from dtrain.cli.options import load_program
+from dtrain.cli.sources import load_program
 from tests.cli.conftest import data, options_of
 
 NET = ["model.py:net", "data.npz"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dtrain as library
-from dtrain.cli.options import load_program
+from dtrain.cli.sources import load_program
 from dtrain.training.run import save
 
 LECTURE = """\

@@ -123,7 +123,7 @@ def test_the_command_line_has_what_train_has(dtrain):
 
 
 def _net():
-    from dtrain.cli.options import load_program
+    from dtrain.cli.sources import load_program
 
     return load_program("model.py:net")
 

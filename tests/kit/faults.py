@@ -31,7 +31,7 @@ PLANTED = "DTRAIN_TEST_FAULTS"
 PHASES = {
     "start": "",  # before MPI, or anything of dtrain, is loaded
     "join": "dtrain.parallel.mpi:start",  # as MPI is about to be initialised
-    "program": "dtrain.cli.options:load_program",
+    "program": "dtrain.cli.sources:load_program",
     "read": "dtrain.training.trainer:open_data",
     "trace": "dtrain.training.trainer:trace_objective",
     "plan": "dtrain.engine.engine:plan",

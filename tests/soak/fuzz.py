@@ -31,8 +31,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from dtrain.cli import main as cli
-from dtrain.cli.options import Parser
 from dtrain.cli.train import add_arguments
+from dtrain.cli.words import Parser
 from dtrain.training.run import save
 
 LONGEST = 20  # seconds for one input

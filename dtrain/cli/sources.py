@@ -1,0 +1,146 @@
+"""Where a command's program and data come from: a file, a module, the zoo."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dtrain.cli.words import pairs
+from dtrain.errors import ProgramError, UsageError
+
+if TYPE_CHECKING:
+    from dtrain.data.columns import Dataset
+    from dtrain.program.trace import Program
+    from dtrain.zoo import Entry
+
+
+def zoo_entry(name: str) -> Entry | None:
+    """The zoo's entry for PROGRAM, if it is a name of the zoo."""
+    from dtrain.zoo import ENTRIES
+
+    return ENTRIES.get(name)
+
+
+def load_program(text: str) -> Program:
+    """The program that PROGRAM names.
+
+    Raises:
+        ProgramError: if there is none, or its file cannot be imported; the message
+            shows the user's own frames.
+    """
+    entry = zoo_entry(text)
+    if entry is not None:
+        return entry.program
+    where, colon, name = text.rpartition(":")
+    if not colon or not where or not name:
+        if text.endswith(".py") and Path(text).is_file():
+            raise ProgramError(f"say which program of the file: {text}:name")
+        raise ProgramError(_unknown_program(text))
+    module = _import_file(where) if where.endswith(".py") else _import_module(where)
+    return _program_in(module, where, name)
+
+
+def load_data(
+    text: str | None, entry: Entry | None, *, held_out: bool = False
+) -> Dataset:
+    """The data set that DATA names; that of the zoo's program if there is no DATA.
+
+    Args:
+        text: DATA.
+        entry: the zoo's entry for the program.
+        held_out: without DATA, whether the samples kept out of training are meant.
+
+    Raises:
+        UsageError: if there is neither.
+    """
+    from dtrain.data.readers import open_data
+    from dtrain.zoo import DATA, heldout
+
+    if text is None:
+        if entry is None:
+            raise UsageError(
+                "DATA is missing: a .npz, a folder of .npy, a .csv, or one of "
+                + ", ".join(DATA)
+            )
+        text = (heldout(entry.data) if held_out else None) or entry.data
+    return DATA[text]() if text in DATA else open_data(text)
+
+
+def _unknown_program(text: str) -> str:
+    from dtrain.zoo import ENTRIES
+
+    near = difflib.get_close_matches(text, ENTRIES, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    return (
+        f"no program {text!r}; give path/to/file.py:name, package.module:name, or a "
+        f"name of the zoo: {', '.join(ENTRIES)}.{guess}"
+    )
+
+
+def _import_file(where: str) -> Any:
+    path = Path(where)
+    if not path.is_file():
+        raise ProgramError(f"there is no program file {where}")
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    if spec is None or spec.loader is None:
+        raise ProgramError(f"{where} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    sys.path.insert(0, str(path.resolve().parent))  # as for `python file.py`
+    _guarded(lambda: spec.loader.exec_module(module), where)
+    return module
+
+
+def _import_module(where: str) -> Any:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as for `python -m`
+    found: list[Any] = []
+    _guarded(lambda: found.append(importlib.import_module(where)), where)
+    return found[0]
+
+
+def _guarded(execute: Any, where: str) -> None:
+    """Import; what the user's code raises becomes a message with their frames."""
+    from dtrain.program.trace import user_frames
+
+    try:
+        execute()
+    except ProgramError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ProgramError(f"cannot import {where}\n{user_frames(error)}") from None
+
+
+def _program_in(module: Any, where: str, name: str) -> Program:
+    from dtrain.program.trace import Program
+
+    found = getattr(module, name, None)
+    if isinstance(found, Program):
+        return found
+    if callable(found):
+        raise ProgramError(f"{name} in {where} is no program: mark it with @program")
+    there = [key for key, value in vars(module).items() if isinstance(value, Program)]
+    raise ProgramError(
+        f"{where} has no program {name!r}; "
+        + (f"it has {', '.join(there)}" if there else "it has none at all")
+    )
+
+
+def files_read(args: argparse.Namespace) -> dict[str, str | None]:
+    """The files that a command reads: a command must not write over them."""
+    return {
+        "the program's file": args.program.rpartition(":")[0],
+        "the data": args.data,
+        "the weights": getattr(args, "weights", None),
+    }
+
+
+def bound_columns(args: argparse.Namespace) -> Mapping[str, str]:
+    """What ``--columns`` says."""
+    return pairs("--columns", args.columns)
