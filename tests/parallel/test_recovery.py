@@ -79,9 +79,9 @@ def test_a_rank_0_that_dies_while_it_saves_is_followed_by_another(tmp_path, dige
 
 
 def test_too_few_ranks_end_with_75_and_go_on_later(tmp_path, digest):
-    saving = ["--checkpoint", str(tmp_path / "saved"), "--min-ranks", "3"]
+    saving = ["--checkpoint", str(tmp_path / "saved")]
     faults = [killed(1, "step", 40)]
-    run, report = train(3, tmp_path, faults, words=saving)
+    run, report = train(3, tmp_path, faults, words=[*saving, "--min-ranks", "3"])
     assert report is None
     assert run.returncode == 75, run.stderr
     assert "stopped after step 39 of 120" in run.stderr
