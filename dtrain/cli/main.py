@@ -155,11 +155,15 @@ def _set_bits(words: Sequence[str]) -> None:
 def _run(args: Namespace) -> int:
     from threadpoolctl import threadpool_limits
 
+    from dtrain.training.recovery import recovering
     from dtrain.training.setup import together
 
     def work(rank: World, args: Namespace) -> int:
-        with together(rank):
-            bits.check()
+        def check() -> None:
+            with together(rank):
+                bits.check()
+
+        recovering(rank, check)
         code: int = args.run(rank, args)
         return code
 

@@ -43,13 +43,14 @@ def digest():
 @pytest.mark.parametrize(
     ("ranks", "faults"),
     [
+        (3, [killed(1, "agree")]),
         (3, [killed(0, "read")]),
         (4, [killed(0, "sum", 30), killed(1, "sum", 30)]),
         (3, [killed(1, "barrier", 60), killed(0, "shrink")]),
         (4, [killed(2, "compute", 90), killed(0, "catch up"), killed(3, "agree", 3)]),
         (2, [killed(0, "evaluate")]),
     ],
-    ids=["set-up, rank 0", "two at once", "while shrinking", "three", "evaluation"],
+    ids=["at once", "reading", "two at once", "while shrinking", "three", "evaluation"],
 )
 def test_the_others_go_on_to_the_same_bits(ranks, faults, tmp_path, digest):
     run, report = train(ranks, tmp_path, faults)
