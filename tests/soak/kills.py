@@ -29,8 +29,9 @@ from tests.soak.victim import FOLDER
 
 ULFM = ("--with-ft", "ulfm")
 STEPS, EVERY = 120, 7  # of a run, and from checkpoint to checkpoint
-TRAIN = ["mlp", "--epochs", str(STEPS // 12), "--quiet"]
-LIMIT = 60.0  # seconds of a run, which takes about two
+# A run takes about two seconds; one that hangs tells where, before it is ended.
+TRAIN = ["mlp", "--epochs", str(STEPS // 12), "--quiet", "--timeout", "20"]
+LIMIT = 60.0  # seconds
 PHASES = ("step", "compute", "sum", "barrier", "apply")  # each begins once a step
 LATER = ("agree", "shrink", "catch up", "swap")  # begin while others recover
 
