@@ -27,6 +27,14 @@ from dtrain.gradient.vector import Layout
 _FACTS = "dtrain.checkpoint"  # in the header's metadata
 _DIGEST = "checkpoint.sha256"
 _PIECE = 1 << 22  # bytes written at a time
+FORMAT = 1
+_ARRAYS = {  # those of every run: dtypes and number of dimensions
+    "steps": (("int64",), 0),
+    "skips": (("int64",), 1),
+    "sums": (("float64",), 1),
+    "left_out": (("int64",), 1),
+    "weights": (("float32", "float64"), 1),
+}
 _TYPES = {"int64": "I64", "float32": "F32", "float64": "F64", "uint8": "U8"}
 
 
@@ -107,10 +115,47 @@ def read(path: Path) -> Checkpoint:
         facts = json.loads(_header(content)["__metadata__"][_FACTS])
         arrays = dict(parse(content))
         del arrays[_DIGEST]
-        _ = facts["weights"], facts["run"], arrays["steps"], arrays["weights"]
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        _check(facts, arrays)
+    except (
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise DataError(f"{path} is no checkpoint of dtrain: {error!r}") from None
     return Checkpoint(path, facts, arrays)
+
+
+def _check(facts: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Hold what a file says against what a run can have written.
+
+    Its digest finds damage; this finds what another program has made.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: for what no run writes.
+    """
+    if facts["format"] != FORMAT:
+        raise ValueError(f"format {facts['format']!r}, known is {FORMAT}")
+    for name in ("run", "versions"):
+        if not all(isinstance(text, str) for text in facts[name].values()):
+            raise ValueError(f"{name}: {facts[name]!r}")
+    shapes = {name: tuple(shape) for name, shape in facts["weights"].items()}
+    counts = [facts[name] for name in ("samples", "steps_per_epoch", "epochs")]
+    if not all(type(n) is int and n > 0 for n in counts):
+        raise ValueError(f"samples, steps_per_epoch, epochs: {counts}")
+    if not all(type(n) is int and n >= 0 for shape in shapes.values() for n in shape):
+        raise ValueError(f"weights: {shapes}")
+    for name, (dtype, dimensions) in _ARRAYS.items():
+        array = arrays[name]
+        if array.dtype.name not in dtype or array.ndim != dimensions:
+            raise ValueError(f"{name}: {array.dtype} of shape {array.shape}")
+    steps, left_out = arrays["steps"], arrays["left_out"]
+    if steps < 0 or (left_out < 0).any() or (left_out >= facts["samples"]).any():
+        raise ValueError(f"steps: {steps}, samples left out: {left_out}")
+    weights = arrays["weights"]
+    if Layout.of(shapes, weights.dtype).size != weights.size:
+        raise ValueError(f"weights: {weights.size} numbers for {shapes}")
 
 
 def is_checkpoint(content: bytes) -> bool:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dtrain.errors import DtrainError, UsageError
 from dtrain.training.arithmetic import arithmetic
-from dtrain.training.checkpoint import Checkpoint
+from dtrain.training.checkpoint import FORMAT, Checkpoint
 from dtrain.training.folder import Folder
 from dtrain.training.setup import together
 
@@ -178,7 +178,7 @@ class Saver:
         losses = trainer.state.losses
         loss = losses[-1] if losses and math.isfinite(losses[-1]) else None
         return {
-            "format": 1,
+            "format": FORMAT,
             "steps": trainer.state.steps,
             "epochs": trainer.settings.epochs,
             "loss": loss,
@@ -230,7 +230,7 @@ class Saver:
         if changed:
             LOG.warning("--force: going on with another %s", ", ".join(changed))
         others = _versions()
-        for name, version in facts.get("versions", {}).items():
+        for name, version in facts["versions"].items():
             if others.get(name) != version:
                 LOG.warning(
                     "the checkpoint was made with %s %s, this is %s: bits may differ",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import pickle
 import re
 import signal
 import struct
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -108,6 +110,16 @@ def _npz(members: dict[str, bytes]) -> bytes:
     return file.getvalue()
 
 
+def _checkpoint() -> bytes:
+    """What a run of the model leaves after two epochs."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "model.py").write_text(MODEL)
+        Path(folder, "data.csv").write_bytes(DATA)
+        words = ["-m", "dtrain", *TRAIN, "--checkpoint", "saved", "--quiet"]
+        subprocess.run([sys.executable, *words], cwd=folder, check=True)
+        return Path(folder, SAVED).read_bytes()
+
+
 def _weights() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         save({"slope": np.ones(()), "offset": np.ones(())}, f"{folder}/w")
@@ -115,14 +127,30 @@ def _weights() -> bytes:
 
 
 _P = np.linspace(-1, 1, 12)
+DATA = b"p,q,t\n" + b"".join(b"%f,2,%f\n" % (p, p) for p in _P)
+TRAIN = ["train", "model.py:line", "data.csv", "--epochs", "2"]
+SAVED = "saved/step-00000002.safetensors"
+WITH_WEIGHTS = [
+    ["eval", "model.py:line", "data.csv", "--weights", "w.safetensors"],
+    ["predict", "model.py:line", "data.csv", "--weights", "w.safetensors"],
+]
+WITH_CHECKPOINT = [
+    [*TRAIN, "--checkpoint", "saved", "--resume"],
+    [*TRAIN, "--checkpoint", "saved", "--resume", "--force"],
+    [*TRAIN, "--epochs", "3", "--checkpoint", "saved", "--resume", "--force"],
+    [*TRAIN, "--weights", SAVED],
+    [*WITH_WEIGHTS[0][:-1], "saved"],
+    [*WITH_WEIGHTS[1][:-1], SAVED],
+]
 VALID = {
-    "data.csv": b"p,q,t\n" + b"".join(b"%f,2,%f\n" % (p, p) for p in _P),
+    "data.csv": DATA,
     "data.npz": _npz(
         {"p.npy": _npy(_P), "t.npy": _npy(_P), "x.npy": _npy(_P[:, None])}
     ),
     "p.npy": _npy(_P),
     "model.py": MODEL.encode(),
     "w.safetensors": _weights(),
+    SAVED: _checkpoint(),
 }
 
 # fmt: off
@@ -210,11 +238,39 @@ def headers(draw: Callable[..., Any]) -> bytes:
     return struct.pack("<Q", size) + header + bytes(draw(st.integers(0, 24)))
 
 
-TRAIN = ["train", "model.py:line", "data.csv", "--epochs", "2"]
-WITH_WEIGHTS = [
-    ["eval", "model.py:line", "data.csv", "--weights", "w.safetensors"],
-    ["predict", "model.py:line", "data.csv", "--weights", "w.safetensors"],
-]
+@st.composite
+def checkpoints(draw: Callable[..., Any]) -> bytes:
+    """A checkpoint that is damaged; or one whose SHA-256 vouches for a lie."""
+    content = VALID[SAVED]
+    if draw(st.booleans()):
+        return draw(damaged(content))
+    size = int.from_bytes(content[:8], "little")
+    header, rest = json.loads(content[8 : 8 + size]), content[8 + size : -32]
+    facts = json.loads(header["__metadata__"]["dtrain.checkpoint"])
+    lies = st.sampled_from(
+        [None, True, 0, -1, 3, 1 << 70, 0.5, float("nan"), "", "é", [], [[1]], {}]
+    )
+    for _ in range(draw(st.integers(1, 3))):
+        table = draw(st.sampled_from([facts, facts, facts["run"], header]))
+        name = draw(st.sampled_from([*table, "slope"]))
+        if name == "__metadata__":
+            continue
+        if table is header and draw(st.booleans()):
+            entry = {**header[name]} if isinstance(header.get(name), dict) else {}
+            entry["dtype"] = draw(st.sampled_from(["F32", "F64", "I64", "U8", "BF16"]))
+            table[name] = entry
+        elif draw(st.booleans()):
+            table[name] = draw(lies)
+        else:
+            table.pop(name, None)
+        if not isinstance(facts.get("run"), dict):
+            break
+    header["__metadata__"]["dtrain.checkpoint"] = json.dumps(facts)
+    text = json.dumps(header).encode()
+    if draw(st.integers(0, 3)) == 0:
+        rest = draw(damaged(rest))
+    content = len(text).to_bytes(8, "little") + text + rest
+    return content + hashlib.sha256(content).digest()
 
 
 def _options() -> list[str]:
@@ -268,6 +324,13 @@ def tries(draw: Callable[..., Any], kind: str) -> Try:
         )
         words = draw(st.sampled_from(WITH_WEIGHTS))
         return Try(words, {"w.safetensors": draw(content)})
+    if kind == "checkpoint":
+        words = draw(st.sampled_from(WITH_CHECKPOINT))
+        content = st.one_of(*[checkpoints()] * 3, headers(), pickles(), arrays())
+        files = {SAVED: draw(content)}
+        if draw(st.booleans()):  # beside one that is as it should be
+            files[SAVED.replace("2", "1")] = VALID[SAVED]
+        return Try(words, files)
     if kind == "program":
         text = draw(programs())
         name = draw(
@@ -285,7 +348,7 @@ def tries(draw: Callable[..., Any], kind: str) -> Try:
     return Try(words, {})
 
 
-KINDS = ("csv", "npz", "npy", "weights", "program", "options")
+KINDS = ("csv", "npz", "npy", "weights", "checkpoint", "program", "options")
 
 
 @contextlib.contextmanager
