@@ -65,6 +65,7 @@ def write(
     facts: Mapping[str, Any],
     *,
     durable: bool = True,
+    room: Path | None = None,
 ) -> None:
     """Write a checkpoint, whole or not at all.
 
@@ -73,16 +74,18 @@ def write(
         arrays: contiguous arrays by name.
         facts: what JSON can hold.
         durable: wait until it is on the disk, to outlive a loss of power, too.
+        room: a file of that folder to be written over and renamed, see `reserve`.
 
     Raises:
         OSError: it cannot be written; what was there is kept.
     """
     own = f"{os.getpid()}-{threading.get_ident()}"
-    temporary = path.with_name(f".{path.name}.{own}.tmp")
+    temporary = room or path.with_name(f".{path.name}.{own}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("r+b" if room else "wb") as file:
             for piece in _content(arrays, facts):
                 _put(file, piece)
+            file.truncate()
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -92,6 +95,24 @@ def write(
             temporary.unlink()
     if durable:
         _sync(path.parent)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make a file of so many zeros, for a save that shall not wait for the room.
+
+    Memory that a system has not used before can cost more time than what is written to
+    it: 0.4 s instead of 0.03 s for 117 MB were seen in a virtual machine.
+
+    Raises:
+        OSError: there is no room; none is taken.
+    """
+    try:
+        with path.open("wb") as file:
+            for start in range(0, size, _PIECE):
+                file.write(bytes(min(_PIECE, size - start)))
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def read(path: Path) -> Checkpoint:

@@ -37,6 +37,7 @@ class Folder:
         self._keep = keep
         self._losses: dict[int, float] = {}
         self._saved = 0  # the newest step that was saved from here
+        self._room: Path | None = None
         self._pruning = threading.Lock()
 
     def open(self) -> None:
@@ -56,6 +57,19 @@ class Folder:
             raise UsageError(
                 f"--checkpoint {self.path}: cannot write into it: {error.strerror}"
             ) from None
+
+    def make_room(self, size: int) -> None:
+        """Have room for a save that must be quick, if the disk has it."""
+        room = self.path / f".step-0.safetensors.{os.getpid()}.tmp"
+        with suppress(OSError):
+            checkpoint.reserve(room, size)
+            self._room = room
+
+    def close(self) -> None:
+        """Give back the room that was not needed."""
+        if self._room is not None:
+            with suppress(OSError):
+                self._room.unlink(missing_ok=True)
 
     def steps(self) -> list[int]:
         """The steps of its checkpoints, newest first."""
@@ -101,7 +115,11 @@ class Folder:
             OSError: it cannot be written; the others are kept.
         """
         steps = int(arrays["steps"])
-        checkpoint.write(self.at(steps), arrays, facts, durable=durable)
+        room = None if durable or not self._room else self._room
+        if room is not None:
+            self._room = None
+            room = room if room.exists() else None
+        checkpoint.write(self.at(steps), arrays, facts, durable=durable, room=room)
         with self._pruning, suppress(OSError):
             # A save at once may have overtaken one that a thread was writing.
             self._saved = max(steps, self._saved)

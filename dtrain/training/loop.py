@@ -58,18 +58,18 @@ class Loop:
         """
         trainer, saver = self.trainer, self.saver
         world = trainer.world
-        if saver is not None:
-            recovering(world, lambda: self._start(saver), self._enter)
-            if self._signals is not None:
-                self._signals.at_once(saver.save_now)
-        self._begun = time.perf_counter()
-        trainer.world.place.phase = "training"
         try:
+            if saver is not None:
+                recovering(world, lambda: self._start(saver), self._enter)
+                if self._signals is not None:
+                    self._signals.at_once(saver.save_now)
+            self._begun = time.perf_counter()
+            world.place.phase = "training"
             return recovering(world, self._go_on, self._rejoin)
         finally:
             trainer.engine.close()
             if saver is not None:
-                saver.wait()
+                saver.close()
 
     def _go_on(self) -> Run:
         """Take the steps from where the state is to the end."""

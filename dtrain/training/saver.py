@@ -11,7 +11,7 @@ import math
 import platform
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dtrain.training.trainer import Trainer
 
 LOG = logging.getLogger("dtrain")
+_HEADER = 1 << 16  # bytes that are enough for what a file holds beside the arrays
 _FIXED = ("weights", "dtype")  # not even --force can go on with others
 
 
@@ -50,6 +51,7 @@ class Saver:
         self._folder = Folder(Path(options.folder), options.keep)
         self._copy: dict[str, NDArray[Any]] = {}
         self._writer: threading.Thread | None = None
+        self._maker: threading.Thread | None = None
         self._due = False
         self._saved = -1  # the newest step that is on the disk
         self._last = time.monotonic()
@@ -75,7 +77,7 @@ class Saver:
                     LOG.info("going on from step %d: %s", found[0], newest.path)
                 elif self._options.resume:
                     LOG.info("no checkpoint in %s: starting afresh", self._folder.path)
-                self._copy = state.copies()
+                self._prepare()
         world.broadcast(found)
         if found[0] >= 0:
             self.resumed = int(found[0])
@@ -85,10 +87,16 @@ class Saver:
     def take_over(self) -> None:
         """Be ready to save if this rank is now rank 0, because the other is lost."""
         if self._trainer.world.rank == 0 and not self._copy:
-            self._copy = self._trainer.state.copies()
             with suppress(DtrainError):  # the next save finds it out, and warns
                 self._folder.open()
                 self._saved = max(self._folder.steps(), default=-1)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Have memory for copies of the state, and room for a save at once."""
+        self._copy = self._trainer.state.copies()
+        size = _HEADER + sum(array.nbytes for array in self._copy.values())
+        self._maker = _begin("room", self._folder.make_room, size)
 
     def after_step(self, *, asked: bool) -> None:
         """Save if it is time to, or if somebody asked; one save at a time."""
@@ -104,11 +112,7 @@ class Saver:
             self._due = False
             self._last = time.monotonic()
             self._trainer.state.copy_to(self._copy)
-            facts = self._facts()
-            self._writer = threading.Thread(
-                target=self._write, args=(self._copy, facts), name="save", daemon=True
-            )
-            self._writer.start()
+            self._writer = _begin("save", self._write, self._copy, self._facts())
 
     def finish(self) -> None:
         """Have the state on the disk, as it is now."""
@@ -122,6 +126,13 @@ class Saver:
         """Wait for the thread that writes."""
         if self._writer is not None:
             self._writer.join()
+
+    def close(self) -> None:
+        """Leave nothing but checkpoints in the folder."""
+        self.wait()
+        if self._maker is not None:
+            self._maker.join()
+        self._folder.close()
 
     def save_now(self) -> None:
         """Save the last completed step, from another thread, not waiting for a disk."""
@@ -148,7 +159,9 @@ class Saver:
     ) -> None:
         """Write a checkpoint; where that fails, warn, and go on with the older ones."""
         steps = int(arrays["steps"])
-        if not np.isfinite(arrays["weights"]).all():
+        weights = arrays["weights"]
+        # Unlike an array of truth values these need no memory, which may take long.
+        if not np.isfinite([weights.min(initial=0), weights.max(initial=0)]).all():
             return  # the next step finds out, and ends the run
         begun = 1 + steps // self._trainer.order.steps_per_epoch
         arrays = {**arrays, "sums": arrays["sums"][:begun]}
@@ -248,6 +261,13 @@ class Saver:
                 trainer.settings.epochs,
                 facts["epochs"],
             )
+
+
+def _begin(name: str, work: Callable[..., None], *args: object) -> threading.Thread:
+    """Do something in a thread that holds nobody up."""
+    thread = threading.Thread(target=work, args=args, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def _change(name: str, was: str | None, now: str | None) -> str:

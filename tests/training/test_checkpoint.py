@@ -311,6 +311,54 @@ def test_options_without_a_folder_are_refused():
             train(net, net_data(25), **BASE, **{name: value})
 
 
+@pytest.mark.parametrize("size", [0, 10, 100_000])
+def test_what_is_written_into_room_is_what_is_written_afresh(tmp_path, size):
+    arrays = {"steps": np.array(1), "weights": np.arange(9.0)}
+    checkpoint.write(tmp_path / "afresh", arrays, {"loss": 0.5})
+    checkpoint.reserve(tmp_path / "room", size)
+    assert (tmp_path / "room").stat().st_size == size
+    checkpoint.write(tmp_path / "there", arrays, {"loss": 0.5}, room=tmp_path / "room")
+    assert names(tmp_path) == ["afresh", "there"]
+    afresh, there = (tmp_path / name for name in ("afresh", "there"))
+    assert there.read_bytes() == afresh.read_bytes()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_save_that_must_be_quick_takes_the_room_made_for_it(tmp_path, there):
+    folder = Folder(tmp_path)
+    folder.make_room(5000)
+    (room,) = tmp_path.iterdir()
+    inode = room.stat().st_ino
+    folder.save({"steps": np.array(1)}, {"loss": None})
+    assert room.exists()
+    if not there:  # somebody has removed it
+        room.unlink()
+    folder.save({"steps": np.array(2)}, {"loss": None}, durable=False)
+    assert names(tmp_path) == [step(1), step(2)]
+    if there:
+        assert folder.at(2).stat().st_ino == inode
+    folder.make_room(5000)
+    folder.close()
+    assert names(tmp_path) == [step(1), step(2)]
+
+
+def test_room_is_given_back_at_the_end_whatever_the_end_is(tmp_path):
+    seen = []
+
+    def look(record):
+        for thread in threading.enumerate():
+            if thread.name == "room":
+                thread.join()
+        seen.append([name for name in names(tmp_path) if name.endswith(".tmp")])
+        if record.step == 2:
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError):
+        fit(tmp_path, callbacks=[settle, look])
+    assert [len(rooms) for rooms in seen] == [1, 1]
+    assert names(tmp_path) == [step(1)]
+
+
 def test_a_slow_disk_holds_up_no_step(tmp_path, monkeypatch):
     """The whole run goes by while its first checkpoint is being written."""
     done, write = threading.Event(), checkpoint.write
