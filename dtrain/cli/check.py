@@ -18,9 +18,10 @@ from dtrain.data.columns import Samples, bind
 from dtrain.errors import UsageError
 from dtrain.parallel.world import World
 from dtrain.program.trace import Program
-from dtrain.training.check import check_samples, seeded
+from dtrain.training.check import GradientCheck, check_samples, seeded
 from dtrain.training.evaluate import as_samples
 from dtrain.training.folder import load
+from dtrain.training.recovery import recovering
 from dtrain.training.setup import together
 
 EXAMPLE = "  dtrain check lecture"
@@ -49,12 +50,20 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(world: World, args: Namespace) -> int:
     """Check on every rank alike, print on rank 0; return the exit code."""
+    result = recovering(world, lambda: _check(world, args))
+    if world.rank == 0:
+        print(result)
+    return 0 if result.passed else 1
+
+
+def _check(world: World, args: Namespace) -> GradientCheck:
+    """Check the gradient; collective."""
     with together(world):
         program = sources.load_program(args.program)
         weights: Mapping[str, Any] | None = None
         if args.weights is not None:
             weights = load(args.weights)
-        result = check_samples(
+        return check_samples(
             program,
             _samples(program, args),
             options.loss(args),
@@ -62,9 +71,6 @@ def run(world: World, args: Namespace) -> int:
             args.seed,
             options.penalty(args),
         )
-    if world.rank == 0:
-        print(result)
-    return 0 if result.passed else 1
 
 
 def _samples(program: Program, args: Namespace) -> Samples:

@@ -20,6 +20,7 @@ from dtrain.parallel.world import World
 from dtrain.report.table import print_table, say
 from dtrain.training.evaluate import Evaluation, evaluate
 from dtrain.training.folder import load
+from dtrain.training.recovery import recovering
 from dtrain.training.run import check_outputs, written_whole
 from dtrain.training.setup import together
 
@@ -48,6 +49,23 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(world: World, args: Namespace) -> int:
     """Evaluate on all ranks, print on rank 0; return the exit code."""
+    name, result = recovering(world, lambda: _evaluate(world, args))
+    if world.rank == 0:
+        shown = {
+            "program": name,
+            "ranks": world.size,
+            "samples": f"{result.samples:,}",
+            "loss": f"{result.loss:.6g}",
+            **metrics(result),
+        }
+        print_table(shown)
+        if not math.isfinite(result.loss):
+            say("the loss is not finite: some output overflowed or became NaN")
+    return 0
+
+
+def _evaluate(world: World, args: Namespace) -> tuple[str, Evaluation]:
+    """Give the program's name and what is found, and write the report; collective."""
     with together(world):
         program = sources.load_program(args.program)
         if world.rank == 0:
@@ -70,18 +88,7 @@ def run(world: World, args: Namespace) -> int:
     with together(world):
         if world.rank == 0 and args.report:
             _write(args.report, {"program": program.name, **asdict(result)})
-    if world.rank == 0:
-        shown = {
-            "program": program.name,
-            "ranks": world.size,
-            "samples": f"{result.samples:,}",
-            "loss": f"{result.loss:.6g}",
-            **metrics(result),
-        }
-        print_table(shown)
-        if not math.isfinite(result.loss):
-            say("the loss is not finite: some output overflowed or became NaN")
-    return 0
+    return program.name, result
 
 
 def metrics(result: Evaluation) -> dict[str, str]:

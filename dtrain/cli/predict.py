@@ -23,6 +23,7 @@ from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
 from dtrain.training.folder import load
 from dtrain.training.prediction import Prediction
+from dtrain.training.recovery import recovering
 from dtrain.training.run import check_outputs, written_whole
 from dtrain.training.setup import compare_programs, together
 
@@ -51,6 +52,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(world: World, args: Namespace) -> int:
     """Predict on all ranks, write on rank 0; return the exit code."""
+    outputs = recovering(world, lambda: _predict(world, args))
+    if world.rank == 0 and args.out is None:
+        _write_csv(sys.stdout, outputs)
+    return 0
+
+
+def _predict(world: World, args: Namespace) -> dict[str, NDArray[Any]]:
+    """Give all outputs to rank 0, which writes them to the file; collective."""
     with together(world):
         if args.out is not None and Path(args.out).suffix not in _ENDINGS:
             raise UsageError(f"--out {args.out} must end in {', '.join(_ENDINGS)}")
@@ -75,16 +84,15 @@ def run(world: World, args: Namespace) -> int:
     world.compare("weights", prediction.weights.digest)
     mine = prediction.rows(rows.start, rows.stop)
     gathered = {name: world.gather_rows(values) for name, values in mine.items()}
+    outputs = {name: rows for name, rows in gathered.items() if rows is not None}
     with together(world):
-        if world.rank == 0:
-            _write(args.out, {k: v for k, v in gathered.items() if v is not None})
-    return 0
+        if world.rank == 0 and args.out is not None:
+            _write(args.out, outputs)
+    return outputs
 
 
-def _write(out: str | None, outputs: Mapping[str, NDArray[Any]]) -> None:
-    if out is None:
-        _write_csv(sys.stdout, outputs)
-    elif out.endswith(".npz"):
+def _write(out: str, outputs: Mapping[str, NDArray[Any]]) -> None:
+    if out.endswith(".npz"):
         with written_whole(out, "predictions") as file:
             np.savez(file, **outputs)  # type: ignore[arg-type]
     elif out.endswith(".npy"):

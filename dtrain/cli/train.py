@@ -183,9 +183,13 @@ def run(world: World, args: Namespace) -> int:
     if args.timeout is not None:
         world.watchdog.limit = args.timeout  # from now on: also while reading
     heard = Signals(active=args.checkpoint is not None, owned=True)
-    with together(world):
-        if args.log_dir is not None:
-            keep_log(args.log_dir, world.rank)
+
+    def begin() -> None:
+        with together(world):
+            if args.log_dir is not None:
+                keep_log(args.log_dir, world.rank)
+
+    recovering(world, begin)
     with spoken(lambda: world.rank == 0, quiet=args.quiet), heard as signals:
         return _train(world, args, signals)
 

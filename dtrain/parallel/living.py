@@ -19,6 +19,7 @@ from dtrain.parallel.launcher import OPEN_MPI, Launch
 
 DONE = 0
 GO_ON = 1 << 8  # beside the exit code of a rank that fails: the work is not done
+LOST = 1 << 9  # a rank was lost before it could say a word
 CODE = GO_ON - 1
 PATIENCE = 10.0  # seconds for the others to hear that this rank fails
 
@@ -30,15 +31,15 @@ def can_lose(launch: Launch | None, environ: Mapping[str, str]) -> bool:
 
 
 def say(mpi: Any, comm: Any, word: int) -> int:
-    """Say a word; give all living ranks' words, OR-ed.
+    """Say a word; give all living ranks' words, OR-ed, with LOST if one is missing.
 
     Every living rank hears the same, also where one dies in between: then all say
-    theirs again.
+    theirs again. Of one that dies when it has said its word the next one tells.
     """
     while True:
-        comm.Ack_failed()
+        told = word | LOST if comm.Ack_failed() else word
         try:
-            return int(~comm.Agree(~word))
+            return int(~comm.Agree(~told))
         except mpi.Exception as error:
             if error.Get_error_class() != mpi.ERR_PROC_FAILED:
                 raise

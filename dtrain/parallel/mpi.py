@@ -221,7 +221,8 @@ class MPIWorld(World):
         if self._mpi.Is_finalized():
             return
         with self.watchdog.watching("leaving"):
-            if self._say(living.DONE):  # somebody waits for what will not happen
+            if self._say(living.DONE) & living.GO_ON:
+                # Somebody waits for what will not happen.
                 self._shrink()
                 self._say(RankLostError.exit_code)
         atexit.unregister(finish)

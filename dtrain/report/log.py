@@ -47,11 +47,13 @@ class Tee(io.TextIOBase):
 
 
 def keep_log(folder: str, rank: int) -> None:
-    """Add what this process prints from now on to ``folder/rank-N.log``.
+    """Add what this process prints from now on to ``folder/rank-N.log``, once for all.
 
     Raises:
         UsageError: the folder or the file cannot be made.
     """
+    if isinstance(sys.stdout, Tee):
+        return
     path = Path(folder, f"rank-{rank}.log")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

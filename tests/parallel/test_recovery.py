@@ -61,6 +61,36 @@ def test_the_others_go_on_to_the_same_bits(ranks, faults, tmp_path, digest):
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize("n", range(1, 8))
+def test_a_rank_0_that_is_lost_in_any_verdict_is_followed(n, tmp_path, digest):
+    words = ["--log-dir", f"{tmp_path}/logs"]
+    run, report = train(3, tmp_path, [killed(0, "agree", n)], words=words)
+    assert run.returncode == 0, run.stderr
+    assert report["weights_sha256"] == digest
+    assert report["steps"] == STEPS
+    assert "Traceback" not in run.stderr
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "w"
+    words = ["-m", "dtrain", "lecture", "--epochs", "2", "--save", str(path), "--quiet"]
+    assert mpirun(1, words).returncode == 0
+    return str(path)
+
+
+@pytest.mark.parametrize("fault", [killed(0, "program"), killed(0, "agree", 3)])
+@pytest.mark.parametrize("command", ["eval", "predict", "check"])
+def test_other_commands_go_on_without_a_lost_rank_too(command, fault, weights):
+    """Rank 0, which is lost, would have printed: the next one does."""
+    words = ["-m", "dtrain", command, "lecture", "lecture", "--weights", weights]
+    whole = mpirun(2, words, options=ULFM)
+    run = mpirun(3, words, options=ULFM, faults=[fault])
+    assert run.returncode == whole.returncode == 0, run.stderr
+    assert run.stdout == whole.stdout != ""
+    assert "lost rank 0" in run.stderr
+
+
 def test_random_kills(digest):
     """The beginning of the long soak, `python -m tests.soak.kills`."""
     for number in range(4):
