@@ -113,8 +113,9 @@ class Loop:
 
     def _check_ranks(self) -> None:
         """End the run where there are too few ranks; with checkpoints it can go on."""
-        world, least = self.trainer.world, self.trainer.settings.min_ranks
-        if world.size >= least:
+        trainer = self.trainer
+        world, least = trainer.world, trainer.settings.min_ranks
+        if world.size >= least or trainer.state.steps == trainer.steps:
             return
         error: DtrainError = UsageError(
             f"--min-ranks {least}: there are {world.size} from the start"

@@ -71,6 +71,14 @@ def test_a_rank_0_that_is_lost_in_any_verdict_is_followed(n, tmp_path, digest):
     assert "Traceback" not in run.stderr
 
 
+def test_too_few_ranks_do_when_all_steps_are_done(tmp_path, digest):
+    lost = [killed(1, "agree", 5)]  # the verdict on the steps
+    run, report = train(2, tmp_path, lost, words=["--min-ranks", "2"])
+    assert run.returncode == 0, run.stderr
+    assert report["weights_sha256"] == digest
+    assert report["recovered_failures"] == 1
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "w"
