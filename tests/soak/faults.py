@@ -1,4 +1,6 @@
-"""Planned faults, each under both MPI libraries: every job ends as it was promised to.
+"""Planned faults, each under every launcher: each job ends as it was promised to.
+
+Under Open MPI both ways: as it is, and where ranks may be lost (``--with-ft ulfm``).
 
 What mpirun returns is the launcher's affair, so a code is looked for in the rank's own,
 in what MPI_Abort says, and in mpirun's.
@@ -15,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,8 @@ import pytest
 from tests.kit.faults import Fault
 from tests.mpirun import CompletedRun, mpirun
 
-LIBRARIES = ("openmpi", "mpich")
+ULFM = ("--with-ft", "ulfm")
+LAUNCHERS = {"openmpi": (), "mpich": (), "ulfm": ULFM}
 RANKS = 3
 TIMEOUT = 3  # seconds, --timeout of all that must run into it
 LIMIT = 40  # seconds for a job to end, on a slow machine
@@ -64,6 +67,7 @@ class Case:
             model.py, ``{small}`` one on a file system of 16 KB.
         body: a user's own script instead: what it does before it trains.
         saved: whether the weights of an undisturbed run must be there.
+        survived: whether the others go on where ranks may be lost.
         quick: whether it is tested with every change.
 
     """
@@ -74,6 +78,7 @@ class Case:
     words: str = "mlp --epochs 3 --timeout 3 --save {here}/w"
     body: str | None = None
     saved: bool = False
+    survived: bool = False
     quick: bool = False
 
 
@@ -130,10 +135,14 @@ CASES = {
         says=(f":1: {TOLD}leaving", f":2: {TOLD}"),
         quick=True,
     ),
-    "is killed as it sums": Case(one("SIGKILL", "sum", 7), quick=True),
-    "rank 0 is killed in a step": Case(one("SIGKILL", "step", 7, rank=0)),
-    "two are killed": Case(one("SIGKILL", "sum", 5) + one("SIGKILL", "sum", 5, rank=2)),
-    "crashes in a block": Case(one("SIGSEGV", "compute", 5)),
+    "is killed as it sums": Case(one("SIGKILL", "sum", 7), survived=True, quick=True),
+    "rank 0 is killed in a step": Case(
+        one("SIGKILL", "step", 7, rank=0), survived=True
+    ),
+    "two are killed": Case(
+        one("SIGKILL", "sum", 5) + one("SIGKILL", "sum", 5, rank=2), survived=True
+    ),
+    "crashes in a block": Case(one("SIGSEGV", "compute", 5), survived=True),
     "is stopped as it sums": Case(
         one("SIGSTOP", "sum", 7),
         71,
@@ -156,7 +165,7 @@ CASES = {
     "is late, but not too late": Case(
         one("delay", "step", 5, value=1.0), 0, saved=True, quick=True
     ),
-    "is terminated": Case(one("SIGTERM", "step", 5)),
+    "is terminated": Case(one("SIGTERM", "step", 5), survived=True),
     "the launcher is terminated": Case(
         one("launcher", "step", 5, value="SIGTERM") + one("hang", "step", 6)
     ),
@@ -243,8 +252,12 @@ def small_disk() -> Iterator[Path]:
             subprocess.run(["umount", folder], check=True)  # noqa: S607
 
 
-def run_case(case: Case, library: str) -> CompletedRun:
+def run_case(case: Case, launcher: str) -> CompletedRun:
     """Let it go wrong, and assert that it ends as promised."""
+    library = "mpich" if launcher == "mpich" else "openmpi"
+    lost = launcher == "ulfm" and case.survived
+    if lost:
+        case = replace(case, code=0, says=("lost rank . on ",), saved=True)
     with contextlib.ExitStack() as stack:
         here = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "here"
         here.mkdir()
@@ -257,14 +270,21 @@ def run_case(case: Case, library: str) -> CompletedRun:
             Fault(**{**vars(fault), "value": _filled(fault.value, names)})
             for fault in case.faults
         ]
-        # A launcher may pass a signal to one process alone: then no shell between.
-        codes = all(fault.do != "launcher" for fault in faults)
+        # A launcher may pass a signal to one process alone, and hear of the loss of
+        # one alone: then no shell between.
+        codes = not lost and all(fault.do != "launcher" for fault in faults)
         words = ["-m", "dtrain", *case.words.format(**names).split()]
         if case.body is not None:
             (here / "script.py").write_text(SCRIPT.format(body=case.body))
             words = [str(here / "script.py")]
         run = mpirun(
-            RANKS, words, library=library, faults=faults, codes=codes, timeout=LIMIT
+            RANKS,
+            words,
+            library=library,
+            options=LAUNCHERS[launcher],
+            faults=faults,
+            codes=codes,
+            timeout=LIMIT,
         )
         saved = (here / "w").read_bytes() if (here / "w").exists() else b""
     _check(case, run, saved)
@@ -311,23 +331,23 @@ def main() -> None:
     parser.add_argument("--count", type=int, help="runs, drawn at random (all)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    runs = [(name, library) for name in CASES for library in LIBRARIES]
+    runs = [(name, launcher) for name in CASES for launcher in LAUNCHERS]
     if args.count is not None:
         runs = random.Random(args.seed).sample(runs, min(args.count, len(runs)))  # noqa: S311
     times: dict[str, float] = {}
     failed = 0
-    for name, library in runs:
+    for name, launcher in runs:
         begun = time.monotonic()
         try:
-            run = run_case(CASES[name], library)
+            run = run_case(CASES[name], launcher)
             how = f"{run.returncode:4} {run.codes}"
         except (AssertionError, pytest.fail.Exception) as error:
             failed += 1
             how = f"FAILED\n{error}"
         except pytest.skip.Exception as reason:
             how = f"skipped: {reason}"
-        times[f"{name}, {library}"] = seconds = time.monotonic() - begun
-        print(f"{library:8} {name:40} {seconds:5.1f} s  {how}", flush=True)
+        times[f"{name}, {launcher}"] = seconds = time.monotonic() - begun
+        print(f"{launcher:8} {name:40} {seconds:5.1f} s  {how}", flush=True)
     slowest = max(times, key=lambda name: times[name])
     print(
         f"faults: {len({name for name, _ in runs})} faults, {len(runs)} runs, "
