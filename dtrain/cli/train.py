@@ -49,8 +49,34 @@ def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments. Those without a default here may have one in the zoo."""
     options.add_program(parser, default="mlp")
     options.add_data(parser)
+    _add_descent(parser)
+    options.add_loss(parser)
+    options.add_penalty(parser)
+    _add_computing(parser)
+    _add_guards(parser)
+    options.add_saving(parser)
     add = parser.add_argument
-    count, number = words.count, words.number
+    add(
+        "--min-ranks",
+        type=words.count,
+        default=1,
+        metavar="P",
+        help="stop, with a checkpoint, when fewer ranks are left (1; ranks can be lost "
+        "under mpirun --with-ft ulfm)",
+    )
+    add("--save", metavar="FILE", help="write the weights, as safetensors")
+    add("--report", metavar="FILE.json", help="write the run in numbers, as JSON")
+    add(
+        "--log-dir",
+        metavar="DIR",
+        help="keep what each rank prints in DIR/rank-N.log, too",
+    )
+    add("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _add_descent(parser: ArgumentParser) -> None:
+    """The options about steps: of which samples, how long, in which direction."""
+    add, count, number = parser.add_argument, words.count, words.number
     add(
         "--epochs",
         default=SUPPRESS,
@@ -114,8 +140,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=0,
         help="raise the learning rate linearly over the first steps",
     )
-    options.add_loss(parser)
-    options.add_penalty(parser)
+
+
+def _add_computing(parser: ArgumentParser) -> None:
+    """The options about how steps are computed."""
+    add = parser.add_argument
     add(
         "--seed",
         type=words.whole_number,
@@ -126,7 +155,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--dtype", default="float32", metavar="NAME", help="float32 or float64")
     add(
         "--threads",
-        type=count,
+        type=words.count,
         metavar="N",
         help="threads of each rank: with sequential BLAS's, which may give other bits "
         "(1); else those that run steps at once (the cores a rank has to itself)",
@@ -139,6 +168,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     options.add_bits(parser)
     add("--backend", default="numpy", metavar="NAME", help="numpy or fused (numpy)")
+
+
+def _add_guards(parser: ArgumentParser) -> None:
+    """The options about what ends a run that goes wrong."""
+    add = parser.add_argument
     add(
         "--timeout",
         type=words.seconds,
@@ -159,23 +193,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="K",
         help="compare all ranks' weights every K steps; 0: only in the end (100)",
     )
-    options.add_saving(parser)
-    add(
-        "--min-ranks",
-        type=count,
-        default=1,
-        metavar="P",
-        help="stop, with a checkpoint, when fewer ranks are left (1; ranks can be lost "
-        "under mpirun --with-ft ulfm)",
-    )
-    add("--save", metavar="FILE", help="write the weights, as safetensors")
-    add("--report", metavar="FILE.json", help="write the run in numbers, as JSON")
-    add(
-        "--log-dir",
-        metavar="DIR",
-        help="keep what each rank prints in DIR/rank-N.log, too",
-    )
-    add("--quiet", action="store_true", help="print nothing but errors")
 
 
 def run(world: World, args: Namespace) -> int:

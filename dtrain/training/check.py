@@ -68,7 +68,7 @@ class WeightCheck:
         error: how far they are apart, relative to the larger.
         passed: whether that is within the tolerance.
         kinks: the source lines of the kinks that every difference straddled.
-        paths: how many paths there are from the weight to the output.
+        paths: how many paths there are from the weight to the loss of a sample.
         path_error: how far the first sample's derivative is from the sum over them,
             relative to the sum of their sizes; ``None`` if it is too long a sum.
     """
@@ -111,7 +111,7 @@ class GradientCheck:
                 verdict = "NOT FINITE here"
             if check.kinks and not check.passed:
                 verdict = f"at a kink: {', '.join(check.kinks)}"
-            paths = counted(check.paths, "path")
+            paths = counted(check.paths, "path") + " to the loss"
             if check.path_error is not None:
                 paths += f": {check.path_error:.1e}"
             if not check.defined:

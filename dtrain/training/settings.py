@@ -53,6 +53,8 @@ class Saving:
         if self.every is not None:
             check_whole("save_every", self.every, 1)
         check_whole("keep", self.keep, 1)
+        if self.force and not self.resume:
+            raise UsageError("--force says what --resume may pass over: give both")
         seconds = 60.0 if self.seconds is None and self.every is None else self.seconds
         if seconds is not None:
             if isinstance(seconds, bool) or not isinstance(seconds, Real):

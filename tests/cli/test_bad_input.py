@@ -86,6 +86,10 @@ CASES = {
         [*LINE, "data.csv", "--resume"],
         ["--checkpoint DIR"],
     ),
+    "--force without --resume": (
+        [*LINE, "data.csv", "--checkpoint", "ck", "--force"],
+        ["--force", "--resume"],
+    ),
     "--force without a folder": ([*LINE, "data.csv", "--force"], ["--checkpoint DIR"]),
     "--save over the program": (
         ["train", "model.py:line", "data.csv", "--target", "t", "--save", "model.py"],

@@ -53,7 +53,7 @@ def test_the_sum_over_paths_is_held_against_the_walk(monkeypatch):
     right = check(zoo.lecture, inputs)
     assert [c.paths for c in right.weights] == [2, 1, 1]
     assert all(c.path_error < 1e-14 for c in right.weights)
-    assert "2 paths: " in str(right)
+    assert "2 paths to the loss: " in str(right)
     # What several consumers pass to one value is not added up.
     monkeypatch.setattr(differentiate, "_total", lambda parts: parts[0])
     found = check(zoo.lecture, inputs)

@@ -131,7 +131,7 @@ def test_a_folder_with_checkpoints_is_not_overwritten(tmp_path):
     with pytest.raises(UsageError, match="--resume"):
         fit(tmp_path)
     with pytest.raises(UsageError, match="--resume"):
-        fit(tmp_path, force=True, world=ThreadWorld(2))
+        fit(tmp_path, world=ThreadWorld(2))
 
 
 def test_nothing_to_resume_starts_afresh_and_says_so(tmp_path, caplog):
