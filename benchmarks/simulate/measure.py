@@ -110,7 +110,7 @@ def constants(near: World, apart: World) -> Machine:
     found = Machine(
         name=f"{near.size} ranks on {near.host}, which has {cores} cores",
         cores=cores,
-        alpha=swaps[0],
+        alpha=swaps[0] / 2,  # the model counts the wait for a message as one more
         memory=3 * cores * max(n / s for n, s in zip(SIZES, adds, strict=True)),
         barrier=0.0,
         call=call,
