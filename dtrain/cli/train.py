@@ -8,6 +8,7 @@ same bits on any number of ranks.
 from __future__ import annotations
 
 import json
+import os
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from typing import Any
 
@@ -199,7 +200,9 @@ def run(world: World, args: Namespace) -> int:
     """Train on all ranks, print on rank 0; return the exit code."""
     if args.timeout is not None:
         world.watchdog.limit = args.timeout  # from now on: also while reading
-    heard = Signals(active=args.checkpoint is not None, owned=True)
+    # Where ranks may be lost, one that leaves would not be missed by MPI.
+    end = world.abort if world.fault_tolerant else os._exit
+    heard = Signals(active=args.checkpoint is not None, owned=True, end=end)
 
     def begin() -> None:
         with together(world):

@@ -21,6 +21,7 @@ DONE = 0
 GO_ON = 1 << 8  # beside the exit code of a rank that fails: the work is not done
 LOST = 1 << 9  # a rank was lost before it could say a word
 CODE = GO_ON - 1
+LAUNCHER = os.getppid()  # as this process begins
 PATIENCE = 10.0  # seconds for the others to hear that this rank fails
 
 
@@ -58,7 +59,8 @@ def interrupted(mpi: Any, comm: Any, error: Any) -> bool:
 
 def end_launcher() -> None:
     """Let the launcher end all ranks: where they can be lost, MPI_Abort does not."""
-    os.kill(os.getppid(), signal.SIGTERM)
+    if os.getppid() == LAUNCHER:  # else it is gone, and another has adopted this one
+        os.kill(LAUNCHER, signal.SIGTERM)
 
 
 def end_launcher_soon() -> None:

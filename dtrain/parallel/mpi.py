@@ -74,7 +74,7 @@ class MPIWorld(World):
         self.fault_tolerant = living.can_lose(launch, os.environ)
         self._shared = shared
         self._started = list(range(self.size))  # the number each rank started with
-        self._touched: list[Sequence[Message]] = []
+        self._touched: list[object] = []
         self._comm = everybody.Dup()
         label = f"{self.host}:{self.rank}"
         # Nothing that outlives a world may hold it, or it would keep its memory.
@@ -104,25 +104,37 @@ class MPIWorld(World):
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         """Send and receive all at once, none waiting for another."""
         self.place.moves += 1
+        requests: list[Any] = []
         try:
             with self._noticing_losses():
-                requests = [
-                    self._comm.Irecv(part, source=rank)
-                    for rank, buffer in receives
-                    for part in self._parts(buffer)
-                ]
-                requests += [
-                    self._comm.Isend(part, dest=rank)
-                    for rank, buffer in sends
-                    for part in self._parts(buffer)
-                ]
-                # Without statuses Open MPI 5.0.11 may call what has failed a success.
-                statuses = [self._mpi.Status() for _ in requests if self.fault_tolerant]
-                self._mpi.Request.Waitall(requests, statuses or None)
+                for rank, buffer in receives:
+                    for part in self._parts(buffer):
+                        requests.append(self._comm.Irecv(part, source=rank))
+                for rank, buffer in sends:
+                    for part in self._parts(buffer):
+                        requests.append(self._comm.Isend(part, dest=rank))
+                if self.fault_tolerant:
+                    self._until_complete(requests)
+                self._mpi.Request.Waitall(requests)
         except RankLostError:
             # What is not complete is no longer to be asked for, but MPI may write yet.
-            self._touched += [sends, receives]
+            self._touched.append((sends, receives, requests))
             raise
+
+    def _until_complete(self, requests: Sequence[Any]) -> None:
+        """Wait for requests, and free none of them if a rank is lost.
+
+        A call that waits would free them all, and Open MPI 5.0.11 ends the job when it
+        finds later that a message was sent in vain whose request is gone.
+        """
+        comm, pending = self._comm, requests
+        while True:
+            pending = [request for request in pending if not request.Get_status()]
+            if comm.Is_revoked() or comm.Get_failed().size:
+                raise RankLostError("a rank is lost")
+            if not pending:
+                return
+            os.sched_yield()
 
     def broadcast(self, array: NDArray[Any], root: int = 0) -> None:
         """Fill ``array`` with the root's, by MPI's own tree where none can be lost."""

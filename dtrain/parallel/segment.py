@@ -76,20 +76,19 @@ def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
     local = group.index(peers.rank)
     head = len(group) * futex.LINE
     token = secrets.token_hex(16)
-    made = agreed(peers, lambda: -1 if local else make(head + size, token))
+    made: list[int] = []
     try:
-        notes = peers.allgather(note(made, token))
+        agreed(peers, lambda: None if local else made.append(make(head + size, token)))
+        notes = peers.allgather(note(made[0] if made else -1, token))
         processes = [Process(*json.loads(notes[rank])) for rank in group]
         part = share(head + size, local, len(group))
         data = agreed(peers, lambda: map_shared(processes[0], part, head + size))
     finally:
-        if made >= 0:
-            os.close(made)
+        for fd in made:
+            os.close(fd)
     lines = data[:head].reshape(len(group), futex.LINE)
     lines[local, TOKEN] = np.frombuffer(bytes.fromhex(token), np.uint8)
     tokens = [bytes.fromhex(process.token) for process in processes]
-    peers.allgather(b"")  # now all have written theirs
-    agreed(peers, lambda: check(lines, tokens))
     cores = set().union(*(process.cores for process in processes))
     hosts = peers.hosts
 
@@ -106,6 +105,12 @@ def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
         spin=len(cores) >= len(group),
         look_after=look_after,
     )
+    try:
+        peers.allgather(b"")  # now all have written their tokens
+        agreed(peers, lambda: check(lines, tokens))
+    except RankLostError:
+        barrier.leave()  # another may have got by, and wait there already
+        raise
     return Segment(data[head:], barrier)
 
 

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import re
+import shutil
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -38,7 +39,7 @@ class Folder:
         self._losses: dict[int, float] = {}
         self._saved = 0  # the newest step that was saved from here
         self._room: Path | None = None
-        self._pruning = threading.Lock()
+        self._lock = threading.Lock()  # of what files there are
 
     def open(self) -> None:
         """Make the folder, and remove what interrupted saves have left in it.
@@ -59,17 +60,25 @@ class Folder:
             ) from None
 
     def make_room(self, size: int) -> None:
-        """Have room for a save that must be quick, if the disk has it."""
+        """Have room for a save that must be quick, if the disk has it twice."""
         room = self.path / f".step-0.safetensors.{os.getpid()}.tmp"
         with suppress(OSError):
-            checkpoint.reserve(room, size)
-            self._room = room
+            if shutil.disk_usage(self.path).free > 2 * size:
+                checkpoint.reserve(room, size)
+                self._room = room
 
-    def close(self) -> None:
-        """Give back the room that was not needed."""
-        if self._room is not None:
+    def close(self) -> bool:
+        """Give back the room that was not needed; tell whether there was any."""
+        room = self._take_room()
+        if room is not None:
             with suppress(OSError):
-                self._room.unlink(missing_ok=True)
+                room.unlink()
+        return room is not None
+
+    def _take_room(self) -> Path | None:
+        with self._lock:
+            room, self._room = self._room, None
+        return room if room is not None and room.exists() else None
 
     def steps(self) -> list[int]:
         """The steps of its checkpoints, newest first."""
@@ -115,12 +124,14 @@ class Folder:
             OSError: it cannot be written; the others are kept.
         """
         steps = int(arrays["steps"])
-        room = None if durable or not self._room else self._room
-        if room is not None:
-            self._room = None
-            room = room if room.exists() else None
-        checkpoint.write(self.at(steps), arrays, facts, durable=durable, room=room)
-        with self._pruning, suppress(OSError):
+        room = None if durable else self._take_room()
+        try:
+            checkpoint.write(self.at(steps), arrays, facts, durable=durable, room=room)
+        except OSError:
+            if not self.close():
+                raise
+            checkpoint.write(self.at(steps), arrays, facts, durable=durable)
+        with self._lock, suppress(OSError):
             # A save at once may have overtaken one that a thread was writing.
             self._saved = max(steps, self._saved)
             there = [each for each in self.steps() if each <= self._saved]

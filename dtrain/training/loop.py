@@ -6,7 +6,7 @@ import functools
 import operator
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from dtrain.errors import DtrainError, RankLostError, StoppedError, UsageError
 from dtrain.gradient.vector import GradientVector
@@ -45,6 +45,7 @@ class Loop:
         self._signals = signals
         self.history: list[StepRecord] = []
         self._callbacks = tuple(callbacks)
+        self._asked = 0  # of this rank, what not all have heard of yet
         self._schedule = trainer.settings.schedule(trainer.steps)
         self._begun = time.perf_counter()
 
@@ -74,14 +75,15 @@ class Loop:
     def _go_on(self) -> Run:
         """Take the steps from where the state is to the end."""
         self._check_ranks()
+        self._answer()
         trainer = self.trainer
         state, order = trainer.state, trainer.order
         while state.steps < trainer.steps:
             trainer.world.place.step = state.steps + 1
-            if self._signals is not None:
-                trainer.flags = self._signals.take()
+            trainer.flags = self._take()
             rate = float(self._schedule(state.steps))
             gradient = trainer.step(order.at(state.steps), rate)
+            self._asked = 0
             self._tell(self._record(gradient, rate))
             trainer.replicas.after(state.steps)
             if self.saver is not None:
@@ -106,6 +108,7 @@ class Loop:
         record = catch_up(trainer, self.history[-1] if self.history else None)
         if record is not None:
             self._tell(record)
+        trainer.replicas.after(trainer.state.steps)
         if saver is not None:
             saver.take_over()
             self._set_grace()
@@ -120,13 +123,11 @@ class Loop:
         error: DtrainError = UsageError(
             f"--min-ranks {least}: there are {world.size} from the start"
         )
-        if world.lost and self.saver is not None:
-            self._save(self.saver, Ask.SAVE | Ask.STOP)
-        elif world.lost:
-            error = RankLostError(
-                f"only {world.size} ranks are left, fewer than --min-ranks {least}, "
-                "and there is no --checkpoint"
-            )
+        if world.lost:
+            few = f"only {world.size} ranks are left, fewer than --min-ranks {least}"
+            if self.saver is not None:
+                self._stop(self.saver, f"{few}: stopped")
+            error = RankLostError(f"{few}, and there is no --checkpoint")
         error.agreed = True
         raise error
 
@@ -135,14 +136,25 @@ class Loop:
             self._signals.grace = PATIENCE if self.trainer.world.rank else GRACE
 
     def _start(self, saver: Saver) -> None:
-        """Resume, and listen to what was asked while the data were read."""
+        """Resume."""
         saver.resume()
         self._set_grace()
-        asked = 0 if self._signals is None else self._signals.take()
-        words = self.trainer.world.allgather(b"%d" % asked)
+
+    def _take(self) -> int:
+        """What this rank was asked, until all have heard of it."""
+        if self._signals is not None:
+            self._asked |= self._signals.take()
+        return self._asked
+
+    def _answer(self) -> None:
+        """Do what was asked while no steps were taken."""
+        if self.saver is None:
+            return
+        words = self.trainer.world.allgather(b"%d" % self._take())
         agreed = functools.reduce(operator.or_, map(int, words))
+        self._asked = 0
         if agreed:
-            self._save(saver, agreed)
+            self._save(self.saver, agreed)
 
     def _save(self, saver: Saver, agreed: int) -> None:
         """Save if it is time to; stop if all ranks have heard that somebody asked."""
@@ -150,15 +162,20 @@ class Loop:
         if trainer.state.steps == trainer.steps:
             return  # what a finished run saves is checked first
         if agreed and agreed & Ask.STOP:
-            saver.finish()
-            place = trainer.world.allgather(saver.place.encode())[0].decode()
-            error = StoppedError(
-                f"stopped after step {trainer.state.steps} of {trainer.steps}, "
-                f"{place}; go on with --resume"
-            )
-            error.agreed = True
-            raise error
+            self._stop(saver, "stopped")
         saver.after_step(asked=bool(agreed))
+
+    def _stop(self, saver: Saver, what: str) -> NoReturn:
+        """Save, and end the run before its end; collective."""
+        saver.finish()
+        trainer = self.trainer
+        place = trainer.world.allgather(saver.place.encode())[0].decode()
+        error = StoppedError(
+            f"{what} after step {trainer.state.steps} of {trainer.steps}, {place}; go "
+            "on with --resume"
+        )
+        error.agreed = True
+        raise error
 
     def _record(self, gradient: GradientVector, rate: float) -> StepRecord:
         """What is to be told of the step that has been completed."""

@@ -53,7 +53,7 @@ class Saver:
         self._writer: threading.Thread | None = None
         self._maker: threading.Thread | None = None
         self._due = False
-        self._saved = -1  # the newest step that is on the disk
+        self._saved = -1  # the newest step of this very run that is on the disk
         self._last = time.monotonic()
 
     def resume(self) -> None:
@@ -71,9 +71,9 @@ class Saver:
                 self._refuse_to_overwrite()
                 newest = self._folder.newest() if self._options.resume else None
                 if newest is not None:
-                    self._adopt(newest)
+                    if self._adopt(newest):
+                        self._saved = state.steps
                     found[0] = state.steps
-                    self._saved = int(newest.arrays["steps"])
                     LOG.info("going on from step %d: %s", found[0], newest.path)
                 elif self._options.resume:
                     LOG.info("no checkpoint in %s: starting afresh", self._folder.path)
@@ -81,6 +81,8 @@ class Saver:
         world.broadcast(found)
         if found[0] >= 0:
             self.resumed = int(found[0])
+        # A rank 0 that was lost in this may have given its state to some.
+        if found[0] >= 0 or world.lost:
             state.broadcast(world)
         self._last = time.monotonic()
 
@@ -89,12 +91,13 @@ class Saver:
         if self._trainer.world.rank == 0 and not self._copy:
             with suppress(DtrainError):  # the next save finds it out, and warns
                 self._folder.open()
-                self._saved = max(self._folder.steps(), default=-1)
             self._prepare()
 
     def _prepare(self) -> None:
         """Have memory for copies of the state, and room for a save at once."""
         self._copy = self._trainer.state.copies()
+        if self._maker is not None:  # this is done again
+            return
         size = _HEADER + sum(array.nbytes for array in self._copy.values())
         self._maker = _begin("room", self._folder.make_room, size)
 
@@ -146,9 +149,13 @@ class Saver:
     @property
     def place(self) -> str:
         """Where a run that stops now can go on, for a person."""
-        if self._saved < 0:
+        saved = self._saved
+        if saved < 0:  # what is there is of the rank 0 before, or of the run before
+            with suppress(DtrainError):
+                saved = max(self._folder.steps(), default=-1)
+        if saved < 0:
             return f"with no checkpoint in {self._folder.path}"
-        return f"with its checkpoint of step {self._saved} in {self._folder.path}"
+        return f"with its checkpoint of step {saved} in {self._folder.path}"
 
     def _write(
         self,
@@ -204,8 +211,11 @@ class Saver:
             "versions": _versions(),
         }
 
-    def _adopt(self, found: Checkpoint) -> None:
+    def _adopt(self, found: Checkpoint) -> bool:
         """Make the trainer's state a checkpoint's, unless it is of another run.
+
+        Returns:
+            Whether it is of this very run.
 
         Raises:
             UsageError: naming what has changed.
@@ -236,6 +246,7 @@ class Saver:
                 f"checkpoint {found.path} has taken {trainer.state.steps} steps, and "
                 f"{trainer.settings.epochs} epochs have only {trainer.steps}; give more"
             )
+        return not changed
 
     def _warn(self, found: Checkpoint, changed: list[str]) -> None:
         """Say what makes other bits than those of a run that was not interrupted."""

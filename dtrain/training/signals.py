@@ -64,11 +64,20 @@ class Signals:
         owned: whether the process is dtrain's own, to be ended as it sees fit. In
             another's, who has a handler of their own for SIGTERM or SIGINT, as Python
             has for Ctrl-C, is handed the signal after the grace.
+        end: ends the process, and with it the job, with an exit code.
     """
 
-    def __init__(self, *, active: bool, owned: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        active: bool,
+        owned: bool = False,
+        end: Callable[[int], object] = os._exit,
+    ) -> None:
         main = threading.current_thread() is threading.main_thread()
         self._active, self._owned = active and main, owned
+        self._leave = end
+        self._saving: threading.Thread | None = None
         self._asked = 0
         self._lock = threading.Lock()
         self._saves: list[Callable[[], None]] = []
@@ -108,6 +117,8 @@ class Signals:
             signal.set_wakeup_fd(self._before)
             os.close(self._outlet)  # the thread reads the end, and ends
             self._thread.join()
+            if self._saving is not None:
+                self._saving.join()
             os.close(self._inlet)
 
     def at_once(self, save: Callable[[], None]) -> None:
@@ -127,7 +138,6 @@ class Signals:
         """Read signals until the pipe is closed; end the process when that is due."""
         first: signal.Signals | None = None
         begun = 0.0
-        saving: threading.Thread | None = None
         while True:
             left = (
                 None
@@ -135,8 +145,8 @@ class Signals:
                 else max(0.0, begun + self.grace - time.monotonic())
             )
             if not select.select([self._inlet], [], [], left)[0]:
-                if saving is not None:
-                    saving.join()
+                if self._saving is not None:
+                    self._saving.join()
                 self._end(first)
                 return
             byte = os.read(self._inlet, 1)
@@ -153,8 +163,8 @@ class Signals:
                 continue
             if first is None:
                 first, begun = signal.Signals(number), time.monotonic()
-                saving = threading.Thread(target=self._save_at_once, daemon=True)
-                saving.start()
+                self._saving = threading.Thread(target=self._save_at_once, daemon=True)
+                self._saving.start()
             elif number == signal.SIGINT and time.monotonic() - begun > _TWICE:
                 self._end(signal.SIGINT, again=True)
                 return
@@ -177,7 +187,7 @@ class Signals:
             os.kill(os.getpid(), number)  # the main thread runs its handler
             return
         self.farewell()
-        os._exit(128 + number if again else StoppedError.exit_code)
+        self._leave(128 + number if again else StoppedError.exit_code)
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
         """Do nothing, because the thread hears it, unless it was handed over."""

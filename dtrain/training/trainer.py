@@ -152,12 +152,13 @@ class Trainer:
     def identity(self) -> dict[str, str]:
         """What a run's bits follow from, besides its state: equal, or another run."""
         free = {"epochs", "execution", "checkpoint", "target", "columns", "penalty"}
-        free |= {"on_nonfinite", "verify_every", "min_ranks", "timeout"}
+        free |= {"on_nonfinite", "verify_every", "min_ranks", "timeout", "threads"}
         settings = self.settings.describe()
         return {
             "weights": self.layout.digest,
             **{name: text for name, text in settings.items() if name not in free},
             "bits": bits.chosen(),
+            "BLAS threads": str(self.settings.blas_threads),
             "block": str(self.block),
             "columns": repr(list(self.samples.origins)),
             "data set": self._data_digest,
@@ -195,7 +196,7 @@ class Trainer:
         weights, gradient = self.weights, self.gradient
         places = world.rows(shard.count(batch), gradient)
         partials = engine.gradients(weights, shard.blocks(batch), places)
-        self.agreed = world.tree_sum(
+        agreed = world.tree_sum(
             shard.count(batch), partials, gradient, self.flags, self._scale
         )
         if self.penalised is not None:
@@ -204,6 +205,7 @@ class Trainer:
             self.state.step(gradient, rate)
         else:
             self.state.skip(gradient)
+        self.agreed = agreed  # with the step: who is a step behind gets both
         return gradient
 
     def _scale(self, slots: NDArray[Any], tail: NDArray[np.float64]) -> None:

@@ -64,6 +64,7 @@ class Company:
         self._words: dict[int, bool] = {}
         self._round = 0
         self._verdict = False
+        self._known = size  # how many there were when all last said a word
         self._changed = threading.Condition()
 
     def leave(self, number: int, error: BaseException | None = None) -> None:
@@ -86,7 +87,9 @@ class Company:
 
     def _count(self) -> None:
         if self._words and set(self._words) >= set(self.living):
-            self._verdict = all(self._words[number] for number in self.living)
+            done = all(self._words[number] for number in self.living)
+            self._verdict = done and len(self.living) == self._known
+            self._known = len(self.living)
             if not self._verdict:
                 self.meeting = MortalMeeting(len(self.living))
             self._words.clear()

@@ -3,6 +3,7 @@
 import mmap
 import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from dtrain.errors import RankLostError
 from dtrain.parallel import futex
 from dtrain.parallel.futex import Barrier
-from dtrain.parallel.segment import born
+from dtrain.parallel.segment import born, open_segment
 
 ENDED = 3  # exit code of a child that has met what it was to meet
 
@@ -149,3 +150,41 @@ def test_a_signal_is_handled_while_waiting():
 def test_what_the_kernel_refuses_is_raised():
     with pytest.raises(OSError, match="futex"):
         futex.wait(4, 0, 0.01)  # nobody's memory
+
+
+class Pair:
+    """Two threads that share memory; rank 0 may fail in one of their gatherings."""
+
+    def __init__(self, rank, boxes, meet, fails):
+        self.rank, self.size, self.hosts = rank, 2, ["host"] * 2
+        self._boxes, self._meet, self._fails = boxes, meet, fails
+        self._calls = 0
+
+    def allgather(self, data):
+        """Give both ranks' bytes, unless this one is to fail."""
+        self._calls += 1
+        self._boxes[self.rank] = data
+        self._meet.wait(10)
+        found = list(self._boxes)
+        self._meet.wait(10)
+        if self.rank == 0 and self._calls == self._fails:
+            raise RankLostError("a rank elsewhere is lost")
+        return found
+
+
+def test_who_got_by_hears_of_one_that_did_not():
+    """Of a loss while memory is made some ranks may learn, and others be in it."""
+    boxes, meet, heard = [b"", b""], threading.Barrier(2), []
+
+    def rank_1():
+        segment = open_segment(Pair(1, boxes, meet, 5), (0, 1), 4096)
+        with pytest.raises(RankLostError):
+            segment.barrier.wait()
+        heard.append(True)
+
+    thread = threading.Thread(target=rank_1, daemon=True)
+    thread.start()
+    with pytest.raises(RankLostError):
+        open_segment(Pair(0, boxes, meet, 5), (0, 1), 4096)
+    thread.join(10)
+    assert heard

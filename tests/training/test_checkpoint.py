@@ -126,6 +126,20 @@ def test_where_none_verifies_the_run_is_refused(tmp_path):
         load(tmp_path)
 
 
+def test_a_forced_run_that_ends_at_the_others_step_is_saved(tmp_path):
+    fit(tmp_path, epochs=2)  # 6 steps
+    run = fit(tmp_path, epochs=3, batch=15, resume=True, force=True, save_every=99)
+    assert run.report["steps"] == 6
+    for name, weight in load(tmp_path).items():
+        np.testing.assert_array_equal(weight, run.weights[name])
+
+
+def test_threads_that_change_no_bits_may_change(tmp_path):
+    fit(tmp_path, execution="levels", threads=1)
+    run = fit(tmp_path, execution="dataflow", threads=2, resume=True)
+    assert run.report["resumed_from_step"] == 9
+
+
 def test_a_folder_with_checkpoints_is_not_overwritten(tmp_path):
     fit(tmp_path)
     with pytest.raises(UsageError, match="--resume"):
@@ -340,6 +354,21 @@ def test_a_save_that_must_be_quick_takes_the_room_made_for_it(tmp_path, there):
     folder.make_room(5000)
     folder.close()
     assert names(tmp_path) == [step(1), step(2)]
+
+
+def test_a_save_that_finds_no_room_takes_what_was_made(tmp_path, monkeypatch):
+    """Of a disk that is almost full the room for a quick save may have the last."""
+    folder, put = Folder(tmp_path), checkpoint._put
+    folder.make_room(5000)
+
+    def full(file, piece):
+        if any(name.startswith(".step-0.") for name in names(tmp_path)):
+            raise OSError(28, "No space left on device")
+        put(file, piece)
+
+    monkeypatch.setattr(checkpoint, "_put", full)
+    folder.save({"steps": np.array(1)}, {"loss": None})
+    assert names(tmp_path) == [step(1)]
 
 
 def test_room_is_given_back_at_the_end_whatever_the_end_is(tmp_path):

@@ -8,7 +8,11 @@ import pytest
 import dtrain
 from dtrain.errors import RankLostError, StoppedError, UsageError
 from dtrain.training.folder import Folder
+from dtrain.training.loop import Loop
 from dtrain.training.recovery import recovering
+from dtrain.training.settings import Saving, Settings
+from dtrain.training.signals import Ask, Signals
+from dtrain.training.trainer import Trainer
 from tests.parallel.mortal import Kill, MortalWorld
 from tests.training.programs import line
 
@@ -90,6 +94,34 @@ def test_the_next_rank_0_saves_and_all_can_go_on_from_there(
         Folder(tmp_path).at(step).unlink()
     again = trained(dtrain.SoloWorld(), resume=True, **saving)
     assert again.digest == undisturbed.digest
+
+
+class Doubtful(dtrain.SoloWorld):
+    """A world whose ranks learn once that the work is to be done again."""
+
+    def __init__(self, verdict):
+        super().__init__()
+        self._verdict = verdict  # the one that is no
+
+    def settled(self, done):
+        """Say no, once."""
+        self._verdict -= 1
+        return done and self._verdict != 0
+
+
+@pytest.mark.parametrize("verdict", [1, 2, 3])
+def test_what_was_asked_while_data_were_read_is_done_once(verdict, tmp_path):
+    asked = Signals(active=False)
+    asked._asked = int(Ask.SAVE | Ask.STOP)
+    saving = Saving(folder=str(tmp_path))
+    settings = Settings(epochs=3, learning_rate=0.1, checkpoint=saving)
+
+    def work(world):
+        Loop(Trainer(world, line, DATA, settings), (), asked).run()
+
+    with pytest.raises(StoppedError, match="after step 0"):
+        Doubtful(verdict).run(work)
+    assert Folder(tmp_path).steps() == [0]
 
 
 def test_too_few_ranks_stop_with_a_checkpoint(undisturbed, tmp_path):
