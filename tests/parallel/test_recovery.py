@@ -99,11 +99,11 @@ def test_other_commands_go_on_without_a_lost_rank_too(command, fault, weights):
     assert "lost rank 0" in run.stderr
 
 
-def test_random_kills(digest):
+def test_random_kills():
     """The beginning of the long soak, `python -m tests.soak.kills`."""
     for number in range(4):
         case = kills.drawn([1, number])
-        assert not kills.tried(case, digest).wrong, case
+        assert not kills.tried(case).wrong, case
 
 
 def test_a_rank_0_that_dies_while_it_saves_is_followed_by_another(tmp_path, digest):

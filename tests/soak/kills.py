@@ -4,8 +4,9 @@
 
 Each run trains on 2 to 6 ranks under ``mpirun --with-ft ulfm`` while one or several of
 them are killed: in a phase of a step, while a checkpoint is written, in an evaluation,
-or while the others recover from the one before. Printed are the runs that did not end
-as they should, and the time from a kill to the next step that the others finish.
+or while the others recover from the one before. Sums are short or long, and ranks take
+themselves for those of one host or of several. Printed are the runs that did not end as
+they should, and the time from a kill to the next step that the others finish.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,12 +27,16 @@ import pytest
 
 from tests.kit.faults import Fault
 from tests.mpirun import mpirun
-from tests.soak.victim import FOLDER
+from tests.soak.victim import FOLDER, HOSTS
 
 ULFM = ("--with-ft", "ulfm")
 STEPS, EVERY = 120, 7  # of a run, and from checkpoint to checkpoint
 # A run takes about two seconds; one that hangs tells where, before it is ended.
-TRAIN = ["mlp", "--epochs", str(STEPS // 12), "--quiet", "--timeout", "20"]
+LIKE = ["--epochs", str(STEPS // 12), "--quiet", "--timeout", "20"]
+TRAIN = ["mlp", *LIKE]
+# With messages of 16 KB and more, for which MPI libraries have another protocol.
+WIDE = ["tests.soak.victim:wide", "digits", "--loss", "cross_entropy", *LIKE]
+WIDE += ["--batch", "128", "--learning-rate", "0.05"]
 LIMIT = 60.0  # seconds
 PHASES = ("step", "compute", "sum", "barrier", "apply")  # each begins once a step
 LATER = ("agree", "shrink", "catch up", "swap")  # begin while others recover
@@ -43,6 +49,8 @@ class Case:
     ranks: int
     faults: tuple[Fault, ...]
     checkpoint: bool
+    wide: bool
+    hosts: int
 
 
 @dataclass
@@ -84,15 +92,17 @@ def drawn(seed: Sequence[int]) -> Case:
             at, when = "evaluate", 1
         after = float(draw.random() / 500) if draw.random() < 0.5 else 0.0
         faults.append(Fault("die", rank=int(rank), at=at, n=when, after=after))
-    return Case(ranks, tuple(faults), checkpoint)
+    wide, hosts = bool(draw.random() < 0.5), int(draw.integers(1, 4))
+    return Case(ranks, tuple(faults), checkpoint, wide, hosts)
 
 
-def tried(case: Case, digest: str) -> Outcome:
+def tried(case: Case) -> Outcome:
     """Run a case, and hold what comes out against the undisturbed run's digest."""
-    outcome = Outcome()
+    outcome, digest = Outcome(), undisturbed(wide=case.wide)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        words = ["-m", "tests.soak.victim", *TRAIN, "--report", f"{folder}/report"]
+        words = ["-m", "tests.soak.victim", *(WIDE if case.wide else TRAIN)]
+        words += ["--report", f"{folder}/report"]
         if case.checkpoint:
             words += ["--checkpoint", f"{folder}/saved", "--save-every", str(EVERY)]
         faults = [
@@ -106,7 +116,7 @@ def tried(case: Case, digest: str) -> Outcome:
                 options=ULFM,
                 faults=faults,
                 timeout=LIMIT,
-                env={FOLDER: name},
+                env={FOLDER: name, HOSTS: str(case.hosts)},
             )
         except pytest.fail.Exception as error:
             outcome.wrong = str(error)
@@ -152,11 +162,10 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="to begin with")
     options = parser.parse_args(words)
-    digest = undisturbed()
     wrong, killed, seconds = 0, 0, []
     for number in range(options.first, options.first + options.count):
         case = drawn([options.seed, number])
-        outcome = tried(case, digest)
+        outcome = tried(case)
         killed += outcome.killed
         seconds += outcome.seconds
         if outcome.wrong:
@@ -176,10 +185,12 @@ def main(words: Sequence[str] | None = None) -> int:
     return wrong
 
 
-def undisturbed() -> str:
+@cache
+def undisturbed(*, wide: bool = False) -> str:
     """Train on one rank; give the digest."""
+    train = WIDE if wide else TRAIN
     with tempfile.TemporaryDirectory() as name:
-        run = mpirun(1, ["-m", "dtrain", *TRAIN, "--report", f"{name}/report"])
+        run = mpirun(1, ["-m", "dtrain", *train, "--report", f"{name}/report"])
         assert run.returncode == 0, run.stderr
         digest: str = json.loads(Path(name, "report").read_text())["weights_sha256"]
     return digest
