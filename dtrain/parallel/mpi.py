@@ -73,7 +73,6 @@ class MPIWorld(World):
         self.longest = longest
         self.fault_tolerant = living.can_lose(launch, os.environ)
         self._shared = shared
-        self._started = list(range(self.size))  # the number each rank started with
         self._touched: list[object] = []
         self._comm = everybody.Dup()
         label = f"{self.host}:{self.rank}"
@@ -209,13 +208,10 @@ class MPIWorld(World):
         self._comm = self._comm.Shrink()
         self._alarm.comm = self._comm.Shrink()  # a copy, whoever dies meanwhile
         there = self._comm.group.Translate_ranks(None, before)
-        names = [
-            f"rank {number} on {host}"
-            for number, host in zip(self._started, self.hosts, strict=True)
-        ]
+        names = self.names
         self.lost += [names[i] for i in range(self.size) if i not in there]
         self.hosts = [self.hosts[i] for i in there]
-        self._started = [self._started[i] for i in there]
+        self.numbers = [self.numbers[i] for i in there]
         self.rank, self.size = self._comm.rank, self._comm.size
         self._share_memory()
 

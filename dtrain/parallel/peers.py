@@ -22,6 +22,10 @@ class Peers(Protocol):
     hosts: list[str]
     place: Place
 
+    @property
+    def names(self) -> list[str]:
+        """What each rank is called."""
+
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         """Send and receive buffers; see ``World.swap``."""
 

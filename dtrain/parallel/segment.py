@@ -36,7 +36,10 @@ class Peers(Protocol):
 
     rank: int
     size: int
-    hosts: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """What each rank is called."""
 
     def allgather(self, data: bytes) -> list[bytes]:
         """Each rank's bytes, on every rank; see ``World.allgather``."""
@@ -90,12 +93,12 @@ def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
     lines[local, TOKEN] = np.frombuffer(bytes.fromhex(token), np.uint8)
     tokens = [bytes.fromhex(process.token) for process in processes]
     cores = set().union(*(process.cores for process in processes))
-    hosts = peers.hosts
+    names = peers.names
 
     def look_after(place: int) -> None:
         rank, process = group[place], processes[place]
         if born(process.pid) != process.born:
-            error = RankLostError(f"rank {rank} on {hosts[rank]} is gone")
+            error = RankLostError(f"{names[rank]} is gone")
             error.rank = rank
             raise error
 
@@ -159,8 +162,7 @@ def agreed(peers: Peers, step: Callable[[], T]) -> T:
         reason = str(error).encode()
     for rank, data in enumerate(peers.allgather(reason)):
         if data:
-            who = f"rank {rank} on {peers.hosts[rank]}"
-            raise NotSharedError(f"{who}: {data.decode()}")
+            raise NotSharedError(f"{peers.names[rank]}: {data.decode()}")
     return result
 
 

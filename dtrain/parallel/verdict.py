@@ -47,8 +47,8 @@ def encode(error: BaseException | None) -> bytes:
     return json.dumps(fields).encode()
 
 
-def decode(data: bytes, rank: int, host: str) -> DtrainError:
-    """Make the error that ``rank`` has encoded, for another rank to raise."""
+def decode(data: bytes, name: str) -> DtrainError:
+    """Make the error that the rank of this name has encoded, for another to raise."""
     fields = json.loads(data)
     message = fields["message"]
     kinds: list[type[DtrainError]] = [DtrainError, *descendants(DtrainError)]
@@ -58,7 +58,7 @@ def decode(data: bytes, rank: int, host: str) -> DtrainError:
             DtrainError.__init__(error, message)
             break
     else:
-        error = RankError(f"rank {rank} on {host} raised\n{message.rstrip()}")
+        error = RankError(f"{name} raised\n{message.rstrip()}")
     error.exit_code = fields["exit_code"]
     return error
 
@@ -82,7 +82,7 @@ def mark_agreed(error: BaseException, rank: int) -> BaseException:
 
 
 def mismatch(
-    what: str, digests: Sequence[str], hosts: Sequence[str]
+    what: str, digests: Sequence[str], names: Sequence[str]
 ) -> MismatchError | None:
     """Make the error that names the ranks whose digest is not the one most have.
 
@@ -92,9 +92,9 @@ def mismatch(
     odd = [rank for rank, digest in enumerate(digests) if digest != usual]
     if not odd:
         return None
-    names = ", ".join(f"rank {r} on {hosts[r]} ({digests[r][:12]})" for r in odd)
+    found = ", ".join(f"{names[rank]} ({digests[rank][:12]})" for rank in odd)
     error = MismatchError(
-        f"the ranks do not have the same {what}: {names} against {usual[:12]} on the "
+        f"the ranks do not have the same {what}: {found} against {usual[:12]} on the "
         f"other {votes}; start every rank with the same {what}"
     )
     mark_agreed(error, odd[0])

@@ -44,6 +44,7 @@ class World(ABC):
         size: how many ranks there are.
         host: the name of the machine that this rank runs on.
         hosts: the same for each rank.
+        numbers: by what each rank was started, and is called whoever is lost.
         mpi: the MPI library and its version, ``None`` without MPI.
         exchanges: how many reductions this rank has taken part in.
         fault_tolerant: whether the others can go on when a rank is lost. A collective
@@ -66,6 +67,7 @@ class World(ABC):
         self.mpi = mpi
         self.host = socket.gethostname()
         self.hosts = [self.host] * size
+        self.numbers = list(range(size))
         self.exchanges = 0
         self.fault_tolerant = False
         self.lost: list[str] = []
@@ -73,6 +75,12 @@ class World(ABC):
         self.watchdog = watchdog or Watchdog(place, self.abort)
         self.place = self.watchdog.place
         self._reduction = Reduction(alone(size))
+
+    @property
+    def names(self) -> list[str]:
+        """What each rank is called in a message."""
+        pairs = zip(self.numbers, self.hosts, strict=True)
+        return [f"rank {number} on {host}" for number, host in pairs]
 
     @abstractmethod
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
@@ -233,8 +241,8 @@ class World(ABC):
             if not data:
                 continue
             if error is None or rank != self.rank:
-                error = verdict.decode(data, rank, self.hosts[rank])
-            raise verdict.mark_agreed(error, rank)
+                error = verdict.decode(data, self.names[rank])
+            raise verdict.mark_agreed(error, self.numbers[rank])
 
     def compare(self, what: str, digest: str) -> None:
         """Raise an agreed MismatchError unless all ranks have the same digest.
@@ -242,7 +250,7 @@ class World(ABC):
         Its message says of what, and which ranks on which hosts differ from most.
         """
         digests = [data.decode() for data in self.allgather(digest.encode())]
-        error = verdict.mismatch(what, digests, self.hosts)
+        error = verdict.mismatch(what, digests, self.names)
         if error:
             raise error
 

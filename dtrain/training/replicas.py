@@ -62,7 +62,7 @@ class Replicas:
         if not odd:
             return
         texts = world.allgather(self._difference(digests.index(usual)).encode())
-        raise _differ(step, odd, votes, texts[odd[0]].decode(), world.hosts)
+        raise _differ(step, odd, votes, texts[odd[0]].decode(), world.names)
 
     def _difference(self, reference: int) -> str:
         """Where this rank's weights first differ from those of another; collective."""
@@ -94,17 +94,17 @@ def _hex(x: NDArray[Any], place: int) -> str:
 
 
 def _differ(
-    step: int, odd: Sequence[int], votes: int, first: str, hosts: Sequence[str]
+    step: int, odd: Sequence[int], votes: int, first: str, names: Sequence[str]
 ) -> ReplicaError:
-    names = ", ".join(f"{hosts[rank]}:{rank}" for rank in odd)
+    those = ", ".join(names[rank] for rank in odd)
     most = (
         f"those of the other {votes} ranks"
         if votes > len(odd)
         else f"those of as many others ({votes}), so either may be the wrong ones"
     )
     error = ReplicaError(
-        f"after step {step} the weights of {names} differ from {most}; of "
-        f"{hosts[odd[0]]}:{odd[0]} {first}; look for a callback that changes weights "
+        f"after step {step} the weights of {those} differ from {most}; of "
+        f"{names[odd[0]]} {first}; look for a callback that changes weights "
         "on some ranks only, else for bad memory on that host"
     )
     error.agreed = True

@@ -74,7 +74,8 @@ class Rerun:
         written = objective(
             joined.program, joined.loss, self.samples.target_shape, as_written=True
         )
-        where = f"block {block.number}, rank {self.world.rank}"
+        number = self.world.numbers[self.world.rank]
+        where = f"block {block.number}, rank {number}"
         for each in (written, joined):  # sums are associated anew in arrays
             found = self._origin(each.graph, self.engine.columns, block)
             if found is not None:

@@ -105,7 +105,6 @@ class MortalWorld(ThreadWorld):
         self.fault_tolerant = True
         self.number, self.kills = rank, kills
         self.company = Company(size)
-        self._numbers = list(range(size))
         self._exchange = 0
 
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
@@ -114,7 +113,7 @@ class MortalWorld(ThreadWorld):
         self._exchange += 1
         super().swap(sends, receives)
         for kill in self.kills:
-            if kill.exchange == self._exchange and kill.rank in self._numbers:
+            if kill.exchange == self._exchange and kill.rank in self.numbers:
                 if kill.rank == self.number:
                     raise KilledError
                 if self.number in kill.missed:
@@ -125,8 +124,8 @@ class MortalWorld(ThreadWorld):
         if self.company.settled(self.number, done):
             return True
         living = list(self.company.living)
-        self.lost += [f"rank {n}" for n in self._numbers if n not in living]
-        self._numbers, self.size = living, len(living)
+        self.lost += [f"rank {n}" for n in self.numbers if n not in living]
+        self.numbers, self.size = living, len(living)
         self.rank, self.hosts = living.index(self.number), [self.host] * self.size
         self._reduction = Reduction(alone(self.size))
         return False

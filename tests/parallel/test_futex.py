@@ -156,7 +156,7 @@ class Pair:
     """Two threads that share memory; rank 0 may fail in one of their gatherings."""
 
     def __init__(self, rank, boxes, meet, fails):
-        self.rank, self.size, self.hosts = rank, 2, ["host"] * 2
+        self.rank, self.size, self.names = rank, 2, ["rank 0", "rank 1"]
         self._boxes, self._meet, self._fails = boxes, meet, fails
         self._calls = 0
 

@@ -41,7 +41,7 @@ def test_a_flipped_bit_is_found_at_the_next_check(every, step):
     assert error.agreed
     assert error.exit_code == 70
     host = ThreadWorld(1).host
-    for text in (f"of {host}:1 differ", "other 2 ranks", "weight 'b' at [2]: "):
+    for text in (f"of rank 1 on {host} differ", "other 2 ranks", "weight 'b' at [2]: "):
         assert text in str(error)
 
 
@@ -57,7 +57,9 @@ def test_of_two_ranks_either_may_be_wrong():
 
 
 def test_all_ranks_that_differ_are_named():
-    with pytest.raises(ReplicaError, match=r":1, \S+:4 differ from .* other 3 ranks"):
+    with pytest.raises(
+        ReplicaError, match=r"rank 1 on \S+, rank 4 on \S+ differ from .* other 3 ranks"
+    ):
         run(5, {1, 4})
 
 
