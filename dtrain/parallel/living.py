@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from dtrain.parallel.launcher import OPEN_MPI, Launch
@@ -21,7 +22,7 @@ DONE = 0
 GO_ON = 1 << 8  # beside the exit code of a rank that fails: the work is not done
 LOST = 1 << 9  # a rank was lost before it could say a word
 CODE = GO_ON - 1
-LAUNCHER = os.getppid()  # as this process begins
+LAUNCHERS = ("prterun", "prted", "mpirun")  # Open MPI's, here and on other hosts
 PATIENCE = 10.0  # seconds for the others to hear that this rank fails
 
 
@@ -58,9 +59,21 @@ def interrupted(mpi: Any, comm: Any, error: Any) -> bool:
 
 
 def end_launcher() -> None:
-    """Let the launcher end all ranks: where they can be lost, MPI_Abort does not."""
-    if os.getppid() == LAUNCHER:  # else it is gone, and another has adopted this one
-        os.kill(LAUNCHER, signal.SIGTERM)
+    """Let the launcher end all ranks: where they can be lost, MPI_Abort does not.
+
+    It is the nearest of this process's parents that has its name: a shell may stand
+    between, or the launcher be gone and another have adopted this process.
+    """
+    pid = os.getppid()
+    while pid > 1:
+        try:
+            name, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+        except OSError:  # it has ended this moment
+            return
+        if name.partition("(")[2] in LAUNCHERS:
+            os.kill(pid, signal.SIGTERM)
+            return
+        pid = int(rest.split()[1])
 
 
 def end_launcher_soon() -> None:

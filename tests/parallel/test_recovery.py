@@ -71,6 +71,17 @@ def test_a_rank_0_that_is_lost_in_any_verdict_is_followed(n, tmp_path, digest):
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize("shell", [True, False])
+def test_a_rank_that_is_stuck_ends_the_job_through_its_launcher(shell, tmp_path):
+    fault = Fault("hang", rank=1, at="step", n=7)
+    words = ["--timeout", "2"]
+    run, report = train(3, tmp_path, [fault], words=words, codes=shell)
+    assert run.returncode != 0
+    assert report is None
+    assert ":1: no progress for 2 s" in run.stderr
+    assert not shell or 71 in run.codes
+
+
 def test_too_few_ranks_do_when_all_steps_are_done(tmp_path, digest):
     lost = [killed(1, "agree", 5)]  # the verdict on the steps
     run, report = train(2, tmp_path, lost, words=["--min-ranks", "2"])

@@ -119,13 +119,15 @@ CASES = {
         (":1: SystemExit: 0",),
         words="mlp --epochs 3 --timeout 20",
     ),
-    "is gone in a block": Case(one("_exit", "compute", 5, value=0)),
+    "is gone in a block": Case(one("_exit", "compute", 5, value=0), survived=True),
     "is gone before MPI, with a code": Case(one("_exit", "start", value=5)),
     "is gone as it sums": Case(one("_exit", "sum", 5, value=1), quick=True),
     "a script exits before it trains": Case(
         body="if world.rank == 1: sys.exit(0)", code=71, says=(f":0: {TOLD}",)
     ),
-    "a script is gone before it trains": Case(body="if world.rank == 1: os._exit(0)"),
+    "a script is gone before it trains": Case(
+        body="if world.rank == 1: os._exit(0)", survived=True
+    ),
     "a script raises before it trains": Case(
         body="if world.rank == 1: 1 / 0", code=70, says=(":1: ZeroDivisionError",)
     ),
@@ -257,7 +259,8 @@ def run_case(case: Case, launcher: str) -> CompletedRun:
     library = "mpich" if launcher == "mpich" else "openmpi"
     lost = launcher == "ulfm" and case.survived
     if lost:
-        case = replace(case, code=0, says=("lost rank . on ",), saved=True)
+        says, saved = ("lost rank . on ",), case.body is None
+        case = replace(case, code=0, says=says, saved=saved)
     with contextlib.ExitStack() as stack:
         here = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "here"
         here.mkdir()
