@@ -149,9 +149,10 @@ class State:
         done = self.steps // steps_per_epoch
         self._steps[()] = done * self._per_epoch
         self._skips[1] = 0
-        self.left_out[done:] = 0
-        self.sums *= (self._order.samples - self.left_out) / (samples - self.left_out)
+        # The mean losses of the epochs before stay what they were.
+        self.sums *= self._order.samples / (samples - self.left_out)
         self.sums[done:] = 0
+        self.left_out[:] = 0
         self._renew()
 
     def broadcast(self, world: World, root: int = 0) -> None:

@@ -13,6 +13,8 @@ from dtrain import SoloWorld, ThreadWorld, load, losses, optimizers, schedules, 
 from dtrain.errors import DataError, UsageError
 from dtrain.training import checkpoint
 from dtrain.training.folder import Folder
+from dtrain.training.settings import Settings
+from dtrain.training.trainer import Trainer
 from tests.soak import saves
 from tests.training.programs import line, line_data, net, net_data, settle
 
@@ -132,6 +134,20 @@ def test_a_forced_run_that_ends_at_the_others_step_is_saved(tmp_path):
     assert run.report["steps"] == 6
     for name, weight in load(tmp_path).items():
         np.testing.assert_array_equal(weight, run.weights[name])
+
+
+def test_a_forced_run_keeps_the_mean_losses_of_other_data():
+    """Also of epochs in which more samples were left out than there are now."""
+    state = Trainer(SoloWorld(), net, net_data(11), Settings(**BASE)).state
+    was = {
+        "steps": np.array(6),
+        "left_out": np.array([12, 0, 0]),
+        "sums": np.array([26.0, 50.0, 3.0]),
+    }
+    state.assign({**state.arrays, **was})
+    state.restart_epoch(steps_per_epoch=3, samples=25)
+    assert state.losses == pytest.approx([2.0, 2.0])
+    assert not state.left_out.any()
 
 
 def test_threads_that_change_no_bits_may_change(tmp_path):
