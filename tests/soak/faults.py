@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dtrain.errors import RankLostError
 from tests.kit.faults import Fault
 from tests.mpirun import CompletedRun, mpirun
 
@@ -261,6 +262,9 @@ def run_case(case: Case, launcher: str) -> CompletedRun:
     if lost:
         says, saved = ("lost rank . on ",), case.body is None
         case = replace(case, code=0, says=says, saved=saved)
+    elif launcher == "ulfm" and case.code == RankLostError.exit_code:
+        # The launcher is asked to end the job, and may kill who asks; it returns 1.
+        case = replace(case, code=None)
     with contextlib.ExitStack() as stack:
         here = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "here"
         here.mkdir()
@@ -334,7 +338,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, help="runs, drawn at random (all)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    runs = [(name, launcher) for name in CASES for launcher in LAUNCHERS]
+    runs = [
+        (name, launcher)
+        for name, case in CASES.items()
+        for launcher in LAUNCHERS
+        # Where ranks may be lost, the job ends without the end of MPI.
+        if launcher != "ulfm" or all(fault.at != "leave" for fault in case.faults)
+    ]
     if args.count is not None:
         runs = random.Random(args.seed).sample(runs, min(args.count, len(runs)))  # noqa: S311
     times: dict[str, float] = {}
