@@ -114,7 +114,9 @@ class MPIWorld(World):
                         requests.append(self._comm.Isend(part, dest=rank))
                 if self.fault_tolerant:
                     self._until_complete(requests)
-                self._mpi.Request.Waitall(requests)
+                # Without statuses Open MPI 5.0.11 may call what has failed a success.
+                statuses = [self._mpi.Status() for _ in requests if self.fault_tolerant]
+                self._mpi.Request.Waitall(requests, statuses or None)
         except RankLostError:
             # What is not complete is no longer to be asked for, but MPI may write yet.
             self._touched.append((sends, receives, requests))
