@@ -352,7 +352,7 @@ def test_a_flipped_bit_in_one_rank_s_weights_is_found_and_named(world):
             if (record.step, world.rank) == (5, last):
                 trainer.weights.values["W"].view(np.uint32)[1, 2] ^= 1
 
-        place = f"{world.hosts[last]}:{last}", "after step 8", "'W' at [1, 2]"
+        place = world.names[last], "after step 8", "'W' at [1, 2]"
         with refused(world, ReplicaError, *place):
             Loop(trainer, [strike]).run()
 
