@@ -79,7 +79,6 @@ def test_a_rank_that_is_stuck_ends_the_job_through_its_launcher(shell, tmp_path)
     assert run.returncode != 0
     assert report is None
     assert ":1: no progress for 2 s" in run.stderr
-    assert not shell or 71 in run.codes
 
 
 def test_too_few_ranks_do_when_all_steps_are_done(tmp_path, digest):
