@@ -8,7 +8,6 @@ same bits on any number of ranks.
 from __future__ import annotations
 
 import json
-import os
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from typing import Any
 
@@ -200,9 +199,8 @@ def run(world: World, args: Namespace) -> int:
     """Train on all ranks, print on rank 0; return the exit code."""
     if args.timeout is not None:
         world.watchdog.limit = args.timeout  # from now on: also while reading
-    # Where ranks may be lost, one that leaves would not be missed by MPI.
-    end = world.abort if world.fault_tolerant else os._exit
-    heard = Signals(active=args.checkpoint is not None, owned=True, end=end)
+    active = args.checkpoint is not None
+    heard = Signals(active=active, owned=True, end=world.leave)
 
     def begin() -> None:
         with together(world):

@@ -237,6 +237,12 @@ class MPIWorld(World):
                 self._say(RankLostError.exit_code)
         atexit.unregister(finish)
 
+    def leave(self, code: int) -> None:
+        """End this process and the job; where ranks may be lost, MPI misses nobody."""
+        if self.fault_tolerant:
+            self.abort(code)
+        super().leave(code)
+
     def abort(self, code: int) -> None:
         """End all ranks; any thread may call it."""
         end(self.fault_tolerant, code)

@@ -119,6 +119,10 @@ class World(ABC):
         """End all ranks at once, with an exit code; any thread may call it."""
         os._exit(code)
 
+    def leave(self, code: int) -> None:
+        """End this process, and with it the job, as a launcher sees to it."""
+        os._exit(code)
+
     def tree_sum(
         self,
         count: int,

@@ -172,7 +172,6 @@ def train(
     # The limit is the process's, so it is set once for all ranks that live in it.
     inside = execution == "sequential" and isinstance(threads, int)
     limit = threadpool_limits(threads if inside else 1)
-    # Where ranks may be lost, one that leaves would not be missed by MPI.
-    end = world.abort if world.fault_tolerant else os._exit
-    with limit, Signals(active=checkpoint is not None, end=end) as signals:
+    heard = Signals(active=checkpoint is not None, end=world.leave)
+    with limit, heard as signals:
         return world.run(work)

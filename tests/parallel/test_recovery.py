@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dtrain.errors import RankLostError
+from dtrain.training.folder import Folder
 from tests.kit.faults import Fault
 from tests.mpirun import mpirun
 from tests.parallel.cases import Case
@@ -79,6 +80,20 @@ def test_a_rank_that_is_stuck_ends_the_job_through_its_launcher(shell, tmp_path)
     assert run.returncode != 0
     assert report is None
     assert ":1: no progress for 2 s" in run.stderr
+
+
+def test_a_rank_0_that_is_terminated_in_a_long_step_saves_and_ends_the_job(tmp_path):
+    """MPI would not miss it, and the others would wait for it until the time-out."""
+    faults = [
+        Fault("SIGTERM", rank=0, at="step", n=5),
+        Fault("delay", rank=1, at="step", n=5, value=15.0),
+    ]
+    words = ["--checkpoint", f"{tmp_path}/saved", "--save-every", "999"]
+    run, report = train(3, tmp_path, faults, words=words)
+    assert run.returncode != 0
+    assert report is None
+    assert run.seconds < 15
+    assert Folder(tmp_path / "saved").newest().arrays["steps"] == 4
 
 
 def test_too_few_ranks_do_when_all_steps_are_done(tmp_path, digest):

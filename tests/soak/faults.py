@@ -26,8 +26,8 @@ import pytest
 from dtrain.errors import RankLostError
 from tests.kit.faults import Fault
 from tests.mpirun import CompletedRun, mpirun
+from tests.soak.kills import ULFM
 
-ULFM = ("--with-ft", "ulfm")
 LAUNCHERS = {"openmpi": (), "mpich": (), "ulfm": ULFM}
 RANKS = 3
 TIMEOUT = 3  # seconds, --timeout of all that must run into it
