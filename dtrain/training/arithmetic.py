@@ -38,14 +38,16 @@ _IMAGE = "docker pull IMAGE  # the same image, or the same system, on every host
 @cache
 def arithmetic() -> dict[str, str]:
     """What results depend on, by name; the last two by what comes out of them."""
-    features = np.show_config("dicts")["SIMD Extensions"]
+    extensions = np.show_config("dicts")["SIMD Extensions"]
+    # NumPy leaves "found" out where a processor has nothing above the baseline.
+    features = extensions["baseline"] + extensions.get("found", [])
     libraries: list[dict[str, str]] = threadpool_info()
     blas = next((b for b in libraries if b["user_api"] == "blas"), {})
     return {
         "dtrain": __version__,
         "NumPy": np.__version__,
         "processor": platform.machine(),
-        "processor features": " ".join(features["baseline"] + features["found"]),
+        "processor features": " ".join(features),
         "BLAS": f"{blas.get('internal_api', 'unknown')} {blas.get('version', '')}",
         "BLAS kernels": blas.get("architecture", "unknown"),
         "C library": _c_library(),

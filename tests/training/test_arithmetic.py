@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 
 from dtrain import train
@@ -49,6 +50,13 @@ def test_portable_reaches_numpy_and_blas_without_a_warning():
     here = told("import dtrain" + TELL, DTRAIN_BITS="portable")
     assert bits.shortfall(here["processor features"].split(), "Haswell") == ""
     assert here["BLAS kernels"] == "Haswell"
+
+
+def test_a_processor_with_nothing_above_numpys_baseline_is_told_of():
+    extensions = np.show_config("dicts")["SIMD Extensions"]
+    above = " ".join(extensions.get("found", []))
+    here = told(**({"NPY_DISABLE_CPU_FEATURES": above} if above else {}))
+    assert here["processor features"] == " ".join(extensions["baseline"])
 
 
 @needs_avx2
