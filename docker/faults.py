@@ -146,25 +146,38 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong, and what the run is started with."""
+    """One thing that goes wrong, and what the run is started with.
+
+    Attributes:
+        name: of the run.
+        what: it is, in the table.
+        strike: makes it go wrong.
+        options: of mpirun.
+        survived: whether the run must go on, or else must end.
+        lost: how many ranks it must have lost meanwhile.
+        few: whether it is tried where few are.
+
+    """
 
     name: str
     what: str
     strike: Callable[[Cluster], None]
     options: tuple[str, ...] = ()
+    survived: bool = False
+    lost: int = 0
     few: bool = False
 
 
 ULFM = ("--with-ft", "ulfm")
 FAULTS = (
-    Fault("rank-ulfm", "a rank is killed", Cluster.kill_rank, ULFM, few=True),
+    Fault("rank-ulfm", "a rank is killed", Cluster.kill_rank, ULFM, True, 1, few=True),
     Fault("rank", "a rank is killed", Cluster.kill_rank),
     Fault("kill-ulfm", "`docker kill`", Cluster.kill, ULFM),
     Fault("kill", "`docker kill`", Cluster.kill, few=True),
-    Fault("awhile", "`docker pause` for 4 s", Cluster.pause_awhile),
+    Fault("awhile", "`docker pause` for 4 s", Cluster.pause_awhile, survived=True),
     Fault("pause", "`docker pause`", Cluster.pause),
     Fault("cut", "`docker network disconnect`", Cluster.cut),
-    Fault("slow", "5 ms more each way, 1 % of packets lost", Cluster.slow),
+    Fault("slow", "5 ms more each way, 1 % of packets lost", Cluster.slow, (), True),
 )
 
 
@@ -192,7 +205,9 @@ def tried(cluster: Cluster, fault: Fault, expected: str, logs: Path) -> str:
     """Let a fault strike a run; return what happened, as a row of the table.
 
     Raises:
-        SystemExit: it did not come to the digest that was expected.
+        SystemExit: it went on or ended where it should not have, or did not come to the
+            digest that was expected.
+
     """
     log, options = logs / f"{fault.name}.log", fault.options
     process = cluster.run(fault.name, options, log)
@@ -204,14 +219,22 @@ def tried(cluster: Cluster, fault: Fault, expected: str, logs: Path) -> str:
             )
         time.sleep(0.1)
     start = time.monotonic()
-    fault.strike(cluster)
-    code = waited(cluster, process)
-    seconds = time.monotonic() - start
-    report = cluster.report(fault.name)
-    cluster.mend()
+    try:
+        fault.strike(cluster)
+        code = waited(cluster, process)
+        seconds = time.monotonic() - start
+        report = cluster.report(fault.name)
+    finally:
+        cluster.mend()
+    if (report is not None) != fault.survived:
+        raise SystemExit(
+            f"faults.py: {fault.name}: survived {fault.survived} was expected; "
+            f"{code}, {report}\n{log.read_text()}"
+        )
     if report is not None:
-        lost = report["recovered_failures"]
-        happened = f"went on with {6 - int(str(lost))} ranks" if lost else "went on"
+        if report["recovered_failures"] != fault.lost:
+            raise SystemExit(f"faults.py: {fault.name}: {report}, {fault.lost} lost")
+        happened = f"went on with {6 - fault.lost} ranks" if fault.lost else "went on"
     else:
         again = waited(cluster, cluster.run(fault.name, options, log))
         report = cluster.report(fault.name)

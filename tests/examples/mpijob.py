@@ -1,8 +1,9 @@
 """What a job for Kubeflow's MPI operator may say (kubeflow.org/v2beta1), as a schema.
 
-Written after the operator's types (github.com/kubeflow/mpi-operator, Apache-2.0,
-pkg/apis/kubeflow/v2beta1/types.go at 013fa15b), field by field. Its own schema says the
-same of these, repeats Kubernetes' for what is in a pod, and is half a megabyte long.
+Written after what the operator tells of its fields (github.com/kubeflow/mpi-operator,
+Apache-2.0: sdk/python/v2beta1/docs/V2beta1MPIJobSpec.md, V2beta1RunPolicy.md at 26635a4e
+and what these name), field by field. Its own schema repeats Kubernetes' for what is in a
+pod, and is half a megabyte long.
 """
 
 from typing import Any
@@ -43,6 +44,7 @@ RUN_POLICY = fields(
     backoffLimit=count(),
     schedulingPolicy=SCHEDULING,
     suspend=FLAG,
+    managedBy=TEXT,
 )
 
 REPLICA = fields(
@@ -57,8 +59,10 @@ SPEC = fields(
     slotsPerWorker=count(1),
     runPolicy=RUN_POLICY,
     mpiReplicaSpecs=fields(("Launcher", "Worker"), Launcher=REPLICA, Worker=REPLICA),
+    runLauncherAsWorker=FLAG,
     sshAuthMountPath=TEXT,
-    mpiImplementation={"enum": ["OpenMPI", "Intel"]},
+    launcherCreationPolicy={"enum": ["AtStartup", "WaitForWorkersReady"]},
+    mpiImplementation={"enum": ["OpenMPI", "Intel", "MPICH"]},
 )
 
 MPI_JOB = fields(

@@ -1,7 +1,10 @@
 """The job for Kubernetes holds to the schemas of the MPI operator and of Kubernetes."""
 
 import copy
+import os
 import shlex
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +49,7 @@ MISTAKES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a field": lambda job: job["spec"].update(slots=2),
     "a policy": lambda job: job["spec"]["runPolicy"].update(cleanPodPolicy="Some"),
     "a number": lambda job: job["spec"].update(slotsPerWorker="2"),
+    "a start": lambda job: job["spec"].update(launcherCreationPolicy="Later"),
     "a role": lambda job: job["spec"]["mpiReplicaSpecs"].pop("Worker"),
     "a pod's field": lambda job: pod(job, "Worker").update(volume=[]),
     "a pod's value": lambda job: pod(job, "Worker").update(containers="dtrain"),
@@ -60,6 +64,22 @@ def test_a_mistake_is_found(mistake):
         (jsonschema.ValidationError, kubernetes_validate.ValidationError)
     ):
         validate(job)
+
+
+def test_the_launcher_is_alive_while_checkpoints_are_new(tmp_path):
+    (launcher,) = pod(JOB, "Launcher")["containers"]
+    *shell, command = launcher["livenessProbe"]["exec"]["command"]
+    words = shlex.split(launcher["args"][0])
+    folder = parse(words[words.index("dtrain") + 1 : words.index("&&")]).checkpoint
+    assert str(folder) in command
+    probe = [*shell, command.replace(str(folder), str(tmp_path))]
+    checkpoint = tmp_path / "step-1.safetensors"
+    checkpoint.touch()
+    assert subprocess.run(probe, check=False).returncode == 0
+    long_ago = time.time() - 1000
+    for path in (checkpoint, tmp_path):
+        os.utime(path, (long_ago, long_ago))
+    assert subprocess.run(probe, check=False).returncode == 1
 
 
 def test_its_command_is_one_of_dtrain_s():
