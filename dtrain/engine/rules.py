@@ -96,13 +96,18 @@ def _index(low: Lowering, number: int, node: Node) -> View:
 
 
 def _place(low: Lowering, number: int, node: Node) -> View:
-    out = low.result(number)
     shape, parts = node.keywords["shape"], node.keywords["at"]
+    lead = low.lead[node.kind]
+    out = low.result(number)
+    flat = out.reshaped((*lead, math.prod(shape)))
+    if flat is None and not all(isinstance(at, Slices) for at in parts):
+        # Places are counted in C order, which a part of another's slot may not have.
+        out = low.fresh(out.shape, low.dtype(node))
+        flat = out.reshaped((*lead, math.prod(shape)))
     covered = coverage(node)
     alone = bool(np.all(covered <= 1))
     if not np.all(covered == 1):
         low.step(number, "zero", (), out)
-    lead = low.lead[node.kind]
     for i, at in zip(node.inputs, parts, strict=True):
         x = low.led(low.values[i], i, node.kind)
         if isinstance(at, Slices):
@@ -112,7 +117,7 @@ def _place(low: Lowering, number: int, node: Node) -> View:
             elif not x.same(part):  # else it was computed there
                 low.step(number, "copy", (x,), part)
         else:
-            flat = low.compact(number, out, (*lead, math.prod(shape)))
+            assert flat is not None  # noqa: S101  (a contiguous view always can)
             vs = low.compact(number, x, (*lead, math.prod(at.shape)))
             _scatter(low, number, vs, flat, at.key.reshape(-1), alone)
     return out
@@ -138,7 +143,7 @@ def _scatter(
     order = np.argsort(places)
     if not alone:
         low.step(number, "add_at", (x,), out, places)
-    elif np.all(np.diff(places[order]) == 1):  # in another order, without gaps
+    elif len(order) and np.all(np.diff(places[order]) == 1):  # turned, without gaps
         part = out.sliced(((int(places[order[0]]), len(order), 1),))
         low.step(number, "take", (x,), part, order)
     else:

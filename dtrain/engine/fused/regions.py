@@ -224,7 +224,7 @@ def _keep_in_registers(plan: Plan) -> None:
     kept = {view.buffer for view in plan.outputs.values()}
     kept |= {i for i, need in enumerate(plan.buffers) if need.external is not None}
     for steps in (plan.once, plan.steps):
-        for i, step in enumerate(steps):
+        for i, step in reversed(list(enumerate(steps))):
             if not isinstance(step, Piece):
                 continue
             stored = []
@@ -234,4 +234,7 @@ def _keep_in_registers(plan: Plan) -> None:
                     stored.append(node.out)
                 else:
                     plan.buffers[buffer] = replace(plan.buffers[buffer], size=0)
-            steps[i] = replace(step, out=stored[0], stored=tuple(stored))
+            if stored:
+                steps[i] = replace(step, out=stored[0], stored=tuple(stored))
+            else:  # of no elements, all of it
+                del steps[i]
