@@ -87,7 +87,9 @@ def test_every_optimizer_has_a_docstring_with_its_formula_and_a_sample() -> None
 
 
 @pytest.mark.parametrize("size", [1, 5, PIECE + 3])
-@pytest.mark.parametrize(("rule", "textbook", "settings"), SAMPLES, ids=repr)
+@pytest.mark.parametrize(
+    ("rule", "textbook", "settings"), SAMPLES, ids=[repr(rule) for rule, *_ in SAMPLES]
+)
 def test_rule_is_the_textbooks(
     rule: Rule, textbook: Callable[..., Textbook], settings: dict[str, Any], size: int
 ) -> None:

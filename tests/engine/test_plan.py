@@ -35,22 +35,27 @@ def test_a_step_allocates_nothing(name: str) -> None:
         for vector in engine.gradients(model.weights, [rows]):
             assert vector.tail[1] == block
 
+    def taken() -> tuple[int, int]:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for i in range(100):
+            step(block * (i % 2))
+        after, peak = tracemalloc.get_traced_memory()
+        return after - before, peak - before
+
     # NumPy's iterators take buffers of their own, of this many elements.
     size = np.setbufsize(16)
     try:
         for _ in range(3):
             step(0)
         tracemalloc.start()
-        before, _ = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        for i in range(100):
-            step(block * (i % 2))
-        after, peak = tracemalloc.get_traced_memory()
+        # What else is in this process may allocate, too, but not each time.
+        kept, peaks = zip(*(taken() for _ in range(3)), strict=True)
     finally:
         tracemalloc.stop()
         np.setbufsize(size)
-    assert after - before < 2048
-    assert peak - before < 8 * block
+    assert min(kept) < 2048
+    assert min(peaks) < 8 * block
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
