@@ -8,6 +8,7 @@ it is complete: it is written under another, flushed to the disk and renamed.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -65,7 +66,7 @@ def write(
     facts: Mapping[str, Any],
     *,
     durable: bool = True,
-    room: Path | None = None,
+    room: BinaryIO | None = None,
 ) -> None:
     """Write a checkpoint, whole or not at all.
 
@@ -74,15 +75,16 @@ def write(
         arrays: contiguous arrays by name.
         facts: what JSON can hold.
         durable: wait until it is on the disk, to outlive a loss of power, too.
-        room: a file of that folder to be written over and renamed, see `reserve`.
+        room: a file of that folder to be written over and renamed; see `reserve`.
 
     Raises:
         OSError: it cannot be written; what was there is kept.
     """
     own = f"{os.getpid()}-{threading.get_ident()}"
-    temporary = room or path.with_name(f".{path.name}.{own}.tmp")
+    temporary = Path(room.name) if room else path.with_name(f".{path.name}.{own}.tmp")
     try:
-        with temporary.open("r+b" if room else "wb") as file:
+        with room or _held(temporary) as file:
+            file.seek(0)
             for piece in _content(arrays, facts):
                 _put(file, piece)
             file.truncate()
@@ -97,7 +99,31 @@ def write(
         _sync(path.parent)
 
 
-def reserve(path: Path, size: int) -> None:
+def abandoned(path: Path) -> bool:
+    """Tell whether a file that is written under another name has no writer any more.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # no locks on this file system: nobody can tell
+            return True
+    return True
+
+
+def _held(path: Path) -> BinaryIO:
+    """Make a file that is not `abandoned` until it is closed, or this process ends."""
+    file = path.open("w+b")
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
+
+
+def reserve(path: Path, size: int) -> BinaryIO:
     """Make a file of so many zeros, for a save that shall not wait for the room.
 
     Memory that a system has not used before can cost more time than what is written to
@@ -106,13 +132,17 @@ def reserve(path: Path, size: int) -> None:
     Raises:
         OSError: there is no room; none is taken.
     """
+    file = _held(path)
     try:
-        with path.open("wb") as file:
-            for start in range(0, size, _PIECE):
-                file.write(bytes(min(_PIECE, size - start)))
+        for start in range(0, size, _PIECE):
+            file.write(bytes(min(_PIECE, size - start)))
+        file.flush()
     except OSError:
         path.unlink(missing_ok=True)
+        with suppress(OSError):
+            file.close()
         raise
+    return file
 
 
 def read(path: Path) -> Checkpoint:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
@@ -38,11 +38,13 @@ class Folder:
         self._keep = keep
         self._losses: dict[int, float] = {}
         self._saved = 0  # the newest step that was saved from here
-        self._room: Path | None = None
+        self._room: BinaryIO | None = None
         self._lock = threading.Lock()  # of what files there are
 
     def open(self) -> None:
         """Make the folder, and remove what interrupted saves have left in it.
+
+        What another run is writing there this moment stays.
 
         Raises:
             UsageError: it cannot be made, or not be written to.
@@ -52,7 +54,7 @@ class Folder:
             probe = self.path / f".step-0.safetensors.{threading.get_ident()}.tmp"
             probe.touch()
             for path in self.path.iterdir():
-                if _STALE.fullmatch(path.name):
+                if _STALE.fullmatch(path.name) and checkpoint.abandoned(path):
                     path.unlink()
         except OSError as error:
             raise UsageError(
@@ -64,21 +66,23 @@ class Folder:
         room = self.path / f".step-0.safetensors.{os.getpid()}.tmp"
         with suppress(OSError):
             if shutil.disk_usage(self.path).free > 2 * size:
-                checkpoint.reserve(room, size)
-                self._room = room
+                self._room = checkpoint.reserve(room, size)
 
     def close(self) -> bool:
         """Give back the room that was not needed; tell whether there was any."""
         room = self._take_room()
         if room is not None:
-            with suppress(OSError):
-                room.unlink()
+            with suppress(OSError), room:
+                Path(room.name).unlink()
         return room is not None
 
-    def _take_room(self) -> Path | None:
+    def _take_room(self) -> BinaryIO | None:
         with self._lock:
             room, self._room = self._room, None
-        return room if room is not None and room.exists() else None
+        if room is not None and not os.fstat(room.fileno()).st_nlink:
+            room.close()  # somebody has removed it
+            return None
+        return room
 
     def steps(self) -> list[int]:
         """The steps of its checkpoints, newest first."""

@@ -67,8 +67,8 @@ class Saver:
         found = np.full(1, -1, np.int64)
         with together(world):
             if world.rank == 0:
-                self._folder.open()
                 self._refuse_to_overwrite()
+                self._folder.open()
                 newest = self._folder.newest() if self._options.resume else None
                 if newest is not None:
                     if self._adopt(newest):
@@ -186,7 +186,8 @@ class Saver:
             self._saved = max(steps, self._saved)
 
     def _refuse_to_overwrite(self) -> None:
-        if not self._options.resume and self._folder.steps():
+        there = self._folder.path.is_dir()
+        if there and not self._options.resume and self._folder.steps():
             raise UsageError(
                 f"--checkpoint {self._folder.path} holds the checkpoints of a run; go "
                 "on with --resume, or give another folder"

@@ -272,6 +272,34 @@ def test_what_interrupted_saves_have_left_is_removed(tmp_path):
     assert mine.exists()
 
 
+def test_what_another_run_is_writing_stays(tmp_path, monkeypatch):
+    other, put, seen = Folder(tmp_path), checkpoint._put, []
+    other.make_room(5000)
+
+    def meanwhile(file, piece):
+        if not seen:
+            seen.append(names(tmp_path))
+            Folder(tmp_path).open()
+            seen.append(names(tmp_path))
+        put(file, piece)
+
+    monkeypatch.setattr(checkpoint, "_put", meanwhile)
+    other.save({"steps": np.array(1)}, {"loss": None})
+    assert len(seen[0]) == 2  # the room, and what is being written
+    assert seen[1] == seen[0]
+    other.close()
+    assert names(tmp_path) == [step(1)]
+
+
+def test_a_run_that_is_refused_touches_nothing(tmp_path):
+    fit(tmp_path)
+    stale = tmp_path / f".{step(3)}.123-456.tmp"
+    stale.touch()
+    with pytest.raises(UsageError, match="holds the checkpoints of a run"):
+        fit(tmp_path)
+    assert stale.exists()
+
+
 def test_interrupted_saves_lose_nothing():
     rng = np.random.default_rng(5)
     whole, digest = saves.undisturbed()
@@ -345,9 +373,9 @@ def test_options_without_a_folder_are_refused():
 def test_what_is_written_into_room_is_what_is_written_afresh(tmp_path, size):
     arrays = {"steps": np.array(1), "weights": np.arange(9.0)}
     checkpoint.write(tmp_path / "afresh", arrays, {"loss": 0.5})
-    checkpoint.reserve(tmp_path / "room", size)
+    room = checkpoint.reserve(tmp_path / "room", size)
     assert (tmp_path / "room").stat().st_size == size
-    checkpoint.write(tmp_path / "there", arrays, {"loss": 0.5}, room=tmp_path / "room")
+    checkpoint.write(tmp_path / "there", arrays, {"loss": 0.5}, room=room)
     assert names(tmp_path) == ["afresh", "there"]
     afresh, there = (tmp_path / name for name in ("afresh", "there"))
     assert there.read_bytes() == afresh.read_bytes()
