@@ -169,11 +169,12 @@ class Loop:
         """Save, and end the run before its end; collective."""
         saver.finish()
         trainer = self.trainer
-        place = trainer.world.allgather(saver.place.encode())[0].decode()
-        error = StoppedError(
-            f"{what} after step {trainer.state.steps} of {trainer.steps}, {place}; go "
-            "on with --resume"
-        )
+        newest = int(trainer.world.allgather(b"%d" % saver.newest)[0])
+        text = f"{what} after step {trainer.state.steps} of {trainer.steps}, "
+        text += saver.place(newest)
+        error: DtrainError = StoppedError(f"{text}; go on with --resume")
+        if newest < 0:  # whoever starts it again would start it for ever
+            error = UsageError(f"{text}, where none could be written")
         error.agreed = True
         raise error
 

@@ -137,22 +137,33 @@ class Saver:
             self._maker.join()
         self._folder.close()
 
-    def save_now(self) -> None:
-        """Save the last completed step, from another thread, not waiting for a disk."""
+    def save_now(self) -> bool:
+        """Save the last completed step, from another thread, not waiting for a disk.
+
+        Returns:
+            Whether there is a checkpoint to go on from; on ranks but 0 it is not known.
+        """
         state = self._trainer.state
         if self._trainer.world.rank == 0:
             with state.whole:
                 if self._saved != state.steps:
                     self._write(state.arrays, self._facts(), durable=False)
-            LOG.info("stopping, %s", self.place)
+            saved = self.newest
+            LOG.info("stopping, %s", self.place(saved))
+            return saved >= 0
+        return True
 
     @property
-    def place(self) -> str:
-        """Where a run that stops now can go on, for a person."""
+    def newest(self) -> int:
+        """The step that a run that stops now can go on from; −1 if there is none."""
         saved = self._saved
         if saved < 0:  # what is there is of the rank 0 before, or of the run before
             with suppress(DtrainError):
                 saved = max(self._folder.steps(), default=-1)
+        return saved
+
+    def place(self, saved: int) -> str:
+        """Say what a run has, for a person."""
         if saved < 0:
             return f"with no checkpoint in {self._folder.path}"
         return f"with its checkpoint of step {saved} in {self._folder.path}"
@@ -176,8 +187,7 @@ class Saver:
             self._folder.save(arrays, facts, durable=durable)
         except OSError as error:
             LOG.warning(
-                "cannot save step %d in %s: %s; the checkpoints before it are kept, "
-                "and training goes on",
+                "cannot save step %d in %s: %s; the checkpoints before it are kept",
                 steps,
                 self._folder.path,
                 error.strerror or error,
@@ -283,8 +293,12 @@ def _begin(name: str, work: Callable[..., None], *args: object) -> threading.Thr
 
 
 def _change(name: str, was: str | None, now: str | None) -> str:
-    if name in ("data set", "program", "penalty's graph", "weights"):
+    if name in ("data set", "program", "penalty's graph"):
         return f"the {name} has changed"
+    if name == "weights":
+        return "the weights have other names or shapes"
+    if name == "batch":
+        was, now = ("full" if each == "None" else each for each in (was, now))
     return f"{name} was {was} and is {now}"
 
 

@@ -23,7 +23,7 @@ from enum import IntFlag
 from types import FrameType, TracebackType
 from typing import Any
 
-from dtrain.errors import StoppedError
+from dtrain.errors import StoppedError, UsageError
 
 LOG = logging.getLogger("dtrain")
 GRACE = 1.0  # seconds for all ranks to agree, after which each ends by itself
@@ -80,7 +80,8 @@ class Signals:
         self._saving: threading.Thread | None = None
         self._asked = 0
         self._lock = threading.Lock()
-        self._saves: list[Callable[[], None]] = []
+        self._saves: list[Callable[[], bool]] = []
+        self._code = StoppedError.exit_code
         self._handlers: dict[int, Any] = {}
         self._handed_over: set[int] = set()
         self.grace = GRACE
@@ -121,8 +122,11 @@ class Signals:
                 self._saving.join()
             os.close(self._inlet)
 
-    def at_once(self, save: Callable[[], None]) -> None:
-        """Have SIGTERM and SIGINT do this, too, without waiting for the step."""
+    def at_once(self, save: Callable[[], bool]) -> None:
+        """Have SIGTERM and SIGINT do this, too, without waiting for the step.
+
+        It tells whether the run can be gone on with.
+        """
         self._saves.append(save)
 
     def take(self) -> int:
@@ -176,8 +180,9 @@ class Signals:
             # A launcher may have given both threads one core, and kill them soon.
             main = threading.main_thread().native_id
             os.setpriority(os.PRIO_PROCESS, main or 0, _LAST)
-        for save in self._saves:
-            save()
+        saved = [save() for save in self._saves]
+        if not all(saved):
+            self._code = UsageError.exit_code
 
     def _end(self, number: signal.Signals | None, *, again: bool = False) -> None:
         """End the process, or hand a signal to whom it belonged before."""
@@ -187,7 +192,7 @@ class Signals:
             os.kill(os.getpid(), number)  # the main thread runs its handler
             return
         self.farewell()
-        self._leave(128 + number if again else StoppedError.exit_code)
+        self._leave(128 + number if again else self._code)
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
         """Do nothing, because the thread hears it, unless it was handed over."""

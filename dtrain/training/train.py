@@ -17,7 +17,7 @@ from dtrain.program.trace import Program
 from dtrain.training.loop import Callback, Loop
 from dtrain.training.recovery import recovering
 from dtrain.training.run import Run
-from dtrain.training.settings import Saving, Schedule, Settings
+from dtrain.training.settings import Saving, Schedule, Settings, check_seconds
 from dtrain.training.setup import Data, check_callbacks, together
 from dtrain.training.signals import Signals
 from dtrain.training.trainer import Trainer
@@ -128,7 +128,9 @@ def train(
         >>> {name: round(float(w), 3) for name, w in run.weights.items()}
         {'offset': 1.0, 'slope': 3.0}
     """
-    world = world if world is not None else open_world()
+    if timeout is not None:
+        check_seconds("timeout", timeout)  # it is the ranks' for joining, too
+    world = world if world is not None else open_world(timeout)
 
     def prepare(rank: World) -> Trainer:
         with together(rank):

@@ -18,7 +18,7 @@ from dtrain.data.order import Batch, Order
 from dtrain.data.readers import open_data
 from dtrain.engine.collector import paused
 from dtrain.engine.engine import Engine
-from dtrain.gradient.vector import GradientVector, Weights
+from dtrain.gradient.vector import GradientVector, Layout, Weights
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
 from dtrain.program.trace import Program
@@ -155,7 +155,8 @@ class Trainer:
         free |= {"on_nonfinite", "verify_every", "min_ranks", "timeout", "threads"}
         settings = self.settings.describe()
         return {
-            "weights": self.layout.digest,
+            # Of their names and shapes: the dtype is told by itself.
+            "weights": Layout.of(self.layout.shapes, "float64").digest,
             **{name: text for name, text in settings.items() if name not in free},
             "bits": bits.chosen(),
             "BLAS threads": str(self.settings.blas_threads),

@@ -162,3 +162,24 @@ def test_a_rank_that_returns_early_keeps_nobody():
     for rank, where in enumerate(["comparison of all ranks", "the end of MPI"]):
         assert "no progress for 2 s" in run.errors[rank]
         assert where in run.errors[rank]
+
+
+def test_a_script_s_own_limit_holds_while_ranks_join():
+    code = """if True:
+        import os, time
+        from dtrain import program, train, weight
+        import numpy as np
+
+        @program
+        def line(p):
+            return weight("slope") * p
+
+        if os.environ["PMI_RANK"] == "1":
+            time.sleep(600)
+        x = np.ones(4)
+        train(line, {"p": x, "t": x}, epochs=1, learning_rate=0.1, timeout=2)
+    """
+    run = mpirun(2, ["-c", code], library="mpich")
+    assert run.returncode != 0
+    assert "Timeout (0:00:02)" in run.errors[0]  # MPI_Init lets no Python run
+    assert "line 13 in <module>" in run.errors[0]

@@ -1,7 +1,9 @@
 """Checkpoints: whole or not there, and the same bits wherever a run goes on."""
 
 import logging
+import os
 import shutil
+import signal
 import threading
 import time
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from dtrain import SoloWorld, ThreadWorld, load, losses, optimizers, schedules, train
-from dtrain.errors import DataError, UsageError
+from dtrain.errors import DataError, StoppedError, UsageError
 from dtrain.training import checkpoint
 from dtrain.training.folder import Folder
 from dtrain.training.settings import Settings
@@ -203,9 +205,10 @@ def test_another_length_of_a_schedule_is_warned_of(tmp_path, caplog):
 CHANGES = {
     "data set": {"data": net_data(24)},
     "program": {"program": line, "data": line_data(25)},
-    "batch": {"batch": 5},
+    "batch was 10 and is 5": {"batch": 5},
+    "batch was 10 and is full": {"batch": None},
     "block": {"block": 4},
-    "dtype": {"dtype": "float64"},
+    "dtype was float32 and": {"dtype": "float64"},
     "seed": {"seed": 1},
     "loss": {"loss": losses.Huber(0.5)},
     "optimizer": {"optimizer": "adam"},
@@ -214,7 +217,15 @@ CHANGES = {
     "penalty": {"penalty": lambda w: np.sum(np.square(w["b"]))},
     "threads": {"threads": 2},
 }
-FORCED = {"data set", "batch", "block", "seed", "loss", "learning_rate", "penalty"}
+FORCED = {
+    "data set",
+    "batch was 10 and is 5",
+    "block",
+    "seed",
+    "loss",
+    "learning_rate",
+    "penalty",
+}
 
 
 @pytest.mark.parametrize("what", CHANGES)
@@ -229,7 +240,7 @@ def test_a_changed_run_is_refused_and_says_what_has_changed(tmp_path, what):
     if what in FORCED:
         run = train(**changed, force=True)
         assert len(run.report["loss_history"]) == 3
-    elif what != "threads":
+    elif what not in ("threads", "batch was 10 and is full"):
         with pytest.raises(UsageError):
             train(**changed, force=True)
 
@@ -326,6 +337,29 @@ def test_a_full_disk_is_warned_of_and_training_goes_on(tmp_path, monkeypatch, ca
     again = fit(tmp_path, resume=True)
     assert 0 < again.report["resumed_from_step"] < 9
     assert again.digest == whole.digest
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_run_that_stops_unsaved_does_not_say_that_it_can_be_gone_on_with(
+    tmp_path, monkeypatch, before
+):
+    if before:
+        fit(tmp_path, epochs=1)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    def stop(_):
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    monkeypatch.setattr(checkpoint, "_put", full)
+    with pytest.raises(StoppedError if before else UsageError) as stopped:
+        fit(tmp_path, resume=True, callbacks=[stop])
+    if before:
+        assert "with its checkpoint of step 3" in str(stopped.value)
+    else:
+        assert "no checkpoint in" in str(stopped.value)
+        assert "none could be written" in str(stopped.value)
 
 
 def test_a_folder_that_vanishes_is_warned_of(tmp_path, caplog):

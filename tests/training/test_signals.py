@@ -1,6 +1,7 @@
 """Signals: a run saves itself and stops, and goes on to the undisturbed bits."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -301,6 +302,18 @@ def test_a_step_that_does_not_end_is_not_waited_for(folder, times, code):
     assert process.returncode == code
     assert Folder(folder / "ck").steps() == [4]
     goes_on(folder)
+
+
+def test_what_could_not_be_saved_is_not_said_to_go_on(folder):
+    command = [sys.executable, folder / "stuck.py"]
+    command += words(folder, "--checkpoint", folder / "ck")
+    with started(command) as process:
+        assert process.stdout.readline() == "stuck\n"
+        shutil.rmtree(folder / "ck")
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == 2
+    assert "cannot save step 4" in errors
 
 
 def test_while_data_load_there_is_nothing_to_save(folder):
