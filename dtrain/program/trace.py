@@ -93,13 +93,15 @@ class Program:
         builder = Builder(self.name)
         context = _BUILDER.set(builder), _SCOPE.set("")
         try:
+            code = self.function.__code__
+            own = builder.source = Source(code.co_filename, code.co_firstlineno)
             values = {
                 name: builder.input(name, _shape(shapes.get(name, ())))
                 for name in self.inputs
             }
+            builder.source = None
             result = self.function(**values)
-            code = self.function.__code__
-            builder.source = Source(code.co_filename, code.co_firstlineno)
+            builder.source = own
             return builder.graph(_outputs(builder, self.name, result))
         except DtrainError:
             raise

@@ -211,6 +211,17 @@ class TestSharing:
         assert list(graph.inputs) == ["x", "y"]
         assert list(graph.weights) == ["unused", "w"]
 
+    def test_an_input_is_where_its_program_is(self) -> None:
+        @program
+        def f(x, y):
+            return x + y
+
+        graph = f.trace()
+        first = f.function.__code__.co_firstlineno
+        for number in graph.inputs.values():
+            where = str(graph.nodes[number].source)
+            assert where.endswith(f"test_graph.py:{first}")
+
 
 class TestNames:
     """A name is for reading; it changes no value and no derivative."""
