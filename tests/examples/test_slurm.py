@@ -24,7 +24,7 @@ scripts = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.s
 
 @pytest.fixture
 def job(tmp_path):
-    """Give what starts a script where commands are stand-ins, in a folder of its own."""
+    """Give what starts a script in a folder of its own, with stand-ins for Slurm."""
     for name in ("srun", "mpirun"):
         (tmp_path / name).write_text(LAUNCHER)
         (tmp_path / name).chmod(0o755)
