@@ -34,6 +34,9 @@ LEAVE = 10.0  # seconds for what was started to be gone once mpirun is
 SHARED = Path("/dev/shm")  # noqa: S108 (it is looked at, not written to)
 OURS = "dtrain"  # what other programs leave there is no affair of a test
 MPIS_OWN = ("mpich_shm_", "sm_segment.")  # left when a rank is killed
+# What Open MPI's launcher says, once in hundreds, when it has not come up and starts
+# nothing (exit code 213); started again it does.
+NOT_UP = "listener thread failed to start"
 
 # Open MPI asks for these as root, and on fewer cores than ranks.
 SETTINGS = {
@@ -123,6 +126,7 @@ def mpirun(
     faults: Sequence[Fault] = (),
     codes: bool = False,
     meanwhile: Callable[[int], object] | None = None,
+    again: bool = True,
 ) -> CompletedRun:
     """Run ``python *args`` on so many ranks; fail the test if it takes too long.
 
@@ -138,8 +142,10 @@ def mpirun(
         faults: what shall go wrong; see `tests.kit.faults`.
         codes: whether to learn each rank's own exit code.
         meanwhile: called with mpirun's process id once it is started.
+        again: whether to start once more if the launcher says that it is `NOT_UP`.
 
     """
+    given = locals()
     own = python_of(library)
     if callable(args):
         args = ["-m", "tests.kit", f"{args.__module__}:{args.__qualname__}"]
@@ -180,6 +186,8 @@ def mpirun(
             [read(Path(folder, f"{rank}.{kind}")) for rank in range(ranks)]
             for kind in ("out", "err", "code")
         )
+    if again and not late and NOT_UP in launcher:
+        return mpirun(**{**given, "again": False})
     stdout, stderr = "".join(outputs), "".join([*errors, launcher])
     said = f"{stdout}\n{stderr}"
     if late:

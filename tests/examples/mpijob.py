@@ -1,9 +1,9 @@
 """What a job for Kubeflow's MPI operator may say (kubeflow.org/v2beta1), as a schema.
 
 Written after what the operator tells of its fields (github.com/kubeflow/mpi-operator,
-Apache-2.0, at 26635a4e: sdk/python/v2beta1/docs/V2beta1MPIJobSpec.md and what it names),
-field by field. Its own schema repeats Kubernetes' for what is in a pod, and is half a
-megabyte long.
+Apache-2.0, at 26635a4e: V2beta1MPIJobSpec.md in sdk/python/v2beta1/docs, and what it
+names), field by field. Its own schema repeats Kubernetes' for what is in a pod, and is
+half a megabyte long.
 """
 
 from typing import Any

@@ -43,6 +43,23 @@ def test_a_fault_comes_the_nth_time_on_one_rank():
     assert "planted" not in run.errors[0]
 
 
+@pytest.mark.parametrize(("times", "code"), [(1, 0), (2, 213)])
+def test_a_launcher_that_does_not_come_up_is_started_again(
+    times, code, tmp_path, monkeypatch
+):
+    script = f"""#!/bin/bash
+        echo >>{tmp_path}/starts
+        (($(wc -l <{tmp_path}/starts) > {times})) && exit
+        echo "The PMIx server's listener thread failed to start."
+        exit 213
+    """
+    (tmp_path / "mpirun").write_text(script)
+    (tmp_path / "mpirun").chmod(0o755)
+    monkeypatch.setattr(kit, "python_of", lambda _: tmp_path / "python")
+    assert mpirun(1, ["-c", ""]).returncode == code
+    assert (tmp_path / "starts").read_text() == "\n\n"
+
+
 def test_a_process_that_is_left_behind_is_killed_and_told(monkeypatch):
     monkeypatch.setattr(kit, "LEAVE", 1.0)
     code = "import subprocess; subprocess.Popen(['sleep', '300'], stdout=-3, stderr=-3)"
