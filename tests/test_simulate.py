@@ -84,8 +84,9 @@ def test_the_table_has_a_line_for_each_number_of_ranks(capsys):
     simulate.main(["1", "60", "4096", "--per-host", "60"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" |")[0] for line in lines[-3:]] == ["| 1", "| 60", "| 4,096"]
-    with pytest.raises(SystemExit):
-        simulate.main(["0"])
+    for wrong in (["0"], ["2", "--compute", "0"], ["2", "--compute", "nan"]):
+        with pytest.raises(SystemExit):
+            simulate.main(wrong)
 
 
 def test_the_same_figures_make_the_same_plot(tmp_path):

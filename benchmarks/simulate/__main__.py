@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,7 @@ from benchmarks.simulate.model import Job, bound, step
 
 RANKS = [4**k for k in range(9)]
 MEASURED = (2, 4, 8)
+SUMS = (("shared memory", "shared"), ("messages", "messages"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,16 +60,21 @@ def table(machine: Machine, job: Job, ranks: Sequence[int]) -> Iterator[str]:
 
 
 def measured() -> dict[str, Any]:
-    """Measure the constants on two ranks, and sums and steps on two and more."""
-    runs = []
+    """Measure the constants on two ranks, and sums and steps on two and more.
+
+    What the memory of all cores can move shows where each has a rank.
+    """
+    runs, cores = [], os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
-        for ranks in MEASURED:
+        for ranks in sorted({*MEASURED, max(cores, 2)}):
             file = Path(folder) / f"{ranks}.json"
             module = [sys.executable, "-m", "benchmarks.simulate.measure", str(file)]
             mpirun = Path(sys.executable).with_name("mpirun")
             subprocess.run([mpirun, "-n", str(ranks), *module], check=True)
             runs.append(json.loads(file.read_text()))
-    return {"machine": runs[0].pop("machine"), "runs": runs}
+    machine = runs[0].pop("machine")
+    machine["memory"] = max(run["memory"] for run in runs if run["ranks"] <= cores)
+    return {"machine": machine, "runs": runs}
 
 
 def compared(found: dict[str, Any]) -> Iterator[str]:
@@ -74,27 +82,27 @@ def compared(found: dict[str, Any]) -> Iterator[str]:
     machine = Machine(**found["machine"])
     yield machine.name
     yield ""
-    yield "| ranks | what | predicted, µs | measured, µs | ratio |"
-    yield "|--:|:--|--:|--:|--:|"
+    yield "| ranks | what | alone, µs | predicted, µs | measured, µs | ratio |"
+    yield "|--:|:--|--:|--:|--:|--:|"
     for run in found["runs"]:
         ranks = run["ranks"]
         cases: list[tuple[str, Job, float]] = []
-        for kind, per_host in (("shared memory", ranks), ("messages", 1)):
-            key = kind.split()[0]
+        for kind, key in SUMS:
             for weights, seconds in run[key].items():
+                per_host = ranks if key == "shared" else 1
                 job = Job(ranks, per_host, int(weights), blocks=ranks)
                 cases.append((f"sum of {job.weights:,}, {kind}", job, seconds))
-        for one in run["trained"]:
-            job = Job(ranks, ranks, one["weights"], one["alone"])
+        for weights, alone in run["alone"].items():
+            job = Job(ranks, ranks, int(weights), alone)
             what = f"step of an MLP of {job.weights:,}, shared memory"
-            cases.append((what, job, one["together"]))
+            cases.append((what, job, run["together"][weights]))
         for what, job, seconds in cases:
             guess = step(machine, job).seconds
             if job.per_host < ranks:  # these hosts share the cores of one
                 guess *= max(1.0, ranks / machine.cores)
             yield (
-                f"| {ranks} | {what} | {guess * 1e6:,.1f} | {seconds * 1e6:,.1f} "
-                f"| {guess / seconds:.2f} |"
+                f"| {ranks} | {what} | {job.compute * 1e6:,.1f} | {guess * 1e6:,.1f} "
+                f"| {seconds * 1e6:,.1f} | {guess / seconds:.2f} |"
             )
 
 
@@ -111,6 +119,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if min(options.per_host, options.weights, *(options.ranks or [1])) < 1:
         parser.error("ranks, ranks on a host and weights are 1 or more")
+    if not (math.isfinite(options.compute) and options.compute > 0):
+        parser.error("--compute is milliseconds, more than 0")
     return options
 
 

@@ -23,8 +23,8 @@ class Machine:
         cores: of a host; more ranks take turns.
         alpha: seconds that a message between hosts takes whatever its length.
         memory: bytes a second that all ranks of a host together can move.
-        barrier: seconds of a barrier of two ranks of a host, with the Python around it;
-            of more, that by log₂.
+        start: seconds of the Python around a sum, whatever is summed.
+        barrier: seconds of a barrier of two ranks of a host; of more, that by log₂.
         call: seconds that NumPy takes to begin an operation.
         sizes: bytes of arrays or messages for which the next three are known.
         beta: seconds for each byte that a host sends; its ranks share the way out.
@@ -36,6 +36,7 @@ class Machine:
     cores: int
     alpha: float
     memory: float
+    start: float
     barrier: float
     call: float
     sizes: Sequence[float]
@@ -68,6 +69,7 @@ CLUSTER = Machine(
     cores=64,
     alpha=2e-6,
     memory=0.85 * 2 * 460.8e9,
+    start=10e-6,
     barrier=2e-6,
     call=0.5e-6,
     sizes=[1, 1 << 40],

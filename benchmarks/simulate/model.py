@@ -155,6 +155,7 @@ def _inside(machine: Machine, part: Partition, paid: Cost) -> None:
     exchange = Exchange(part, region, total, lambda: None)
     between = exchange.between
     waits = 2 if shared else int(together > 1)
+    paid.inside += turns * machine.start
     paid.inside += turns * machine.barrier * waits * math.log2(together)
     # What a rank adds in its host's memory is all read once, its sum written once.
     mine = length if short else (part.mine.stop - part.mine.start) * part.dtype.itemsize
