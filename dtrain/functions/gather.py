@@ -1,8 +1,8 @@
 """Elements whose places are known only from the data: gather, scatter, sort.
 
 What was read from a place has its adjoint added there, so `gather` and `scatter` are
-each other's transfer function. An input of the program that is used for nothing but
-such places stays an integer.
+each other's transfer function. An input of the program that is used as such a place
+stays an integer, and must be one; what is cast by ``.astype(int)`` is truncated.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from dtrain.functions.base import (
 integer = register(
     BaseFunction(
         name="integer",
-        value=lambda x: np.asarray(x).astype(np.intp),
-        shape=lambda shape: shape,
+        value=lambda x, *, cast=False: np.asarray(x).astype(np.intp),
+        shape=lambda shape, *, cast=False: shape,
         takes=None,
         gives="int",
         branch=np.trunc,
-        doc="A number as an integer, rounded towards 0; passes nothing backward.",
+        doc="A number as an integer, rounded towards 0; passes nothing backward. "
+        "Without ``cast`` it is an index, and data that are no integers are refused.",
     )
 )
 

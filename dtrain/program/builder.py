@@ -218,18 +218,34 @@ class Builder:
         needed = whole.needed()
         for number in (*self.inputs.values(), *self.weights.values()):
             needed[number] = True
-        integers = self._only_places(whole, needed)
+        integers, numbers = self._places(whole, needed)
         place: dict[int, int] = {}
+        as_number: dict[int, int] = {}
         nodes: list[Node] = []
         for number, node in enumerate(self.nodes):
-            if needed[number]:
-                place[number] = len(nodes)
-                inputs = tuple([place[i] for i in node.inputs])
-                if number in integers:
-                    node = replace(node, dtype="int")
-                if inputs != node.inputs:
-                    node = replace(node, inputs=inputs)
-                nodes.append(node)
+            if not needed[number]:
+                continue
+            place[number] = len(nodes)
+            if number in integers:
+                nodes.append(replace(node, dtype="int"))
+                if number in numbers:
+                    view = Node(
+                        function=real,
+                        inputs=(place[number],),
+                        params=(),
+                        shape=node.shape,
+                        kind=node.kind,
+                        dtype="real",
+                        source=node.source,
+                    )
+                    as_number[number] = len(nodes)
+                    nodes.append(view)
+                continue
+            read = {} if node.function is integer else as_number
+            inputs = tuple([read.get(i, place[i]) for i in node.inputs])
+            nodes.append(
+                node if inputs == node.inputs else replace(node, inputs=inputs)
+            )
 
         def moved(numbers: Mapping[str, int]) -> dict[str, int]:
             return {name: place[number] for name, number in numbers.items()}
@@ -243,13 +259,22 @@ class Builder:
             moved(whole.outputs),
         )
 
-    def _only_places(self, graph: FlowGraph, needed: list[bool]) -> set[int]:
-        """The inputs that are used for nothing but places in arrays."""
-        whole, other = set[int](), set(graph.outputs.values())
+    def _places(
+        self, graph: FlowGraph, needed: list[bool]
+    ) -> tuple[set[int], set[int]]:
+        """The inputs that are integers, and what is read as a number.
+
+        An input that is indexed with is one, whatever else it is; one that is cast may
+        hold other numbers, and is one if nothing reads these.
+        """
+        places, cast, numbers = set[int](), set[int](), set[int]()
         for number, node in enumerate(graph.nodes):
             if needed[number]:
-                (whole if node.function is integer else other).update(node.inputs)
-        return whole & {*self.inputs.values()} - other
+                how = cast if node.params else places
+                (how if node.function is integer else numbers).update(node.inputs)
+        places |= cast - numbers - {*graph.outputs.values()}
+        inputs = {i for i in self.inputs.values() if self.nodes[i].dtype == "real"}
+        return places & inputs, numbers
 
     def error(self, message: str) -> ProgramError:
         """An error about the user's current line."""

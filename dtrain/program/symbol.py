@@ -310,7 +310,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         kind = np.dtype(dtype).kind
         if kind == "b":
             return np.not_equal(self, 0)
-        return gather.integer(self) if kind in "iu" else self * 1.0
+        return gather.integer(self, cast=True) if kind in "iu" else self * 1.0
 
     def transpose(self, *axes: Any) -> Any:
         """As ``np.transpose``."""
