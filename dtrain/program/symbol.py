@@ -114,9 +114,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     ) -> Any:
         name = ufunc.__name__  # which may be SciPy's
         name = f"np.{name}" if getattr(np, name, None) is ufunc else name
-        out = keywords.pop("out", (None,))[0]
-        # `a += b` on a symbol makes a new value and gives it the name a.
-        if out is not None and not (isinstance(out, Symbol) and out is xs[0]):
+        if keywords.pop("out", None) is not None:
             self._refuse(
                 f"{name} is to write into an array; a traced program has no arrays to "
                 "write into: use its result (`a = a + b`, not `a += b`)"
@@ -152,6 +150,11 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         name = f"{function.__module__}.{function.__name__}".replace("numpy", "np")
         if function not in ADAPTERS:
             self._unknown(name)
+        if function is np.nan_to_num and False in (*args[1:2], keywords.get("copy")):
+            self._refuse(
+                f"{name} with copy=False is to write into an array; use its result, "
+                "without copy"
+            )
         parts = [x for x in args if isinstance(x, Symbol | np.ndarray)]
         if parts and all(map(_is_truth, parts)):
             self._check_truths(name, function)
@@ -315,3 +318,11 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     def transpose(self, *axes: Any) -> Any:
         """As ``np.transpose``."""
         return np.transpose(self, axes[0] if len(axes) == 1 else axes or None)
+
+
+# `a += b` makes a new value and gives it the name a; NumPy's mixin would write into a.
+for _operator in (
+    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow"),
+    *("and", "or", "xor", "lshift", "rshift"),
+):
+    setattr(Symbol, f"__i{_operator}__", getattr(Symbol, f"__{_operator}__"))

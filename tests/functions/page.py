@@ -20,6 +20,8 @@ _HEAD = """\
 What a program can be made of; more is made of these with `@dtrain.base_function`.
 Operators, indexing and the methods of arrays work as NumPy's functions of the same
 meaning do. Keywords that only say how NumPy is to work (`out`, `dtype`) are refused.
+Values are never written into: `a += b` makes a new value and gives it the name `a`, so
+that after `c = b; c += 1` the value `b` is what it was (NumPy would change it).
 
 This page is written from the tables in `dtrain/functions/`, family by family. A base
 function is what a node of a flow graph is. It passes an adjoint backward by a transfer

@@ -72,6 +72,29 @@ def written_by_out(x, v, m):
     return y
 
 
+def written_by_out_into_itself(x, v, m):
+    y = v * 2
+    np.sin(y, out=y)  # HERE
+    return y
+
+
+def added_by_out_into_itself(x, v, m):
+    y = v * 2
+    np.add(y, 1, y)  # HERE
+    return y
+
+
+def reduced_by_out(x, v, m):
+    y = v * 2
+    np.add.reduce(m, out=y)  # HERE
+    return y
+
+
+def mended_in_place(x, v, m):
+    np.nan_to_num(v, copy=False, posinf=0, neginf=0)  # HERE
+    return v
+
+
 def branched(x, v, m):
     if x > 0:  # HERE
         return x
@@ -261,6 +284,10 @@ def layer_of_a_matrix(x, v, m):
         (added_into_an_array, ["np.add", "write into", "a = a + b"]),
         (put_into_an_array, ["np.stack"]),
         (written_by_out, ["np.sin", "use its result"]),
+        (written_by_out_into_itself, ["np.sin", "use its result"]),
+        (added_by_out_into_itself, ["np.add", "use its result"]),
+        (reduced_by_out, ["np.add", "use its result"]),
+        (mended_in_place, ["np.nan_to_num", "use its result"]),
         (branched, ["if", "np.where", "np.maximum"]),
         (chained, ["and", "np.logical_and"]),
         (maximum_of_python, ["np.maximum"]),

@@ -243,7 +243,16 @@ def _inplace(x: Any, y: Any) -> Any:
     x += y
     x *= y
     x @= np.eye(3)
-    return x
+    x -= 1
+    x /= 2
+    x **= 2
+    x //= 0.3
+    x %= 2
+    mask = x > 1
+    mask &= x < 2
+    mask |= y > 1
+    mask ^= x > 0.5
+    return x + mask
 
 
 def _unpacked(y: Any) -> Any:
