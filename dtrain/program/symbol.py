@@ -203,7 +203,8 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         symbols = [part for part in parts if isinstance(part, Symbol)]
         if not symbols:
             return self._adapted("indexing", shape.getitem, (self, key), {})
-        if any(isinstance(each, list) for each in keys):
+        lists = [part for each in keys if isinstance(each, list) for part in each]
+        if any(isinstance(part, Symbol) for part in lists):
             self._refuse(
                 "a list with an index from the data; use np.stack to put indices "
                 "into an array, or index twice"

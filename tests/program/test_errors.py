@@ -174,6 +174,14 @@ def indexed_by_symbols(x, v, m):
     return v[[np.argmax(v), 0]]  # HERE
 
 
+def indexed_beside_a_mask(x, v, m):
+    return m[[True, False], np.argmax(v)]  # HERE
+
+
+def indexed_beside_what_is_not_there(x, v, m):
+    return m[[0, 2], np.argmax(v)]  # HERE
+
+
 def masked_by_a_symbol(x, v, m):
     return v[v > 0]  # HERE
 
@@ -307,6 +315,8 @@ def layer_of_a_matrix(x, v, m):
         (padded_by_a_ramp, ["np.pad", "linear_ramp"]),
         (split_unevenly, ["np.split", "no 2 equal parts"]),
         (indexed_by_symbols, ["np.stack"]),
+        (indexed_beside_a_mask, ["beside a mask", "index twice"]),
+        (indexed_beside_what_is_not_there, ["index 2 is out of bounds"]),
         (masked_by_a_symbol, ["mask depends on the data", "np.where"]),
         (outside, ["(3,)", "index 3 is outside"]),
         (too_many_indices, ["2 indices for 1 axes"]),

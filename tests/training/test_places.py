@@ -62,6 +62,31 @@ def test_places_stay_integers_and_numbers_stay_real() -> None:
     assert values.tolist() == [3 * 2 + 2, 0 * 1 + 5]
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x, i, k: x[np.arange(3), i],
+        lambda x, i, k: x[i, np.arange(3)],
+        lambda x, i, k: x[:, i, np.arange(3)],
+        lambda x, i, k: x[..., [0, -1, 1], i],
+        lambda x, i, k: x[1, i, [2, 0, 2]],
+        lambda x, i, k: x[k, [[0, 1, 2], [2, 1, 0]], i],
+        lambda x, i, k: x[[2, 0], k],
+        lambda x, i, k: x[np.array(1), k],
+        lambda x, i, k: x[None, :, i, [0, 1, 2]],
+    ],
+)
+def test_an_index_from_the_data_beside_a_known_one(read: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(12)
+    data = {"i": rng.integers(-3, 3, (SAMPLES, 3)), "k": rng.integers(-3, 3, SAMPLES)}
+    x = rng.standard_normal((3, 3, 3))
+    net = program(lambda i, k: read(weight("x", (3, 3, 3)), i, k))
+    expected = [read(x, i, k) for i, k in zip(data["i"], data["k"], strict=True)]
+    np.testing.assert_array_equal(predict(net, {"x": x}, data), expected, strict=True)
+    summed = program(lambda i, k: np.sum(read(weight("x", (3, 3, 3)), i, k) ** 2))
+    assert check(summed, data, weights={"x": x}, loss="mean").passed
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     "read",
