@@ -62,8 +62,8 @@ def _fold(
     if any(value is None or value.size > _FOLDED_SIZE for value in values):
         return None
     try:
-        function.shape(*(x.shape for x in xs), **params)
-    except ValueError:
+        builder.shape_of(function, [x.shape for x in xs], params)
+    except (ValueError, TypeError):
         return None  # emitting it will say what is wrong
     with np.errstate(all="ignore"):
         value = np.asarray(function.value(*values, **params))

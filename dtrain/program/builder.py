@@ -14,8 +14,16 @@ from typing import Any
 import numpy as np
 
 from dtrain.errors import ProgramError
-from dtrain.functions.base import BaseFunction, DType, Kind, Shape, constant
+from dtrain.functions.base import (
+    FUNCTIONS,
+    BaseFunction,
+    DType,
+    Kind,
+    Shape,
+    constant,
+)
 from dtrain.functions.gather import integer
+from dtrain.functions.own import as_defined
 from dtrain.functions.piecewise import real
 from dtrain.functions.shape import reshape
 from dtrain.program import algebra
@@ -48,6 +56,7 @@ class Builder:
         # The node whose adjoint is being passed on.
         self.through: Node | None = None
         self._numbers: dict[Any, int] = {}
+        self._shapes: dict[Any, Shape] = {}
 
     def input(self, name: str, shape: Shape, dtype: DType = "real") -> Symbol:
         """A value of one sample."""
@@ -131,6 +140,8 @@ class Builder:
         self, function: BaseFunction, xs: Sequence[Any], params: Mapping[str, Any]
     ) -> Symbol:
         """Apply a base function: simplify, look up, or make a new node."""
+        if function is not FUNCTIONS.get(function.name):
+            self._check_keywords(function, params)
         symbols = [self._converted(self.symbol(x), function) for x in xs]
         simpler = algebra.simplify(self, function, symbols, params)
         return simpler if simpler is not None else self.emit(function, symbols, params)
@@ -146,7 +157,7 @@ class Builder:
             nodes = [self.nodes[i] for i in numbers]
             shapes = [node.shape for node in nodes]
             try:
-                shape = function.shape(*shapes, **params)
+                shape = self.shape_of(function, shapes, params)
             except (ValueError, TypeError) as error:
                 listed = " and ".join(map(str, shapes))
                 raise self.error(
@@ -166,6 +177,26 @@ class Builder:
             )
             self._numbers[key] = number
         return Symbol(self, number)
+
+    def shape_of(
+        self, function: BaseFunction, shapes: Sequence[Shape], params: Mapping[str, Any]
+    ) -> Shape:
+        """The shape of a function's value, by its rule or else by its definition.
+
+        Raises:
+            ValueError: if the inputs' shapes do not fit.
+        """
+        if function.shape is not as_defined or function.definition is None:
+            return function.shape(*shapes, **params)
+        key = function, *shapes, *params.items()
+        if key not in self._shapes:
+            inner = Builder(function.name)
+            xs = [inner.input(str(i), shape) for i, shape in enumerate(shapes)]
+            try:
+                self._shapes[key] = np.shape(function.definition(*xs, **params))
+            except ProgramError as error:
+                raise ValueError(str(error)) from None
+        return self._shapes[key]
 
     def name_node(self, x: Symbol, name: str) -> Symbol:
         """Give a node a name; one that has a name gets a view with the new one."""
@@ -300,6 +331,23 @@ class Builder:
         self.names[name] = self._add(node)
         return Symbol(self, self.names[name])
 
+    def _check_keywords(
+        self, function: BaseFunction, params: Mapping[str, Any]
+    ) -> None:
+        """What a user gives by keyword is part of the graph, alike on each rank."""
+        for name, value in params.items():
+            if function.definition is None:
+                raise self.error(
+                    f"{function.name} is not traced, and takes no {name}=; write a "
+                    "function that takes it and returns it as a base function"
+                )
+            if not _is_plain(value):
+                raise self.error(
+                    f"{function.name} is given a {type(value).__name__} as {name}=; a "
+                    "base function's keywords are numbers, texts or tuples of them: "
+                    "give values by position"
+                )
+
     def _converted(self, x: Symbol, function: BaseFunction) -> Symbol:
         """The input in the dtype that the function takes."""
         if function.takes is None or x.node.dtype == function.takes:
@@ -311,6 +359,13 @@ class Builder:
     def _add(self, node: Node) -> int:
         self.nodes.append(node)
         return len(self.nodes) - 1
+
+
+def _is_plain(x: Any) -> bool:
+    """Whether a keyword's value prints as what it is."""
+    if isinstance(x, tuple):
+        return all(map(_is_plain, x))
+    return isinstance(x, int | float | str | np.number | np.bool | None)
 
 
 def _key(

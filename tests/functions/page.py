@@ -49,14 +49,16 @@ def dawson(x):  # called as it stands
 ```
 
 The first kind is written for one sample, with the functions of this page, and needs
-nothing more; a `vjp` of its own takes the place of the derived one. With `shape=`, the
-value's shape rule for one sample, the function is not traced, and may use any library.
-Then it promises that its arguments may have further axes in front, which count samples
-and which its value has, too; and that a sample's value has the same bits in any
-company. `vjp(v, y, *xs)` is always written with functions of this page or your own, so
-that it has a derivative in turn. `check=[...]` holds all of that at a sample's
-arguments, when the function is made. Ranks whose functions differ, in value or in
-`vjp`, are found before the first step.
+nothing more; a `vjp` of its own takes the place of the derived one. Values are given by
+position; keywords, such as `axis=1`, are plain numbers, texts or tuples of them.
+
+With `shape=`, the value's shape rule for one sample, the function is not traced, and
+may use any library. Then it promises that its arguments may have further axes in front,
+which count samples and which its value has, too; and that a sample's value has the same
+bits in any company. `vjp(v, y, *xs)` is always written with functions of this page or
+your own, so that it has a derivative in turn. `check=[...]` holds all of that at a
+sample's arguments, when the function is made. Ranks whose functions differ, in value or
+in `vjp`, are found before the first step.
 """
 
 

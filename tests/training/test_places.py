@@ -167,6 +167,7 @@ def test_floats_that_are_integers_are_places(data: dict[str, Any]) -> None:
         lambda table, i: table[i],
         lambda table, i: np.where(i != 0, table[i], 0.0),
         lambda table, i: table[i] + table[i.astype(int)],
+        lambda table, i: base_function(lambda t, j: t[j])(table, i) + i,
     ],
 )
 @pytest.mark.parametrize(
