@@ -20,8 +20,13 @@ _HEAD = """\
 What a program can be made of; more is made of these with `@dtrain.base_function`.
 Operators, indexing and the methods of arrays work as NumPy's functions of the same
 meaning do. Keywords that only say how NumPy is to work (`out`, `dtype`) are refused.
+Integers have one type, from `.astype(int)`, and so have other numbers, the run's dtype.
 Values are never written into: `a += b` makes a new value and gives it the name `a`, so
 that after `c = b; c += 1` the value `b` is what it was (NumPy would change it).
+
+A program is run once, as it is traced. Random numbers that it draws from `np.random`
+are drawn then, and are constants in every epoch; training refuses a program that is
+another one when it is traced again. Give noise as a column of the data.
 
 This page is written from the tables in `dtrain/functions/`, family by family. A base
 function is what a node of a flow graph is. It passes an adjoint backward by a transfer
