@@ -40,6 +40,13 @@ from dtrain.program.graph import (
 from dtrain.program.source import Source, here
 from dtrain.program.symbol import Symbol
 
+# Arrays whose operators mean something else, and what to give in their place; by name,
+# as np.ma takes its time to be imported.
+_INSTEAD = {
+    "matrix": ": its * is a matrix product; use np.asarray and @",
+    "MaskedArray": ": masks are not traced; use np.where",
+}
+
 
 class Builder:
     """A flow graph that is being made."""
@@ -102,11 +109,21 @@ class Builder:
 
     def constant(self, value: Any) -> Symbol:
         """A value written in the program."""
+        kind = type(value).__name__
         try:
+            if kind in _INSTEAD:
+                raise TypeError
+            if isinstance(value, int) and not isinstance(value, bool):
+                value = float(value)  # as NumPy, that has no integers of any size
             array = constant(value)
+        except OverflowError:
+            raise self.error("an int is too large for a number with a point") from None
         except (TypeError, ValueError):
+            instead = _INSTEAD.get(kind, "")
+            if hasattr(value, "toarray"):  # of scipy.sparse
+                instead = ": use its .toarray()"
             raise self.error(
-                f"a {type(value).__name__} is no value that a program can compute with"
+                f"a {kind} is no value that a program can compute with{instead}"
             ) from None
         key = Constant.of(array)
         number = self._numbers.get(key)

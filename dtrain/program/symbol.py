@@ -104,6 +104,16 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         """The axes in reverse order."""
         return np.transpose(self)
 
+    @property
+    def mT(self) -> Any:
+        """The last two axes in reverse order."""
+        return np.matrix_transpose(self)
+
+    @property
+    def real(self) -> Any:
+        """The value itself, as all values are real."""
+        return self
+
     def __dtrain_apply__(
         self, function: BaseFunction, xs: Sequence[Any], params: Mapping[str, Any]
     ) -> Symbol:
@@ -304,14 +314,23 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     trace = _method(np.trace)
 
     copy = _method(np.copy)
+    conj = conjugate = _method(np.conjugate)
 
     def reshape(self, *sizes: Any, order: Literal["C", "F"] = "C") -> Any:
         """As ``np.reshape``."""
         return np.reshape(self, sizes[0] if len(sizes) == 1 else sizes, order=order)
 
-    def astype(self, dtype: Any) -> Any:
+    def astype(self, dtype: Any, *, copy: bool = True) -> Any:  # noqa: ARG002
         """As an array's: to an integer type for indices; other numbers have one."""
-        kind = np.dtype(dtype).kind
+        to = np.dtype(dtype)
+        kind = to.kind
+        if kind not in "biuf":
+            self._refuse(f".astype({to}): values are real, integers or truth values")
+        if kind in "iu" and to.itemsize < 4:
+            self._refuse(
+                f".astype({to}) wraps around what is too large, which is not traced; "
+                "use .astype(int), and % for the remainder"
+            )
         if kind == "b":
             return np.not_equal(self, 0)
         return gather.integer(self, cast=True) if kind in "iu" else self * 1.0
