@@ -16,6 +16,7 @@ from dtrain.functions import gather, shape
 from dtrain.functions.base import ADAPTERS, UFUNCS, BaseFunction, Shape
 from dtrain.functions.refused import REFUSED
 from dtrain.functions.special import of_scipy
+from dtrain.program.source import called
 
 if TYPE_CHECKING:
     from dtrain.program.builder import Builder
@@ -47,6 +48,7 @@ _NOT_OF_TRUTHS = {
     *(np.dot, np.inner, np.vdot, np.outer, np.kron, np.tensordot, np.einsum, np.diff),
 }
 _OF_TRUTHS_ALONE = {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert}
+_IN_LAYERS = ("softmax", "log_softmax", "logsumexp")  # no ufuncs of SciPy's
 _VIEWS = (shape.reshape, shape.transpose, shape.broadcast, shape.index)
 _QUESTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.shape: lambda x: x.shape,
@@ -275,6 +277,16 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     __float__ = __int__ = __index__ = __complex__ = __round__ = _number
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        function = called("scipy.")
+        if function.startswith("scipy.sparse."):
+            self._refuse(
+                "a matrix of scipy.sparse computes with arrays alone, not with a value "
+                "that depends on the data: use its .toarray()"
+            )
+        if function:
+            name = function.rpartition(".")[2]
+            instead = f"use dtrain.layers.{name}" if name in _IN_LAYERS else _ADD
+            self._refuse(f"{function} is not traced: {instead}")
         self._refuse(
             "an array is to be made of a value that depends on the data: use np.stack "
             "or np.concatenate, not np.array or a list; to read an array known when "
