@@ -235,7 +235,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
             inner = Symbol(self.builder, inner.node.inputs[0])
         if inner.node.function is gather.integer and self.node.dtype != "int":
             inner = Symbol(self.builder, inner.node.inputs[0])
-            if inner.node.inputs:
+            if inner.node.inputs or inner.node.function.name == "weight":
                 self._refuse(
                     "an index is computed in numbers that are no integers; round it "
                     "and say so with .astype(int)"

@@ -149,6 +149,10 @@ def indexed_by_a_fraction(x, v, m):
     return v[2 * x]  # HERE
 
 
+def indexed_by_a_weight(x, v, m):
+    return v[weight("w")]  # HERE
+
+
 def indexed_on_both_sides(x, v, m):
     i = np.argmax(m, axis=1)
     return m[:, None][i, :, i]  # HERE
@@ -309,6 +313,7 @@ def layer_of_a_matrix(x, v, m):
         (arrayed, ["np.stack", "not np.array"]),
         (as_array, ["np.stack"]),
         (indexed_by_a_fraction, ["no integers", ".astype(int)"]),
+        (indexed_by_a_weight, ["no integers", ".astype(int)"]),
         (indexed_on_both_sides, ["side by side", "index twice"]),
         (einsum_of_too_many, ["np.einsum", "3 operands"]),
         (einsum_without_an_axis, ["np.einsum", "'j'", "than 2"]),
