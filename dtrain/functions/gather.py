@@ -1,8 +1,8 @@
 """Elements whose places are known only from the data: gather, scatter, sort.
 
 What was read from a place has its adjoint added there, so `gather` and `scatter` are
-each other's transfer function. An input of the program that is used for nothing but
-such places stays an integer.
+each other's transfer function. An input of the program that is used as such a place
+stays an integer, and must be one; what is cast by ``.astype(int)`` is truncated.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from dtrain.functions.base import (
 integer = register(
     BaseFunction(
         name="integer",
-        value=lambda x: np.asarray(x).astype(np.intp),
-        shape=lambda shape: shape,
+        value=lambda x, *, cast=False: np.asarray(x).astype(np.intp),
+        shape=lambda shape, *, cast=False: shape,
         takes=None,
         gives="int",
         branch=np.trunc,
-        doc="A number as an integer, rounded towards 0; passes nothing backward.",
+        doc="A number as an integer, rounded towards 0; passes nothing backward. "
+        "Without ``cast`` it is an index, and data that are no integers are refused.",
     )
 )
 
@@ -145,25 +146,30 @@ def at_places(x: Expression, indices: Sequence[Any], axis: int) -> Expression:
     places = [i.__dtrain_index__() if varies(i) else i for i in indices]
     shape = np.broadcast_shapes(*map(np.shape, places))
     t, count = len(shape), len(indices)
-    y = np.moveaxis(x, range(axis, axis + count), range(count))
-    y = gather(np.broadcast_to(places[0], shape), y, batch=0)
-    for i in places[1:]:
-        y = gather(np.broadcast_to(i, shape), y, batch=t)
+    order = sorted(
+        range(count), key=lambda k: varies(places[k])
+    )  # the known ones first
+    y = np.moveaxis(x, [axis + k for k in order], range(count))
+    spread = [np.broadcast_to(places[k], shape) for k in order]
+    known = tuple(i for i in spread if not varies(i))
+    y, batch = (y[known], t) if known else (y, 0)
+    for i in spread[len(known) :]:
+        y, batch = gather(i, y, batch=batch), t
     return np.moveaxis(y, range(t), range(axis, axis + t))
 
 
 def getitem(x: Expression, key: tuple[Any, ...]) -> Expression:
     """``x[key]`` where some index of the key is known only from the data."""
+    key = tuple(map(_known, key))
     used = sum(each is not None and each is not Ellipsis for each in key)
-    if Ellipsis in [each for each in key if not varies(each)]:
+    if any(each is Ellipsis for each in key):
         gap = next(i for i, each in enumerate(key) if each is Ellipsis)
         whole = (slice(None),) * (np.ndim(x) - used)
         key = key[:gap] + whole + key[gap + 1 :]
-    found = [i for i, each in enumerate(key) if varies(each)]
+    arrays = [varies(each) or isinstance(each, np.ndarray) for each in key]
+    found = [i for i, each in enumerate(arrays) if each]
     numbers = [i for i, each in enumerate(key) if isinstance(each, int | np.integer)]
-    if any(isinstance(each, list | np.ndarray) for each in key):
-        raise ValueError("an index from the data beside a list; index twice")
-    y = x[tuple(slice(None) if varies(each) else each for each in key)]
+    y = x[tuple(slice(None) if i in found else each for i, each in enumerate(key))]
     axes = [i - sum(j < i for j in numbers) for i in found]
     if not any(np.ndim(key[i]) for i in found):
         for i, axis in reversed(list(zip(found, axes, strict=True))):
@@ -173,6 +179,16 @@ def getitem(x: Expression, key: tuple[Any, ...]) -> Expression:
     if together[-1] - together[0] >= len(together):
         raise ValueError("indices from the data are to stand side by side; index twice")
     return at_places(y, [key[i] for i in found], axes[0])
+
+
+def _known(index: Any) -> Any:
+    """An index that is known when traced, as an array or a number."""
+    if not isinstance(index, list | tuple | np.ndarray | bool | np.bool):
+        return index
+    places = np.asarray(index)
+    if places.dtype.kind not in "iu":
+        raise ValueError("an index from the data beside a mask; index twice")
+    return places if places.ndim else int(places)
 
 
 @adapter(np.take)

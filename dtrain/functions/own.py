@@ -53,10 +53,14 @@ def base_function(
     and the engine computes it by the base functions that it is made of. Without
     ``vjp`` its transfer function is derived from those too.
 
-    With ``shape`` the engine calls it as it stands, so it may use any library. It
-    promises two things. Every argument has the same further axes in front, which count
-    samples, or none: it works on the axes after them, and its value has them, too.
-    And the value of a sample has the same bits whatever else is in the arrays.
+    Values are given by position. Keywords, such as ``axis=1``, are plain numbers, texts
+    or tuples, which the ``vjp`` is given as well.
+
+    With ``shape`` the engine calls it as it stands, without keywords, so it may use any
+    library. It promises two things. Every argument has the same further axes in front,
+    which count samples, or none: it works on the axes after them, and its value has
+    them, too. And the value of a sample has the same bits whatever else is in the
+    arrays.
 
     Args:
         value: a function of one sample's values, elementwise or not.
@@ -93,14 +97,10 @@ def base_function(
             "[None] * len(xs)` passes nothing backward"
         )
 
-    def shape_of_ones(*shapes: Shape) -> Shape:
-        with np.errstate(all="ignore"):  # what ones give is of no interest
-            return np.shape(definition(*(np.ones(each) for each in shapes)))
-
     function = BaseFunction(
         name=definition.__name__,
         value=definition,
-        shape=shape_of_ones if shape is None else shape,
+        shape=as_defined if shape is None else shape,
         vjp=vjp,
         definition=definition if shape is None else None,
         doc=definition.__doc__ or "",
@@ -109,6 +109,11 @@ def base_function(
     if check is not None:
         _checked(function, [np.asarray(x, np.float64) for x in check])
     return function
+
+
+def as_defined(*_: Shape, **__: Any) -> Shape:
+    """Stands for the shape of a definition, which is found by tracing it."""
+    raise TypeError("there are no symbols here to trace the definition on")
 
 
 def code_digest(function: Any) -> str:

@@ -22,6 +22,7 @@ from dtrain.functions import (
 from dtrain.functions import shape as shapes
 from dtrain.functions.base import FUNCTIONS, BaseFunction, Kind
 from dtrain.functions.transcendental import exp, sigmoid
+from dtrain.program.graph import INPUT
 
 if TYPE_CHECKING:
     from dtrain.program.builder import Builder
@@ -61,8 +62,8 @@ def _fold(
     if any(value is None or value.size > _FOLDED_SIZE for value in values):
         return None
     try:
-        function.shape(*(x.shape for x in xs), **params)
-    except ValueError:
+        builder.shape_of(function, [x.shape for x in xs], params)
+    except (ValueError, TypeError):
         return None  # emitting it will say what is wrong
     with np.errstate(all="ignore"):
         value = np.asarray(function.value(*values, **params))
@@ -277,14 +278,18 @@ def _scatter(places: Symbol, v: Symbol, **params: Any) -> Any:
     return None
 
 
-def _integer(x: Symbol) -> Any:
+def _integer(x: Symbol, **how: bool) -> Any:
     """Move it inward to an input, which may then stay an integer."""
+    number = _made_by(x, piecewise.real)
+    if number and number[0].node.dtype == "int":
+        return number[0]
     if x.node.dtype == "int":
-        return x
+        # An input that is cast alone may hold what is no integer: the cast says so.
+        return None if how and x.node.function is INPUT else x
     for function in (shapes.reshape, shapes.transpose, shapes.broadcast, shapes.index):
         inner = _made_by(x, function)
         if inner:
-            return function(gather.integer(inner[0]), **x.node.keywords)
+            return function(gather.integer(inner[0], **how), **x.node.keywords)
     return None
 
 

@@ -14,8 +14,16 @@ from typing import Any
 import numpy as np
 
 from dtrain.errors import ProgramError
-from dtrain.functions.base import BaseFunction, DType, Kind, Shape, constant
+from dtrain.functions.base import (
+    FUNCTIONS,
+    BaseFunction,
+    DType,
+    Kind,
+    Shape,
+    constant,
+)
 from dtrain.functions.gather import integer
+from dtrain.functions.own import as_defined
 from dtrain.functions.piecewise import real
 from dtrain.functions.shape import reshape
 from dtrain.program import algebra
@@ -31,6 +39,13 @@ from dtrain.program.graph import (
 )
 from dtrain.program.source import Source, here
 from dtrain.program.symbol import Symbol
+
+# Arrays whose operators mean something else, and what to give in their place; by name,
+# as np.ma takes its time to be imported.
+_INSTEAD = {
+    "matrix": ": its * is a matrix product; use np.asarray and @",
+    "MaskedArray": ": masks are not traced; use np.where",
+}
 
 
 class Builder:
@@ -48,6 +63,7 @@ class Builder:
         # The node whose adjoint is being passed on.
         self.through: Node | None = None
         self._numbers: dict[Any, int] = {}
+        self._shapes: dict[Any, Shape] = {}
 
     def input(self, name: str, shape: Shape, dtype: DType = "real") -> Symbol:
         """A value of one sample."""
@@ -93,11 +109,21 @@ class Builder:
 
     def constant(self, value: Any) -> Symbol:
         """A value written in the program."""
+        kind = type(value).__name__
         try:
+            if kind in _INSTEAD:
+                raise TypeError
+            if isinstance(value, int) and not isinstance(value, bool):
+                value = float(value)  # as NumPy, that has no integers of any size
             array = constant(value)
+        except OverflowError:
+            raise self.error("an int is too large for a number with a point") from None
         except (TypeError, ValueError):
+            instead = _INSTEAD.get(kind, "")
+            if hasattr(value, "toarray"):  # of scipy.sparse
+                instead = ": use its .toarray()"
             raise self.error(
-                f"a {type(value).__name__} is no value that a program can compute with"
+                f"a {kind} is no value that a program can compute with{instead}"
             ) from None
         key = Constant.of(array)
         number = self._numbers.get(key)
@@ -131,6 +157,8 @@ class Builder:
         self, function: BaseFunction, xs: Sequence[Any], params: Mapping[str, Any]
     ) -> Symbol:
         """Apply a base function: simplify, look up, or make a new node."""
+        if function is not FUNCTIONS.get(function.name):
+            self._check_keywords(function, params)
         symbols = [self._converted(self.symbol(x), function) for x in xs]
         simpler = algebra.simplify(self, function, symbols, params)
         return simpler if simpler is not None else self.emit(function, symbols, params)
@@ -146,7 +174,7 @@ class Builder:
             nodes = [self.nodes[i] for i in numbers]
             shapes = [node.shape for node in nodes]
             try:
-                shape = function.shape(*shapes, **params)
+                shape = self.shape_of(function, shapes, params)
             except (ValueError, TypeError) as error:
                 listed = " and ".join(map(str, shapes))
                 raise self.error(
@@ -166,6 +194,26 @@ class Builder:
             )
             self._numbers[key] = number
         return Symbol(self, number)
+
+    def shape_of(
+        self, function: BaseFunction, shapes: Sequence[Shape], params: Mapping[str, Any]
+    ) -> Shape:
+        """The shape of a function's value, by its rule or else by its definition.
+
+        Raises:
+            ValueError: if the inputs' shapes do not fit.
+        """
+        if function.shape is not as_defined or function.definition is None:
+            return function.shape(*shapes, **params)
+        key = function, *shapes, *params.items()
+        if key not in self._shapes:
+            inner = Builder(function.name)
+            xs = [inner.input(str(i), shape) for i, shape in enumerate(shapes)]
+            try:
+                self._shapes[key] = np.shape(function.definition(*xs, **params))
+            except ProgramError as error:
+                raise ValueError(str(error)) from None
+        return self._shapes[key]
 
     def name_node(self, x: Symbol, name: str) -> Symbol:
         """Give a node a name; one that has a name gets a view with the new one."""
@@ -218,18 +266,34 @@ class Builder:
         needed = whole.needed()
         for number in (*self.inputs.values(), *self.weights.values()):
             needed[number] = True
-        integers = self._only_places(whole, needed)
+        integers, numbers = self._places(whole, needed)
         place: dict[int, int] = {}
+        as_number: dict[int, int] = {}
         nodes: list[Node] = []
         for number, node in enumerate(self.nodes):
-            if needed[number]:
-                place[number] = len(nodes)
-                inputs = tuple([place[i] for i in node.inputs])
-                if number in integers:
-                    node = replace(node, dtype="int")
-                if inputs != node.inputs:
-                    node = replace(node, inputs=inputs)
-                nodes.append(node)
+            if not needed[number]:
+                continue
+            place[number] = len(nodes)
+            if number in integers:
+                nodes.append(replace(node, dtype="int"))
+                if number in numbers:
+                    view = Node(
+                        function=real,
+                        inputs=(place[number],),
+                        params=(),
+                        shape=node.shape,
+                        kind=node.kind,
+                        dtype="real",
+                        source=node.source,
+                    )
+                    as_number[number] = len(nodes)
+                    nodes.append(view)
+                continue
+            read = {} if node.function is integer else as_number
+            inputs = tuple([read.get(i, place[i]) for i in node.inputs])
+            nodes.append(
+                node if inputs == node.inputs else replace(node, inputs=inputs)
+            )
 
         def moved(numbers: Mapping[str, int]) -> dict[str, int]:
             return {name: place[number] for name, number in numbers.items()}
@@ -243,13 +307,22 @@ class Builder:
             moved(whole.outputs),
         )
 
-    def _only_places(self, graph: FlowGraph, needed: list[bool]) -> set[int]:
-        """The inputs that are used for nothing but places in arrays."""
-        whole, other = set[int](), set(graph.outputs.values())
+    def _places(
+        self, graph: FlowGraph, needed: list[bool]
+    ) -> tuple[set[int], set[int]]:
+        """The inputs that are integers, and what is read as a number.
+
+        An input that is indexed with is one, whatever else it is; one that is cast may
+        hold other numbers, and is one if nothing reads these.
+        """
+        places, cast, numbers = set[int](), set[int](), set[int]()
         for number, node in enumerate(graph.nodes):
             if needed[number]:
-                (whole if node.function is integer else other).update(node.inputs)
-        return whole & {*self.inputs.values()} - other
+                how = cast if node.params else places
+                (how if node.function is integer else numbers).update(node.inputs)
+        places |= cast - numbers - {*graph.outputs.values()}
+        inputs = {i for i in self.inputs.values() if self.nodes[i].dtype == "real"}
+        return places & inputs, numbers
 
     def error(self, message: str) -> ProgramError:
         """An error about the user's current line."""
@@ -275,6 +348,23 @@ class Builder:
         self.names[name] = self._add(node)
         return Symbol(self, self.names[name])
 
+    def _check_keywords(
+        self, function: BaseFunction, params: Mapping[str, Any]
+    ) -> None:
+        """What a user gives by keyword is part of the graph, alike on each rank."""
+        for name, value in params.items():
+            if function.definition is None:
+                raise self.error(
+                    f"{function.name} is not traced, and takes no {name}=; write a "
+                    "function that takes it and returns it as a base function"
+                )
+            if not _is_plain(value):
+                raise self.error(
+                    f"{function.name} is given a {type(value).__name__} as {name}=; a "
+                    "base function's keywords are numbers, texts or tuples of them: "
+                    "give values by position"
+                )
+
     def _converted(self, x: Symbol, function: BaseFunction) -> Symbol:
         """The input in the dtype that the function takes."""
         if function.takes is None or x.node.dtype == function.takes:
@@ -286,6 +376,13 @@ class Builder:
     def _add(self, node: Node) -> int:
         self.nodes.append(node)
         return len(self.nodes) - 1
+
+
+def _is_plain(x: Any) -> bool:
+    """Whether a keyword's value prints as what it is."""
+    if isinstance(x, tuple):
+        return all(map(_is_plain, x))
+    return isinstance(x, int | float | str | np.number | np.bool | None)
 
 
 def _key(

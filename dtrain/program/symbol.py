@@ -16,6 +16,7 @@ from dtrain.functions import gather, shape
 from dtrain.functions.base import ADAPTERS, UFUNCS, BaseFunction, Shape
 from dtrain.functions.refused import REFUSED
 from dtrain.functions.special import of_scipy
+from dtrain.program.source import called
 
 if TYPE_CHECKING:
     from dtrain.program.builder import Builder
@@ -47,6 +48,7 @@ _NOT_OF_TRUTHS = {
     *(np.dot, np.inner, np.vdot, np.outer, np.kron, np.tensordot, np.einsum, np.diff),
 }
 _OF_TRUTHS_ALONE = {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert}
+_IN_LAYERS = ("softmax", "log_softmax", "logsumexp")  # no ufuncs of SciPy's
 _VIEWS = (shape.reshape, shape.transpose, shape.broadcast, shape.index)
 _QUESTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.shape: lambda x: x.shape,
@@ -104,6 +106,16 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         """The axes in reverse order."""
         return np.transpose(self)
 
+    @property
+    def mT(self) -> Any:
+        """The last two axes in reverse order."""
+        return np.matrix_transpose(self)
+
+    @property
+    def real(self) -> Any:
+        """The value itself, as all values are real."""
+        return self
+
     def __dtrain_apply__(
         self, function: BaseFunction, xs: Sequence[Any], params: Mapping[str, Any]
     ) -> Symbol:
@@ -114,9 +126,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     ) -> Any:
         name = ufunc.__name__  # which may be SciPy's
         name = f"np.{name}" if getattr(np, name, None) is ufunc else name
-        out = keywords.pop("out", (None,))[0]
-        # `a += b` on a symbol makes a new value and gives it the name a.
-        if out is not None and not (isinstance(out, Symbol) and out is xs[0]):
+        if keywords.pop("out", None) is not None:
             self._refuse(
                 f"{name} is to write into an array; a traced program has no arrays to "
                 "write into: use its result (`a = a + b`, not `a += b`)"
@@ -152,6 +162,11 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         name = f"{function.__module__}.{function.__name__}".replace("numpy", "np")
         if function not in ADAPTERS:
             self._unknown(name)
+        if function is np.nan_to_num and False in (*args[1:2], keywords.get("copy")):
+            self._refuse(
+                f"{name} with copy=False is to write into an array; use its result, "
+                "without copy"
+            )
         parts = [x for x in args if isinstance(x, Symbol | np.ndarray)]
         if parts and all(map(_is_truth, parts)):
             self._check_truths(name, function)
@@ -200,7 +215,8 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         symbols = [part for part in parts if isinstance(part, Symbol)]
         if not symbols:
             return self._adapted("indexing", shape.getitem, (self, key), {})
-        if any(isinstance(each, list) for each in keys):
+        lists = [part for each in keys if isinstance(each, list) for part in each]
+        if any(isinstance(part, Symbol) for part in lists):
             self._refuse(
                 "a list with an index from the data; use np.stack to put indices "
                 "into an array, or index twice"
@@ -219,7 +235,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
             inner = Symbol(self.builder, inner.node.inputs[0])
         if inner.node.function is gather.integer and self.node.dtype != "int":
             inner = Symbol(self.builder, inner.node.inputs[0])
-            if inner.node.inputs:
+            if inner.node.inputs or inner.node.function.name == "weight":
                 self._refuse(
                     "an index is computed in numbers that are no integers; round it "
                     "and say so with .astype(int)"
@@ -261,6 +277,16 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     __float__ = __int__ = __index__ = __complex__ = __round__ = _number
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        function = called("scipy.")
+        if function.startswith("scipy.sparse."):
+            self._refuse(
+                "a matrix of scipy.sparse computes with arrays alone, not with a value "
+                "that depends on the data: use its .toarray()"
+            )
+        if function:
+            name = function.rpartition(".")[2]
+            instead = f"use dtrain.layers.{name}" if name in _IN_LAYERS else _ADD
+            self._refuse(f"{function} is not traced: {instead}")
         self._refuse(
             "an array is to be made of a value that depends on the data: use np.stack "
             "or np.concatenate, not np.array or a list; to read an array known when "
@@ -300,18 +326,35 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     trace = _method(np.trace)
 
     copy = _method(np.copy)
+    conj = conjugate = _method(np.conjugate)
 
     def reshape(self, *sizes: Any, order: Literal["C", "F"] = "C") -> Any:
         """As ``np.reshape``."""
         return np.reshape(self, sizes[0] if len(sizes) == 1 else sizes, order=order)
 
-    def astype(self, dtype: Any) -> Any:
+    def astype(self, dtype: Any, *, copy: bool = True) -> Any:  # noqa: ARG002
         """As an array's: to an integer type for indices; other numbers have one."""
-        kind = np.dtype(dtype).kind
+        to = np.dtype(dtype)
+        kind = to.kind
+        if kind not in "biuf":
+            self._refuse(f".astype({to}): values are real, integers or truth values")
+        if kind in "iu" and to.itemsize < 4:
+            self._refuse(
+                f".astype({to}) wraps around what is too large, which is not traced; "
+                "use .astype(int), and % for the remainder"
+            )
         if kind == "b":
             return np.not_equal(self, 0)
-        return gather.integer(self) if kind in "iu" else self * 1.0
+        return gather.integer(self, cast=True) if kind in "iu" else self * 1.0
 
     def transpose(self, *axes: Any) -> Any:
         """As ``np.transpose``."""
         return np.transpose(self, axes[0] if len(axes) == 1 else axes or None)
+
+
+# `a += b` makes a new value and gives it the name a; NumPy's mixin would write into a.
+for _operator in (
+    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow"),
+    *("and", "or", "xor", "lshift", "rshift"),
+):
+    setattr(Symbol, f"__i{_operator}__", getattr(Symbol, f"__{_operator}__"))

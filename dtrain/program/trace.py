@@ -37,7 +37,6 @@ class Program:
         self.__name__ = function.__name__
         self.__module__ = function.__module__
         self.__wrapped__ = function
-        self._defaults: dict[str, Any] = {}
         self._required: list[str] = []
         for parameter in inspect.signature(function).parameters.values():
             if parameter.kind not in (
@@ -50,8 +49,6 @@ class Program:
                 )
             if parameter.default is parameter.empty:
                 self._required.append(parameter.name)
-            else:
-                self._defaults[parameter.name] = parameter.default
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from dtrain.data.columns import Dataset, Samples
 from dtrain.descent.objective import TARGET, Objective, objective
 from dtrain.errors import DataError, MismatchError, ProgramError, UsageError
+from dtrain.functions.gather import integer
 from dtrain.parallel.verdict import mark_agreed
 from dtrain.parallel.world import World
 from dtrain.program.expand import expand
@@ -207,22 +208,37 @@ def columns_in(
     """
     columns = dict(samples.inputs)
     for name, column in columns.items():
-        if graph.nodes[graph.inputs[name]].dtype == "int":
+        number = graph.inputs[name]
+        if graph.nodes[number].dtype == "int" and not _only_cast(graph, number):
             _check_whole(samples, name, column)
     if samples.target is not None and TARGET in graph.inputs:
         columns[TARGET] = samples.target
     for name, column in columns.items():
         if not isinstance(column, np.memmap):
             whole = graph.nodes[graph.inputs[name]].dtype == "int"
-            with np.errstate(over="ignore"):  # what is too large ends as not finite
+            # What is too large ends as not finite; an integer is then the smallest.
+            with np.errstate(over="ignore", invalid="ignore"):
                 columns[name] = np.ascontiguousarray(
                     column, np.intp if whole else dtype
                 )
     return columns
 
 
+def _only_cast(graph: FlowGraph, number: int) -> bool:
+    """Whether an input is read by casts alone, which truncate what is no integer."""
+    readers = [node for node in graph.nodes if number in node.inputs]
+    casts = [node for node in readers if node.function is integer and node.params]
+    return len(readers) == len(casts) > 0
+
+
 def _check_whole(samples: Samples, name: str, column: NDArray[Any]) -> None:
-    """Refuse numbers that are no integers in a column of places."""
+    """Refuse truth values, and numbers that are no integers, in a column of places."""
+    if column.dtype.kind == "b":
+        raise DataError(
+            f"{samples.source}: input {name!r} holds truth values, but the program "
+            "uses it as an index; the shape of what a mask picks depends on the data: "
+            "use np.where, or .astype(int) for the places 0 and 1"
+        )
     if column.dtype.kind != "f":
         return
     wrong = np.argwhere(np.trunc(column) != column)  # NaN as well
@@ -230,5 +246,6 @@ def _check_whole(samples: Samples, name: str, column: NDArray[Any]) -> None:
         row, value = wrong[0][0], column[tuple(wrong[0])]
         raise DataError(
             f"{samples.source}: row {row + 1} of input {name!r} is {value}, but "
-            "the program uses it as an index, which must be an integer"
+            "the program uses it as an index, which must be an integer; round it and "
+            "say so with .astype(int)"
         )

@@ -20,6 +20,13 @@ _HEAD = """\
 What a program can be made of; more is made of these with `@dtrain.base_function`.
 Operators, indexing and the methods of arrays work as NumPy's functions of the same
 meaning do. Keywords that only say how NumPy is to work (`out`, `dtype`) are refused.
+Integers have one type, from `.astype(int)`, and so have other numbers, the run's dtype.
+Values are never written into: `a += b` makes a new value and gives it the name `a`, so
+that after `c = b; c += 1` the value `b` is what it was (NumPy would change it).
+
+A program is run once, as it is traced. Random numbers that it draws from `np.random`
+are drawn then, and are constants in every epoch; training refuses a program that is
+another one when it is traced again. Give noise as a column of the data.
 
 This page is written from the tables in `dtrain/functions/`, family by family. A base
 function is what a node of a flow graph is. It passes an adjoint backward by a transfer
@@ -47,14 +54,16 @@ def dawson(x):  # called as it stands
 ```
 
 The first kind is written for one sample, with the functions of this page, and needs
-nothing more; a `vjp` of its own takes the place of the derived one. With `shape=`, the
-value's shape rule for one sample, the function is not traced, and may use any library.
-Then it promises that its arguments may have further axes in front, which count samples
-and which its value has, too; and that a sample's value has the same bits in any
-company. `vjp(v, y, *xs)` is always written with functions of this page or your own, so
-that it has a derivative in turn. `check=[...]` holds all of that at a sample's
-arguments, when the function is made. Ranks whose functions differ, in value or in
-`vjp`, are found before the first step.
+nothing more; a `vjp` of its own takes the place of the derived one. Values are given by
+position; keywords, such as `axis=1`, are plain numbers, texts or tuples of them.
+
+With `shape=`, the value's shape rule for one sample, the function is not traced, and
+may use any library. Then it promises that its arguments may have further axes in front,
+which count samples and which its value has, too; and that a sample's value has the same
+bits in any company. `vjp(v, y, *xs)` is always written with functions of this page or
+your own, so that it has a derivative in turn. `check=[...]` holds all of that at a
+sample's arguments, when the function is made. Ranks whose functions differ, in value or
+in `vjp`, are found before the first step.
 """
 
 

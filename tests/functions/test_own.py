@@ -101,6 +101,75 @@ def test_its_digest_is_the_same_on_any_number_of_ranks() -> None:
     assert len(digests) == 1
 
 
+def inverse(m):
+    return np.linalg.inv(m) @ np.ones(2)
+
+
+def scaled(m, *, axis=0, by=1.0):
+    return by * np.sum(m, axis=axis)
+
+
+def chosen(m, x):
+    return m[np.argmax(x), x[0].astype(int)] + np.linalg.norm(m)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda f, m, x: f(inverse)(m) * x,
+        lambda f, m, x: f(scaled)(m, axis=1) + f(scaled)(m) * x,
+        lambda f, m, x: f(scaled)(f(inverse)(m), by=2),
+        lambda f, m, x: f(chosen)(m, x),
+        lambda f, m, x: f(lambda m: f(inverse)(m) * 2)(m),
+        lambda f, m, x: f(lambda a: np.linalg.cholesky(a @ a.T))(m) @ x,
+    ],
+)
+def test_a_traced_one_is_what_it_is_made_of(use: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(33)
+    weights = {"m": rng.standard_normal((2, 2))}
+    data = {"x": rng.uniform(0, 2, (7, 2))}
+
+    def outcome(f: Any) -> Any:
+        net = program(lambda x: np.sum(use(f, weight("m", (2, 2)), x) ** 2))
+        return loss_and_gradient(net, weights, data, loss="mean")
+
+    (loss, gradient), (expected, slopes) = outcome(base_function), outcome(lambda f: f)
+    assert loss == pytest.approx(expected, rel=1e-13)
+    np.testing.assert_allclose(gradient["m"], slopes["m"], rtol=1e-11)
+
+
+def test_keywords_reach_the_transfer_function() -> None:
+    own = base_function(
+        lambda x, *, power: x**power,
+        vjp=lambda v, y, x, *, power: (v * power * x ** (power - 1),),
+    )
+    net = program(lambda x: own(weight("w") * x, power=3))
+    _, gradient = loss_and_gradient(net, {"w": 2.0}, [np.array([1.5])], loss="mean")
+    assert gradient["w"] == pytest.approx(3 * 2.0**2 * 1.5**3)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda f, x: f(x, by=x), "given a Symbol as by=.* give values by position"),
+        (lambda f, x: f(x, by=np.ones(2)), "given a ndarray as by="),
+        (
+            lambda f, x: erf_like()(x, by=2),
+            "not traced, and takes no by=; .* returns it",
+        ),
+        (lambda f, x: f(x, of=2), "unexpected keyword argument 'of'"),
+        (lambda f, x: f(x, axis=1), r"\(2,\): .*test_own.py:\d+: np.sum.* no axis 1"),
+        (
+            lambda f, x: base_function(lambda a: weight("w", (2,)) * a)(x),
+            r"test_own.py:\d+: .*pass it as an argument",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(call: Callable[..., Any], words: str) -> None:
+    with pytest.raises(ProgramError, match=rf"test_own.py:\d+: .*{words}"):
+        program(lambda x: call(base_function(scaled), x)).trace(x=2)
+
+
 @pytest.mark.parametrize(
     ("value", "given", "words"),
     [

@@ -72,6 +72,29 @@ def written_by_out(x, v, m):
     return y
 
 
+def written_by_out_into_itself(x, v, m):
+    y = v * 2
+    np.sin(y, out=y)  # HERE
+    return y
+
+
+def added_by_out_into_itself(x, v, m):
+    y = v * 2
+    np.add(y, 1, y)  # HERE
+    return y
+
+
+def reduced_by_out(x, v, m):
+    y = v * 2
+    np.add.reduce(m, out=y)  # HERE
+    return y
+
+
+def mended_in_place(x, v, m):
+    np.nan_to_num(v, copy=False, posinf=0, neginf=0)  # HERE
+    return v
+
+
 def branched(x, v, m):
     if x > 0:  # HERE
         return x
@@ -126,6 +149,10 @@ def indexed_by_a_fraction(x, v, m):
     return v[2 * x]  # HERE
 
 
+def indexed_by_a_weight(x, v, m):
+    return v[weight("w")]  # HERE
+
+
 def indexed_on_both_sides(x, v, m):
     i = np.argmax(m, axis=1)
     return m[:, None][i, :, i]  # HERE
@@ -149,6 +176,14 @@ def split_unevenly(x, v, m):
 
 def indexed_by_symbols(x, v, m):
     return v[[np.argmax(v), 0]]  # HERE
+
+
+def indexed_beside_a_mask(x, v, m):
+    return m[[True, False], np.argmax(v)]  # HERE
+
+
+def indexed_beside_what_is_not_there(x, v, m):
+    return m[[0, 2], np.argmax(v)]  # HERE
 
 
 def masked_by_a_symbol(x, v, m):
@@ -261,6 +296,10 @@ def layer_of_a_matrix(x, v, m):
         (added_into_an_array, ["np.add", "write into", "a = a + b"]),
         (put_into_an_array, ["np.stack"]),
         (written_by_out, ["np.sin", "use its result"]),
+        (written_by_out_into_itself, ["np.sin", "use its result"]),
+        (added_by_out_into_itself, ["np.add", "use its result"]),
+        (reduced_by_out, ["np.add", "use its result"]),
+        (mended_in_place, ["np.nan_to_num", "use its result"]),
         (branched, ["if", "np.where", "np.maximum"]),
         (chained, ["and", "np.logical_and"]),
         (maximum_of_python, ["np.maximum"]),
@@ -274,12 +313,15 @@ def layer_of_a_matrix(x, v, m):
         (arrayed, ["np.stack", "not np.array"]),
         (as_array, ["np.stack"]),
         (indexed_by_a_fraction, ["no integers", ".astype(int)"]),
+        (indexed_by_a_weight, ["no integers", ".astype(int)"]),
         (indexed_on_both_sides, ["side by side", "index twice"]),
         (einsum_of_too_many, ["np.einsum", "3 operands"]),
         (einsum_without_an_axis, ["np.einsum", "'j'", "than 2"]),
         (padded_by_a_ramp, ["np.pad", "linear_ramp"]),
         (split_unevenly, ["np.split", "no 2 equal parts"]),
         (indexed_by_symbols, ["np.stack"]),
+        (indexed_beside_a_mask, ["beside a mask", "index twice"]),
+        (indexed_beside_what_is_not_there, ["index 2 is out of bounds"]),
         (masked_by_a_symbol, ["mask depends on the data", "np.where"]),
         (outside, ["(3,)", "index 3 is outside"]),
         (too_many_indices, ["2 indices for 1 axes"]),

@@ -160,6 +160,13 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
     "x.dot": lambda x, y, z, m: x.dot(y),
     "x.T": lambda x, y, z, m: x.T,
     "y.T": lambda x, y, z, m: y.T,
+    "x.mT": lambda x, y, z, m: (x[None] * z).mT,
+    "x.real": lambda x, y, z, m: x.real,
+    "x.conj": lambda x, y, z, m: x.conj() + x.conjugate(),
+    "x.astype(float)": lambda x, y, z, m: x.astype(float, copy=False),
+    "x.astype(int)": lambda x, y, z, m: (9 * x).astype(np.int32, copy=False) * 1.0,
+    "x.astype(bool)": lambda x, y, z, m: (x > 1).astype(np.float64),
+    "large integers": lambda x, y, z, m: 10**20 * x + 2**70,
     "x.transpose": lambda x, y, z, m: x.transpose(),
     "x.transpose(1, 0)": lambda x, y, z, m: x.transpose(1, 0),
     "np.transpose, three axes": lambda x, y, z, m: np.transpose(
@@ -243,7 +250,16 @@ def _inplace(x: Any, y: Any) -> Any:
     x += y
     x *= y
     x @= np.eye(3)
-    return x
+    x -= 1
+    x /= 2
+    x **= 2
+    x //= 0.3
+    x %= 2
+    mask = x > 1
+    mask &= x < 2
+    mask |= y > 1
+    mask ^= x > 0.5
+    return x + mask
 
 
 def _unpacked(y: Any) -> Any:

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.fft
+import scipy.special
+from scipy.sparse import csr_array
 from scipy.special import dawsn
 
 from dtrain import program
@@ -55,6 +58,21 @@ def test_every_function_is_in_the_table_or_refused_with_a_reason() -> None:
         (lambda x: np.take(np.arange(3.0), x.astype(int)), r"named\(table, "),
         (lambda x: np.arange(3.0)[x.astype(int)], r"named\(table, "),
         (lambda x: np.nan_to_num(x), "say which numbers posinf"),
+        (lambda x: x.astype(complex), r"\.astype\(complex128\).*values are real"),
+        (lambda x: x.astype("M8[D]"), r"\.astype\(datetime64\[D\]\)"),
+        (lambda x: x.astype(str), r"\.astype\(<U0\)"),
+        (lambda x: x.astype(object), r"\.astype\(object\)"),
+        (lambda x: x.astype(np.uint8), r"\.astype\(uint8\).*wraps.*\.astype\(int\)"),
+        (lambda x: np.eye(2).view(np.matrix) * x, r"matrix.*np.asarray"),
+        (lambda x: x * np.ma.array(np.eye(2)), r"MaskedArray.*np.where"),
+        (lambda x: x * 10**400, "int .*too large"),
+        (lambda x: x @ csr_array(np.eye(2)), r"csr_array.*\.toarray\(\)"),
+        (lambda x: csr_array(np.eye(2)) @ x, r"scipy.sparse.*\.toarray\(\)"),
+        (lambda x: csr_array(np.eye(2)) * x, r"scipy.sparse.*\.toarray\(\)"),
+        (lambda x: scipy.special.softmax(x), r"scipy.special.*dtrain.layers.softmax"),
+        (lambda x: scipy.special.log_softmax(x), "dtrain.layers.log_softmax"),
+        (lambda x: scipy.special.logsumexp(x), "dtrain.layers.logsumexp"),
+        (lambda x: scipy.fft.dct(x), "scipy.fft.* is not traced.*base_function"),
     ],
 )
 def test_a_refusal_says_where_why_and_what_to_do(

@@ -1,7 +1,11 @@
 """Inputs that are places in arrays: they stay integers, and must be there."""
 
+# Some readers of a table need none.
+# ruff: noqa: ARG005
+
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +13,7 @@ import pytest
 
 from dtrain import (
     ThreadWorld,
+    base_function,
     check,
     loss_and_gradient,
     predict,
@@ -44,24 +49,58 @@ def integers(graph: Any) -> set[str]:
     return {n for n, i in graph.inputs.items() if graph.nodes[i].dtype == "int"}
 
 
-def test_only_places_stay_integers() -> None:
+def test_places_stay_integers_and_numbers_stay_real() -> None:
     @program
     def both(i, j, x):
         return weight("w", (4,))[i] * j + x[j]
 
     graph = both.trace(x=4)
-    assert integers(graph) == {"i"}
+    assert integers(graph) == {"i", "j"}
     assert integers(bag.trace(words=LENGTH)) == {"words", "label"}
     columns = [np.array([3, 0]), np.array([2, 1]), np.arange(8.0).reshape(2, 4)]
     values = predict(both, {"w": np.arange(4.0)}, columns)
     assert values.tolist() == [3 * 2 + 2, 0 * 1 + 5]
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x, i, k: x[np.arange(3), i],
+        lambda x, i, k: x[i, np.arange(3)],
+        lambda x, i, k: x[:, i, np.arange(3)],
+        lambda x, i, k: x[..., [0, -1, 1], i],
+        lambda x, i, k: x[1, i, [2, 0, 2]],
+        lambda x, i, k: x[k, [[0, 1, 2], [2, 1, 0]], i],
+        lambda x, i, k: x[[2, 0], k],
+        lambda x, i, k: x[np.array(1), k],
+        lambda x, i, k: x[None, :, i, [0, 1, 2]],
+    ],
+)
+def test_an_index_from_the_data_beside_a_known_one(read: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(12)
+    data = {"i": rng.integers(-3, 3, (SAMPLES, 3)), "k": rng.integers(-3, 3, SAMPLES)}
+    x = rng.standard_normal((3, 3, 3))
+    net = program(lambda i, k: read(weight("x", (3, 3, 3)), i, k))
+    expected = [read(x, i, k) for i, k in zip(data["i"], data["k"], strict=True)]
+    np.testing.assert_array_equal(predict(net, {"x": x}, data), expected, strict=True)
+    summed = program(lambda i, k: np.sum(read(weight("x", (3, 3, 3)), i, k) ** 2))
+    assert check(summed, data, weights={"x": x}, loss="mean").passed
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_large_places_are_exact(dtype: str) -> None:
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda w, i: w[i],
+        lambda w, i: w[i.astype(int)],
+        lambda w, i: np.where(i != 0, w[i], 0.0),
+        lambda w, i: np.take(w, i) + 0 * i.reshape(1)[0],
+    ],
+)
+def test_large_places_are_exact(read: Callable[..., Any], dtype: str) -> None:
     @program
     def picked(i):
-        return weight("w", ((1 << 24) + 4,))[i]
+        return read(weight("w", ((1 << 24) + 4,)), i)
 
     w = np.zeros((1 << 24) + 4, dtype)
     w[-3:] = 1, 2, 3
@@ -120,3 +159,45 @@ def test_floats_that_are_integers_are_places(data: dict[str, Any]) -> None:
     floats["label"][3] = 0.5
     with pytest.raises(DataError, match=r"row 4 of input 'label' is 0\.5"):
         predict(bag, weights, floats)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda table, i: table[i],
+        lambda table, i: np.where(i != 0, table[i], 0.0),
+        lambda table, i: table[i] + table[i.astype(int)],
+        lambda table, i: base_function(lambda t, j: t[j])(table, i) + i,
+    ],
+)
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        (np.array([1.0, 1.7]), r"row 2 of input 'i' is 1\.7, .*\.astype\(int\)"),
+        (np.array([False, True]), "input 'i' holds truth values, .*np.where"),
+    ],
+)
+def test_what_is_indexed_with_must_be_integers(
+    read: Callable[..., Any], column: Any, words: str
+) -> None:
+    net = program(lambda i: read(weight("table", (3,)), i))
+    with pytest.raises(DataError, match=words):
+        predict(net, {"table": np.arange(3.0)}, [column])
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda table, x: table[x.astype(int)],
+        lambda table, x: x.astype(int) * 2.0,
+        lambda table, x: x - x.astype(int),
+        lambda table, x: table[x.reshape(1).astype(np.int64)] * x,
+        lambda table, x: base_function(lambda t, j: t[j.astype(int)])(table, x),
+    ],
+)
+def test_a_cast_truncates_as_in_numpy(read: Callable[..., Any]) -> None:
+    net = program(lambda x: {"y": read(weight("table", (3,)), x)})
+    table, column = np.array([1.0, 10.0, 100.0]), np.array([1.7, -0.5, 2.0, -1.2])
+    values = predict(net, {"table": table}, [column])
+    expected = [read(table, x) for x in column]
+    assert values.tolist() == np.array(expected).tolist()
