@@ -19,6 +19,7 @@ from dtrain.functions.base import (
     Shape,
     adapter,
     constant,
+    is_truth,
     register,
 )
 from dtrain.functions.shape import broadcast
@@ -132,7 +133,9 @@ prod = register(
 @adapter(np.sum)
 def _sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     axes = normal_axes(axis, np.ndim(a))
-    return _keep(sum_(a, axis=axes) if axes else a, np.shape(a), axes, keepdims)
+    return _keep(
+        sum_(a, axis=axes) if axes else _number(a), np.shape(a), axes, keepdims
+    )
 
 
 @adapter(np.mean)
@@ -152,7 +155,7 @@ def _over_last(function: BaseFunction) -> Any:
         if function.gives == "int" and axis is not None:
             axes = (one_axis(axis, len(shape)),)
         elif not axes and function.gives == "real":
-            return a
+            return _number(a) if function is prod else a
         rest = tuple(i for i in range(len(shape)) if i not in axes)
         merged = math.prod(shape[i] for i in axes)
         moved = np.transpose(a, rest + axes)
@@ -172,6 +175,11 @@ for _function, _numpy_function in (
     (prod, np.prod),
 ):
     adapter(_numpy_function)(_over_last(_function))
+
+
+def _number(a: Expression) -> Expression:
+    """A sum or product of one: a truth value counts, else 1 + 1 would be 1."""
+    return a * 1 if is_truth(a) else a
 
 
 def _keep(y: Any, shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Any:

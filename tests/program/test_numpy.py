@@ -127,6 +127,17 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
     },
     "np.logical_not": lambda x, y, z, m: 1.0 * np.logical_not(x > 1),
     "np.logical_and of numbers": lambda x, y, z, m: 1.0 * np.logical_and(x, y),
+    "truth values counted one by one": lambda x, y, z, m: np.stack(
+        [
+            np.sum(z > 0) + np.sum(z > 0.1),
+            (z > 0).sum() + np.count_nonzero(z),
+            np.prod(z > 0) + np.prod(z > 0.1),
+            np.sum(np.isfinite(z)) - np.sum(z > 9),
+        ]
+    ),
+    "truth values summed over no axis": lambda x, y, z, m: (
+        np.sum(x > 1, axis=()) + np.prod(x > 1, axis=())
+    ),
     "np.where": lambda x, y, z, m: np.where(x > y, x, y),
     "np.where, numbers": lambda x, y, z, m: np.where(x > 1, 1, -1.5) * z,
     "np.where, mask": lambda x, y, z, m: np.where(MASK, x, z),
