@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.functions.base import adapter
+from dtrain.functions.base import adapter, is_truth
 from dtrain.functions.shape import Slices, place
 
 Axis = int | tuple[int, ...] | None
@@ -170,14 +170,19 @@ def _below(m: Any, k: int) -> NDArray[np.bool]:
     return np.tri(rows, columns, k, bool)
 
 
+def _nothing(m: Any) -> float | bool:
+    """0, or what it is among truth values."""
+    return False if is_truth(m) else 0.0
+
+
 @adapter(np.tril)
 def _tril(m: Any, k: int = 0) -> Any:
-    return np.where(_below(m, k), m, 0)
+    return np.where(_below(m, k), m, _nothing(m))
 
 
 @adapter(np.triu)
 def _triu(m: Any, k: int = 0) -> Any:
-    return np.where(_below(m, k - 1), 0, m)
+    return np.where(_below(m, k - 1), _nothing(m), m)
 
 
 @adapter(np.rollaxis)

@@ -89,6 +89,8 @@ max_ = register(
         value=lambda x: np.max(x, axis=-1),
         shape=last_shape,
         vjp=lambda v, y, x: (_indicator(v, argmax(x), x),),
+        takes=None,
+        gives=None,
         branch=lambda x: np.argmax(x, axis=-1),
         doc="The largest of the last axis; the first of equal ones passes all.",
     )
@@ -100,6 +102,8 @@ min_ = register(
         value=lambda x: np.min(x, axis=-1),
         shape=last_shape,
         vjp=lambda v, y, x: (_indicator(v, argmin(x), x),),
+        takes=None,
+        gives=None,
         branch=lambda x: np.argmin(x, axis=-1),
         doc="The smallest of the last axis; the first of equal ones passes all.",
     )
