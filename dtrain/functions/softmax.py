@@ -36,6 +36,12 @@ def _softmax(x: Expression) -> Expression:
     return powers / np.sum(powers, axis=-1, keepdims=True)
 
 
+def _log_softmax(x: Expression) -> Expression:
+    # The largest is not added again: its size would take the digits of the logarithm.
+    s = x - _largest(x)
+    return s - np.log(np.sum(np.exp(s), axis=-1, keepdims=True))
+
+
 _LOGSUMEXP = register(
     BaseFunction(
         name="logsumexp",
@@ -62,9 +68,9 @@ _SOFTMAX = register(
 _LOG_SOFTMAX = register(
     BaseFunction(
         name="log_softmax",
-        value=lambda x: x - _logsumexp(x)[..., None],
+        value=_log_softmax,
         shape=_row_shape,
-        definition=lambda x: x - _logsumexp(x)[..., None],
+        definition=_log_softmax,
         vjp=lambda v, y, x: (v - np.exp(y) * np.sum(v, axis=-1, keepdims=True),),
         doc="The logarithm of softmax over the last axis, without overflow.",
     )

@@ -22,9 +22,10 @@ def of(function: Callable[..., Any], x: Any, dtype: str = "float64") -> Any:
 
     @program
     def mapped(x):
+        weight("unused")  # a weight's dtype is that of the run
         return {"y": function(x)}
 
-    return predict(mapped, {}, [np.asarray(x, dtype)])
+    return predict(mapped, {"unused": np.zeros((), dtype)}, [np.asarray(x, dtype)])
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -95,6 +96,15 @@ def test_what_is_masked_by_infinity_counts_for_nothing() -> None:
         [1 / (1 + math.e), 0, math.e / (1 + math.e)]
     )
     assert values["large"][0].tolist() == [-4e4, 0, -3e4]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_log_softmax_of_large_logits_has_all_digits(dtype: str) -> None:
+    x = np.array([[1000.0, 990], [-3e5, -3e5 + 8]], dtype)
+    small = [math.log1p(math.exp(-10)), math.log1p(math.exp(-8))]
+    expected = [[-small[0], -10 - small[0]], [-8 - small[1], -small[1]]]
+    values = of(layers.log_softmax, x, dtype)
+    np.testing.assert_allclose(values, expected, rtol=0, atol=8 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
