@@ -259,7 +259,7 @@ def gelu(x: Any) -> Any:
 
 def normal(x: Any) -> Any:
     """The normal distribution's function Φ(x), elementwise."""
-    return 0.5 + 0.5 * erf(math.sqrt(0.5) * x)
+    return 0.5 * erfc(-math.sqrt(0.5) * x)  # of erf the lower tail would be 1 - 1
 
 
 OF_SCIPY: dict[str, Callable[..., Any]] = {

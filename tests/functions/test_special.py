@@ -67,6 +67,16 @@ def test_erfc_has_its_digits_where_it_is_small() -> None:
     assert np.isnan(of(layers.erfc, np.array([np.nan])))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_normal_has_its_digits_where_it_is_small(dtype: str) -> None:
+    x = np.linspace(-12, 9, 2_001).astype(dtype)
+    expected = [0.5 * math.erfc(-each / math.sqrt(2)) for each in x.astype(float)]
+    # That of erfc, and the rounding of its argument, which counts x² times.
+    near = (4 + 1.5 * x.astype(float) ** 2) * np.finfo(dtype).eps
+    error = np.abs(of(layers.normal, x, dtype) - expected)
+    assert np.all(error <= near * expected)
+
+
 def test_the_derivative_of_digamma_has_all_digits() -> None:
     @program
     def f(x):
