@@ -150,6 +150,29 @@ def test_activations() -> None:
         np.testing.assert_allclose(of(function, x), expected, rtol=1e-14, atol=1e-15)
 
 
+ENDS = np.array([-np.inf, -2.5, -1, -1e-20, 0, 1e-20, 0.5, 1, np.inf, np.nan])
+
+
+@pytest.mark.parametrize("name", ["entr", "gammaln", "psi", "ndtr", "erfc", "expit"])
+def test_the_ends_are_those_of_scipy(name: str) -> None:
+    special = pytest.importorskip("scipy.special")
+    x = ENDS[1:] if name == "gammaln" else ENDS  # C has +∞ at −∞, and SciPy −∞
+    function = getattr(special, name)
+    np.testing.assert_allclose(of(function, x), function(x), rtol=4e-14, atol=4e-15)
+
+
+@pytest.mark.parametrize("name", ["xlogy", "xlog1py"])
+def test_nothing_times_a_logarithm_is_that_of_scipy(name: str) -> None:
+    function = getattr(pytest.importorskip("scipy.special"), name)
+    x, y = np.repeat(ENDS, len(ENDS)), np.tile(ENDS, len(ENDS))
+
+    @program
+    def both(x, y):
+        return {"y": function(x, y)}
+
+    np.testing.assert_allclose(predict(both, {}, [x, y]), function(x, y), rtol=4e-14)
+
+
 def test_functions_of_scipy_stand_for_ours() -> None:
     special = pytest.importorskip("scipy.special")
     x = np.linspace(0.1, 0.9, 7)
