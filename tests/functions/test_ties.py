@@ -59,6 +59,9 @@ def slope(function: Callable[..., Any], *points: Any) -> list[Any]:
         ),
         pytest.param(np.fmod, [[4.0, -1], [2, 2]], [[1, 1], [-2, 0]], id="fmod"),
         pytest.param(np.std, [[2.0, 2, 2]], [[0, 0, 0]], id="std"),
+        pytest.param(
+            lambda x: np.nanstd(x + NAN[0]), [[2.0, 2, 2]], [[0, 0, 0]], id="nanstd"
+        ),
         pytest.param(np.linalg.norm, [[0.0, 0, 0]], [[0, 0, 0]], id="norm"),
         pytest.param(np.floor, [[2.0, 2.5]], [[0, 0]], id="floor"),
         pytest.param(np.abs, [[-2.0, 0, 3]], [[-1, 0, 1]], id="abs"),
