@@ -58,6 +58,8 @@ def slope(function: Callable[..., Any], *points: Any) -> list[Any]:
             np.remainder, [[4.0, -1], [2, 2]], [[1, 1], [-2, 1]], id="remainder"
         ),
         pytest.param(np.fmod, [[4.0, -1], [2, 2]], [[1, 1], [-2, 0]], id="fmod"),
+        pytest.param(np.fmod, [[1.0, -1], [0.1, 0.1]], [[1, 1], [-9, 9]], id="fmod up"),
+        pytest.param(np.remainder, [1.0, 0.1], [1, -9], id="remainder up"),
         pytest.param(np.std, [[2.0, 2, 2]], [[0, 0, 0]], id="std"),
         pytest.param(
             lambda x: np.nanstd(x + NAN[0]), [[2.0, 2, 2]], [[0, 0, 0]], id="nanstd"
