@@ -55,6 +55,7 @@ def test_every_function_is_in_the_table_or_refused_with_a_reason() -> None:
         (lambda x: np.take(np.arange(3.0), x.astype(int)), r"named\(table, "),
         (lambda x: np.arange(3.0)[x.astype(int)], r"named\(table, "),
         (lambda x: np.linalg.matrix_power(x, 1.5), "'float' object cannot be .*int"),
+        (lambda x: np.linalg.vecdot(x, x[:, :1]), r"vecdot .*\(2, 2\) and \(2, 1\)"),
         (lambda x: np.nan_to_num(x), "say which numbers posinf"),
     ],
 )
