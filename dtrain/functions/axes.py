@@ -31,6 +31,12 @@ def normal_axes(axis: Axis, rank: int) -> tuple[int, ...]:
     return tuple(sorted(each % rank for each in axes))
 
 
+def of_number(axis: Any, rank: int) -> Any:
+    """``None`` for the axes 0 and −1 of one number, which NumPy's ufuncs take."""
+    number = not rank and isinstance(axis, int | np.integer)
+    return None if number and axis in (0, -1) else axis
+
+
 def one_axis(axis: Any, rank: int) -> int:
     """An axis as a number from 0; ``ValueError`` if there is none."""
     if not isinstance(axis, int | np.integer):

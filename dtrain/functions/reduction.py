@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.functions.axes import Axis, normal_axes, one_axis
+from dtrain.functions.axes import Axis, normal_axes, of_number, one_axis
 from dtrain.functions.base import (
     BaseFunction,
     Expression,
@@ -136,10 +136,9 @@ prod = register(
 
 @adapter(np.sum)
 def _sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    axes = normal_axes(axis, np.ndim(a))
-    return _keep(
-        sum_(a, axis=axes) if axes else _number(a), np.shape(a), axes, keepdims
-    )
+    axes = normal_axes(of_number(axis, np.ndim(a)), np.ndim(a))
+    y = sum_(a, axis=axes) if axes else _number(a)
+    return _keep(y, np.shape(a), axes, keepdims)
 
 
 @adapter(np.mean)
@@ -150,16 +149,17 @@ def _mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     return _sum(a, axis, keepdims=keepdims) / count
 
 
-def _over_last(function: BaseFunction) -> Any:
+def over_last(function: BaseFunction) -> Any:
     """Adapt a reduction of the last axis to any axes, merged in C order."""
 
     def reduce(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
         shape = np.shape(a)
+        axis = of_number(axis, len(shape))
         axes = normal_axes(axis, len(shape))
         if function.gives == "int" and axis is not None:
             axes = (one_axis(axis, len(shape)),)
         elif not axes and function.gives == "real":
-            return _number(a) if function is prod else a
+            return a if function in (max_, min_) else _number(a)
         rest = tuple(i for i in range(len(shape)) if i not in axes)
         merged = math.prod(shape[i] for i in axes)
         moved = np.transpose(a, rest + axes)
@@ -178,7 +178,7 @@ for _function, _numpy_function in (
     (argmin, np.argmin),
     (prod, np.prod),
 ):
-    adapter(_numpy_function)(_over_last(_function))
+    adapter(_numpy_function)(over_last(_function))
 
 
 def _number(a: Expression) -> Expression:

@@ -58,12 +58,14 @@ def _average(
 
 @adapter(np.count_nonzero)
 def _count_nonzero(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    axis = normal_axes(axis, np.ndim(a))  # one number has no axis 0 here
     return np.sum(np.not_equal(a, 0), axis=axis, keepdims=keepdims)
 
 
 @adapter(np.any)
 def _any(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    return np.greater(np.count_nonzero(a, axis=axis, keepdims=keepdims), 0)
+    count = np.sum(np.not_equal(a, 0), axis=axis, keepdims=keepdims)
+    return np.greater(count, 0)
 
 
 @adapter(np.all)

@@ -136,6 +136,18 @@ def test_softmax_along_an_axis(axis: int) -> None:
     )
 
 
+def test_logsumexp_over_axes() -> None:
+    x = np.random.default_rng(10).standard_normal((4, 2, 3, 5))
+    for axes, over in (((0, -1), (1, 3)), ((2, 1), (2, 3)), ((), ())):
+        for keepdims in (False, True):
+            values = of(lambda x, a=axes, k=keepdims: layers.logsumexp(x, a, k), x)
+            expected = np.log(np.exp(x).sum(axis=over, keepdims=keepdims))
+            np.testing.assert_allclose(values, expected, rtol=1e-13, atol=1e-15)
+    ones = x[:, 0, 0, 0]
+    for axis in (None, 0, -1):
+        assert np.array_equal(of(lambda x, a=axis: layers.logsumexp(x, a), ones), ones)
+
+
 def test_activations() -> None:
     x = np.array([-800.0, -2, 0, 0.5, 800])
     phi = np.array([0.5 * math.erfc(-each / math.sqrt(2)) for each in x])

@@ -127,6 +127,15 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
     },
     "np.logical_not": lambda x, y, z, m: 1.0 * np.logical_not(x > 1),
     "np.logical_and of numbers": lambda x, y, z, m: 1.0 * np.logical_and(x, y),
+    **{
+        f"np.{name} of one number": (
+            lambda f: lambda x, y, z, m: f(z, axis=0) + f(2 * z, axis=-1)
+        )(getattr(np, name))
+        for name in (
+            *("sum", "prod", "max", "min", "argmax", "argmin", "cumsum", "cumprod"),
+            *("any", "all", "ptp", "nansum", "nanmax", "nanmean"),
+        )
+    },
     "truth values counted one by one": lambda x, y, z, m: np.stack(
         [
             np.sum(z > 0) + np.sum(z > 0.1),

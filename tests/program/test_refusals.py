@@ -56,6 +56,9 @@ def test_every_function_is_in_the_table_or_refused_with_a_reason() -> None:
         (lambda x: np.arange(3.0)[x.astype(int)], r"named\(table, "),
         (lambda x: np.linalg.matrix_power(x, 1.5), "'float' object cannot be .*int"),
         (lambda x: np.linalg.vecdot(x, x[:, :1]), r"vecdot .*\(2, 2\) and \(2, 1\)"),
+        (lambda x: np.mean(x[0, 0], axis=0), "no axis 0 in 0"),
+        (lambda x: np.sum(x[0, 0], axis=1), "no axis 1 in 0"),
+        (lambda x: np.count_nonzero(x[0, 0], axis=0), "no axis 0 in 0"),
         (lambda x: np.nan_to_num(x), "say which numbers posinf"),
     ],
 )
