@@ -99,6 +99,7 @@ def slope(function: Callable[..., Any], *points: Any) -> list[Any]:
             [[0, 1, 0, 0]],
             id="integer powers at 0",
         ),
+        pytest.param(lambda x: x**0, [[1e-310, -1e-310]], [[0, 0]], id="tiny to the 0"),
         pytest.param(np.power, [0.0, 0.0], [0, 0], id="0 to the 0"),
         pytest.param(np.power, [2.0, 0.0], [0, np.log(2)], id="2 to the 0"),
         pytest.param(np.power, [0.0, 2.0], [0, 0], id="0 to the 2"),
