@@ -111,6 +111,19 @@ def test_a_choice_at_a_tie(
     assert slope(function, *map(np.array, points)) == slopes
 
 
+@pytest.mark.parametrize("size", [1e-23, 1e-16, 1.0, 1e20, 1e30])
+def test_the_slope_of_an_angle_is_one_over_the_distance(size: float) -> None:
+    @program
+    def angle(x):
+        return np.arctan2(weight("a"), weight("b")) * x
+
+    weights = {"a": np.float32(3 * size), "b": np.float32(4 * size)}
+    one = [np.ones(1)]
+    _, gradient = loss_and_gradient(angle, weights, one, loss="mean", dtype="float32")
+    assert gradient["a"] == pytest.approx(4 / (25 * size), rel=1e-6)
+    assert gradient["b"] == pytest.approx(-3 / (25 * size), rel=1e-6)
+
+
 @pytest.mark.parametrize(("name", "expected"), [("argmax", 1), ("argmin", 0)])
 def test_the_first_of_equal_elements_is_chosen(name: str, expected: int) -> None:
     @program
