@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.digest import CHUNK, digest
-from dtrain.errors import DataError
+from dtrain.errors import DataError, UsageError
 
 Column = NDArray[Any]
 
@@ -183,6 +183,7 @@ def bind(
         with_target: whether a target is looked for at all.
 
     Raises:
+        UsageError: a target is named, but none is looked for.
         DataError: a column is unknown, has no axis of samples, or is not of numbers; a
             range is reversed or its columns are no scalars; lengths differ; there are
             no samples; the target is not clear.
@@ -204,6 +205,11 @@ def bind(
     origins = [
         _resolve(dataset, spec, name) for spec, name in zip(specs, inputs, strict=True)
     ]
+    if target is not None and not with_target:
+        raise UsageError(
+            f"target is {target!r}, but nothing is compared with targets here: name "
+            "none, or make it an input of the program"
+        )
     if with_target:
         if target is None and ("t" in inputs or "t" not in columns):
             used = {name for names in origins for name in names}

@@ -222,12 +222,18 @@ class Mean:
     name = "mean"
     takes_target = False
 
-    def target(self, output: Shape, given: Shape | None) -> None:  # noqa: ARG002
+    def target(self, output: Shape, given: Shape | None) -> None:
         """There is no target.
 
         Raises:
+            UsageError: if there are targets, which nothing would be compared with.
             ProgramError: if the output is no scalar.
         """
+        if given is not None:
+            raise UsageError(
+                "loss 'mean' compares nothing with targets: give none, or make them an "
+                "input of the program, which returns the loss itself"
+            )
         if output != ():
             raise ProgramError(
                 f"loss 'mean' takes a program whose output is one number, a sample's "

@@ -51,9 +51,9 @@ hypot = elementwise(
 def _power_vjp(
     v: Expression, y: Expression, a: Expression, b: Expression
 ) -> tuple[Expression, Expression]:
-    # Both are limits that the plain formulas miss: a⁰ has the derivative 0 even at
-    # a = 0, and 0ᵇ does not change with b.
-    corner = np.logical_and(np.equal(a, 0), np.equal(b, 0))
+    # Both are limits that the plain formulas miss: a⁰ has the derivative 0 even where
+    # 1/a is infinite, at 0 and next to it, and 0ᵇ does not change with b.
+    corner = np.logical_and(np.isinf(np.reciprocal(a)), np.equal(b, 0))
     lower = np.where(corner, 1, b - 1)
     base = np.where(np.equal(a, 0), 1, a)
     return v * (b * a**lower), v * (y * np.log(base))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.functions.base import adapter
+from dtrain.functions.base import adapter, is_truth
 from dtrain.functions.shape import Slices, place
 
 Axis = int | tuple[int, ...] | None
@@ -29,6 +29,12 @@ def normal_axes(axis: Axis, rank: int) -> tuple[int, ...]:
     if len({each % rank for each in axes}) < len(axes):
         raise ValueError(f"an axis is named twice in {axes}")
     return tuple(sorted(each % rank for each in axes))
+
+
+def of_number(axis: Any, rank: int) -> Any:
+    """``None`` for the axes 0 and −1 of one number, which NumPy's ufuncs take."""
+    number = not rank and isinstance(axis, int | np.integer)
+    return None if number and axis in (0, -1) else axis
 
 
 def one_axis(axis: Any, rank: int) -> int:
@@ -170,14 +176,19 @@ def _below(m: Any, k: int) -> NDArray[np.bool]:
     return np.tri(rows, columns, k, bool)
 
 
+def _nothing(m: Any) -> float | bool:
+    """0, or what it is among truth values."""
+    return False if is_truth(m) else 0.0
+
+
 @adapter(np.tril)
 def _tril(m: Any, k: int = 0) -> Any:
-    return np.where(_below(m, k), m, 0)
+    return np.where(_below(m, k), m, _nothing(m))
 
 
 @adapter(np.triu)
 def _triu(m: Any, k: int = 0) -> Any:
-    return np.where(_below(m, k - 1), 0, m)
+    return np.where(_below(m, k - 1), _nothing(m), m)
 
 
 @adapter(np.rollaxis)

@@ -166,6 +166,12 @@ def broadcast_shape(*shapes: Shape) -> Shape:
     return np.broadcast_shapes(*shapes)
 
 
+def is_truth(x: Expression) -> bool:
+    """Whether a symbol, an array or a number holds truth values."""
+    dtype = x.node.dtype if hasattr(x, "__dtrain_apply__") else np.asarray(x).dtype
+    return bool(dtype == "bool")
+
+
 def constant(value: Any) -> NDArray[Any]:
     """A constant of a program: float64 until the run's dtype is known, or bool."""
     array = np.asarray(value)

@@ -150,7 +150,7 @@ def _linalg_outer(x1: Any, x2: Any, /) -> Any:
 
 @adapter(np.linalg.vecdot)
 def _linalg_vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
-    return np.sum(np.multiply(x1, x2), axis=axis)
+    return np.vecdot(*(np.moveaxis(x, axis, -1) for x in (x1, x2)))
 
 
 @adapter(np.cross)

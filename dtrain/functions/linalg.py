@@ -9,6 +9,7 @@ the diagonal, so only that has a derivative.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from functools import reduce
 from typing import Any, NamedTuple
@@ -213,7 +214,7 @@ def _slogdet(a: Any) -> SlogDet:
 @adapter(np.linalg.matrix_power)
 def _matrix_power(a: Any, n: int) -> Any:
     """By repeated squaring; a negative power is that of the inverse."""
-    shape = _square_shape(np.shape(a))
+    shape, n = _square_shape(np.shape(a)), operator.index(n)
     if n < 0:
         a, n = np.linalg.inv(a), -n
     power = None

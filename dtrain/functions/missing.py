@@ -11,6 +11,7 @@ import numpy as np
 
 from dtrain.functions.axes import Axis
 from dtrain.functions.base import Expression, adapter
+from dtrain.functions.statistics import root
 
 
 def _instead(a: Expression, number: float) -> Expression:
@@ -60,7 +61,7 @@ def _nanvar(
 def _nanstd(
     a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False
 ) -> Any:
-    return np.sqrt(np.nanvar(a, axis, ddof=ddof, keepdims=keepdims))
+    return root(np.nanvar(a, axis, ddof=ddof, keepdims=keepdims))
 
 
 @adapter(np.nanmax)

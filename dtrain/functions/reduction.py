@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.functions.axes import Axis, normal_axes, one_axis
+from dtrain.functions.axes import Axis, normal_axes, of_number, one_axis
 from dtrain.functions.base import (
     BaseFunction,
     Expression,
     Shape,
     adapter,
     constant,
+    is_truth,
     register,
 )
 from dtrain.functions.shape import broadcast
@@ -88,6 +89,8 @@ max_ = register(
         value=lambda x: np.max(x, axis=-1),
         shape=last_shape,
         vjp=lambda v, y, x: (_indicator(v, argmax(x), x),),
+        takes=None,
+        gives=None,
         branch=lambda x: np.argmax(x, axis=-1),
         doc="The largest of the last axis; the first of equal ones passes all.",
     )
@@ -99,6 +102,8 @@ min_ = register(
         value=lambda x: np.min(x, axis=-1),
         shape=last_shape,
         vjp=lambda v, y, x: (_indicator(v, argmin(x), x),),
+        takes=None,
+        gives=None,
         branch=lambda x: np.argmin(x, axis=-1),
         doc="The smallest of the last axis; the first of equal ones passes all.",
     )
@@ -131,8 +136,9 @@ prod = register(
 
 @adapter(np.sum)
 def _sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    axes = normal_axes(axis, np.ndim(a))
-    return _keep(sum_(a, axis=axes) if axes else a, np.shape(a), axes, keepdims)
+    axes = normal_axes(of_number(axis, np.ndim(a)), np.ndim(a))
+    y = sum_(a, axis=axes) if axes else _number(a)
+    return _keep(y, np.shape(a), axes, keepdims)
 
 
 @adapter(np.mean)
@@ -143,16 +149,17 @@ def _mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     return _sum(a, axis, keepdims=keepdims) / count
 
 
-def _over_last(function: BaseFunction) -> Any:
+def over_last(function: BaseFunction) -> Any:
     """Adapt a reduction of the last axis to any axes, merged in C order."""
 
     def reduce(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
         shape = np.shape(a)
+        axis = of_number(axis, len(shape))
         axes = normal_axes(axis, len(shape))
         if function.gives == "int" and axis is not None:
             axes = (one_axis(axis, len(shape)),)
         elif not axes and function.gives == "real":
-            return a
+            return a if function in (max_, min_) else _number(a)
         rest = tuple(i for i in range(len(shape)) if i not in axes)
         merged = math.prod(shape[i] for i in axes)
         moved = np.transpose(a, rest + axes)
@@ -171,7 +178,12 @@ for _function, _numpy_function in (
     (argmin, np.argmin),
     (prod, np.prod),
 ):
-    adapter(_numpy_function)(_over_last(_function))
+    adapter(_numpy_function)(over_last(_function))
+
+
+def _number(a: Expression) -> Expression:
+    """A sum or product of one: a truth value counts, else 1 + 1 would be 1."""
+    return a * 1 if is_truth(a) else a
 
 
 def _keep(y: Any, shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Any:

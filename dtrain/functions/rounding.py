@@ -29,10 +29,11 @@ remainder = elementwise(
     doc="a − b ⌊a / b⌋, with the sign of b.",
 )
 
+# How often b goes into a is made of the exact remainder: a / b may round up.
 fmod = elementwise(
     np.fmod,
-    lambda v, y, a, b: (v, -(v * np.trunc(a / b))),
-    branch=lambda a, b: np.trunc(a / b),
+    lambda v, y, a, b: (v, -(v * np.rint((a - y) / b))),
+    branch=lambda a, b: np.rint((a - np.fmod(a, b)) / b),
     doc="a − b trunc(a / b), with the sign of a.",
 )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.functions.axes import one_axis
+from dtrain.functions.axes import of_number, one_axis
 from dtrain.functions.base import BaseFunction, Expression, adapter, register
 
 cumsum: BaseFunction = register(
@@ -49,6 +49,7 @@ def _along(function: BaseFunction) -> Any:
     """Adapt a function of the last axis to any one axis, or to all in C order."""
 
     def scan(a: Any, axis: int | None = None) -> Any:
+        axis = of_number(axis, np.ndim(a))
         if axis is None:
             return function(np.ravel(a))
         axis = one_axis(axis, np.ndim(a))

@@ -172,6 +172,8 @@ place: BaseFunction = register(
         value=_place_value,
         shape=_place_shape,
         vjp=lambda v, y, *xs, at, shape: tuple(index(v, at=part) for part in at),
+        takes=None,
+        gives=None,
         doc="Zeros with each input added at its index.",
     )
 )

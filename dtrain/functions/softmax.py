@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.functions.axes import normal_axes
+from dtrain.functions.axes import Axis
 from dtrain.functions.base import BaseFunction, Expression, Shape, register
-from dtrain.functions.reduction import last_shape
+from dtrain.functions.reduction import last_shape, over_last
 
 
 def _row_shape(shape: Shape) -> Shape:
@@ -34,6 +34,12 @@ def _logsumexp(x: Expression) -> Expression:
 def _softmax(x: Expression) -> Expression:
     powers = np.exp(x - _largest(x))
     return powers / np.sum(powers, axis=-1, keepdims=True)
+
+
+def _log_softmax(x: Expression) -> Expression:
+    # The largest is not added again: its size would take the digits of the logarithm.
+    s = x - _largest(x)
+    return s - np.log(np.sum(np.exp(s), axis=-1, keepdims=True))
 
 
 _LOGSUMEXP = register(
@@ -62,9 +68,9 @@ _SOFTMAX = register(
 _LOG_SOFTMAX = register(
     BaseFunction(
         name="log_softmax",
-        value=lambda x: x - _logsumexp(x)[..., None],
+        value=_log_softmax,
         shape=_row_shape,
-        definition=lambda x: x - _logsumexp(x)[..., None],
+        definition=_log_softmax,
         vjp=lambda v, y, x: (v - np.exp(y) * np.sum(v, axis=-1, keepdims=True),),
         doc="The logarithm of softmax over the last axis, without overflow.",
     )
@@ -81,12 +87,6 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
     return np.moveaxis(_LOG_SOFTMAX(np.moveaxis(x, axis, -1)), -1, axis)
 
 
-def logsumexp(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-    """The logarithm of Σ eˣ over an axis, or over all; nothing overflows."""
-    (axis_,) = (None,) if axis is None else normal_axes(axis, np.ndim(x))
-    row = np.ravel(x) if axis_ is None else np.moveaxis(x, axis_, -1)
-    y = _LOGSUMEXP(row)
-    if not keepdims:
-        return y
-    kept = (1 if axis_ in (None, i) else n for i, n in enumerate(np.shape(x)))
-    return np.reshape(y, tuple(kept))
+def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The logarithm of Σ eˣ over axes, or over all; nothing overflows."""
+    return over_last(_LOGSUMEXP)(x, axis, keepdims=keepdims)

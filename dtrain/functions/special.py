@@ -168,8 +168,8 @@ def _shifted(x: Expression) -> tuple[Expression, Expression, Expression, Express
 
 
 def _part(x: Expression) -> Expression:
-    """What is beyond an integer, to keep the digits of sin πx."""
-    return x - np.floor(x)
+    """How far the nearest integer is, to keep the digits of sin πx."""
+    return x - np.rint(x)
 
 
 def _gammaln(x: Expression) -> Expression:
@@ -181,7 +181,9 @@ def _gammaln(x: Expression) -> Expression:
         product = product * (z + i)
     y = y - np.where(small, np.log(product), 0)
     part = _part(np.where(reflected, x, 0.5))
-    return np.where(reflected, np.log(math.pi / np.sin(math.pi * part)) - y, y)
+    sine = np.abs(np.sin(math.pi * part))
+    y = np.where(reflected, np.log(math.pi / sine) - y, y)
+    return np.where(np.isinf(x), np.inf, y)  # where the series is ∞ − ∞
 
 
 def _digamma(x: Expression) -> Expression:
@@ -194,7 +196,9 @@ def _digamma(x: Expression) -> Expression:
         steps = steps + 1 / (z + i)
     y = y - np.where(small, steps, 0)
     part = _part(np.where(reflected, x, 0.5))
-    return np.where(reflected, y - math.pi / np.tan(math.pi * part), y)
+    y = np.where(reflected, y - math.pi / np.tan(math.pi * part), y)
+    # At a pole below 0 there is +∞ on one side and −∞ on the other.
+    return np.where(np.logical_and(np.less(x, 0), np.equal(part, 0)), np.nan, y)
 
 
 gammaln = register(
@@ -225,9 +229,19 @@ def _over(x: Expression, y: Expression) -> Expression:
     return np.where(nothing, 0, x / np.where(nothing, 1, y))
 
 
+def _nothing(x: Expression, y: Expression) -> Expression:
+    """Where x takes 0 times whatever is made of y, unless y is NaN."""
+    return np.logical_and(np.equal(x, 0), np.equal(y, y))
+
+
 def _xlogy(x: Expression, y: Expression) -> Expression:
-    nothing = np.equal(x, 0)
+    nothing = _nothing(x, y)
     return np.where(nothing, 0, x * np.log(np.where(nothing, 1, y)))
+
+
+def _xlog1py(x: Expression, y: Expression) -> Expression:
+    nothing = _nothing(x, y)
+    return np.where(nothing, 0, x * np.log1p(np.where(nothing, 0, y)))
 
 
 xlogy = register(
@@ -240,6 +254,21 @@ xlogy = register(
         doc="a log b, but 0 where a is 0.",
     )
 )
+
+xlog1py = register(
+    BaseFunction(
+        name="xlog1py",
+        value=_xlog1py,
+        shape=broadcast_shape,
+        definition=_xlog1py,
+        vjp=lambda v, y, a, b: (v * np.log1p(b), v * _over(a, 1 + b)),
+        doc="a log(1 + b), exact near b = 0, but 0 where a is 0.",
+    )
+)
+
+
+def _entr(x: Expression) -> Expression:
+    return np.where(np.less(x, 0), -np.inf, -xlogy(x, x))
 
 
 def softplus(x: Any) -> Any:
@@ -259,13 +288,13 @@ def gelu(x: Any) -> Any:
 
 def normal(x: Any) -> Any:
     """The normal distribution's function Φ(x), elementwise."""
-    return 0.5 + 0.5 * erf(math.sqrt(0.5) * x)
+    return 0.5 * erfc(-math.sqrt(0.5) * x)  # of erf the lower tail would be 1 - 1
 
 
 OF_SCIPY: dict[str, Callable[..., Any]] = {
     "cbrt": np.cbrt,
     "digamma": digamma,
-    "entr": lambda x: -xlogy(x, x),
+    "entr": _entr,
     "erf": erf,
     "erfc": erfc,
     "exp2": np.exp2,
@@ -277,7 +306,7 @@ OF_SCIPY: dict[str, Callable[..., Any]] = {
     "logit": lambda x: np.log(x) - np.log1p(-x),
     "ndtr": normal,
     "psi": digamma,
-    "xlog1py": lambda x, y: xlogy(x, 1 + y),
+    "xlog1py": xlog1py,
     "xlogy": xlogy,
 }
 

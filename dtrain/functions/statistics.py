@@ -58,12 +58,14 @@ def _average(
 
 @adapter(np.count_nonzero)
 def _count_nonzero(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    axis = normal_axes(axis, np.ndim(a))  # one number has no axis 0 here
     return np.sum(np.not_equal(a, 0), axis=axis, keepdims=keepdims)
 
 
 @adapter(np.any)
 def _any(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    return np.greater(np.count_nonzero(a, axis=axis, keepdims=keepdims), 0)
+    count = np.sum(np.not_equal(a, 0), axis=axis, keepdims=keepdims)
+    return np.greater(count, 0)
 
 
 @adapter(np.all)
@@ -131,8 +133,11 @@ def _cov(
     """The covariances of rows, or of columns, over n − 1 unless told otherwise."""
     if np.ndim(m) > 2:
         raise ValueError("cov takes one or two axes")
-    parts = [np.atleast_2d(x) for x in (m, y) if x is not None]
-    x = np.concatenate([p if rowvar or p.shape[0] == 1 else p.T for p in parts])
+    x = np.atleast_2d(m if rowvar or np.ndim(m) == 1 else np.transpose(m))
+    if y is not None:
+        more = np.atleast_2d(y)
+        turned = not rowvar and np.shape(more)[0] != 1  # as NumPy does, of y alone
+        x = np.concatenate([x, np.transpose(more) if turned else more])
     count = np.shape(x)[1] - ((0 if bias else 1) if ddof is None else ddof)
     if count <= 0:
         raise ValueError(f"{np.shape(x)[1]} elements have no covariance")

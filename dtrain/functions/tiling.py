@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.functions.axes import one_axis
-from dtrain.functions.base import Expression, adapter
+from dtrain.functions.base import Expression, adapter, is_truth
 from dtrain.functions.shape import Slices, place
 
 
@@ -206,11 +206,13 @@ def _pad(array: Any, pad_width: Any, mode: str = "constant", **keywords: Any) ->
         return np.ravel(array)[at]
     if mode != "constant":
         raise ValueError(f"mode {mode!r} is not supported")
-    around = np.pad(np.zeros(shape), pad_width, **keywords)
+    kind = bool if is_truth(array) else float  # truth values stay what they are
+    around = np.pad(np.zeros(shape, kind), pad_width, **keywords)
     widths = np.broadcast_to(pad_width, (len(shape), 2))
     middle = zip(widths[:, 0].tolist(), shape, strict=True)
     at = Slices(tuple((start, n, 1) for start, n in middle))
-    return place(array, at=(at,), shape=around.shape) + around
+    placed = place(array, at=(at,), shape=around.shape)
+    return placed + around if around.any() else placed
 
 
 def _constant(value: float) -> Callable[[Expression], NDArray[Any]]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from dtrain.functions.base import (
     UFUNCS,
     BaseFunction,
+    Expression,
     broadcast_shape,
     elementwise,
     register,
@@ -102,9 +103,17 @@ arccos = elementwise(
     doc="The inverse cosine, from 0 to π.",
 )
 
+
+def _arctan2_vjp(
+    v: Expression, y: Expression, a: Expression, b: Expression
+) -> tuple[Expression, Expression]:
+    length = np.hypot(a, b)  # whose square would be 0 or ∞ long before it is
+    return v * (b / length) / length, -(v * (a / length) / length)
+
+
 arctan2 = elementwise(
     np.arctan2,
-    lambda v, y, a, b: (v * b / (a * a + b * b), -(v * a / (a * a + b * b))),
+    _arctan2_vjp,
     doc="The angle of the point (b, a), from −π to π.",
 )
 

@@ -56,6 +56,8 @@ windows: BaseFunction = register(
                 v, shape=np.shape(x)[-len(size) :], stride=stride, dilation=dilation
             ),
         ),
+        takes=None,
+        gives=None,
         doc="The windows of the last axes, (..., n) as (..., m, k): window i has the "
         "elements i · stride + j · dilation, j < k.",
     )

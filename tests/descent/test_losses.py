@@ -344,6 +344,21 @@ def test_cross_entropy_needs_two_classes(shape):
         losses.named("cross_entropy").target(shape, None)
 
 
+def test_the_mean_is_compared_with_no_targets():
+    @program
+    def distance(x):
+        return np.sum(np.square(x - weight("centre", (3,))))
+
+    x, targets = np.ones((4, 3)), np.ones(4)
+    with pytest.raises(UsageError, match="give none, or make them an input"):
+        loss_and_gradient(distance, {"centre": np.ones(3)}, x, targets, loss="mean")
+    columns = {"x": x, "t": targets}
+    options = {"loss": "mean", "epochs": 1, "learning_rate": 0.1}
+    train(distance, columns, **options)  # a column more is no target
+    with pytest.raises(UsageError, match="'t', but nothing is compared"):
+        train(distance, columns, target="t", **options)
+
+
 @pytest.mark.parametrize("delta", [0, -1, np.inf, np.nan])
 def test_huber_s_delta_is_a_size(delta):
     with pytest.raises(UsageError, match="delta"):

@@ -168,7 +168,7 @@ CASES: list[Case] = [
     *(_case(n, s, low=-3.1, high=3) for n in ("erf", "erfc") for s in _ONE),
     *(_case(n, s, low=0.2, high=10.9) for n in ("gammaln", "digamma") for s in _ONE),
     *(_case(n, (3,), low=-3.8, high=-3.2) for n in ("gammaln", "digamma")),
-    *(_case("xlogy", *s, low=0.4, high=2) for s in _TWO),
+    *(_case(n, *s, low=0.4, high=2) for n in ("xlogy", "xlog1py") for s in _TWO),
     *(_case(n, s) for n in ("sort", "argsort") for s in ((1,), (3,), (2, 3), (2, 0))),
     *(_case("integer", s, low=-2.7, high=2.8) for s in _ONE),
     *(
@@ -304,4 +304,4 @@ def random_cases(rng: np.random.Generator) -> list[Case]:
     return drawn
 
 
-SPECIAL = {"sigmoid", "erf", "erfc", "gammaln", "digamma", "xlogy"}
+SPECIAL = {"sigmoid", "erf", "erfc", "gammaln", "digamma", "xlogy", "xlog1py"}

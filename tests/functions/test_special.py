@@ -22,9 +22,10 @@ def of(function: Callable[..., Any], x: Any, dtype: str = "float64") -> Any:
 
     @program
     def mapped(x):
+        weight("unused")  # a weight's dtype is that of the run
         return {"y": function(x)}
 
-    return predict(mapped, {}, [np.asarray(x, dtype)])
+    return predict(mapped, {"unused": np.zeros((), dtype)}, [np.asarray(x, dtype)])
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -66,6 +67,16 @@ def test_erfc_has_its_digits_where_it_is_small() -> None:
     assert np.isnan(of(layers.erfc, np.array([np.nan])))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_normal_has_its_digits_where_it_is_small(dtype: str) -> None:
+    x = np.linspace(-12, 9, 2_001).astype(dtype)
+    expected = [0.5 * math.erfc(-each / math.sqrt(2)) for each in x.astype(float)]
+    # That of erfc, and the rounding of its argument, which counts x² times.
+    near = (4 + 1.5 * x.astype(float) ** 2) * np.finfo(dtype).eps
+    error = np.abs(of(layers.normal, x, dtype) - expected)
+    assert np.all(error <= near * expected)
+
+
 def test_the_derivative_of_digamma_has_all_digits() -> None:
     @program
     def f(x):
@@ -97,6 +108,15 @@ def test_what_is_masked_by_infinity_counts_for_nothing() -> None:
     assert values["large"][0].tolist() == [-4e4, 0, -3e4]
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_log_softmax_of_large_logits_has_all_digits(dtype: str) -> None:
+    x = np.array([[1000.0, 990], [-3e5, -3e5 + 8]], dtype)
+    small = [math.log1p(math.exp(-10)), math.log1p(math.exp(-8))]
+    expected = [[-small[0], -10 - small[0]], [-8 - small[1], -small[1]]]
+    values = of(layers.log_softmax, x, dtype)
+    np.testing.assert_allclose(values, expected, rtol=0, atol=8 * np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_softmax_along_an_axis(axis: int) -> None:
     x = np.random.default_rng(9).standard_normal((4, 2, 3))
@@ -116,6 +136,18 @@ def test_softmax_along_an_axis(axis: int) -> None:
     )
 
 
+def test_logsumexp_over_axes() -> None:
+    x = np.random.default_rng(10).standard_normal((4, 2, 3, 5))
+    for axes, over in (((0, -1), (1, 3)), ((2, 1), (2, 3)), ((), ())):
+        for keepdims in (False, True):
+            values = of(lambda x, a=axes, k=keepdims: layers.logsumexp(x, a, k), x)
+            expected = np.log(np.exp(x).sum(axis=over, keepdims=keepdims))
+            np.testing.assert_allclose(values, expected, rtol=1e-13, atol=1e-15)
+    ones = x[:, 0, 0, 0]
+    for axis in (None, 0, -1):
+        assert np.array_equal(of(lambda x, a=axis: layers.logsumexp(x, a), ones), ones)
+
+
 def test_activations() -> None:
     x = np.array([-800.0, -2, 0, 0.5, 800])
     phi = np.array([0.5 * math.erfc(-each / math.sqrt(2)) for each in x])
@@ -128,6 +160,29 @@ def test_activations() -> None:
         (layers.softplus, np.logaddexp(0, x)),
     ):
         np.testing.assert_allclose(of(function, x), expected, rtol=1e-14, atol=1e-15)
+
+
+ENDS = np.array([-np.inf, -2.5, -1, -1e-20, 0, 1e-20, 0.5, 1, np.inf, np.nan])
+
+
+@pytest.mark.parametrize("name", ["entr", "gammaln", "psi", "ndtr", "erfc", "expit"])
+def test_the_ends_are_those_of_scipy(name: str) -> None:
+    special = pytest.importorskip("scipy.special")
+    x = ENDS[1:] if name == "gammaln" else ENDS  # C has +∞ at −∞, and SciPy −∞
+    function = getattr(special, name)
+    np.testing.assert_allclose(of(function, x), function(x), rtol=4e-14, atol=4e-15)
+
+
+@pytest.mark.parametrize("name", ["xlogy", "xlog1py"])
+def test_nothing_times_a_logarithm_is_that_of_scipy(name: str) -> None:
+    function = getattr(pytest.importorskip("scipy.special"), name)
+    x, y = np.repeat(ENDS, len(ENDS)), np.tile(ENDS, len(ENDS))
+
+    @program
+    def both(x, y):
+        return {"y": function(x, y)}
+
+    np.testing.assert_allclose(predict(both, {}, [x, y]), function(x, y), rtol=4e-14)
 
 
 def test_functions_of_scipy_stand_for_ours() -> None:

@@ -58,7 +58,12 @@ def slope(function: Callable[..., Any], *points: Any) -> list[Any]:
             np.remainder, [[4.0, -1], [2, 2]], [[1, 1], [-2, 1]], id="remainder"
         ),
         pytest.param(np.fmod, [[4.0, -1], [2, 2]], [[1, 1], [-2, 0]], id="fmod"),
+        pytest.param(np.fmod, [[1.0, -1], [0.1, 0.1]], [[1, 1], [-9, 9]], id="fmod up"),
+        pytest.param(np.remainder, [1.0, 0.1], [1, -9], id="remainder up"),
         pytest.param(np.std, [[2.0, 2, 2]], [[0, 0, 0]], id="std"),
+        pytest.param(
+            lambda x: np.nanstd(x + NAN[0]), [[2.0, 2, 2]], [[0, 0, 0]], id="nanstd"
+        ),
         pytest.param(np.linalg.norm, [[0.0, 0, 0]], [[0, 0, 0]], id="norm"),
         pytest.param(np.floor, [[2.0, 2.5]], [[0, 0]], id="floor"),
         pytest.param(np.abs, [[-2.0, 0, 3]], [[-1, 0, 1]], id="abs"),
@@ -94,6 +99,7 @@ def slope(function: Callable[..., Any], *points: Any) -> list[Any]:
             [[0, 1, 0, 0]],
             id="integer powers at 0",
         ),
+        pytest.param(lambda x: x**0, [[1e-310, -1e-310]], [[0, 0]], id="tiny to the 0"),
         pytest.param(np.power, [0.0, 0.0], [0, 0], id="0 to the 0"),
         pytest.param(np.power, [2.0, 0.0], [0, np.log(2)], id="2 to the 0"),
         pytest.param(np.power, [0.0, 2.0], [0, 0], id="0 to the 2"),
@@ -103,6 +109,19 @@ def test_a_choice_at_a_tie(
     function: Callable[..., Any], points: list[Any], slopes: list[Any]
 ) -> None:
     assert slope(function, *map(np.array, points)) == slopes
+
+
+@pytest.mark.parametrize("size", [1e-23, 1e-16, 1.0, 1e20, 1e30])
+def test_the_slope_of_an_angle_is_one_over_the_distance(size: float) -> None:
+    @program
+    def angle(x):
+        return np.arctan2(weight("a"), weight("b")) * x
+
+    weights = {"a": np.float32(3 * size), "b": np.float32(4 * size)}
+    one = [np.ones(1)]
+    _, gradient = loss_and_gradient(angle, weights, one, loss="mean", dtype="float32")
+    assert gradient["a"] == pytest.approx(4 / (25 * size), rel=1e-6)
+    assert gradient["b"] == pytest.approx(-3 / (25 * size), rel=1e-6)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("argmax", 1), ("argmin", 0)])

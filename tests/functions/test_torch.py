@@ -40,7 +40,8 @@ WITHOUT = {
 CALLED_OTHERWISE = re.compile(
     r"np.pad, (constants|edge|symmetric|wrap|reflect|by axis)|np.(any|all), axis \(|"
     r"np.median, axis (None|\(0)|np.(convolve|correlate), (same|valid)|"
-    r"np.add.accumulate|np.multiply.outer|np.(ravel|reshape), F|divmod"
+    r"np.add.accumulate|np.multiply.outer|np.(ravel|reshape), F|divmod|"
+    r"np.linalg.vecdot, ranks|np.cov, (one row of columns|columns of both)"
 )
 COMPARED = [
     name

@@ -118,6 +118,7 @@ PEERS: dict[str, Peer] = {
     "where": lambda c, a, b: torch.where(c > 0, a, b),
     "real": lambda x: (x > 0).to(x.dtype),
     "integer": torch.trunc,
+    "xlog1py": torch.special.xlog1py,
     **{
         name: _of_truths(getattr(torch, name))
         for name in ("logical_and", "logical_or", "logical_xor", "logical_not")

@@ -374,6 +374,11 @@ CALLS: dict[str, Callable[..., Any]] = {
     "np.multiply.outer": lambda x, y, z, m: np.multiply.outer(x, y),
     "np.ravel, F": lambda x, y, z, m: np.ravel(x, "F"),
     "np.reshape, F": lambda x, y, z, m: x.reshape(3, -1, order="F"),
+    "np.linalg.vecdot, ranks": lambda x, y, z, m: np.linalg.vecdot(m, y, axis=0),
+    "np.cov, one row of columns": lambda x, y, z, m: (
+        np.cov(x[:1], rowvar=False, bias=True) + np.cov(y, rowvar=False)
+    ),
+    "np.cov, columns of both": lambda x, y, z, m: np.cov(m, x.T, rowvar=False),
     "truths added": lambda x, y, z, m: ((x > 1) + (x < y)) * ((x > y) * (x > 1)) + x,
     "np.zeros_like": lambda x, y, z, m: x + np.zeros_like(x),
     "np.ones_like": lambda x, y, z, m: x * np.ones_like(x),

@@ -127,6 +127,59 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
     },
     "np.logical_not": lambda x, y, z, m: 1.0 * np.logical_not(x > 1),
     "np.logical_and of numbers": lambda x, y, z, m: 1.0 * np.logical_and(x, y),
+    **{
+        f"np.{name} of one number": (
+            lambda f: lambda x, y, z, m: f(z, axis=0) + f(2 * z, axis=-1)
+        )(getattr(np, name))
+        for name in (
+            *("sum", "prod", "max", "min", "argmax", "argmin", "cumsum", "cumprod"),
+            *("any", "all", "ptp", "nansum", "nanmax", "nanmean"),
+        )
+    },
+    "truth values counted one by one": lambda x, y, z, m: np.stack(
+        [
+            np.sum(z > 0) + np.sum(z > 0.1),
+            (z > 0).sum() + np.count_nonzero(z),
+            np.prod(z > 0) + np.prod(z > 0.1),
+            np.sum(np.isfinite(z)) - np.sum(z > 9),
+        ]
+    ),
+    **{
+        f"truth values, {name}": (
+            lambda f: lambda x, y, z, m: 1.0 * ((f(x > 1) + f(x > y)) & ~f(x > 1.5))
+        )(function)
+        for name, function in {
+            "concatenated": lambda t: np.concatenate([t, ~t], axis=1),
+            "stacked": lambda t: np.stack([t, t]),
+            "joined with known ones": lambda t: np.concatenate([t, MASK]),
+            "rolled": lambda t: np.roll(t, 1),
+            "padded": lambda t: np.pad(t, 1),
+            "padded by 1": lambda t: np.pad(t, (1, 2), constant_values=1),
+            "padded by copies": lambda t: np.pad(t, 1, "edge"),
+            "on a diagonal": lambda t: np.diag(t[0]),
+            "below a diagonal": np.tril,
+            "above a diagonal": np.triu,
+            "largest": lambda t: np.max(t, axis=0),
+            "largest of one": lambda t: np.max(t[0, 0]),
+            "smallest": lambda t: t.min(),
+            "in windows": lambda t: np.lib.stride_tricks.sliding_window_view(
+                t, 2, axis=1
+            ),
+        }.items()
+    },
+    "truth values beside numbers": lambda x, y, z, m: (
+        np.concatenate([x > 1, x]) + np.stack([z, z > 0])[1]
+    ),
+    "x[stack of argmax and argmin]": lambda x, y, z, m: y[
+        np.stack([np.argmax(y), np.argmin(y)])
+    ],
+    "x[concatenated argmax]": lambda x, y, z, m: y[
+        np.roll(np.concatenate([np.argmax(x, axis=1), np.argmin(m, axis=0)]), 1)
+    ],
+    "x[largest argmax]": lambda x, y, z, m: y[np.max(np.argmax(x, axis=1))],
+    "truth values summed over no axis": lambda x, y, z, m: (
+        np.sum(x > 1, axis=()) + np.prod(x > 1, axis=())
+    ),
     "np.where": lambda x, y, z, m: np.where(x > y, x, y),
     "np.where, numbers": lambda x, y, z, m: np.where(x > 1, 1, -1.5) * z,
     "np.where, mask": lambda x, y, z, m: np.where(MASK, x, z),
