@@ -69,7 +69,7 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, Evaluation]:
     with together(world):
         program = sources.load_program(args.program)
         if world.rank == 0:
-            check_outputs({"--report": args.report}, sources.files_read(args))
+            check_outputs({"--report": args.report}, sources.files_read(args, program))
         loss = options.loss(args)
         entry = sources.zoo_entry(args.program)
         dataset = sources.load_data(args.data, entry, held_out=True)

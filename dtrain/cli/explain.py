@@ -20,6 +20,7 @@ from dtrain.errors import UsageError
 from dtrain.gradient.vector import Layout
 from dtrain.parallel.world import World
 from dtrain.program.graph import FlowGraph
+from dtrain.program.trace import Program
 from dtrain.program.weights import draw
 from dtrain.report.explain.explanation import Explanation
 from dtrain.report.explain.page import page
@@ -68,13 +69,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(world: World, args: Namespace) -> int:
     """Explain on rank 0; return the exit code."""
     with together(world):
-        files = {
-            "the program's file": args.program.rpartition(":")[0],
-            "the weights": args.weights,
-        }
+        program = sources.load_program(args.program)
         if world.rank == 0:
-            check_outputs({"--html": args.html}, files)
-        explanation = _explanation(args)
+            check_outputs({"--html": args.html}, sources.files_read(args, program))
+        explanation = _explanation(program, args)
         if world.rank:
             return 0
         if args.html is None:
@@ -85,8 +83,7 @@ def run(world: World, args: Namespace) -> int:
     return 0
 
 
-def _explanation(args: Namespace) -> Explanation:
-    program = sources.load_program(args.program)
+def _explanation(program: Program, args: Namespace) -> Explanation:
     entry = sources.zoo_entry(args.program)
     if not args.at and entry is not None and not args.shape:
         columns = sources.load_data(None, entry).columns

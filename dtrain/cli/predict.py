@@ -63,9 +63,9 @@ def _predict(world: World, args: Namespace) -> dict[str, NDArray[Any]]:
     with together(world):
         if args.out is not None and Path(args.out).suffix not in _ENDINGS:
             raise UsageError(f"--out {args.out} must end in {', '.join(_ENDINGS)}")
-        if world.rank == 0:
-            check_outputs({"--out": args.out}, sources.files_read(args))
         program = sources.load_program(args.program)
+        if world.rank == 0:
+            check_outputs({"--out": args.out}, sources.files_read(args, program))
         dataset = sources.load_data(
             args.data, sources.zoo_entry(args.program), held_out=True
         )

@@ -52,12 +52,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(world: World, args: Namespace) -> int:
     """Print on rank 0; return the exit code."""
     with together(world):
+        program = sources.load_program(args.program)
         if world.rank == 0:
             check_outputs(
                 {"--dot": args.dot, "--svg": args.svg},
-                {"the program's file": args.program.rpartition(":")[0]},
+                sources.files_read(args, program),
             )
-        program = sources.load_program(args.program)
         graph = traced_with_shapes(program, args)
         if world.rank == 0 and (args.dot or args.svg):
             _write(graph, args)

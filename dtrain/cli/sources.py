@@ -6,9 +6,11 @@ import argparse
 import difflib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dtrain.cli.words import pairs
@@ -132,12 +134,25 @@ def _program_in(module: Any, where: str, name: str) -> Program:
     )
 
 
-def files_read(args: argparse.Namespace) -> dict[str, str | None]:
-    """The files that a command reads: a command must not write over them."""
+def files_read(args: argparse.Namespace, program: Program) -> dict[str, str | None]:
+    """The files that a command reads: a command must not write over them.
+
+    The program is loaded, so that all modules it is made of are known, by whatever name
+    PROGRAM calls them.
+    """
+    given = vars(args)
+    code = getattr(inspect.unwrap(program.function), "__code__", None)
+    modules = {
+        f"module {name}": module.__dict__.get("__file__")
+        for name, module in list(sys.modules.items())
+        if isinstance(module, ModuleType)
+    }
     return {
-        "the program's file": args.program.rpartition(":")[0],
-        "the data": args.data,
-        "the weights": getattr(args, "weights", None),
+        "the program's file": code.co_filename if code else None,
+        "PROGRAM's file": args.program.rpartition(":")[0],
+        "the data": given.get("data"),
+        "the weights": given.get("weights"),
+        **modules,
     }
 
 

@@ -250,7 +250,7 @@ def _prepare(
         data = sources.load_data(args.data, entry)
         if world.rank == 0:
             outputs = {"--save": args.save, "--report": args.report}
-            check_outputs(outputs, sources.files_read(args))
+            check_outputs(outputs, sources.files_read(args, program))
     return Trainer(world, program, data, settings), program
 
 

@@ -127,10 +127,13 @@ def check_outputs(
     Raises:
         UsageError: if one cannot be written, or is one of the others.
     """
+    given = {option: path for option, path in outputs.items() if path is not None}
+    if not given:
+        return
     taken = {what: Path(path).resolve() for what, path in read.items() if path}
-    for option, path in outputs.items():
+    for option, path in given.items():
         check_writable(option, path)
-        if path is None or _is_device(Path(path)):
+        if _is_device(Path(path)):
             continue
         target = Path(path).resolve()
         for what, other in taken.items():

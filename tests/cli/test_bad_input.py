@@ -63,6 +63,12 @@ BAD_FILES = {
         "@program\ndef R(x):\n    W = weight('W', (2, 7))\n    return W @ x\n"
     ),
     "no.w": "these are no weights",
+    "shop/__init__.py": "",
+    "shop/again.py": "from shop.models import line\n",
+    "shop/models.py": (
+        "from dtrain import program, weight\n\n\n"
+        "@program\ndef line(p):\n    return weight('slope') * p + weight('offset')\n"
+    ),
 }
 
 LOG = """\
@@ -98,6 +104,30 @@ CASES = {
     "--save over the data": (
         [*LINE, "data.csv", "--save", "./data.csv"],
         ["--save", "overwrite", "the data"],
+    ),
+    "--save over the program's module": (
+        ["train", "shop.models:line", "data.csv", "--save", "shop/models.py"],
+        ["--save shop/models.py", "overwrite", "program"],
+    ),
+    "--save over a module that the program is from": (
+        ["train", "shop.again:line", "data.csv", "--save", "shop/models.py"],
+        ["--save shop/models.py", "overwrite", "program"],
+    ),
+    "--report over a module that is imported": (
+        ["train", "shop.again:line", "data.csv", "--report", "shop/__init__.py"],
+        ["--report shop/__init__.py", "overwrite", "shop"],
+    ),
+    "eval --report over a module": (
+        ["eval", "shop.models:line", "--weights", "R.w", "--report", "shop/models.py"],
+        ["--report shop/models.py", "overwrite"],
+    ),
+    "show --svg over a module": (
+        ["show", "shop.models:line", "--svg", "shop/models.py"],
+        ["--svg shop/models.py", "overwrite", "program"],
+    ),
+    "explain --html over a module": (
+        ["explain", "shop.models:line", "--at", "p=1", "--html", "shop/models.py"],
+        ["--html shop/models.py", "overwrite", "program"],
     ),
     "--report over --save": (
         [*LINE, "data.csv", "--save", "w", "--report", "w"],
@@ -404,6 +434,7 @@ NO_WRONG_VALUE = {"--nesterov", "--quiet"}
 @pytest.fixture
 def bad(folder):
     """The folder, with the bad files."""
+    (folder / "shop").mkdir()
     for name, content in BAD_FILES.items():
         (folder / name).write_text(content)
     (folder / "bare").mkdir()
