@@ -140,7 +140,10 @@ def files_read(args: argparse.Namespace, program: Program) -> dict[str, str | No
     The program is loaded, so that all modules it is made of are known, by whatever name
     PROGRAM calls them.
     """
+    from dtrain.zoo import DATA
+
     given = vars(args)
+    data = given.get("data")
     code = getattr(inspect.unwrap(program.function), "__code__", None)
     modules = {
         f"module {name}": module.__dict__.get("__file__")
@@ -150,8 +153,9 @@ def files_read(args: argparse.Namespace, program: Program) -> dict[str, str | No
     return {
         "the program's file": code.co_filename if code else None,
         "PROGRAM's file": args.program.rpartition(":")[0],
-        "the data": given.get("data"),
+        "the data": None if data in DATA else data,
         "the weights": given.get("weights"),
+        "the checkpoints": given.get("checkpoint"),
         **modules,
     }
 

@@ -250,7 +250,8 @@ def _prepare(
         data = sources.load_data(args.data, entry)
         if world.rank == 0:
             outputs = {"--save": args.save, "--report": args.report}
-            check_outputs(outputs, sources.files_read(args, program))
+            read = sources.files_read(args, program)
+            check_outputs(outputs, read, args.checkpoint)
     return Trainer(world, program, data, settings), program
 
 

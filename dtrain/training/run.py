@@ -116,13 +116,17 @@ def _is_device(path: Path) -> bool:
 
 
 def check_outputs(
-    outputs: Mapping[str, str | None], read: Mapping[str, str | None]
+    outputs: Mapping[str, str | None],
+    read: Mapping[str, str | None],
+    made: str | None = None,
 ) -> None:
     """Refuse, before any work, files that cannot be written, or must not be.
 
     Args:
         outputs: paths to write, by option.
-        read: paths that are read, by what they are.
+        read: paths that are read, by what they are; of a folder, its arrays and
+            checkpoints are.
+        made: a folder that will be there by then.
 
     Raises:
         UsageError: if one cannot be written, or is one of the others.
@@ -132,18 +136,27 @@ def check_outputs(
         return
     taken = {what: Path(path).resolve() for what, path in read.items() if path}
     for option, path in given.items():
-        check_writable(option, path)
+        check_writable(option, path, made)
         if _is_device(Path(path)):
             continue
         target = Path(path).resolve()
         for what, other in taken.items():
-            if target == other or other in target.parents:
+            inside = target.parent == other and any(map(target.match, _READ_INSIDE))
+            if target == other or inside:
                 raise UsageError(f"{option} {path} would overwrite {what}")
         taken[f"what {option} writes"] = target
 
 
-def check_writable(option: str, path: str | None) -> None:
+_READ_INSIDE = ("*.npy", "step-*.safetensors")
+
+
+def check_writable(option: str, path: str | None, made: str | None = None) -> None:
     """Refuse, before any work, a file that could not be written after it.
+
+    Args:
+        option: what names it.
+        path: the file.
+        made: a folder that will be there by then, and so will those it lies in.
 
     Raises:
         UsageError: if its folder is missing or not writable, or it is a folder.
@@ -154,6 +167,9 @@ def check_writable(option: str, path: str | None) -> None:
     if target.is_dir():
         raise UsageError(f"{option} {path} is a folder; give a file's name")
     if not target.parent.is_dir():
+        folder = Path(made).resolve() if made else None
+        if folder and target.parent.resolve() in (folder, *folder.parents):
+            return
         raise UsageError(f"{option} {path}: there is no folder {target.parent}")
     if _is_device(target):
         return

@@ -101,6 +101,14 @@ CASES = {
         ["train", "model.py:line", "data.csv", "--target", "t", "--save", "model.py"],
         ["--save model.py", "overwrite", "program"],
     ),
+    "--save over a checkpoint": (
+        [*LINE, "data.csv", "--checkpoint", "ck", "--save", "ck/step-2.safetensors"],
+        ["--save ck/step-2.safetensors", "the checkpoints"],
+    ),
+    "--save into the data": (
+        [*LINE, "data", "--save", "data/weights.npy"],
+        ["--save data/weights.npy", "the data"],
+    ),
     "--save over the data": (
         [*LINE, "data.csv", "--save", "./data.csv"],
         ["--save", "overwrite", "the data"],
