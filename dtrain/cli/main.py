@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
+import io
 import os
 import sys
 import time
@@ -68,9 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_streams() -> None:
-    """Open what this process was started without, so that no other file gets in there.
+    """Make standard streams that can be written to, whatever there is to say.
 
-    Descriptors 1 and 2 are written to by Python, MPI and BLAS, whatever they are.
+    What this process was started without is opened, so that no other file gets in
+    there: descriptors 1 and 2 are written to by Python, MPI and BLAS, whatever they
+    are. A character that the terminal's encoding does not have is escaped.
     """
     for fd in (0, 1, 2):
         try:
@@ -81,6 +84,9 @@ def _open_streams() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for the whole process)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 _OUTPUT_FAULTS = {

@@ -368,6 +368,17 @@ def test_a_full_disk_under_a_stream_costs_no_weights(folder, stream, code):
         )
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["train", "--help"], r"--learning-rate \u03b7"), (["nö"], r"'n\xf6'")],
+)
+def test_what_a_terminal_cannot_show_is_escaped(words, told):
+    run = alone("-m", "dtrain", *words, PYTHONIOENCODING="ascii")
+    assert told in run.stdout + run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.returncode == (0 if run.stdout else 2)
+
+
 def test_streams_that_were_never_open_are_no_files_of_ours(folder):
     words = f"-m dtrain {folder}/model.py:line {folder}/data.npz --save {folder}/w"
     run = subprocess.run(
