@@ -37,7 +37,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_loss(parser)
     options.add_penalty(parser)
     parser.add_argument(
-        "--weights", metavar="FILE", help="where to check (default: first values)"
+        "--weights",
+        type=words.path,
+        metavar="FILE",
+        help="where to check (default: first values)",
     )
     parser.add_argument(
         "--seed",

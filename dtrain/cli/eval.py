@@ -13,7 +13,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import Any
 
-from dtrain.cli import options, sources
+from dtrain.cli import options, sources, words
 from dtrain.data.columns import bind
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
@@ -38,12 +38,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_loss(parser)
     parser.add_argument(
         "--weights",
+        type=words.path,
         metavar="FILE|FOLDER",
         required=True,
         help="weights from --save, or a checkpoint, or the newest of a folder",
     )
     parser.add_argument(
-        "--report", metavar="FILE.json", help="write the numbers, as JSON"
+        "--report",
+        type=words.path,
+        metavar="FILE.json",
+        help="write the numbers, as JSON",
     )
 
 

@@ -49,7 +49,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "sample of their data)",
     )
     parser.add_argument(
-        "--weights", metavar="FILE", help="weights from --save (default: first values)"
+        "--weights",
+        type=words.path,
+        metavar="FILE",
+        help="weights from --save (default: first values)",
     )
     parser.add_argument(
         "--seed",
@@ -63,7 +66,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="NAME",
         help="the output that is differentiated, if there are several",
     )
-    parser.add_argument("--html", metavar="FILE", help="write a page instead")
+    parser.add_argument(
+        "--html", type=words.path, metavar="FILE", help="write a page instead"
+    )
 
 
 def run(world: World, args: Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from dtrain.cli.sources import zoo_entry
-from dtrain.cli.words import count, number
+from dtrain.cli.words import count, number, path
 
 if TYPE_CHECKING:
     from dtrain.descent.losses import Loss
@@ -37,6 +37,7 @@ def add_data(
     """The argument DATA and how its columns are bound."""
     parser.add_argument(
         "data",
+        type=path,
         metavar="DATA",
         nargs="?",
         help="a .npz, a folder of .npy, a .csv, or a data set of the zoo (default: "
@@ -108,7 +109,12 @@ def add_penalty(parser: argparse.ArgumentParser) -> None:
 def add_saving(parser: argparse.ArgumentParser) -> None:
     """The options about checkpoints."""
     add = parser.add_argument
-    add("--checkpoint", metavar="DIR", help="save the run in this folder as it goes")
+    add(
+        "--checkpoint",
+        type=path,
+        metavar="DIR",
+        help="save the run in this folder as it goes",
+    )
     add(
         "--resume",
         action="store_true",

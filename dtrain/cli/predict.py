@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.cli import options, sources
+from dtrain.cli import options, sources, words
 from dtrain.data.columns import bind
 from dtrain.errors import UsageError
 from dtrain.parallel.blocks import share
@@ -41,12 +41,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_bits(parser)
     parser.add_argument(
         "--weights",
+        type=words.path,
         metavar="FILE|FOLDER",
         required=True,
         help="weights from --save, or a checkpoint, or the newest of a folder",
     )
     parser.add_argument(
-        "--out", metavar="FILE", help="a .npy, .npz or .csv (default: the screen)"
+        "--out",
+        type=words.path,
+        metavar="FILE",
+        help="a .npy, .npz or .csv (default: the screen)",
     )
 
 

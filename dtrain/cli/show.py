@@ -44,9 +44,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="print the steps that a backend trains by: numpy or fused (numpy)",
     )
     parser.add_argument(
-        "--dot", metavar="FILE", help="write the graph for Graphviz instead"
+        "--dot",
+        type=words.path,
+        metavar="FILE",
+        help="write the graph for Graphviz instead",
     )
-    parser.add_argument("--svg", metavar="FILE", help="draw the graph instead")
+    parser.add_argument(
+        "--svg", type=words.path, metavar="FILE", help="draw the graph instead"
+    )
 
 
 def run(world: World, args: Namespace) -> int:

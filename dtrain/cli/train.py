@@ -64,10 +64,21 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="stop, with a checkpoint, when fewer ranks are left (1; ranks can be lost "
         "under mpirun --with-ft ulfm)",
     )
-    add("--save", metavar="FILE", help="write the weights, as safetensors")
-    add("--report", metavar="FILE.json", help="write the run in numbers, as JSON")
+    add(
+        "--save",
+        type=words.path,
+        metavar="FILE",
+        help="write the weights, as safetensors",
+    )
+    add(
+        "--report",
+        type=words.path,
+        metavar="FILE.json",
+        help="write the run in numbers, as JSON",
+    )
     add(
         "--log-dir",
+        type=words.path,
         metavar="DIR",
         help="keep what each rank prints in DIR/rank-N.log, too",
     )

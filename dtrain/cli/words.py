@@ -87,6 +87,13 @@ def seconds(text: str) -> float:
     return value
 
 
+def path(text: str) -> str:
+    """A path, for argparse; no text at all would mean the current folder."""
+    if not text:
+        raise _must_be("a path", text)
+    return text
+
+
 def _at_least(least: int, text: str, what: str) -> int:
     try:
         number = int(text)

@@ -50,6 +50,8 @@ class Saving:
     keep: int = 3
 
     def __post_init__(self) -> None:
+        if not self.folder:
+            raise UsageError("checkpoint is ''; it must be a folder's path")
         if self.every is not None:
             check_whole("save_every", self.every, 1)
         check_whole("keep", self.keep, 1)

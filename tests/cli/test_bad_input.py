@@ -287,7 +287,6 @@ CASES = {
         ["train", "lecture", "--report", "bare"],
         ["--report", "bare", "folder"],
     ),
-    "--save that is empty": (["train", "lecture", "--save", ""], ["--save"]),
     "--out into no folder": (
         ["predict", "lecture", "lecture", "--weights", "R.w", "--out", "gone/o.npy"],
         ["--out", "gone"],
@@ -400,6 +399,27 @@ CASES = {
     "doctor of something": (["doctor", "lecture"], ["unrecognized", "lecture"]),
     "doctor of no time": (["doctor", "--timeout", "-1"], ["--timeout", "-1"]),
 }
+
+# An unset variable of the shell is an empty word, and Path("") is where one is.
+for command, option in (
+    ("train", "--save"),
+    ("train", "--report"),
+    ("train", "--checkpoint"),
+    ("train", "--log-dir"),
+    ("eval", "--weights"),
+    ("eval", "--report"),
+    ("predict", "--weights"),
+    ("predict", "--out"),
+    ("show", "--dot"),
+    ("show", "--svg"),
+    ("explain", "--weights"),
+    ("explain", "--html"),
+    ("check", "--weights"),
+    ("doctor", "--checkpoint"),
+):
+    words = [command, *([] if command == "doctor" else ["lecture"]), option, ""]
+    CASES[f"{command} {option} ''"] = (words, [option, "must be a path, not ''"])
+CASES["no text for DATA"] = (["train", "lecture", ""], ["DATA", "must be a path"])
 
 LISTS = {
     "--loss": losses.LOSSES,
