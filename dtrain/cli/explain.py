@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dtrain.cli import options, sources, words
 from dtrain.cli.show import input_shapes
 from dtrain.errors import UsageError
-from dtrain.gradient.vector import Layout
+from dtrain.gradient.vector import Layout, Weights
 from dtrain.parallel.world import World
 from dtrain.program.graph import FlowGraph
 from dtrain.program.trace import Program
@@ -25,7 +25,6 @@ from dtrain.program.weights import draw
 from dtrain.report.explain.explanation import Explanation
 from dtrain.report.explain.page import page
 from dtrain.report.explain.text import lines
-from dtrain.training.evaluate import as_weights
 from dtrain.training.folder import load
 from dtrain.training.run import check_outputs, written_whole
 from dtrain.training.setup import together
@@ -166,11 +165,8 @@ def _weights(graph: FlowGraph, args: Namespace) -> dict[str, NDArray[Any]]:
     Raises:
         UsageError: if they are not those of the program.
     """
-    values = (
-        draw(graph, args.seed, "float64")
-        if args.weights is None
-        else load(args.weights)
-    )
     shapes = {name: spec.shape for name, spec in graph.specs.items()}
-    checked = as_weights(Layout.of(shapes, "float64"), values).values
-    return {name: checked[name] for name in graph.specs}
+    weights = Weights(Layout.of(shapes, "float64"))
+    first = args.weights is None
+    weights.assign(draw(graph, args.seed, "float64") if first else load(args.weights))
+    return {name: weights.values[name] for name in graph.specs}

@@ -7,6 +7,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +42,7 @@ def load_program(text: str) -> Program:
         return entry.program
     where, colon, name = text.rpartition(":")
     if not colon or not where or not name:
-        if text.endswith(".py") and Path(text).is_file():
+        if text.endswith(".py") and os.path.isfile(text):
             raise ProgramError(f"say which program of the file: {text}:name")
         raise ProgramError(_unknown_program(text))
     module = _import_file(where) if where.endswith(".py") else _import_module(where)
@@ -87,7 +88,7 @@ def _unknown_program(text: str) -> str:
 
 def _import_file(where: str) -> Any:
     path = Path(where)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path's, whatever the name may be
         raise ProgramError(f"there is no program file {where}")
     spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     if spec is None or spec.loader is None:

@@ -90,7 +90,8 @@ def written_whole(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]
     target = Path(path)
     if target.is_symlink() and target.is_file():
         target = target.resolve()
-    temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"
+    # The name is cut, since all of it, and more, may be longer than a name can be.
+    temporary = target.parent / f".{target.name[:50]}.{os.getpid()}.tmp"
     try:
         if _is_device(target):
             with target.open("wb") as file:
@@ -163,6 +164,13 @@ def check_writable(option: str, path: str | None, made: str | None = None) -> No
     """
     if path is None:
         return
+    try:
+        _check_writable(option, path, made)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: {error.strerror}") from None
+
+
+def _check_writable(option: str, path: str, made: str | None) -> None:
     target = Path(path)
     if target.is_dir():
         raise UsageError(f"{option} {path} is a folder; give a file's name")

@@ -16,6 +16,7 @@ from dtrain.descent.rule import Rule
 from dtrain.engine.engine import chosen, chosen_backend
 from dtrain.engine.execution import EXECUTIONS
 from dtrain.errors import UsageError
+from dtrain.parallel.watchdog import LONGEST
 from dtrain.program.weights import check_dtype
 
 Schedule = Callable[[int], float]
@@ -204,8 +205,11 @@ class Settings:
 def check_seconds(name: str, value: Any) -> None:
     """Refuse what is no time, NumPy's numbers included."""
     number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (number and math.isfinite(value) and value >= 0):
-        raise UsageError(f"{name} is {value!r}; it must be seconds, 0 or more")
+    if not (number and 0 <= value <= LONGEST):
+        raise UsageError(
+            f"{name} is {value!r}; it must be seconds, 0 or more, and {LONGEST:,.0f} "
+            "at most"
+        )
 
 
 def check_whole(name: str, value: Any, least: int) -> None:

@@ -33,12 +33,18 @@ Data = Mapping[str, Any] | str | os.PathLike[str] | Dataset
 
 @contextmanager
 def together(world: World) -> Iterator[None]:
-    """Set-up that may fail on some ranks only: all ranks go on, or all raise."""
+    """Set-up that may fail on some ranks only: all ranks go on, or all raise.
+
+    What needs more memory than there is has been asked for by the user.
+    """
     try:
         yield
+    except MemoryError as error:
+        world.agree(UsageError(f"there is not enough memory: {error}".rstrip(": ")))
+        raise  # not reached: an error is never agreed away
     except Exception as error:
         world.agree(error)
-        raise  # not reached: an error is never agreed away
+        raise  # not reached, either
     world.agree(None)
 
 

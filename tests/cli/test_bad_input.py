@@ -62,6 +62,11 @@ BAD_FILES = {
         "from dtrain import program, weight\n\n\n"
         "@program\ndef R(x):\n    W = weight('W', (2, 7))\n    return W @ x\n"
     ),
+    "huge.py": (
+        "import numpy as np\nfrom dtrain import program, weight\n\n\n"
+        "@program\ndef R(p):\n"
+        "    return p * np.sum(weight('Wide', (30000000, 200000000))) * weight('a')\n"
+    ),
     "no.w": "these are no weights",
     "shop/__init__.py": "",
     "shop/again.py": "from shop.models import line\n",
@@ -124,6 +129,10 @@ CASES = {
     "--report over a module that is imported": (
         ["train", "shop.again:line", "data.csv", "--report", "shop/__init__.py"],
         ["--report shop/__init__.py", "overwrite", "shop"],
+    ),
+    "--save over a module that has the program's name": (
+        ["train", "shop.again:line", "data.csv", "--save", "shop/again.py"],
+        ["--save shop/again.py", "overwrite", "shop.again"],
     ),
     "eval --report over a module": (
         ["eval", "shop.models:line", "--weights", "R.w", "--report", "shop/models.py"],
@@ -335,6 +344,10 @@ CASES = {
         ["check", "model.py:line", "data.csv", "--shape", "p=3"],
         ["--shape", "DATA"],
     ),
+    "an input too large": (
+        ["explain", "mlp", "--at", "x=1", "--shape", "x=64000000000000"],
+        ["memory", "(64000000000000,)", "TiB"],
+    ),
     # explain
     "a point without an input": (
         ["explain", "lecture", "--at", "P=1"],
@@ -421,6 +434,29 @@ for command, option in (
     CASES[f"{command} {option} ''"] = (words, [option, "must be a path, not ''"])
 CASES["no text for DATA"] = (["train", "lecture", ""], ["DATA", "must be a path"])
 
+LONG = 300 * "x"  # no file can have this name
+for words in (
+    ["train", f"{LONG}.py:line", "data.csv"],
+    ["train", f"{LONG}.py", "data.csv"],
+    ["train", "lecture", LONG],
+    ["train", "lecture", "--save", LONG],
+    ["train", "lecture", "--report", LONG],
+    ["train", "lecture", "--checkpoint", LONG],
+    ["predict", "lecture", "--weights", "R.w", "--out", f"{LONG}.csv"],
+    ["show", "lecture", "--svg", LONG],
+    ["explain", "lecture", "--html", LONG],
+):
+    words_short = " ".join(words).replace(LONG, "...")
+    CASES[f"a name that is too long: {words_short}"] = (words, [LONG])
+for words in (
+    ["train", "huge.py:R", "data.csv"],
+    ["check", "huge.py:R", "data.csv"],
+    ["check", "huge.py:R"],
+    ["explain", "huge.py:R", "--at", "p=1"],
+):
+    texts = ["memory", "Wide (30000000, 200000000)", "GiB"]
+    CASES[f"weights too large: {' '.join(words)}"] = (words, texts)
+
 LISTS = {
     "--loss": losses.LOSSES,
     "--optimizer": optimizers.OPTIMIZERS,
@@ -447,10 +483,16 @@ NUMBERS = {
     "--clip-norm": ["-1", "0", "inf", "fast"],
     "--save-seconds": ["often", "nan"],
     "--seed": ["1.5", "one"],
-    "--timeout": ["-1", "nan", "inf", "soon"],
+    "--timeout": ["-1", "nan", "inf", "1e300", "soon"],
 }
 for option in COUNTS:
-    NUMBERS[option] = ["-1", "1.5", "many", *([] if option in FROM_0 else ["0"])]
+    NUMBERS[option] = [
+        "-1",
+        "1.5",
+        "1" + 30 * "0",
+        "many",
+        *([] if option in FROM_0 else ["0"]),
+    ]
 for option, values in NUMBERS.items():
     for value in values:
         texts = [option.removeprefix("--").replace("-", "[-_ ]"), value or "''"]
