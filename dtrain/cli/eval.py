@@ -7,11 +7,9 @@ All are the same on any number of ranks.
 
 from __future__ import annotations
 
-import json
 import math
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
-from typing import Any
 
 from dtrain.cli import options, sources, words
 from dtrain.data.columns import bind
@@ -21,7 +19,7 @@ from dtrain.report.table import print_table, say
 from dtrain.training.evaluate import Evaluation, evaluate
 from dtrain.training.folder import load
 from dtrain.training.recovery import recovering
-from dtrain.training.run import check_outputs, written_whole
+from dtrain.training.run import check_outputs, write_report
 from dtrain.training.setup import together
 
 EXAMPLE = """\
@@ -91,7 +89,7 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, Evaluation]:
     result = evaluate(world, program, samples, weights, loss)
     with together(world):
         if world.rank == 0 and args.report:
-            _write(args.report, {"program": program.name, **asdict(result)})
+            write_report({"program": program.name, **asdict(result)}, args.report)
     return program.name, result
 
 
@@ -105,8 +103,3 @@ def metrics(result: Evaluation) -> dict[str, str]:
         if value is not None:
             texts[name] = f"{value:.6g}"
     return texts
-
-
-def _write(path: str, report: dict[str, Any]) -> None:
-    with written_whole(path, "report") as file:
-        file.write(json.dumps(report, indent=2).encode() + b"\n")

@@ -7,7 +7,6 @@ same bits on any number of ranks.
 
 from __future__ import annotations
 
-import json
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from typing import Any
 
@@ -24,7 +23,7 @@ from dtrain.report.table import print_table, say, spoken
 from dtrain.training.evaluate import Evaluation, evaluate
 from dtrain.training.loop import Loop
 from dtrain.training.recovery import recovering
-from dtrain.training.run import Run, check_outputs, written_whole
+from dtrain.training.run import Run, check_outputs, write_report
 from dtrain.training.settings import Settings
 from dtrain.training.setup import together
 from dtrain.training.signals import Signals
@@ -333,9 +332,8 @@ def _write(args: Namespace, result: Run, failures: int) -> None:
     if args.save:
         result.save(args.save)
     if args.report:
-        with written_whole(args.report, "report") as file:
-            report = {**result.report, "recovered_failures": failures}
-            file.write(json.dumps(report, indent=2).encode() + b"\n")
+        report = {**result.report, "recovered_failures": failures}
+        write_report(report, args.report)
 
 
 def _rows(result: Run, held_out: Evaluation | None) -> dict[str, Any]:

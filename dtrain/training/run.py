@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -109,6 +111,28 @@ def written_whole(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def write_report(report: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write numbers as JSON, whole or not at all; what is not finite becomes null.
+
+    JSON has no NaN and no infinity, and other readers than Python's refuse the file.
+
+    Raises:
+        UsageError: if it cannot be written; a file that was there is kept.
+    """
+    text = json.dumps(_finite(report), indent=2, allow_nan=False)
+    with written_whole(path, "report") as file:
+        file.write(text.encode() + b"\n")
+
+
+def _finite(value: Any) -> Any:
+    """The same, with None for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_device(path: Path) -> bool:

@@ -598,6 +598,41 @@ def test_a_skipped_step_is_warned_of_and_counted(dtrain, folder):
     assert "skipped" in answer.out
 
 
+def strictly(path):
+    """What a file of JSON holds; NaN and Infinity are none."""
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def test_a_report_holds_null_for_what_is_not_finite(dtrain, folder):
+    (folder / "log.py").write_text(LOG)
+    (folder / "log.csv").write_text("p,t\n1,0\n-2,0\n3,0\n")
+    save({"w": np.ones(())}, folder / "w")
+    answer = dtrain("eval", "log.py:R", "log.csv", "--weights", "w", "--report", "r")
+    assert answer.code == 0
+    assert "dtrain: the loss is not finite" in answer.err
+    report = strictly(folder / "r")
+    assert (report["loss"], report["samples"]) == (None, 3)
+
+
+def test_predictions_that_are_not_finite_are_told(dtrain, folder):
+    (folder / "log.py").write_text(LOG)
+    (folder / "log.csv").write_text("p,t\n1,0\n\n-2,0\n3,0\n0,0\n")
+    save({"w": np.ones(())}, folder / "w")
+    words = ["predict", "log.py:R", "log.csv", "--weights", "w"]
+    for extra in ([], ["--out", "out.npy"]):
+        answer = dtrain(*words, *extra)
+        assert answer.code == 0
+        assert answer.err == (
+            "dtrain: 2 of 4 samples have an output that is not finite, the first: "
+            "log.csv: row 2 (line 4)\n"
+        )
+    np.testing.assert_array_equal(np.isfinite(np.load("out.npy")), [1, 0, 1, 0])
+
+
 def test_a_run_keeps_the_old_file_when_it_fails(dtrain, folder):
     (folder / "w").write_text("old")
     assert dtrain(*LINE, "data.csv", "--learning-rate", 1e9, "--save", "w").code == 70
