@@ -237,16 +237,17 @@ def _train(world: World, args: Namespace, signals: Signals) -> int:
         signals.farewell = shown.stop
         result = Loop(trainer, [shown], signals).run()
 
-    def conclude() -> Evaluation | None:
-        held_out = _held_out(world, program, args, result)
+    def write() -> None:
         with together(world):
             if world.rank == 0:
                 _write(args, result, len(world.lost))
-        return held_out
 
-    held_out = recovering(world, conclude)
-    if speaks():
-        print_table(_rows(result, held_out))
+    held_out = recovering(world, lambda: _held_out(world, program, args, result))
+    try:
+        recovering(world, write)
+    finally:  # what a long run has come to is told, whatever cannot be written
+        if speaks():
+            print_table(_rows(result, held_out))
     return 0
 
 
@@ -329,11 +330,14 @@ def _too_few_blocks(trainer: Trainer) -> str:
 
 
 def _write(args: Namespace, result: Run, failures: int) -> None:
-    if args.save:
-        result.save(args.save)
-    if args.report:
-        report = {**result.report, "recovered_failures": failures}
-        write_report(report, args.report)
+    """Write each file, though another cannot be written."""
+    try:
+        if args.report:
+            report = {**result.report, "recovered_failures": failures}
+            write_report(report, args.report)
+    finally:
+        if args.save:
+            result.save(args.save)
 
 
 def _rows(result: Run, held_out: Evaluation | None) -> dict[str, Any]:

@@ -330,6 +330,24 @@ def test_the_reader_of_a_pipe_may_leave():
     assert errors == ""
 
 
+@pytest.mark.parametrize("full", ["--save", "--report"])
+def test_what_cannot_be_written_withholds_nothing_else(folder, full):
+    """A disk may become full in a long run: what came of it must not be lost."""
+    files = {"--save": folder / "w", "--report": folder / "r", full: "/dev/full"}
+    words = [f"{folder}/model.py:line", folder / "data.npz", "--epochs", 2]
+    run = under_mpirun(2, *words, *(word for each in files.items() for word in each))
+    assert run.returncode == 2
+    assert "weights_sha256" in run.outputs[0]
+    errors = re.findall("dtrain: error: .*", "".join(run.errors))
+    assert len(errors) == 1
+    assert "/dev/full: No space left on device" in errors[0]
+    if full == "--save":
+        report = json.loads((folder / "r").read_text())
+        assert report["weights_sha256"] in run.outputs[0]
+    else:
+        assert digest(load(folder / "w")) in run.outputs[0]
+
+
 def test_every_rank_keeps_a_log(folder):
     words = [
         f"{folder}/model.py:line",
