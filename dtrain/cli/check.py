@@ -34,6 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_data(parser)
     options.add_shape(parser)
     options.add_bits(parser)
+    options.add_timeout(parser)
     options.add_loss(parser)
     options.add_penalty(parser)
     parser.add_argument(
@@ -53,6 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(world: World, args: Namespace) -> int:
     """Check on every rank alike, print on rank 0; return the exit code."""
+    options.watch(world, args)
     result = recovering(world, lambda: _check(world, args))
     if world.rank == 0:
         print(result)

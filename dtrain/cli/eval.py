@@ -33,6 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_program(parser)
     options.add_data(parser, default=options.HELD_OUT)
     options.add_bits(parser)
+    options.add_timeout(parser)
     options.add_loss(parser)
     parser.add_argument(
         "--weights",
@@ -51,6 +52,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(world: World, args: Namespace) -> int:
     """Evaluate on all ranks, print on rank 0; return the exit code."""
+    options.watch(world, args)
     name, result = recovering(world, lambda: _evaluate(world, args))
     if world.rank == 0:
         shown = {

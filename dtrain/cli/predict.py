@@ -40,6 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_program(parser)
     options.add_data(parser, default=options.HELD_OUT, target=False)
     options.add_bits(parser)
+    options.add_timeout(parser)
     parser.add_argument(
         "--weights",
         type=words.path,
@@ -57,6 +58,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(world: World, args: Namespace) -> int:
     """Predict on all ranks, write on rank 0; return the exit code."""
+    options.watch(world, args)
     outputs, samples = recovering(world, lambda: _predict(world, args))
     if world.rank == 0:
         _say_not_finite(outputs, samples)

@@ -183,13 +183,7 @@ def _add_computing(parser: ArgumentParser) -> None:
 def _add_guards(parser: ArgumentParser) -> None:
     """The options about what ends a run that goes wrong."""
     add = parser.add_argument
-    add(
-        "--timeout",
-        type=words.seconds,
-        metavar="S",
-        help="end all ranks, saying where they stand, after so long without progress; "
-        "0 is never (300 under a launcher, else 0)",
-    )
+    options.add_timeout(parser)
     add(
         "--on-nonfinite",
         default="stop",
@@ -207,8 +201,7 @@ def _add_guards(parser: ArgumentParser) -> None:
 
 def run(world: World, args: Namespace) -> int:
     """Train on all ranks, print on rank 0; return the exit code."""
-    if args.timeout is not None:
-        world.watchdog.limit = args.timeout  # from now on: also while reading
+    options.watch(world, args)
     active = args.checkpoint is not None
     heard = Signals(active=active, owned=True, end=world.leave)
 

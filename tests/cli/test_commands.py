@@ -50,12 +50,14 @@ EFFECTS = {
         "--report": None,  # below
         "--target": ["--target", "u"],
         "--weights": ["--weights", "other.w"],
+        "--timeout": None,  # tests/cli/test_processes.py
     },
     "predict": {
         "--bits": None,  # tests/cli/test_doctor.py
         "--columns": ["--columns", "x=y"],
         "--out": ["--out", "out.csv"],
         "--weights": ["--weights", "other.w"],
+        "--timeout": None,  # tests/cli/test_processes.py
     },
     "show": {
         "--shape": ["--shape", "p=3,2"],
@@ -81,6 +83,7 @@ EFFECTS = {
         "--target": ["--target", "u"],
         "--weights": ["--weights", "other.w"],
         "--shape": None,  # below
+        "--timeout": None,  # tests/cli/test_processes.py
     },
 }
 
@@ -97,7 +100,7 @@ def test_every_command_and_option_is_in_the_tables(dtrain):
         (command, option)
         for command, options in EFFECTS.items()
         for option in options
-        if option not in ("--report", "--output", "--bits")
+        if option not in ("--report", "--output", "--bits", "--timeout")
     ],
 )
 @pytest.mark.usefixtures("weights")
