@@ -182,10 +182,15 @@ def _run(args: Namespace) -> int:
 def _printed(run: Callable[..., int], world: World, args: Namespace) -> int:
     """Run; output that cannot be written is not the other ranks' affair.
 
-    Results go to standard output last, so the work itself is done then.
+    Results go to standard output last, so the work itself is done then. What is logged
+    meanwhile is told by rank 0, whichever process that is.
     """
+    from dtrain.report.table import spoken
+
+    quiet = vars(args).get("quiet", False)
     try:
-        code = run(world, args)
+        with spoken(lambda: world.rank == 0, quiet=quiet):
+            code = run(world, args)
         sys.stdout.flush()
     except OSError as error:
         # Files are opened and written where their errors become messages.

@@ -19,7 +19,7 @@ from dtrain.program.printing import counted
 from dtrain.program.trace import Program
 from dtrain.report.log import keep_log
 from dtrain.report.progress import Progress
-from dtrain.report.table import print_table, say, spoken
+from dtrain.report.table import print_table, say
 from dtrain.training.evaluate import Evaluation, evaluate
 from dtrain.training.loop import Loop
 from dtrain.training.recovery import recovering
@@ -211,7 +211,7 @@ def run(world: World, args: Namespace) -> int:
                 keep_log(args.log_dir, world.rank)
 
     recovering(world, begin)
-    with spoken(lambda: world.rank == 0, quiet=args.quiet), heard as signals:
+    with heard as signals:
         return _train(world, args, signals)
 
 

@@ -209,6 +209,36 @@ def test_wrong_usage_is_told_once(library):
     assert run.seconds < SECONDS
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["eval", "--weights", "gone"], ["predict", "--weights", "gone"], ["check"]],
+    ids=lambda words: words[0],
+)
+def test_what_takes_too_long_is_ended(folder, words):
+    """As reading data from a file system that hangs, here the program's file."""
+    (folder / "slow.py").write_text(f"import time\ntime.sleep({SECONDS})\n")
+    command, *rest = words
+    words = [command, folder / "slow.py:line", folder / "data.npz", *rest]
+    run = alone("-m", "dtrain", *words, "--timeout", 1)
+    assert run.returncode == 71
+    assert "no progress for 1 s" in run.stderr
+    assert "time.sleep" in run.stderr
+
+
+def test_a_damaged_checkpoint_is_told_once(folder):
+    model, data = f"{folder}/model.py:line", folder / "data.npz"
+    words = [model, data, "--epochs", 3, "--checkpoint", folder / "c", "--quiet"]
+    assert alone("-m", "dtrain", *words, "--save-every", 1).returncode == 0
+    newest = max((folder / "c").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-1])
+    for command in ("eval", "predict"):
+        run = under_mpirun(2, command, model, data, "--weights", folder / "c")
+        assert run.returncode == 0, run.stderr
+        (line,) = "".join(run.errors).splitlines()
+        assert line.startswith(f"dtrain: checkpoint {newest} is damaged")
+        assert line.endswith("looking for the one before")
+
+
 @libraries
 def test_a_rank_with_other_data_is_named(folder, library):
     """As on a host whose copy of the file is an old one."""
