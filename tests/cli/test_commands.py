@@ -253,6 +253,16 @@ def test_check_names_the_weight_whose_gradient_is_wrong(dtrain):
         assert verdicts["W"].endswith("WRONG")
 
 
+def test_check_draws_places_for_an_input_that_is_an_index(dtrain, folder):
+    (folder / "table.py").write_text(
+        "from dtrain import program, weight\n\n\n"
+        "@program\ndef look(i, p):\n    return weight('T', 5)[i] * p\n"
+    )
+    answer = dtrain("check", "table.py:look")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith("T ")
+
+
 @pytest.mark.parametrize("program", ["lecture", "mlp"])
 def test_check_passes_the_zoo(dtrain, program):
     answer = dtrain("check", program)
