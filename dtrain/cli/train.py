@@ -312,14 +312,16 @@ def _held_out(
 
 def _too_few_blocks(trainer: Trainer) -> str:
     ranks, batch = trainer.world.size, trainer.order.nominal
-    text = f"{trainer.blocks} blocks of {trainer.block} samples keep only "
-    text += f"{trainer.blocks} of {ranks} ranks busy"
-    if batch < ranks:
+    text = counted(trainer.blocks, "block") + " of " + counted(trainer.block, "sample")
+    text += " keeps" if trainer.blocks == 1 else " keep"
+    text += f" only {trainer.blocks} of {ranks} ranks busy"
+    if trainer.block == 1:
         return f"{text}; a batch of {batch} has no more than {batch} blocks"
-    block = -(-batch // ranks)
-    while -(-batch // block) < ranks:
+    block = max(-(-batch // ranks), 1)
+    while -(-batch // block) < min(ranks, batch):
         block -= 1
-    return f"{text}; --block {block} would use all, with other bits in the result"
+    used = "all" if batch >= ranks else batch
+    return f"{text}; --block {block} would use {used}, with other bits in the result"
 
 
 def _write(args: Namespace, result: Run, failures: int) -> None:

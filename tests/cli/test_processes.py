@@ -201,6 +201,34 @@ def test_bad_input_is_told_once(folder, library):
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["--batch", 8, "--block", 8],
+            "1 block of 8 samples keeps only 1 of 3 ranks busy; --block 3 would use "
+            "all, with other bits in the result",
+        ),
+        (
+            ["--batch", 2, "--block", 2],
+            "1 block of 2 samples keeps only 1 of 3 ranks busy; --block 1 would use 2, "
+            "with other bits in the result",
+        ),
+        (
+            ["--batch", 2, "--block", 1],
+            "2 blocks of 1 sample keep only 2 of 3 ranks busy; a batch of 2 has no "
+            "more than 2 blocks",
+        ),
+    ],
+    ids=lambda each: " ".join(map(str, each)) if isinstance(each, list) else "",
+)
+def test_ranks_without_work_are_told_of(folder, words, text):
+    words = [f"{folder}/model.py:line", folder / "data.npz", "--epochs", 1, *words]
+    run = under_mpirun(3, *words)
+    assert run.returncode == 0, run.stderr
+    assert f"dtrain: {text}\n" in run.errors[0]
+
+
 @libraries
 def test_wrong_usage_is_told_once(library):
     run = under_mpirun(3, "--epochs", "many", library=library)
