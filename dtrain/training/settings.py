@@ -123,6 +123,15 @@ class Settings:
                 f"penalty is {self.penalty!r}; give a function of the weights by name, "
                 "such as dtrain.penalties.Norms(l2=1e-4)"
             )
+        if not isinstance(self.target, str | None):
+            raise UsageError(f"target is {self.target!r}; it must be a column's name")
+        if not isinstance(self.columns, Mapping) or not all(
+            isinstance(text, str) for pair in self.columns.items() for text in pair
+        ):
+            raise UsageError(
+                f"columns is {self.columns!r}; it must map names of inputs to names of "
+                "columns, such as {'p': 'a'}"
+            )
         chosen("execution", self.execution, EXECUTIONS)
         chosen_backend(self.backend)
         chosen("on_nonfinite", self.on_nonfinite, ON_NONFINITE)
