@@ -32,6 +32,7 @@ BAD_FILES = {
     "header.csv": "p,t\n",
     "numbers.csv": "1,2\n3,4\n",
     "twice.csv": "p,p\n3,4\n",
+    "labels.csv": "p,t\n1,2\n3,0\n",
     "damaged.npz": "PK no zip at all",
     "data.txt": "p t\n1 2\n",
     "syntax.py": "def f(:\n    pass\n",
@@ -213,6 +214,10 @@ CASES = {
         [*LINE, "data.npz", "--target", "x"],
         ["target", "(4,)", "()", "line"],
     ),
+    "labels without their loss": (
+        ["train", "model.py:scores", "labels.csv"],
+        ["shape ()", "returns (3,)", "--loss cross_entropy"],
+    ),
     # programs
     "shapes that do not fit": (
         ["train", "misfit.py:R", "data.npz"],
@@ -225,7 +230,7 @@ CASES = {
     "a module that is not there": (["train", "gone:R"], ["gone", "No module named"]),
     "a name that is not there": (
         ["train", "model.py:R"],
-        ["'R'", "net, line, both, wrong"],
+        ["'R'", "net, line, both, scores, wrong"],
     ),
     "a file of no programs": (
         ["train", "none.py:R"],
