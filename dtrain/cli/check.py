@@ -12,8 +12,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dtrain.cli import options, sources, words
-from dtrain.cli.show import input_shapes
+from dtrain.cli.show import traced_with_shapes
 from dtrain.data.columns import Samples, bind
 from dtrain.errors import UsageError
 from dtrain.parallel.world import World
@@ -34,10 +37,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_data(parser)
     options.add_shape(parser)
     options.add_bits(parser)
+    options.add_timeout(parser)
     options.add_loss(parser)
     options.add_penalty(parser)
     parser.add_argument(
-        "--weights", metavar="FILE", help="where to check (default: first values)"
+        "--weights",
+        type=words.path,
+        metavar="FILE",
+        help="where to check (default: first values)",
     )
     parser.add_argument(
         "--seed",
@@ -50,6 +57,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(world: World, args: Namespace) -> int:
     """Check on every rank alike, print on rank 0; return the exit code."""
+    options.watch(world, args)
     result = recovering(world, lambda: _check(world, args))
     if world.rank == 0:
         print(result)
@@ -73,6 +81,19 @@ def _check(world: World, args: Namespace) -> GradientCheck:
         )
 
 
+def _drawn(program: Program, args: Namespace) -> dict[str, NDArray[Any]]:
+    """Random inputs; where one is an index, 0, of which there is always one."""
+    rng = seeded(args.seed)
+    graph = traced_with_shapes(program, args)
+    drawn = {}
+    for name in program.inputs:
+        node = graph.nodes[graph.inputs[name]]
+        size = (_SAMPLES, *node.shape)
+        index = node.dtype == "int"
+        drawn[name] = np.zeros(size, int) if index else rng.standard_normal(size)
+    return drawn
+
+
 def _samples(program: Program, args: Namespace) -> Samples:
     """The first samples of DATA, or random ones.
 
@@ -83,13 +104,7 @@ def _samples(program: Program, args: Namespace) -> Samples:
     if args.data is not None and args.shape:
         raise UsageError("--shape is for random inputs: give it or DATA, not both")
     if args.data is None and (entry is None or args.shape):
-        rng = seeded(args.seed)
-        shapes = input_shapes(program, args)
-        drawn = {
-            name: rng.standard_normal((_SAMPLES, *shapes.get(name, ())))
-            for name in program.inputs
-        }
-        return as_samples(program, drawn, None)
+        return as_samples(program, _drawn(program, args), None)
     samples = bind(
         sources.load_data(args.data, entry),
         program.inputs,

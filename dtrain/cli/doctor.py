@@ -55,7 +55,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments."""
     options.add_bits(parser)
     parser.add_argument(
-        "--checkpoint", metavar="DIR", help="measure how fast this folder is, too"
+        "--checkpoint",
+        type=words.path,
+        metavar="DIR",
+        help="measure how fast this folder is, too",
     )
     parser.add_argument(
         "--timeout",

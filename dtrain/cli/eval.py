@@ -7,13 +7,11 @@ All are the same on any number of ranks.
 
 from __future__ import annotations
 
-import json
 import math
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
-from typing import Any
 
-from dtrain.cli import options, sources
+from dtrain.cli import options, sources, words
 from dtrain.data.columns import bind
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
@@ -21,7 +19,7 @@ from dtrain.report.table import print_table, say
 from dtrain.training.evaluate import Evaluation, evaluate
 from dtrain.training.folder import load
 from dtrain.training.recovery import recovering
-from dtrain.training.run import check_outputs, written_whole
+from dtrain.training.run import check_outputs, write_report
 from dtrain.training.setup import together
 
 EXAMPLE = """\
@@ -35,20 +33,26 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_program(parser)
     options.add_data(parser, default=options.HELD_OUT)
     options.add_bits(parser)
+    options.add_timeout(parser)
     options.add_loss(parser)
     parser.add_argument(
         "--weights",
+        type=words.path,
         metavar="FILE|FOLDER",
         required=True,
         help="weights from --save, or a checkpoint, or the newest of a folder",
     )
     parser.add_argument(
-        "--report", metavar="FILE.json", help="write the numbers, as JSON"
+        "--report",
+        type=words.path,
+        metavar="FILE.json",
+        help="write the numbers, as JSON",
     )
 
 
 def run(world: World, args: Namespace) -> int:
     """Evaluate on all ranks, print on rank 0; return the exit code."""
+    options.watch(world, args)
     name, result = recovering(world, lambda: _evaluate(world, args))
     if world.rank == 0:
         shown = {
@@ -69,7 +73,7 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, Evaluation]:
     with together(world):
         program = sources.load_program(args.program)
         if world.rank == 0:
-            check_outputs({"--report": args.report}, sources.files_read(args))
+            check_outputs({"--report": args.report}, sources.files_read(args, program))
         loss = options.loss(args)
         entry = sources.zoo_entry(args.program)
         dataset = sources.load_data(args.data, entry, held_out=True)
@@ -87,7 +91,7 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, Evaluation]:
     result = evaluate(world, program, samples, weights, loss)
     with together(world):
         if world.rank == 0 and args.report:
-            _write(args.report, {"program": program.name, **asdict(result)})
+            write_report({"program": program.name, **asdict(result)}, args.report)
     return program.name, result
 
 
@@ -101,8 +105,3 @@ def metrics(result: Evaluation) -> dict[str, str]:
         if value is not None:
             texts[name] = f"{value:.6g}"
     return texts
-
-
-def _write(path: str, report: dict[str, Any]) -> None:
-    with written_whole(path, "report") as file:
-        file.write(json.dumps(report, indent=2).encode() + b"\n")

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from dtrain.cli import options, sources, words
 from dtrain.cli.show import input_shapes
 from dtrain.errors import UsageError
-from dtrain.gradient.vector import Layout
+from dtrain.gradient.vector import Layout, Weights
 from dtrain.parallel.world import World
 from dtrain.program.graph import FlowGraph
+from dtrain.program.trace import Program
 from dtrain.program.weights import draw
 from dtrain.report.explain.explanation import Explanation
 from dtrain.report.explain.page import page
 from dtrain.report.explain.text import lines
-from dtrain.training.evaluate import as_weights
 from dtrain.training.folder import load
 from dtrain.training.run import check_outputs, written_whole
 from dtrain.training.setup import together
@@ -48,7 +48,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "sample of their data)",
     )
     parser.add_argument(
-        "--weights", metavar="FILE", help="weights from --save (default: first values)"
+        "--weights",
+        type=words.path,
+        metavar="FILE",
+        help="weights from --save (default: first values)",
     )
     parser.add_argument(
         "--seed",
@@ -62,19 +65,18 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="NAME",
         help="the output that is differentiated, if there are several",
     )
-    parser.add_argument("--html", metavar="FILE", help="write a page instead")
+    parser.add_argument(
+        "--html", type=words.path, metavar="FILE", help="write a page instead"
+    )
 
 
 def run(world: World, args: Namespace) -> int:
     """Explain on rank 0; return the exit code."""
     with together(world):
-        files = {
-            "the program's file": args.program.rpartition(":")[0],
-            "the weights": args.weights,
-        }
+        program = sources.load_program(args.program)
         if world.rank == 0:
-            check_outputs({"--html": args.html}, files)
-        explanation = _explanation(args)
+            check_outputs({"--html": args.html}, sources.files_read(args, program))
+        explanation = _explanation(program, args)
         if world.rank:
             return 0
         if args.html is None:
@@ -85,8 +87,7 @@ def run(world: World, args: Namespace) -> int:
     return 0
 
 
-def _explanation(args: Namespace) -> Explanation:
-    program = sources.load_program(args.program)
+def _explanation(program: Program, args: Namespace) -> Explanation:
     entry = sources.zoo_entry(args.program)
     if not args.at and entry is not None and not args.shape:
         columns = sources.load_data(None, entry).columns
@@ -164,11 +165,8 @@ def _weights(graph: FlowGraph, args: Namespace) -> dict[str, NDArray[Any]]:
     Raises:
         UsageError: if they are not those of the program.
     """
-    values = (
-        draw(graph, args.seed, "float64")
-        if args.weights is None
-        else load(args.weights)
-    )
     shapes = {name: spec.shape for name, spec in graph.specs.items()}
-    checked = as_weights(Layout.of(shapes, "float64"), values).values
-    return {name: checked[name] for name in graph.specs}
+    weights = Weights(Layout.of(shapes, "float64"))
+    first = args.weights is None
+    weights.assign(draw(graph, args.seed, "float64") if first else load(args.weights))
+    return {name: weights.values[name] for name in graph.specs}

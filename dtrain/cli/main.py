@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
+import io
 import os
 import sys
 import time
@@ -68,9 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_streams() -> None:
-    """Open what this process was started without, so that no other file gets in there.
+    """Make standard streams that can be written to, whatever there is to say.
 
-    Descriptors 1 and 2 are written to by Python, MPI and BLAS, whatever they are.
+    What this process was started without is opened, so that no other file gets in
+    there: descriptors 1 and 2 are written to by Python, MPI and BLAS, whatever they
+    are. A character that the terminal's encoding does not have is escaped.
     """
     for fd in (0, 1, 2):
         try:
@@ -81,6 +84,9 @@ def _open_streams() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for the whole process)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 _OUTPUT_FAULTS = {
@@ -176,10 +182,15 @@ def _run(args: Namespace) -> int:
 def _printed(run: Callable[..., int], world: World, args: Namespace) -> int:
     """Run; output that cannot be written is not the other ranks' affair.
 
-    Results go to standard output last, so the work itself is done then.
+    Results go to standard output last, so the work itself is done then. What is logged
+    meanwhile is told by rank 0, whichever process that is.
     """
+    from dtrain.report.table import spoken
+
+    quiet = vars(args).get("quiet", False)
     try:
-        code = run(world, args)
+        with spoken(lambda: world.rank == 0, quiet=quiet):
+            code = run(world, args)
         sys.stdout.flush()
     except OSError as error:
         # Files are opened and written where their errors become messages.

@@ -6,11 +6,12 @@ import argparse
 from typing import TYPE_CHECKING
 
 from dtrain.cli.sources import zoo_entry
-from dtrain.cli.words import count, number
+from dtrain.cli.words import count, number, path, seconds
 
 if TYPE_CHECKING:
     from dtrain.descent.losses import Loss
     from dtrain.descent.penalties import Penalty
+    from dtrain.parallel.world import World
     from dtrain.training.settings import Saving
 
 HELD_OUT = "what the zoo keeps out of training"  # DATA, where weights are judged
@@ -37,6 +38,7 @@ def add_data(
     """The argument DATA and how its columns are bound."""
     parser.add_argument(
         "data",
+        type=path,
         metavar="DATA",
         nargs="?",
         help="a .npz, a folder of .npy, a .csv, or a data set of the zoo (default: "
@@ -66,6 +68,23 @@ def add_bits(parser: argparse.ArgumentParser) -> None:
         help="native, or portable: the AVX2 level, whose bits all processors that have "
         "it share (native, or what DTRAIN_BITS says)",
     )
+
+
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """The option --timeout, by which `main` has joined the ranks before."""
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="S",
+        help="end all ranks, saying where they stand, after so long without progress; "
+        "0 is never (300 under a launcher, else 0)",
+    )
+
+
+def watch(world: World, args: argparse.Namespace) -> None:
+    """Let the watchdog allow what ``--timeout`` says, while reading, too."""
+    if args.timeout is not None:
+        world.watchdog.limit = args.timeout
 
 
 def add_loss(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +127,12 @@ def add_penalty(parser: argparse.ArgumentParser) -> None:
 def add_saving(parser: argparse.ArgumentParser) -> None:
     """The options about checkpoints."""
     add = parser.add_argument
-    add("--checkpoint", metavar="DIR", help="save the run in this folder as it goes")
+    add(
+        "--checkpoint",
+        type=path,
+        metavar="DIR",
+        help="save the run in this folder as it goes",
+    )
     add(
         "--resume",
         action="store_true",

@@ -16,11 +16,12 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.cli import options, sources
-from dtrain.data.columns import bind
+from dtrain.cli import options, sources, words
+from dtrain.data.columns import Samples, bind
 from dtrain.errors import UsageError
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
+from dtrain.report.table import say
 from dtrain.training.folder import load
 from dtrain.training.prediction import Prediction
 from dtrain.training.recovery import recovering
@@ -39,33 +40,41 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_program(parser)
     options.add_data(parser, default=options.HELD_OUT, target=False)
     options.add_bits(parser)
+    options.add_timeout(parser)
     parser.add_argument(
         "--weights",
+        type=words.path,
         metavar="FILE|FOLDER",
         required=True,
         help="weights from --save, or a checkpoint, or the newest of a folder",
     )
     parser.add_argument(
-        "--out", metavar="FILE", help="a .npy, .npz or .csv (default: the screen)"
+        "--out",
+        type=words.path,
+        metavar="FILE",
+        help="a .npy, .npz or .csv (default: the screen)",
     )
 
 
 def run(world: World, args: Namespace) -> int:
     """Predict on all ranks, write on rank 0; return the exit code."""
-    outputs = recovering(world, lambda: _predict(world, args))
+    options.watch(world, args)
+    outputs, samples = recovering(world, lambda: _predict(world, args))
+    if world.rank == 0:
+        _say_not_finite(outputs, samples)
     if world.rank == 0 and args.out is None:
         _write_csv(sys.stdout, outputs)
     return 0
 
 
-def _predict(world: World, args: Namespace) -> dict[str, NDArray[Any]]:
+def _predict(world: World, args: Namespace) -> tuple[dict[str, NDArray[Any]], Samples]:
     """Give all outputs to rank 0, which writes them to the file; collective."""
     with together(world):
         if args.out is not None and Path(args.out).suffix not in _ENDINGS:
             raise UsageError(f"--out {args.out} must end in {', '.join(_ENDINGS)}")
-        if world.rank == 0:
-            check_outputs({"--out": args.out}, sources.files_read(args))
         program = sources.load_program(args.program)
+        if world.rank == 0:
+            check_outputs({"--out": args.out}, sources.files_read(args, program))
         dataset = sources.load_data(
             args.data, sources.zoo_entry(args.program), held_out=True
         )
@@ -88,7 +97,19 @@ def _predict(world: World, args: Namespace) -> dict[str, NDArray[Any]]:
     with together(world):
         if world.rank == 0 and args.out is not None:
             _write(args.out, outputs)
-    return outputs
+    return outputs, samples
+
+
+def _say_not_finite(outputs: Mapping[str, NDArray[Any]], samples: Samples) -> None:
+    wrong = np.zeros(len(samples), bool)
+    for values in outputs.values():
+        wrong |= ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    rows = np.flatnonzero(wrong)
+    if rows.size:
+        say(
+            f"{rows.size:,} of {len(samples):,} samples have an output that is not "
+            f"finite, the first: {samples.where(int(rows[0]))}"
+        )
 
 
 def _write(out: str, outputs: Mapping[str, NDArray[Any]]) -> None:

@@ -44,20 +44,25 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="print the steps that a backend trains by: numpy or fused (numpy)",
     )
     parser.add_argument(
-        "--dot", metavar="FILE", help="write the graph for Graphviz instead"
+        "--dot",
+        type=words.path,
+        metavar="FILE",
+        help="write the graph for Graphviz instead",
     )
-    parser.add_argument("--svg", metavar="FILE", help="draw the graph instead")
+    parser.add_argument(
+        "--svg", type=words.path, metavar="FILE", help="draw the graph instead"
+    )
 
 
 def run(world: World, args: Namespace) -> int:
     """Print on rank 0; return the exit code."""
     with together(world):
+        program = sources.load_program(args.program)
         if world.rank == 0:
             check_outputs(
                 {"--dot": args.dot, "--svg": args.svg},
-                {"the program's file": args.program.rpartition(":")[0]},
+                sources.files_read(args, program),
             )
-        program = sources.load_program(args.program)
         graph = traced_with_shapes(program, args)
         if world.rank == 0 and (args.dot or args.svg):
             _write(graph, args)

@@ -6,9 +6,12 @@ import argparse
 import difflib
 import importlib
 import importlib.util
+import inspect
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dtrain.cli.words import pairs
@@ -39,7 +42,7 @@ def load_program(text: str) -> Program:
         return entry.program
     where, colon, name = text.rpartition(":")
     if not colon or not where or not name:
-        if text.endswith(".py") and Path(text).is_file():
+        if text.endswith(".py") and os.path.isfile(text):
             raise ProgramError(f"say which program of the file: {text}:name")
         raise ProgramError(_unknown_program(text))
     module = _import_file(where) if where.endswith(".py") else _import_module(where)
@@ -85,7 +88,7 @@ def _unknown_program(text: str) -> str:
 
 def _import_file(where: str) -> Any:
     path = Path(where)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path's, whatever the name may be
         raise ProgramError(f"there is no program file {where}")
     spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     if spec is None or spec.loader is None:
@@ -132,12 +135,29 @@ def _program_in(module: Any, where: str, name: str) -> Program:
     )
 
 
-def files_read(args: argparse.Namespace) -> dict[str, str | None]:
-    """The files that a command reads: a command must not write over them."""
+def files_read(args: argparse.Namespace, program: Program) -> dict[str, str | None]:
+    """The files that a command reads: a command must not write over them.
+
+    The program is loaded, so that all modules it is made of are known, by whatever name
+    PROGRAM calls them.
+    """
+    from dtrain.zoo import DATA
+
+    given = vars(args)
+    data = given.get("data")
+    code = getattr(inspect.unwrap(program.function), "__code__", None)
+    modules = {
+        f"module {name}": module.__dict__.get("__file__")
+        for name, module in list(sys.modules.items())
+        if isinstance(module, ModuleType)
+    }
     return {
-        "the program's file": args.program.rpartition(":")[0],
-        "the data": args.data,
-        "the weights": getattr(args, "weights", None),
+        "the program's file": code.co_filename if code else None,
+        "PROGRAM's file": args.program.rpartition(":")[0],
+        "the data": None if data in DATA else data,
+        "the weights": given.get("weights"),
+        "the checkpoints": given.get("checkpoint"),
+        **modules,
     }
 
 

@@ -7,7 +7,6 @@ same bits on any number of ranks.
 
 from __future__ import annotations
 
-import json
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from typing import Any
 
@@ -20,11 +19,11 @@ from dtrain.program.printing import counted
 from dtrain.program.trace import Program
 from dtrain.report.log import keep_log
 from dtrain.report.progress import Progress
-from dtrain.report.table import print_table, say, spoken
+from dtrain.report.table import print_table, say
 from dtrain.training.evaluate import Evaluation, evaluate
 from dtrain.training.loop import Loop
 from dtrain.training.recovery import recovering
-from dtrain.training.run import Run, check_outputs, written_whole
+from dtrain.training.run import Run, check_outputs, write_report
 from dtrain.training.settings import Settings
 from dtrain.training.setup import together
 from dtrain.training.signals import Signals
@@ -64,10 +63,21 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="stop, with a checkpoint, when fewer ranks are left (1; ranks can be lost "
         "under mpirun --with-ft ulfm)",
     )
-    add("--save", metavar="FILE", help="write the weights, as safetensors")
-    add("--report", metavar="FILE.json", help="write the run in numbers, as JSON")
+    add(
+        "--save",
+        type=words.path,
+        metavar="FILE",
+        help="write the weights, as safetensors",
+    )
+    add(
+        "--report",
+        type=words.path,
+        metavar="FILE.json",
+        help="write the run in numbers, as JSON",
+    )
     add(
         "--log-dir",
+        type=words.path,
         metavar="DIR",
         help="keep what each rank prints in DIR/rank-N.log, too",
     )
@@ -173,13 +183,7 @@ def _add_computing(parser: ArgumentParser) -> None:
 def _add_guards(parser: ArgumentParser) -> None:
     """The options about what ends a run that goes wrong."""
     add = parser.add_argument
-    add(
-        "--timeout",
-        type=words.seconds,
-        metavar="S",
-        help="end all ranks, saying where they stand, after so long without progress; "
-        "0 is never (300 under a launcher, else 0)",
-    )
+    options.add_timeout(parser)
     add(
         "--on-nonfinite",
         default="stop",
@@ -197,8 +201,7 @@ def _add_guards(parser: ArgumentParser) -> None:
 
 def run(world: World, args: Namespace) -> int:
     """Train on all ranks, print on rank 0; return the exit code."""
-    if args.timeout is not None:
-        world.watchdog.limit = args.timeout  # from now on: also while reading
+    options.watch(world, args)
     active = args.checkpoint is not None
     heard = Signals(active=active, owned=True, end=world.leave)
 
@@ -208,7 +211,7 @@ def run(world: World, args: Namespace) -> int:
                 keep_log(args.log_dir, world.rank)
 
     recovering(world, begin)
-    with spoken(lambda: world.rank == 0, quiet=args.quiet), heard as signals:
+    with heard as signals:
         return _train(world, args, signals)
 
 
@@ -227,16 +230,17 @@ def _train(world: World, args: Namespace, signals: Signals) -> int:
         signals.farewell = shown.stop
         result = Loop(trainer, [shown], signals).run()
 
-    def conclude() -> Evaluation | None:
-        held_out = _held_out(world, program, args, result)
+    def write() -> None:
         with together(world):
             if world.rank == 0:
                 _write(args, result, len(world.lost))
-        return held_out
 
-    held_out = recovering(world, conclude)
-    if speaks():
-        print_table(_rows(result, held_out))
+    held_out = recovering(world, lambda: _held_out(world, program, args, result))
+    try:
+        recovering(world, write)
+    finally:  # what a long run has come to is told, whatever cannot be written
+        if speaks():
+            print_table(_rows(result, held_out))
     return 0
 
 
@@ -250,7 +254,8 @@ def _prepare(
         data = sources.load_data(args.data, entry)
         if world.rank == 0:
             outputs = {"--save": args.save, "--report": args.report}
-            check_outputs(outputs, sources.files_read(args))
+            read = sources.files_read(args, program)
+            check_outputs(outputs, read, args.checkpoint)
     return Trainer(world, program, data, settings), program
 
 
@@ -307,23 +312,27 @@ def _held_out(
 
 def _too_few_blocks(trainer: Trainer) -> str:
     ranks, batch = trainer.world.size, trainer.order.nominal
-    text = f"{trainer.blocks} blocks of {trainer.block} samples keep only "
-    text += f"{trainer.blocks} of {ranks} ranks busy"
-    if batch < ranks:
+    text = counted(trainer.blocks, "block") + " of " + counted(trainer.block, "sample")
+    text += " keeps" if trainer.blocks == 1 else " keep"
+    text += f" only {trainer.blocks} of {ranks} ranks busy"
+    if trainer.block == 1:
         return f"{text}; a batch of {batch} has no more than {batch} blocks"
-    block = -(-batch // ranks)
-    while -(-batch // block) < ranks:
+    block = max(-(-batch // ranks), 1)
+    while -(-batch // block) < min(ranks, batch):
         block -= 1
-    return f"{text}; --block {block} would use all, with other bits in the result"
+    used = "all" if batch >= ranks else batch
+    return f"{text}; --block {block} would use {used}, with other bits in the result"
 
 
 def _write(args: Namespace, result: Run, failures: int) -> None:
-    if args.save:
-        result.save(args.save)
-    if args.report:
-        with written_whole(args.report, "report") as file:
+    """Write each file, though another cannot be written."""
+    try:
+        if args.report:
             report = {**result.report, "recovered_failures": failures}
-            file.write(json.dumps(report, indent=2).encode() + b"\n")
+            write_report(report, args.report)
+    finally:
+        if args.save:
+            result.save(args.save)
 
 
 def _rows(result: Run, held_out: Evaluation | None) -> dict[str, Any]:

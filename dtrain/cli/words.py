@@ -8,6 +8,10 @@ import math
 from typing import Any, NoReturn
 
 from dtrain.errors import UsageError
+from dtrain.parallel.watchdog import LONGEST
+
+_MOST = 10**9  # what C takes for a count, and memory for a list
+_BOUND = f", and {_MOST:,} at most"
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,19 +49,19 @@ class Parser(argparse.ArgumentParser):
 
 def count(text: str) -> int:
     """A whole number of 1 or more, for argparse."""
-    return _at_least(1, text, "a whole number of 1 or more")
+    return _at_least(1, text, f"a whole number of 1 or more{_BOUND}")
 
 
 def count_or_none(text: str) -> int:
     """A whole number of 0 or more, for argparse."""
-    return _at_least(0, text, "a whole number of 0 or more")
+    return _at_least(0, text, f"a whole number of 0 or more{_BOUND}")
 
 
 def batch_size(text: str) -> int | None:
     """A batch size, or ``full`` for all samples."""
     if text == "full":
         return None
-    return _at_least(1, text, "full, or a whole number of 1 or more")
+    return _at_least(1, text, f"full, or a whole number of 1 or more{_BOUND}")
 
 
 def whole_number(text: str) -> int:
@@ -82,9 +86,16 @@ def number(text: str) -> float:
 def seconds(text: str) -> float:
     """A time, for argparse."""
     value = number(text)
-    if value < 0:
-        raise _must_be("seconds, 0 or more", text)
+    if not 0 <= value <= LONGEST:
+        raise _must_be(f"seconds, 0 or more, and {LONGEST:,.0f} at most", text)
     return value
+
+
+def path(text: str) -> str:
+    """A path, for argparse; no text at all would mean the current folder."""
+    if not text:
+        raise _must_be("a path", text)
+    return text
 
 
 def _at_least(least: int, text: str, what: str) -> int:
@@ -92,7 +103,7 @@ def _at_least(least: int, text: str, what: str) -> int:
         number = int(text)
     except ValueError:
         raise _must_be(what, text) from None
-    if number < least:
+    if not least <= number <= _MOST:
         raise _must_be(what, text)
     return number
 

@@ -74,6 +74,23 @@ class Layout:
         text = repr((list(self.shapes.items()), self.dtype.str, self.metrics))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def zeros(self) -> NDArray[Any]:
+        """A flat array of zeros.
+
+        Raises:
+            UsageError: if there is no memory for it, naming the largest weights.
+        """
+        try:
+            return np.zeros(self.size, self.dtype)
+        except (MemoryError, ValueError):  # ValueError: more than can be addressed
+            largest = sorted(self.shapes.items(), key=lambda each: -math.prod(each[1]))
+            named = ", ".join(f"{name} {shape}" for name, shape in largest[:3])
+            size = self.size * self.dtype.itemsize / 2**30
+            raise UsageError(
+                f"there is not enough memory for the weights: {size:,.1f} GiB in "
+                f"{self.dtype}; the largest: {named}"
+            ) from None
+
     def views(self, flat: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Each weight's part of a flat array, in its shape."""
         return {
@@ -100,7 +117,7 @@ class Weights:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.flat = np.zeros(layout.size, layout.dtype)
+        self.flat = layout.zeros()
         self.version = 0
         self.values = layout.views(self.flat)
 
@@ -164,7 +181,7 @@ class GradientVector:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.slots = self.flat = np.zeros(layout.size, layout.dtype)
+        self.slots = self.flat = layout.zeros()
         self.tail = np.zeros(layout.tail)
 
     @property

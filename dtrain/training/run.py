@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,7 +92,8 @@ def written_whole(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]
     target = Path(path)
     if target.is_symlink() and target.is_file():
         target = target.resolve()
-    temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"
+    # The name is cut, since all of it, and more, may be longer than a name can be.
+    temporary = target.parent / f".{target.name[:50]}.{os.getpid()}.tmp"
     try:
         if _is_device(target):
             with target.open("wb") as file:
@@ -110,47 +113,95 @@ def written_whole(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]
             temporary.unlink()
 
 
+def write_report(report: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write numbers as JSON, whole or not at all; what is not finite becomes null.
+
+    JSON has no NaN and no infinity, and other readers than Python's refuse the file.
+
+    Raises:
+        UsageError: if it cannot be written; a file that was there is kept.
+    """
+    text = json.dumps(_finite(report), indent=2, allow_nan=False)
+    with written_whole(path, "report") as file:
+        file.write(text.encode() + b"\n")
+
+
+def _finite(value: Any) -> Any:
+    """The same, with None for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _is_device(path: Path) -> bool:
     """Whether it is, like /dev/stdout, something to write into and not to replace."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def check_outputs(
-    outputs: Mapping[str, str | None], read: Mapping[str, str | None]
+    outputs: Mapping[str, str | None],
+    read: Mapping[str, str | None],
+    made: str | None = None,
 ) -> None:
     """Refuse, before any work, files that cannot be written, or must not be.
 
     Args:
         outputs: paths to write, by option.
-        read: paths that are read, by what they are.
+        read: paths that are read, by what they are; of a folder, its arrays and
+            checkpoints are.
+        made: a folder that will be there by then.
 
     Raises:
         UsageError: if one cannot be written, or is one of the others.
     """
+    given = {option: path for option, path in outputs.items() if path is not None}
+    if not given:
+        return
     taken = {what: Path(path).resolve() for what, path in read.items() if path}
-    for option, path in outputs.items():
-        check_writable(option, path)
-        if path is None or _is_device(Path(path)):
+    for option, path in given.items():
+        check_writable(option, path, made)
+        if _is_device(Path(path)):
             continue
         target = Path(path).resolve()
         for what, other in taken.items():
-            if target == other or other in target.parents:
+            inside = target.parent == other and any(map(target.match, _READ_INSIDE))
+            if target == other or inside:
                 raise UsageError(f"{option} {path} would overwrite {what}")
         taken[f"what {option} writes"] = target
 
 
-def check_writable(option: str, path: str | None) -> None:
+_READ_INSIDE = ("*.npy", "step-*.safetensors")
+
+
+def check_writable(option: str, path: str | None, made: str | None = None) -> None:
     """Refuse, before any work, a file that could not be written after it.
+
+    Args:
+        option: what names it.
+        path: the file.
+        made: a folder that will be there by then, and so will those it lies in.
 
     Raises:
         UsageError: if its folder is missing or not writable, or it is a folder.
     """
     if path is None:
         return
+    try:
+        _check_writable(option, path, made)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: {error.strerror}") from None
+
+
+def _check_writable(option: str, path: str, made: str | None) -> None:
     target = Path(path)
     if target.is_dir():
         raise UsageError(f"{option} {path} is a folder; give a file's name")
     if not target.parent.is_dir():
+        folder = Path(made).resolve() if made else None
+        if folder and target.parent.resolve() in (folder, *folder.parents):
+            return
         raise UsageError(f"{option} {path}: there is no folder {target.parent}")
     if _is_device(target):
         return

@@ -16,6 +16,7 @@ from dtrain.descent.rule import Rule
 from dtrain.engine.engine import chosen, chosen_backend
 from dtrain.engine.execution import EXECUTIONS
 from dtrain.errors import UsageError
+from dtrain.parallel.watchdog import LONGEST
 from dtrain.program.weights import check_dtype
 
 Schedule = Callable[[int], float]
@@ -50,6 +51,8 @@ class Saving:
     keep: int = 3
 
     def __post_init__(self) -> None:
+        if not self.folder:
+            raise UsageError("checkpoint is ''; it must be a folder's path")
         if self.every is not None:
             check_whole("save_every", self.every, 1)
         check_whole("keep", self.keep, 1)
@@ -119,6 +122,15 @@ class Settings:
             raise UsageError(
                 f"penalty is {self.penalty!r}; give a function of the weights by name, "
                 "such as dtrain.penalties.Norms(l2=1e-4)"
+            )
+        if not isinstance(self.target, str | None):
+            raise UsageError(f"target is {self.target!r}; it must be a column's name")
+        if not isinstance(self.columns, Mapping) or not all(
+            isinstance(text, str) for pair in self.columns.items() for text in pair
+        ):
+            raise UsageError(
+                f"columns is {self.columns!r}; it must map names of inputs to names of "
+                "columns, such as {'p': 'a'}"
             )
         chosen("execution", self.execution, EXECUTIONS)
         chosen_backend(self.backend)
@@ -202,8 +214,11 @@ class Settings:
 def check_seconds(name: str, value: Any) -> None:
     """Refuse what is no time, NumPy's numbers included."""
     number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (number and math.isfinite(value) and value >= 0):
-        raise UsageError(f"{name} is {value!r}; it must be seconds, 0 or more")
+    if not (number and 0 <= value <= LONGEST):
+        raise UsageError(
+            f"{name} is {value!r}; it must be seconds, 0 or more, and {LONGEST:,.0f} "
+            "at most"
+        )
 
 
 def check_whole(name: str, value: Any, least: int) -> None:

@@ -34,12 +34,18 @@ Data = Mapping[str, Any] | str | os.PathLike[str] | Dataset
 
 @contextmanager
 def together(world: World) -> Iterator[None]:
-    """Set-up that may fail on some ranks only: all ranks go on, or all raise."""
+    """Set-up that may fail on some ranks only: all ranks go on, or all raise.
+
+    What needs more memory than there is has been asked for by the user.
+    """
     try:
         yield
+    except MemoryError as error:
+        world.agree(UsageError(f"there is not enough memory: {error}".rstrip(": ")))
+        raise  # not reached: an error is never agreed away
     except Exception as error:
         world.agree(error)
-        raise  # not reached: an error is never agreed away
+        raise  # not reached, either
     world.agree(None)
 
 
@@ -172,17 +178,27 @@ def check_target(joined: Objective, samples: Samples) -> None:
         raise DataError(f"{samples.source}: loss {joined.loss.name!r} needs a target")
     if samples.target_shape != target.shape:
         output = joined.output
-        labels = (
-            f": loss {joined.loss.name!r} takes labels of shape {target.shape}, or "
-            f"one-hot targets of shape {output}"
-        )
         raise DataError(
             f"{samples.source}: the target has shape {samples.target_shape} for one "
             f"sample, but program {joined.graph.name} returns {output}"
-            f"{labels if target.labels else ''}; choose another target (--target, or a "
-            "range with --columns), or change the program's output"
+            f"{_advice(joined, samples)}; choose another target (--target, or a range "
+            "with --columns), or change the program's output"
             + (" (return ...[0])" if output == (1,) else "")
         )
+
+
+def _advice(joined: Objective, samples: Samples) -> str:
+    """What to say of labels: where the loss takes some, or the target looks so."""
+    target, output, labels = joined.target, joined.output, samples.target
+    if target is not None and target.labels:
+        return (
+            f": loss {joined.loss.name!r} takes labels of shape {target.shape}, or "
+            f"one-hot targets of shape {output}"
+        )
+    if labels is None or labels.ndim != 1 or len(output) != 1 or output[0] < 2:
+        return ""
+    fit = (labels >= 0) & (labels < output[0]) & (labels == np.floor(labels))
+    return ": for class labels give --loss cross_entropy (loss=)" if fit.all() else ""
 
 
 def check_values(joined: Objective, samples: Samples, rows: range) -> None:

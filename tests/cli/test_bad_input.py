@@ -32,6 +32,7 @@ BAD_FILES = {
     "header.csv": "p,t\n",
     "numbers.csv": "1,2\n3,4\n",
     "twice.csv": "p,p\n3,4\n",
+    "labels.csv": "p,t\n1,2\n3,0\n",
     "damaged.npz": "PK no zip at all",
     "data.txt": "p t\n1 2\n",
     "syntax.py": "def f(:\n    pass\n",
@@ -62,7 +63,18 @@ BAD_FILES = {
         "from dtrain import program, weight\n\n\n"
         "@program\ndef R(x):\n    W = weight('W', (2, 7))\n    return W @ x\n"
     ),
+    "huge.py": (
+        "import numpy as np\nfrom dtrain import program, weight\n\n\n"
+        "@program\ndef R(p):\n"
+        "    return p * np.sum(weight('Wide', (30000000, 200000000))) * weight('a')\n"
+    ),
     "no.w": "these are no weights",
+    "shop/__init__.py": "",
+    "shop/again.py": "from shop.models import line\n",
+    "shop/models.py": (
+        "from dtrain import program, weight\n\n\n"
+        "@program\ndef line(p):\n    return weight('slope') * p + weight('offset')\n"
+    ),
 }
 
 LOG = """\
@@ -95,9 +107,45 @@ CASES = {
         ["train", "model.py:line", "data.csv", "--target", "t", "--save", "model.py"],
         ["--save model.py", "overwrite", "program"],
     ),
+    "--save over a checkpoint": (
+        [*LINE, "data.csv", "--checkpoint", "ck", "--save", "ck/step-2.safetensors"],
+        ["--save ck/step-2.safetensors", "the checkpoints"],
+    ),
+    "--save into the data": (
+        [*LINE, "data", "--save", "data/weights.npy"],
+        ["--save data/weights.npy", "the data"],
+    ),
     "--save over the data": (
         [*LINE, "data.csv", "--save", "./data.csv"],
         ["--save", "overwrite", "the data"],
+    ),
+    "--save over the program's module": (
+        ["train", "shop.models:line", "data.csv", "--save", "shop/models.py"],
+        ["--save shop/models.py", "overwrite", "program"],
+    ),
+    "--save over a module that the program is from": (
+        ["train", "shop.again:line", "data.csv", "--save", "shop/models.py"],
+        ["--save shop/models.py", "overwrite", "program"],
+    ),
+    "--report over a module that is imported": (
+        ["train", "shop.again:line", "data.csv", "--report", "shop/__init__.py"],
+        ["--report shop/__init__.py", "overwrite", "shop"],
+    ),
+    "--save over a module that has the program's name": (
+        ["train", "shop.again:line", "data.csv", "--save", "shop/again.py"],
+        ["--save shop/again.py", "overwrite", "shop.again"],
+    ),
+    "eval --report over a module": (
+        ["eval", "shop.models:line", "--weights", "R.w", "--report", "shop/models.py"],
+        ["--report shop/models.py", "overwrite"],
+    ),
+    "show --svg over a module": (
+        ["show", "shop.models:line", "--svg", "shop/models.py"],
+        ["--svg shop/models.py", "overwrite", "program"],
+    ),
+    "explain --html over a module": (
+        ["explain", "shop.models:line", "--at", "p=1", "--html", "shop/models.py"],
+        ["--html shop/models.py", "overwrite", "program"],
     ),
     "--report over --save": (
         [*LINE, "data.csv", "--save", "w", "--report", "w"],
@@ -166,6 +214,10 @@ CASES = {
         [*LINE, "data.npz", "--target", "x"],
         ["target", "(4,)", "()", "line"],
     ),
+    "labels without their loss": (
+        ["train", "model.py:scores", "labels.csv"],
+        ["shape ()", "returns (3,)", "--loss cross_entropy"],
+    ),
     # programs
     "shapes that do not fit": (
         ["train", "misfit.py:R", "data.npz"],
@@ -178,7 +230,7 @@ CASES = {
     "a module that is not there": (["train", "gone:R"], ["gone", "No module named"]),
     "a name that is not there": (
         ["train", "model.py:R"],
-        ["'R'", "net, line, both, wrong"],
+        ["'R'", "net, line, both, scores, wrong"],
     ),
     "a file of no programs": (
         ["train", "none.py:R"],
@@ -249,7 +301,6 @@ CASES = {
         ["train", "lecture", "--report", "bare"],
         ["--report", "bare", "folder"],
     ),
-    "--save that is empty": (["train", "lecture", "--save", ""], ["--save"]),
     "--out into no folder": (
         ["predict", "lecture", "lecture", "--weights", "R.w", "--out", "gone/o.npy"],
         ["--out", "gone"],
@@ -297,6 +348,10 @@ CASES = {
     "a shape beside DATA": (
         ["check", "model.py:line", "data.csv", "--shape", "p=3"],
         ["--shape", "DATA"],
+    ),
+    "an input too large": (
+        ["explain", "mlp", "--at", "x=1", "--shape", "x=64000000000000"],
+        ["memory", "(64000000000000,)", "TiB"],
     ),
     # explain
     "a point without an input": (
@@ -363,6 +418,50 @@ CASES = {
     "doctor of no time": (["doctor", "--timeout", "-1"], ["--timeout", "-1"]),
 }
 
+# An unset variable of the shell is an empty word, and Path("") is where one is.
+for command, option in (
+    ("train", "--save"),
+    ("train", "--report"),
+    ("train", "--checkpoint"),
+    ("train", "--log-dir"),
+    ("eval", "--weights"),
+    ("eval", "--report"),
+    ("predict", "--weights"),
+    ("predict", "--out"),
+    ("show", "--dot"),
+    ("show", "--svg"),
+    ("explain", "--weights"),
+    ("explain", "--html"),
+    ("check", "--weights"),
+    ("doctor", "--checkpoint"),
+):
+    words = [command, *([] if command == "doctor" else ["lecture"]), option, ""]
+    CASES[f"{command} {option} ''"] = (words, [option, "must be a path, not ''"])
+CASES["no text for DATA"] = (["train", "lecture", ""], ["DATA", "must be a path"])
+
+LONG = 300 * "x"  # no file can have this name
+for words in (
+    ["train", f"{LONG}.py:line", "data.csv"],
+    ["train", f"{LONG}.py", "data.csv"],
+    ["train", "lecture", LONG],
+    ["train", "lecture", "--save", LONG],
+    ["train", "lecture", "--report", LONG],
+    ["train", "lecture", "--checkpoint", LONG],
+    ["predict", "lecture", "--weights", "R.w", "--out", f"{LONG}.csv"],
+    ["show", "lecture", "--svg", LONG],
+    ["explain", "lecture", "--html", LONG],
+):
+    words_short = " ".join(words).replace(LONG, "...")
+    CASES[f"a name that is too long: {words_short}"] = (words, [LONG])
+for words in (
+    ["train", "huge.py:R", "data.csv"],
+    ["check", "huge.py:R", "data.csv"],
+    ["check", "huge.py:R"],
+    ["explain", "huge.py:R", "--at", "p=1"],
+):
+    texts = ["memory", "Wide (30000000, 200000000)", "GiB"]
+    CASES[f"weights too large: {' '.join(words)}"] = (words, texts)
+
 LISTS = {
     "--loss": losses.LOSSES,
     "--optimizer": optimizers.OPTIMIZERS,
@@ -389,10 +488,16 @@ NUMBERS = {
     "--clip-norm": ["-1", "0", "inf", "fast"],
     "--save-seconds": ["often", "nan"],
     "--seed": ["1.5", "one"],
-    "--timeout": ["-1", "nan", "inf", "soon"],
+    "--timeout": ["-1", "nan", "inf", "1e300", "soon"],
 }
 for option in COUNTS:
-    NUMBERS[option] = ["-1", "1.5", "many", *([] if option in FROM_0 else ["0"])]
+    NUMBERS[option] = [
+        "-1",
+        "1.5",
+        "1" + 30 * "0",
+        "many",
+        *([] if option in FROM_0 else ["0"]),
+    ]
 for option, values in NUMBERS.items():
     for value in values:
         texts = [option.removeprefix("--").replace("-", "[-_ ]"), value or "''"]
@@ -404,6 +509,7 @@ NO_WRONG_VALUE = {"--nesterov", "--quiet"}
 @pytest.fixture
 def bad(folder):
     """The folder, with the bad files."""
+    (folder / "shop").mkdir()
     for name, content in BAD_FILES.items():
         (folder / name).write_text(content)
     (folder / "bare").mkdir()
@@ -495,6 +601,41 @@ def test_a_skipped_step_is_warned_of_and_counted(dtrain, folder):
     assert "log.py:7, in log.csv: row 2 (line 4), block 0, rank 0" in warned[0]
     assert json.loads((folder / "r").read_text())["skipped_steps"] == 4
     assert "skipped" in answer.out
+
+
+def strictly(path):
+    """What a file of JSON holds; NaN and Infinity are none."""
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def test_a_report_holds_null_for_what_is_not_finite(dtrain, folder):
+    (folder / "log.py").write_text(LOG)
+    (folder / "log.csv").write_text("p,t\n1,0\n-2,0\n3,0\n")
+    save({"w": np.ones(())}, folder / "w")
+    answer = dtrain("eval", "log.py:R", "log.csv", "--weights", "w", "--report", "r")
+    assert answer.code == 0
+    assert "dtrain: the loss is not finite" in answer.err
+    report = strictly(folder / "r")
+    assert (report["loss"], report["samples"]) == (None, 3)
+
+
+def test_predictions_that_are_not_finite_are_told(dtrain, folder):
+    (folder / "log.py").write_text(LOG)
+    (folder / "log.csv").write_text("p,t\n1,0\n\n-2,0\n3,0\n0,0\n")
+    save({"w": np.ones(())}, folder / "w")
+    words = ["predict", "log.py:R", "log.csv", "--weights", "w"]
+    for extra in ([], ["--out", "out.npy"]):
+        answer = dtrain(*words, *extra)
+        assert answer.code == 0
+        assert answer.err == (
+            "dtrain: 2 of 4 samples have an output that is not finite, the first: "
+            "log.csv: row 2 (line 4)\n"
+        )
+    np.testing.assert_array_equal(np.isfinite(np.load("out.npy")), [1, 0, 1, 0])
 
 
 def test_a_run_keeps_the_old_file_when_it_fails(dtrain, folder):

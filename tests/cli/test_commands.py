@@ -50,12 +50,14 @@ EFFECTS = {
         "--report": None,  # below
         "--target": ["--target", "u"],
         "--weights": ["--weights", "other.w"],
+        "--timeout": None,  # tests/cli/test_processes.py
     },
     "predict": {
         "--bits": None,  # tests/cli/test_doctor.py
         "--columns": ["--columns", "x=y"],
         "--out": ["--out", "out.csv"],
         "--weights": ["--weights", "other.w"],
+        "--timeout": None,  # tests/cli/test_processes.py
     },
     "show": {
         "--shape": ["--shape", "p=3,2"],
@@ -81,6 +83,7 @@ EFFECTS = {
         "--target": ["--target", "u"],
         "--weights": ["--weights", "other.w"],
         "--shape": None,  # below
+        "--timeout": None,  # tests/cli/test_processes.py
     },
 }
 
@@ -97,7 +100,7 @@ def test_every_command_and_option_is_in_the_tables(dtrain):
         (command, option)
         for command, options in EFFECTS.items()
         for option in options
-        if option not in ("--report", "--output", "--bits")
+        if option not in ("--report", "--output", "--bits", "--timeout")
     ],
 )
 @pytest.mark.usefixtures("weights")
@@ -248,6 +251,16 @@ def test_check_names_the_weight_whose_gradient_is_wrong(dtrain):
         assert (answer.code, answer.err) == (1, "")
         verdicts = dict(line.split(maxsplit=1) for line in answer.out.splitlines())
         assert verdicts["W"].endswith("WRONG")
+
+
+def test_check_draws_places_for_an_input_that_is_an_index(dtrain, folder):
+    (folder / "table.py").write_text(
+        "from dtrain import program, weight\n\n\n"
+        "@program\ndef look(i, p):\n    return weight('T', 5)[i] * p\n"
+    )
+    answer = dtrain("check", "table.py:look")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith("T ")
 
 
 @pytest.mark.parametrize("program", ["lecture", "mlp"])

