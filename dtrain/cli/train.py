@@ -14,6 +14,7 @@ from dtrain.cli import options, sources, words
 from dtrain.cli.eval import metrics
 from dtrain.data.columns import bind
 from dtrain.descent import optimizers
+from dtrain.errors import UsageError
 from dtrain.parallel.world import World
 from dtrain.program.printing import counted
 from dtrain.program.trace import Program
@@ -228,12 +229,19 @@ def _train(world: World, args: Namespace, signals: Signals) -> int:
         say(f"{args.threads} BLAS threads may give other bits than one thread gives")
     with Progress(trainer.steps, trainer.order.steps_per_epoch, speaks) as shown:
         signals.farewell = shown.stop
-        result = Loop(trainer, [shown], signals).run()
+        loop = Loop(trainer, [shown], signals)
+        result = loop.run()
 
     def write() -> None:
         with together(world):
             if world.rank == 0:
                 _write(args, result, len(world.lost))
+                unsaved = loop.saver is not None and loop.saver.newest < trainer.steps
+                if unsaved and not args.save:
+                    raise UsageError(
+                        f"the run is done, but --checkpoint {args.checkpoint} does not "
+                        "hold its end, which could not be written"
+                    )
 
     held_out = recovering(world, lambda: _held_out(world, program, args, result))
     try:

@@ -177,7 +177,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     from safetensors.numpy import load as parse
 
     where = Path(path)
-    if where.is_dir():
+    if os.path.isdir(where):
         newest = Folder(where).newest()
         if newest is None:
             raise DataError(f"there is no checkpoint in {path}")

@@ -159,20 +159,32 @@ def check_outputs(
     given = {option: path for option, path in outputs.items() if path is not None}
     if not given:
         return
-    taken = {what: Path(path).resolve() for what, path in read.items() if path}
+    written: dict[Path, str] = {}
     for option, path in given.items():
         check_writable(option, path, made)
-        if _is_device(Path(path)):
-            continue
         target = Path(path).resolve()
-        for what, other in taken.items():
-            inside = target.parent == other and any(map(target.match, _READ_INSIDE))
-            if target == other or inside:
+        if _is_device(target):
+            continue
+        if target in written:
+            raise UsageError(f"{option} {path} would overwrite {written[target]}")
+        written[target] = f"what {option} writes"
+        own, folder = _identity(target), _identity(target.parent)
+        inside = folder if any(map(target.match, _READ_INSIDE)) else None
+        for what, other in read.items():
+            if other and _identity(other) in {own, inside} - {None}:
                 raise UsageError(f"{option} {path} would overwrite {what}")
-        taken[f"what {option} writes"] = target
 
 
 _READ_INSIDE = ("*.npy", "step-*.safetensors")
+
+
+def _identity(path: str | Path) -> object:
+    """What tells a file or folder from all others; if it is not there, its path."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return Path(path).resolve()
+    return status.st_dev, status.st_ino
 
 
 def check_writable(option: str, path: str | None, made: str | None = None) -> None:

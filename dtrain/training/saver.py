@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import platform
 import threading
 import time
@@ -196,7 +197,7 @@ class Saver:
             self._saved = max(steps, self._saved)
 
     def _refuse_to_overwrite(self) -> None:
-        there = self._folder.path.is_dir()
+        there = os.path.isdir(self._folder.path)
         if there and not self._options.resume and self._folder.steps():
             raise UsageError(
                 f"--checkpoint {self._folder.path} holds the checkpoints of a run; go "

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
+from dtrain.errors import UsageError
 from dtrain.parallel.launch import open_world
 from dtrain.parallel.world import World
 from dtrain.program.trace import Program
@@ -130,6 +131,8 @@ def train(
     """
     if timeout is not None:
         check_seconds("timeout", timeout)  # it is the ranks' for joining, too
+    if world is not None and not isinstance(world, World):
+        raise UsageError(f"world is {world!r}; it must be a World, or None")
     world = world if world is not None else open_world(timeout)
 
     def prepare(rank: World) -> Trainer:
@@ -139,7 +142,7 @@ def train(
                 epochs=epochs,
                 learning_rate=learning_rate,
                 target=target,
-                columns=dict(columns or {}),
+                columns={} if columns is None else columns,
                 loss=loss,
                 penalty=penalty,
                 batch=batch,

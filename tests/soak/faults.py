@@ -216,6 +216,11 @@ CASES = {
         saved=True,
         quick=True,
     ),
+    "the disk is full under the checkpoints, and there is no --save": Case(
+        words="mlp --epochs 3 --checkpoint {small} --save-every 5",
+        code=2,
+        says=(ENOSPC, "does not hold its end"),
+    ),
     "the checkpoints are removed": Case(
         one("remove", "step", 12, value="{here}/c"),
         words=KEPT + " --save {here}/w",

@@ -338,6 +338,8 @@ def test_an_unknown_value_is_answered_by_what_there_is(option):
         ("target", 3),
         ("columns", {"x": 3}),
         ("columns", {3: "x"}),
+        ("columns", "x=y"),
+        ("world", 3),
     ],
 )
 def test_a_value_that_means_nothing_is_named(option, value):
