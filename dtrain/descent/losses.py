@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
@@ -123,8 +124,9 @@ class Huber(_OfErrors):
 
     def __post_init__(self) -> None:
         """Refuse a δ that is no size of errors."""
-        if not (math.isfinite(self.delta) and self.delta > 0):
-            raise UsageError(f"delta is {self.delta}; it must be finite and > 0")
+        number = isinstance(self.delta, Real) and not isinstance(self.delta, bool)
+        if not (number and math.isfinite(self.delta) and self.delta > 0):
+            raise UsageError(f"delta is {self.delta!r}; it must be finite and > 0")
 
     def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
         """Σ c (e − ½ c), and c."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from dtrain.descent import losses, optimizers, penalties, schedules
+from dtrain.descent import losses, optimizers, schedules
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
 from dtrain.descent.rule import Rule
@@ -199,16 +199,27 @@ class Settings:
     def describe(self) -> dict[str, str]:
         """Each setting as text, the same for the same run; ranks compare them."""
         texts = {each.name: str(getattr(self, each.name)) for each in fields(self)}
-        texts["optimizer"] = repr(self.rule)
-        texts["loss"] = repr(self.the_loss)
+        texts["optimizer"] = _described(self.rule)
+        texts["loss"] = _described(self.the_loss)
         texts["columns"] = repr(sorted(self.columns.items()))
-        for name, ours in (("learning_rate", schedules), ("penalty", penalties)):
-            value = getattr(self, name)
-            if callable(value) and type(value).__module__ != ours.__name__:
-                # A repr may hold an address, which differs by rank.
-                kind = type(value).__qualname__
-                texts[name] = getattr(value, "__qualname__", kind)
+        texts["learning_rate"] = _described(self.learning_rate)
+        texts["penalty"] = _described(self.penalty)
         return texts
+
+
+def _described(value: Any) -> str:
+    """What is equal as the same text, on every rank; no address, as a repr may hold."""
+    kind = type(value)
+    if is_dataclass(kind):
+        given = ((each.name, getattr(value, each.name)) for each in fields(kind))
+        inner = ", ".join(f"{name}={_described(field)}" for name, field in given)
+        return f"{kind.__qualname__}({inner})"
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return repr(float(value)).removesuffix(".0")  # 1 is 1.0
+    if callable(value):
+        return str(getattr(value, "__qualname__", kind.__qualname__))
+    own = any("__repr__" in vars(each) for each in kind.mro()[:-1])
+    return str(value) if own else kind.__qualname__
 
 
 def check_seconds(name: str, value: Any) -> None:

@@ -152,6 +152,43 @@ def test_a_forced_run_keeps_the_mean_losses_of_other_data():
     assert not state.left_out.any()
 
 
+def halving(steps):
+    return 0.1 / (1 + steps)
+
+
+class Rate:
+    """A schedule whose repr holds an address."""
+
+    def __call__(self, steps):
+        """Give the rate."""
+        return halving(steps)
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ({"learning_rate": 0}, {"learning_rate": np.float64(0.0)}),
+        ({"loss": losses.Huber(1)}, {"loss": losses.Huber()}),
+        ({"optimizer": optimizers.sgd(momentum=0)}, {"optimizer": "sgd"}),
+        *(
+            ({"learning_rate": rate()}, {"learning_rate": rate()})
+            for rate in (
+                Rate,
+                lambda: lambda _: 0.1,
+                lambda: schedules.step(0, every=2),
+                lambda: schedules.warmup(halving, steps=2),
+                lambda: schedules.warmup(Rate(), steps=2),
+                lambda: schedules.warmup(schedules.constant(0), steps=2),
+            )
+        ),
+    ],
+)
+def test_equal_settings_are_the_same_run(tmp_path, was, now):
+    fit(tmp_path, **{**was, "epochs": 1})
+    run = fit(tmp_path, **now, resume=True)
+    assert run.report["resumed_from_step"] == 3
+
+
 def test_threads_that_change_no_bits_may_change(tmp_path):
     fit(tmp_path, execution="levels", threads=1)
     run = fit(tmp_path, execution="dataflow", threads=2, resume=True)
