@@ -104,11 +104,14 @@ def _matrix_entries(graph: FlowGraph) -> int:
         for operand in node.inputs
     ]
     matrices: set[int] = set()
+    seen = set(read)
     while read:
         number, operand = read.pop()
         node = nodes[number]
         if node.function in _VIEWS:
-            read += [(i, operand) for i in node.inputs]
+            more = {(i, operand) for i in node.inputs} - seen
+            read += more
+            seen |= more
         elif node.function is WEIGHT and len(node.shape) > 1:
             matrices.add(number)
         elif node.function is SCALARS and len(nodes[operand].shape) > 1:

@@ -63,3 +63,15 @@ def test_a_block_divides_the_batch_if_one_nearby_does():
         return np.sin(weight("w") * x)
 
     assert 1000 % default_block(small.trace(), 1000) == 0
+
+
+def test_views_of_views_are_each_looked_at_once():
+    """Else a chain of turns, each of two parts, would have 2ⁿ ways through it."""
+
+    @program
+    def turned(x):
+        for _ in range(40):
+            x = np.roll(x, 1)
+        return weight("W", (2, 4)) @ x
+
+    assert default_block(turned.trace(x=4), 64) > 0
