@@ -113,6 +113,7 @@ class Arena:
             if (
                 last[view.buffer] == number
                 and view.buffer not in taken
+                and all(view.buffer != other.buffer for other in step.outs)
                 and not self._external(view.buffer)
                 and view.shape == out.shape
                 and view.strides == out.strides

@@ -224,8 +224,7 @@ def _select(
 
 
 def _take(x: Array, out: Array, at: Array) -> list[Call]:
-    flat = out.reshape(*x.shape[:-1], -1)
-    return [(np.take, (x, at.reshape(-1), -1, flat, "clip"))]
+    return [(np.take, (x, at, -1, out, "clip"))]
 
 
 def _add_at(v: Array, out: Array, at: Array) -> list[Call]:

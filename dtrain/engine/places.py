@@ -20,8 +20,8 @@ def gather(places: Array, x: Array, out: Array, where: str) -> list[Call]:
     """Rows at places: (..., b, t) of (..., b, n, r) to (..., b, t, r)."""
     width = x.shape[-1]
     rows = np.empty(places.shape, np.intp)
-    table = x.reshape(-1, width)
-    flat = out.reshape(-1, width)
+    # Said in full: of no elements NumPy cannot tell how many rows they are.
+    table, flat = (each.reshape(math.prod(each.shape[:-1]), width) for each in (x, out))
     return [
         *_rows(places, x.shape, rows, where),
         (np.take, (table, rows.reshape(-1), 0, flat, "clip")),

@@ -90,20 +90,18 @@ def _index(low: Lowering, number: int, node: Node) -> View:
         return view.sliced(at.axes)
     lead = low.lead[node.kind]
     flat = low.compact(number, view, (*lead, math.prod(low.graph.nodes[i].shape)))
-    out = low.result(number)
-    low.step(number, "take", (flat,), out, at.key)
+    out, row = _in_rows(low, number, node)
+    low.step(number, "take", (flat,), row, at.key.reshape(-1))
     return out
 
 
 def _place(low: Lowering, number: int, node: Node) -> View:
-    shape, parts = node.keywords["shape"], node.keywords["at"]
+    parts = node.keywords["at"]
     lead = low.lead[node.kind]
-    out = low.result(number)
-    flat = out.reshaped((*lead, math.prod(shape)))
-    if flat is None and not all(isinstance(at, Slices) for at in parts):
-        # Places are counted in C order, which a part of another's slot may not have.
-        out = low.fresh(out.shape, low.dtype(node))
-        flat = out.reshaped((*lead, math.prod(shape)))
+    if all(isinstance(at, Slices) for at in parts):
+        out = flat = low.result(number)
+    else:
+        out, flat = _in_rows(low, number, node)
     covered = coverage(node)
     alone = bool(np.all(covered <= 1))
     if not np.all(covered == 1):
@@ -117,10 +115,25 @@ def _place(low: Lowering, number: int, node: Node) -> View:
             elif not x.same(part):  # else it was computed there
                 low.step(number, "copy", (x,), part)
         else:
-            assert flat is not None  # noqa: S101  (a contiguous view always can)
             vs = low.compact(number, x, (*lead, math.prod(at.shape)))
             _scatter(low, number, vs, flat, at.key.reshape(-1), alone)
     return out
+
+
+def _in_rows(low: Lowering, number: int, node: Node) -> tuple[View, View]:
+    """Where a node's value goes, and the same as rows of elements in C order.
+
+    A part of another's slot may not be such rows: then the value goes elsewhere, and is
+    copied there.
+    """
+    shape = (*low.lead[node.kind], math.prod(node.shape))
+    out = low.result(number)
+    rows = out.reshaped(shape)
+    if rows is None:
+        out = low.fresh(out.shape, low.dtype(node))
+        rows = out.reshaped(shape)
+    assert rows is not None  # noqa: S101  (a contiguous view always can)
+    return out, rows
 
 
 def coverage(node: Node) -> NDArray[np.int32]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dtrain import loss_and_gradient, program, weight
+from dtrain import base_function, loss_and_gradient, program, weight
 
 Draw = random.Random
 
@@ -154,3 +154,49 @@ def test_what_has_no_elements_has_no_gradient(backend):
     )
     assert loss == 0
     np.testing.assert_array_equal(gradient["w"], np.zeros((3, 1)))
+
+
+TURNS = {
+    "rows": lambda v: v[[1, 0, 2]],
+    "columns": lambda v: v[:, [1, 0]],
+    "a slice of rows": lambda v: v[[2, 0, 1]][::-1],
+    "elements": lambda v: np.reshape(np.reshape(v, -1)[[5, 3, 1, 0, 2, 4]], (3, 2)),
+}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "fused"])
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_derivative_that_is_read_by_places_in_a_part_of_a_slot(turn, backend):
+    if backend == "fused":
+        pytest.importorskip("llvmlite")
+
+    @base_function(shape=lambda shape: shape, vjp=lambda v, *_: (TURNS[turn](v),))
+    def own(x):
+        return 1.0 * x
+
+    factors = np.arange(6.0).reshape(3, 2)
+
+    @program
+    def halves(one):
+        left, right = np.split(weight("w", (3, 4)), 2, axis=1)
+        return np.sum(factors * own(left)) * one + np.sum(right) * one
+
+    weights = {"w": np.ones((3, 4))}
+    _, gradient = loss_and_gradient(
+        halves, weights, [np.ones(2)], loss="mean", backend=backend
+    )
+    np.testing.assert_array_equal(gradient["w"][:, :2], TURNS[turn](factors))
+    np.testing.assert_array_equal(gradient["w"][:, 2:], np.ones((3, 2)))
+
+
+def test_rows_of_no_elements_are_gathered():
+    @program
+    def empty(k):
+        return np.sum(weight("w", (3, 0))[k])
+
+    columns = [np.array([0, 2])]
+    loss, gradient = loss_and_gradient(
+        empty, {"w": np.ones((3, 0))}, columns, loss="mean"
+    )
+    assert loss == 0
+    assert gradient["w"].shape == (3, 0)
