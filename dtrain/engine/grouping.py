@@ -16,7 +16,7 @@ import numpy as np
 
 from dtrain.engine.groups import Group, Mapped, Part, Places, Stacked, Summed, evenly
 from dtrain.engine.sums import Sums, Term
-from dtrain.functions.base import Kind, broadcast_shape
+from dtrain.functions.base import FUNCTIONS, Kind, broadcast_shape
 from dtrain.functions.shape import index, reshape, transpose
 from dtrain.program.graph import WEIGHT, FlowGraph
 
@@ -59,7 +59,7 @@ class Grouping:
         self.levels: list[tuple[list[int], list[tuple[int, Group]]]] = []
         self.grouped: set[int] = set()
         self.stacked: set[int] = set()
-        self._filled = filled
+        self._passed = self._pass_adjoints() if filled else set()
         self._next = len(graph.nodes)
         self._find_weights()
         self._find_elements()
@@ -67,6 +67,20 @@ class Grouping:
             self.levels.append((numbers, []))
             self._group_sums([i for i in numbers if i in self.sums.terms])
             self._group_maps([i for i in numbers if self._is_mapped(i)])
+
+    def _pass_adjoints(self) -> set[int]:
+        """The nodes that some adjoint is sure to reach, be it zero."""
+        found = set(self.graph.outputs.values())
+        waiting = list(found)
+        while waiting:
+            node = self.graph.nodes[waiting.pop()]
+            function = node.function
+            known = function is FUNCTIONS.get(function.name)
+            if known and function.differentiable and node.dtype == "real":
+                more = set(node.inputs) - found
+                found |= more
+                waiting += more
+        return found
 
     def pays(self) -> bool:
         """Whether the groups save more than it costs to read their elements alone.
@@ -245,7 +259,7 @@ class Grouping:
                 by_array.setdefault(array, []).append((row, place, term))
         if reads + len(biases) < _TERMS or products < _REUSE * len(loose):
             return False
-        found = [self._part(len(members), *each) for each in sorted(by_array.items())]
+        found = [self._part(members, *each) for each in sorted(by_array.items())]
         parts = [part for part in found if part is not None]
         area = sum(part.area(len(members)) for part in parts)
         if len(parts) < len(found) or reads < _DENSITY * area:
@@ -261,12 +275,17 @@ class Grouping:
         return "" if reader is None else self.graph.nodes[reader].function.name
 
     def _part(
-        self, rows: int, array: int, entries: Sequence[tuple[int, int, Term]]
+        self,
+        members: Sequence[int],
+        array: int,
+        entries: Sequence[tuple[int, int, Term]],
     ) -> Part | None:
         """How sums read an array: rows, places and terms; ``None`` if that cannot pay.
 
-        A matrix with zeros in it is for weights alone: see `vectorise`.
+        A matrix with zeros in it is for weights alone, and for sums that adjoints
+        reach: see `vectorise`.
         """
+        rows = len(members)
         row = np.array([row for row, _, _ in entries])
         place = np.array([place for _, place, _ in entries])
         terms = tuple(term for _, _, term in entries)
@@ -278,6 +297,7 @@ class Grouping:
         cells = row * len(read) + column
         order = np.argsort(cells, kind="stable")
         full = len(np.unique(cells)) == rows * len(read)
-        if full or (self._filled and all(map(self._is_weighted, terms))):
+        filled = self._passed.issuperset(members)
+        if full or (filled and all(map(self._is_weighted, terms))):
             return Part(array, read, tuple(terms[i] for i in order), cells[order])
         return None

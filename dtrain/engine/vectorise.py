@@ -33,8 +33,9 @@ def vectorise(graph: FlowGraph, *, filled: bool) -> FlowGraph:
         graph: a program's graph.
         filled: whether sums that do not all read the same values may become a matrix
             with zeros in it. Then a value that is not finite spreads to sums that do
-            not read it; so this is for graphs that are differentiated, where the
-            derivative of the weight that it is multiplied by is not finite either.
+            not read it; so this is for graphs that are differentiated, and for sums
+            that an adjoint reaches, where the derivative of the weight that it is
+            multiplied by is not finite either.
     """
     grouping = Grouping(graph, filled=filled)
     return _Writer(grouping).graph() if grouping.pays() else graph

@@ -212,3 +212,25 @@ def test_a_value_that_is_not_finite_stays_where_it_is_read() -> None:
     expected = np.full((1, 20), np.tanh(0.2))
     expected[0, 2:4] = 1.0
     np.testing.assert_allclose(found, expected, rtol=NEAR)
+
+
+def test_what_overflows_in_one_sum_leaves_gates_of_others_alone():
+    """No derivative would tell of a NaN that a comparison has taken for no."""
+
+    @program
+    def gates(x):
+        h = [np.exp(x[i]) for i in range(20)]
+        sums = [
+            weight(f"{i:02}a") * h[i] + weight(f"{i:02}b") * h[(i + 1) % 20]
+            for i in range(20)
+        ]
+        v = weight("v", (20,))
+        return np.sum(np.stack([np.where(sums[i] > 0, v[i], -v[i]) for i in range(20)]))
+
+    names = (f"{i:02}{letter}" for i in range(20) for letter in "ab")
+    weights = {**dict.fromkeys(names, 0.1), "v": np.ones(20)}
+    x = np.zeros((1, 20))
+    x[0, 3] = 1000.0
+    loss, gradient = loss_and_gradient(gates, weights, [x], loss="mean")
+    assert loss == 20
+    np.testing.assert_array_equal(gradient["v"], np.ones(20))
