@@ -154,6 +154,8 @@ def _sum_to(v: Symbol, x: Symbol, y: Symbol) -> Symbol:
         return v
     try:
         full = broadcast_shape(v.shape, shape)
+        if full not in (v.shape, shape, y.shape):
+            raise ValueError
     except ValueError:
         raise v.builder.error(
             f"the vjp of {y.node.function.name} returns an adjoint of shape {v.shape} "

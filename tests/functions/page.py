@@ -21,6 +21,9 @@ What a program can be made of; more is made of these with `@dtrain.base_function
 Operators, indexing and the methods of arrays work as NumPy's functions of the same
 meaning do. Keywords that only say how NumPy is to work (`out`, `dtype`) are refused.
 Integers have one type, from `.astype(int)`, and so have other numbers, the run's dtype.
+What is computed with a column before `.astype(int)` is computed in the run's dtype, in
+which float32 holds whole numbers up to 2²⁴ = 16,777,216: larger ids need float64 for
+`((k + 1) % 8).astype(int)`, but not as indices themselves.
 Values are never written into: `a += b` makes a new value and gives it the name `a`, so
 that after `c = b; c += 1` the value `b` is what it was (NumPy would change it).
 

@@ -354,6 +354,7 @@ class TestBaseFunctions:
         [
             (lambda v, y, x: (v, v), "returns 2 adjoints for 1 inputs"),
             (lambda v, y, x: (np.ones(5),), r"adjoint of shape \(5,\)"),
+            (lambda v, y, x: (v[:, None],), r"adjoint of shape \(3, 1\)"),
             (lambda v, y, x: 2 * v * x, "returns a Symbol; return a tuple"),
             (lambda v, y, x: None, "returns a NoneType; return a tuple"),
             (lambda v, y, x: ("2 v x",), "a str is no value"),
