@@ -227,6 +227,28 @@ def test_what_is_no_data_is_refused(source: Any, message: str) -> None:
         open_data(source)
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        np.ma.array([1.0, -999.0, 3.0], mask=[False, True, False]),
+        np.ma.array([[1, 2]] * 3, mask=[[0, 0], [0, 0], [0, 1]]),
+        [np.ma.array([1.0, 2.0], mask=[True, False]), np.ma.array([1.0, 2.0])],
+        np.ma.array([(1, 2.0)], dtype=[("a", int), ("b", float)], mask=[(0, 1)]),
+    ],
+)
+def test_what_is_masked_is_never_taken_for_data(column: Any) -> None:
+    message = "arrays: column 'x' has masked elements: fill them or leave those rows"
+    with pytest.raises(DataError, match=message):
+        open_data({"t": np.ones(3), "x": column})
+
+
+def test_a_mask_that_hides_nothing_is_no_fault() -> None:
+    for mask in (np.ma.nomask, [False, False]):
+        column = open_data({"x": np.ma.array([1.0, 2.0], mask=mask)}).columns["x"]
+        assert type(column) is np.ndarray
+        assert column.tolist() == [1, 2]
+
+
 def test_files_that_hold_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the folder has no \.npy files"):
         open_data(tmp_path)

@@ -156,6 +156,7 @@ def test_an_output_of_weights_alone_is_there_for_every_sample():
 
 
 X = np.ones(3)
+MASKED = np.ma.array([1.0, -999.0, 1.0], mask=[False, True, False])
 BAD_INPUTS = {
     "no samples": ({"x": X[:0]}, X[:0], "no samples"),
     "other lengths": ({"x": X}, X[:2], "different numbers of samples"),
@@ -166,6 +167,9 @@ BAD_INPUTS = {
     "texts": ({"x": np.array(["a"] * 3)}, X, "x must be an array"),
     "text targets": ({"x": X}, ["a"] * 3, "targets must be an array"),
     "wide targets": ({"x": X}, np.ones((3, 2)), r"shape \(2,\)"),
+    "masked": ({"x": MASKED}, X, "^x has masked elements: fill them"),
+    "masked, alone": (MASKED, X, "^x has masked elements"),
+    "masked targets": ({"x": X}, MASKED, "^targets has masked elements"),
     "no targets": ({"x": X}, None, "needs a target"),
 }
 
@@ -175,6 +179,12 @@ def test_arrays_that_do_not_fit(kind):
     inputs, targets, message = BAD_INPUTS[kind]
     with pytest.raises(DataError, match=message):
         loss_and_gradient(line, {"slope": 1.0, "offset": 0.0}, inputs, targets)
+
+
+def test_masked_inputs_are_not_predicted_from():
+    for inputs in ({"x": MASKED}, [MASKED], MASKED):
+        with pytest.raises(DataError, match="x has masked elements"):
+            predict(line, {"slope": 1.0, "offset": 0.0}, inputs)
 
 
 def test_a_program_without_inputs_has_no_samples_to_predict():
