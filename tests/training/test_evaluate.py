@@ -229,6 +229,26 @@ def test_loss_and_accuracy_are_exact_on_any_number_of_ranks(samples):
     assert found.loss == pytest.approx(loss, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("loss", "t"),
+    [
+        ("cross_entropy", np.zeros(4, int)),
+        ("square", np.eye(3)[[0, 0, 0, 0]]),
+        ("binary_cross_entropy", np.zeros((4, 3))),
+    ],
+)
+def test_outputs_that_are_nan_are_never_right(loss, t):
+    @program
+    def rooted(x):
+        return np.sqrt(x) * weight("w") - 2
+
+    x = np.array([[1.0, 0, 0], [-1, -1, -1], [1, -1, 0], [1, 0, -1]])
+    found = evaluate(
+        SoloWorld(), rooted, as_samples(rooted, [x], t), {"w": 1.0}, losses.named(loss)
+    )
+    assert found.accuracy == (7 / 12 if loss.startswith("binary") else 1 / 4)
+
+
 def test_targets_that_are_not_one_hot_have_no_accuracy():
     x = numbers((5, 4))
     weights = init(classes, shapes={"x": (4,)})
