@@ -139,6 +139,8 @@ class Weights:
                 f"weight {name!r} is {kind}; the program has {', '.join(self.values)}"
             )
         for name, view in self.values.items():
+            if np.ma.is_masked(values[name]):  # NumPy would drop the mask
+                raise UsageError(f"weight {name!r} has masked elements: fill them")
             value = np.asarray(values[name])
             if value.dtype.kind not in "biuf" or not np.isfinite(value).all():
                 raise UsageError(f"weight {name!r} must hold finite real numbers")
