@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dtrain.data.digest import CHUNK, digest
 from dtrain.errors import DataError, UsageError
@@ -160,6 +160,33 @@ class Samples:
         return DataError(
             f"{self.where(row)}, column {place} is {value}: {must} (rows count from 1)"
         )
+
+
+def as_array(name: str, value: ArrayLike) -> NDArray[Any]:
+    """Values as an array, a memory-mapped one as it is.
+
+    NumPy would drop a mask, and what lies under it would be taken for data.
+
+    Args:
+        name: what they are called in a message.
+        value: the values.
+
+    Raises:
+        DataError: elements are masked.
+
+    """
+    parts = value if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(part, np.ma.MaskedArray) and _masked(part) for part in parts):
+        raise DataError(
+            f"{name} has masked elements: fill them or leave those rows out"
+        )
+    return value if isinstance(value, np.memmap) else np.asarray(value)
+
+
+def _masked(values: np.ma.MaskedArray[Any, Any]) -> bool:
+    if values.dtype.names is None:
+        return np.ma.is_masked(values)
+    return any(_masked(values[name]) for name in values.dtype.names)
 
 
 def bind(

@@ -1,16 +1,18 @@
 """CSV files: a header line of names, then one line of numbers for each sample.
 
-NumPy's C parser reads the body. Where it fails, the file is read again by the standard
-library's parser, slowly, to name the line, row and column that is at fault.
+NumPy's C parser reads the body. Where it fails, it is tried once more without the lines
+of blanks that an editor may leave. Where that fails, too, the file is read by the
+standard library's parser, slowly, to name the line, row and column that is at fault.
 """
 
 from __future__ import annotations
 
 import csv
 import itertools
+import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -20,6 +22,9 @@ from numpy.typing import NDArray
 
 from dtrain.data.columns import Dataset
 from dtrain.errors import DataError
+
+# Numbers without quotes, on which both parsers agree.
+_PLAIN = re.compile(r"[-+.,0-9 aefintyAEFINTY\r\n]*")
 
 
 def read_csv(path: Path, source: str) -> Dataset:
@@ -38,7 +43,14 @@ def read_csv(path: Path, source: str) -> Dataset:
         with _open(path) as file:
             names = _header(file, source)
             first = next((line for line in file if line.strip()), None)
-            table = _parse(file, first, len(names))
+            if first is None:
+                table: NDArray[np.float64] | None = np.empty((0, len(names)))
+            else:
+                table = _parse(itertools.chain([first], file), len(names))
+        if table is None and len(names) > 1:  # a blank is a row of one, at fault
+            with _open(path) as file:
+                _header(file, source)
+                table = _parse(_without_blanks(file), len(names))
         if table is None:
             table = _parse_slowly(path, source, names)
     except UnicodeDecodeError as error:
@@ -76,13 +88,11 @@ def _header(file: TextIO, source: str) -> list[str]:
     return names
 
 
-def _parse(file: TextIO, first: str | None, width: int) -> NDArray[np.float64] | None:
-    """Return the rows from line ``first`` on, or ``None`` where one is at fault."""
-    if first is None:
-        return np.empty((0, width))
+def _parse(lines: Iterable[str], width: int) -> NDArray[np.float64] | None:
+    """Return the rows of lines, or ``None`` where one is at fault."""
     try:
         table = np.loadtxt(
-            itertools.chain([first], file),
+            lines,
             delimiter=",",
             quotechar='"',
             comments=None,
@@ -93,6 +103,20 @@ def _parse(file: TextIO, first: str | None, width: int) -> NDArray[np.float64] |
     except ValueError:
         return None
     return table if table.shape[1] == width else None
+
+
+def _without_blanks(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines that are not of spaces alone, which NumPy would refuse.
+
+    Raises:
+        ValueError: at a line that NumPy might take where the slow parser does not.
+
+    """
+    for line in lines:
+        if line.strip(" \r\n"):
+            if not _PLAIN.fullmatch(line):
+                raise ValueError(line)
+            yield line
 
 
 def _parse_slowly(path: Path, source: str, names: list[str]) -> NDArray[np.float64]:

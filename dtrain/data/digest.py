@@ -46,7 +46,7 @@ def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def _chunks(array: NDArray[Any], full: bool) -> Iterator[NDArray[Any]]:
-    if array.size == 0:
+    if array.nbytes == 0:  # without elements, or with elements of no width
         return
     rows = np.atleast_1d(array)
     height = max(1, CHUNK * len(rows) // rows.nbytes)

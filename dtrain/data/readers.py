@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dtrain.data.columns import Dataset
+from dtrain.data.columns import Dataset, as_array
 from dtrain.data.csv_file import read_csv
 from dtrain.errors import DataError
 
@@ -129,7 +129,7 @@ def _in_natural_order(files: Iterable[Path]) -> list[Path]:
 
 
 def _column(source: str, name: str, value: ArrayLike) -> NDArray[Any]:
-    array = value if isinstance(value, np.memmap) else np.asarray(value)
+    array = as_array(f"{source}: column {name!r}", value)
     if array.dtype.hasobject:
         raise DataError(
             f"{source}: column {name!r} holds Python objects, which dtrain does not "

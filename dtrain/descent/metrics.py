@@ -60,15 +60,23 @@ class Accuracy:
 
 
 def largest(output: Any, target: Any) -> Any:
-    """Whether the class of the largest output is the target's: a label, or one-hot."""
+    """Whether the class of the largest output is the target's: a label, or one-hot.
+
+    With a NaN among the outputs none is the largest, though argmax gives a place.
+    """
     one_for_each = target.shape == output.shape
     label = np.argmax(target, axis=-1) if one_for_each else target
-    return np.equal(np.argmax(output, axis=-1), label)
+    right = np.equal(np.argmax(output, axis=-1), label)
+    return np.logical_and(right, np.logical_not(np.any(np.isnan(output), axis=-1)))
 
 
 def positive(output: Any, target: Any) -> Any:
-    """Whether a logit is positive where the target is 1, and only there."""
-    return np.equal(np.greater(output, 0), np.greater(target, 0.5))
+    """Whether a logit is positive where the target is 1, and only there.
+
+    A NaN is never right, though it is not positive.
+    """
+    right = np.equal(np.greater(output, 0), np.greater(target, 0.5))
+    return np.logical_and(right, np.logical_not(np.isnan(output)))
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ once for each block.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ from dtrain.gradient.differentiate import backward
 from dtrain.program.builder import Builder
 from dtrain.program.expand import expand
 from dtrain.program.graph import FlowGraph
+from dtrain.program.source import Source
+from dtrain.program.symbol import Symbol
 from dtrain.program.trace import user_frames
 
 Penalty = Callable[[Mapping[str, Any]], Any]
@@ -79,7 +83,7 @@ def of_weights(penalty: Penalty, program: FlowGraph) -> Objective:
         {name: builder.weight(spec) for name, spec in program.specs.items()}
     )
     try:
-        value = builder.symbol(penalty(weights))
+        result = penalty(weights)
     except DtrainError:
         raise
     except Exception as error:
@@ -87,11 +91,7 @@ def of_weights(penalty: Penalty, program: FlowGraph) -> Objective:
             f"the penalty raised {type(error).__name__} while it was traced\n"
             f"{user_frames(error)}"
         ) from error
-    if value.shape != () or value.node.dtype != "real":
-        raise ProgramError(
-            f"the penalty must be one number; it is {value.node.dtype} of shape "
-            f"{value.shape}: sum it with np.sum"
-        )
+    value = _one_number(builder, penalty, result)
     traced = builder.graph({"loss": value})
     graph = expand(traced, only_without_vjp=True)
     builder = Builder("penalty")
@@ -105,6 +105,46 @@ def of_weights(penalty: Penalty, program: FlowGraph) -> Objective:
             gradients[f"d penalty / d {name}"] = name
             outputs[f"d penalty / d {name}"] = adjoint
     return Objective(traced, builder.graph(outputs), Mean(), gradients, (), None)
+
+
+def _one_number(builder: Builder, penalty: Penalty, result: Any) -> Symbol:
+    """What a penalty returned, as a value of its graph, if it is one number."""
+    # No line of the penalty runs any more: what is wrong is told of its first one.
+    builder.source = _source(penalty)
+    start = "" if builder.source is None else f"{builder.source}: "
+    try:
+        value = builder.symbol(result)
+    except ProgramError as error:
+        if isinstance(result, Symbol | int | float):
+            raise  # a value of another program, or an int without end
+        kind = "dict" if isinstance(result, dict) else type(result).__name__
+        advice = (
+            "did you forget `return`?"
+            if result is None
+            else "return one value computed from the weights"
+        )
+        raise ProgramError(
+            f"{start}the penalty must be one number; it returns a {kind}: {advice}"
+        ) from error
+    finally:
+        builder.source = None
+    if value.shape != () or value.node.dtype != "real":
+        raise ProgramError(
+            f"{start}the penalty must be one number; it is {value.node.dtype} of shape "
+            f"{value.shape}: sum it with np.sum"
+        )
+    return value
+
+
+def _source(penalty: Penalty) -> Source | None:
+    """The file and first line of a penalty, if it is written in Python."""
+    while isinstance(penalty, partial):
+        penalty = penalty.func
+    function = inspect.unwrap(penalty)
+    if not inspect.isroutine(function):
+        function = type(function).__call__
+    code = getattr(function, "__code__", None)
+    return None if code is None else Source(code.co_filename, code.co_firstlineno)
 
 
 class _ByName(dict[str, Any]):

@@ -162,20 +162,29 @@ class Descent:
             raise UsageError(f"the learning rate is {rate}, it must be finite and ≥ 0")
         self.state["step"] += 1
         count = int(self.state["step"])
-        factor = self._clip_factor(gradient)
+        unit, factor = self._clipping(gradient)
         decay = 0.0 if self.rule.decoupled else self.rule.weight_decay
         for part, piece in self._pieces:
-            np.multiply(gradient[part], factor, out=piece.gradient)
+            if unit == 1.0:
+                np.multiply(gradient[part], factor, out=piece.gradient)
+            else:
+                np.divide(gradient[part], unit, out=piece.gradient)
+                np.multiply(piece.gradient, factor, out=piece.gradient)
             if decay:
                 np.multiply(piece.weights, decay, out=piece.scratch)
                 np.add(piece.gradient, piece.scratch, out=piece.gradient)
             self.rule.update(piece, rate, count)
 
-    def _clip_factor(self, gradient: Vector) -> float:
+    def _clipping(self, gradient: Vector) -> tuple[float, float]:
+        """What a gradient is divided by, and what it is then multiplied by.
+
+        These are two numbers, since their quotient may be too small to be one.
+        """
         if self.rule.clip_norm is None:
-            return 1.0
-        norm = self.norm(gradient)
-        return 1.0 if norm <= self.rule.clip_norm else self.rule.clip_norm / norm
+            return 1.0, 1.0
+        root, unit = self._root(gradient)
+        bound = self.rule.clip_norm / unit
+        return (1.0, 1.0) if root <= bound else (unit, self.rule.clip_norm / root)
 
     def norm(self, gradient: Vector) -> float:
         """Return the Euclidean norm of a gradient, (W,), summed in float64.
@@ -183,13 +192,33 @@ class Descent:
         The order is fixed: NumPy's pairwise sum inside a piece, then piece after piece.
         A BLAS dot would be faster, but its order depends on its threads.
         """
+        root, unit = self._root(gradient)
+        return root * unit
+
+    def _root(self, gradient: Vector) -> tuple[float, float]:
+        """The norm as a product, whose second factor is 1 unless squares overflow.
+
+        It is then the power of two at the largest element: dividing by it is exact.
+        """
+        with np.errstate(over="ignore"):
+            total = self._sum_of_squares(gradient, 1.0)
+        if math.isinf(total):
+            largest = max(float(np.max(gradient)), -float(np.min(gradient)))
+            if math.isfinite(largest):
+                unit = 2.0 ** (math.frexp(largest)[1] - 1)
+                return math.sqrt(self._sum_of_squares(gradient, unit)), unit
+        return math.sqrt(total), 1.0
+
+    def _sum_of_squares(self, gradient: Vector, unit: float) -> float:
         total = 0.0
         for part, _ in self._pieces:
             squares = self._squares[: part.stop - part.start]
             np.copyto(squares, gradient[part])
+            if unit != 1.0:
+                np.divide(squares, unit, out=squares)
             np.multiply(squares, squares, out=squares)
             total += float(np.add.reduce(squares))
-        return math.sqrt(total)
+        return total
 
 
 def _bounded(rule: str, name: str, value: object) -> float:

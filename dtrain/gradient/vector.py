@@ -125,7 +125,8 @@ class Weights:
         """Copy values in.
 
         Raises:
-            UsageError: for a name that is missing or unknown, or another shape.
+            UsageError: for a name that is missing or unknown, another shape, or values
+                that are not finite, or not in the layout's dtype.
         """
         if not isinstance(values, Mapping):
             raise UsageError(
@@ -138,6 +139,8 @@ class Weights:
                 f"weight {name!r} is {kind}; the program has {', '.join(self.values)}"
             )
         for name, view in self.values.items():
+            if np.ma.is_masked(values[name]):  # NumPy would drop the mask
+                raise UsageError(f"weight {name!r} has masked elements: fill them")
             value = np.asarray(values[name])
             if value.dtype.kind not in "biuf" or not np.isfinite(value).all():
                 raise UsageError(f"weight {name!r} must hold finite real numbers")
@@ -146,7 +149,11 @@ class Weights:
                     f"weight {name!r} has shape {value.shape}, but the program's has "
                     f"{view.shape}"
                 )
-            view[...] = value
+            with np.errstate(over="ignore"):
+                cast = value.astype(view.dtype, copy=False)
+            if not np.isfinite(cast).all():
+                raise UsageError(f"weight {name!r} is too large for {view.dtype}")
+            view[...] = cast
         self.version += 1
 
     def copies(self) -> dict[str, NDArray[Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from dtrain.data.columns import Samples
+from dtrain.data.columns import Samples, as_array
 from dtrain.data.order import Batch
 from dtrain.descent import losses
 from dtrain.descent.losses import Loss
@@ -215,8 +215,8 @@ def as_samples(program: Program, inputs: Inputs, targets: Any) -> Samples:
             + (f"{', '.join(missing)} is missing" if missing else "")
             + (f"{', '.join(unknown)} is unknown" if unknown and not missing else "")
         )
-    arrays = {name: np.asarray(given[name]) for name in names}
-    target = None if targets is None else np.asarray(targets)
+    arrays = {name: as_array(name, given[name]) for name in names}
+    target = None if targets is None else as_array("targets", targets)
     everything = {**arrays, **({} if target is None else {"targets": target})}
     lengths = {}
     for name, array in everything.items():

@@ -29,6 +29,8 @@ from dtrain.program.printing import formula, label
 from dtrain.program.trace import Program
 from dtrain.training.settings import Settings
 
+_PLACE = np.iinfo(np.intp)
+
 Data = Mapping[str, Any] | str | os.PathLike[str] | Dataset
 
 
@@ -248,13 +250,22 @@ def _only_cast(graph: FlowGraph, number: int) -> bool:
 
 
 def _check_whole(samples: Samples, name: str, column: NDArray[Any]) -> None:
-    """Refuse truth values, and numbers that are no integers, in a column of places."""
+    """Refuse truth values, and numbers that are no such integers, as places."""
     if column.dtype.kind == "b":
         raise DataError(
             f"{samples.source}: input {name!r} holds truth values, but the program "
             "uses it as an index; the shape of what a mask picks depends on the data: "
             "use np.where, or .astype(int) for the places 0 and 1"
         )
+    if column.dtype.kind == "u" and column.dtype.itemsize >= _PLACE.dtype.itemsize:
+        large = np.argwhere(column > _PLACE.max)  # they would come out negative
+        if len(large):
+            row, value = large[0][0], column[tuple(large[0])]
+            raise DataError(
+                f"{samples.source}: row {row + 1} of input {name!r} is {value}, but "
+                f"the program uses it as an index, and no axis is longer than "
+                f"{_PLACE.max}"
+            )
     if column.dtype.kind != "f":
         return
     wrong = np.argwhere(np.trunc(column) != column)  # NaN as well

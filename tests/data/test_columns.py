@@ -191,6 +191,15 @@ def test_the_digest_never_changes() -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", ["V0", [("a", "U0")]])
+def test_columns_of_no_width_are_no_fault_where_none_is_used(dtype: Any) -> None:
+    given, more = (data(x=np.ones(n), empty=np.zeros(n, dtype)) for n in (3, 4))
+    assert bind(given, ["x"], "x", {}).inputs["x"] is given.columns["x"]
+    assert given.digest() != more.digest()
+    with pytest.raises(DataError, match="column 'empty' is"):
+        bind(given, ["empty"], "x", {})
+
+
 def test_the_digest_of_large_data_samples_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digest_module, "FULL", 1000)
     monkeypatch.setattr(digest_module, "CHUNK", 80)

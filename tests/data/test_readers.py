@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dtrain.data import csv_file
 from dtrain.data.columns import bind
 from dtrain.data.readers import open_data
 from dtrain.errors import DataError
@@ -86,6 +87,23 @@ def test_csv_as_people_write_it(tmp_path: Path) -> None:
         assert np.stack(list(columns.values()), 1).tolist() == expected
 
 
+def test_lines_of_blanks_do_not_make_csv_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(csv_file, "_parse_slowly")
+    path = write_csv(tmp_path, "p,t\n  \n1,2\n \n\n   \r\n3,nan\n  ")
+    dataset = open_data(path)
+    assert dataset.columns["p"].tolist() == [1, 3]
+    with pytest.raises(DataError, match=r"row 2 \(line 7\), column 't' is nan"):
+        bind(dataset, ["p"], None, {}).check_finite(0, 2)
+
+
+def test_lines_of_blanks_let_nothing_else_pass(tmp_path: Path) -> None:
+    for number in ("\u00a03", '""3', "3\t\t4", "0x3", "3_0"):
+        with pytest.raises(DataError, match="line 4"):
+            open_data(write_csv(tmp_path, f"p,t\n1,2\n  \n{number},4\n"))
+
+
 def test_csv_of_one_column_and_of_no_rows(tmp_path: Path) -> None:
     column = open_data(write_csv(tmp_path, "t\n1\n\n2\n")).columns["t"]
     assert column.tolist() == [1, 2]
@@ -102,6 +120,9 @@ def test_csv_of_one_column_and_of_no_rows(tmp_path: Path) -> None:
         ("p,t\n\n1,2\n\n3,1_0\n", "line 5, row 2, column 't' is '1_0'"),
         ("p,t\n1,2\n,4\n", "line 3, row 2, column 'p' is empty"),
         ("p,t\n1,2\n3,\n", "line 3, row 2, column 't' is empty"),
+        ("t\n1\n  \n2\n", "line 3, row 2, column 't' is empty"),
+        ("p,t\n1,2\n\t\n3,4\n", "line 3, row 2 has 1 fields, the header has 2"),
+        ("p,t\n1,2\n  \n3,x\n", "line 4, row 2, column 't' is 'x'"),
         ('t\n1\n""\n', "line 3, row 2, column 't' is empty"),
         ("p,t\n1,2\n3\n", "line 3, row 2 has 1 fields, the header has 2"),
         ("p,t\n1,2,3\n4,5,6\n", "line 2, row 1 has 3 fields, the header has 2"),
@@ -225,6 +246,28 @@ def test_pickles_are_refused_and_not_run(tmp_path: Path) -> None:
 def test_what_is_no_data_is_refused(source: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         open_data(source)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        np.ma.array([1.0, -999.0, 3.0], mask=[False, True, False]),
+        np.ma.array([[1, 2]] * 3, mask=[[0, 0], [0, 0], [0, 1]]),
+        [np.ma.array([1.0, 2.0], mask=[True, False]), np.ma.array([1.0, 2.0])],
+        np.ma.array([(1, 2.0)], dtype=[("a", int), ("b", float)], mask=[(0, 1)]),
+    ],
+)
+def test_what_is_masked_is_never_taken_for_data(column: Any) -> None:
+    message = "arrays: column 'x' has masked elements: fill them or leave those rows"
+    with pytest.raises(DataError, match=message):
+        open_data({"t": np.ones(3), "x": column})
+
+
+def test_a_mask_that_hides_nothing_is_no_fault() -> None:
+    for mask in (np.ma.nomask, [False, False]):
+        column = open_data({"x": np.ma.array([1.0, 2.0], mask=mask)}).columns["x"]
+        assert type(column) is np.ndarray
+        assert column.tolist() == [1, 2]
 
 
 def test_files_that_hold_nothing_are_refused(tmp_path: Path) -> None:

@@ -208,6 +208,27 @@ def test_the_norm_of_huge_float32_gradients_does_not_overflow() -> None:
     np.testing.assert_allclose(descent.weights, -0.5, rtol=1e-6)
 
 
+@pytest.mark.parametrize("largest", [2e154, 1e200, float(np.finfo(float).max)])
+@pytest.mark.parametrize("clip_norm", [1.0, 1e-200, 1e153])
+def test_the_norm_of_huge_float64_gradients_does_not_overflow(
+    clip_norm: float, largest: float
+) -> None:
+    direction = np.array([-1.0, 0.5, 0.0, 0.25])
+    descent = sgd(clip_norm=clip_norm).start(np.zeros(4))
+    descent.step(largest * direction, 1.0)
+    expected = -clip_norm * direction / np.linalg.norm(direction)
+    np.testing.assert_allclose(descent.weights, expected, rtol=1e-15)
+    half = largest / 2 * direction
+    assert descent.norm(half) == pytest.approx(largest / 2 * math.sqrt(1.3125))
+
+
+def test_huge_gradients_within_the_bound_are_not_clipped() -> None:
+    gradient = np.array([3e200, 4e200])
+    descent = sgd(clip_norm=6e200).start(np.zeros(2))
+    descent.step(gradient, 1.0)
+    assert descent.weights.tolist() == (-gradient).tolist()
+
+
 def test_no_weights_at_all() -> None:
     descent = adam(clip_norm=1.0).start(np.zeros(0))
     descent.step(np.zeros(0), RATE)

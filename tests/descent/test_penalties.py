@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -155,6 +157,21 @@ def test_ranks_with_other_penalties_are_told():
         ThreadWorld(3).run(body)
 
 
+HERE = r"^(rank 0: )?\S*test_penalties\.py:\d+: "
+ONE = "the penalty must be one number; it returns a "
+
+
+class Returns:
+    """A penalty that is an object."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __call__(self, _: object) -> object:
+        """The value."""
+        return self.value
+
+
 @pytest.mark.parametrize(
     ("penalty", "error", "pattern"),
     [
@@ -164,7 +181,15 @@ def test_ranks_with_other_penalties_are_told():
         (lambda w: w["slope"] > 0, ProgramError, "bool of shape"),
         (lambda w: np.i0(w["slope"]), ProgramError, "not in the table"),
         (lambda _: {}["mine"], ProgramError, "KeyError.*\n.*test_penalties.py"),
-        (lambda _: None, ProgramError, "NoneType"),
+        (lambda w: w["slope"] > 0, ProgramError, HERE + "the penalty must be one nu"),
+        (lambda _: None, ProgramError, HERE + ONE + "NoneType: did you forget `re"),
+        (lambda w: w, ProgramError, HERE + ONE + "dict: return one value"),
+        (lambda w: w.get("q"), ProgramError, HERE + ONE + "NoneType"),
+        (lambda w: [w["slope"]], ProgramError, HERE + ONE + "list"),
+        (lambda _: 10**400, ProgramError, HERE + "an int is too large"),
+        (partial(lambda w, n: w.get(n), n="q"), ProgramError, HERE + ONE + "NoneType"),
+        (Returns(None), ProgramError, HERE + ONE + "NoneType"),
+        (dict.fromkeys, ProgramError, "^(rank 0: )?" + ONE + "dict"),
     ],
 )
 def test_what_is_no_penalty_is_told(penalty, error, pattern):

@@ -80,6 +80,8 @@ def test_assigning_weights() -> None:
         ({"a": np.ones(2)}, "'b' is missing"),
         ({"a": np.ones(2), "b": 1, "c": 1}, "'c' is no weight of the program"),
         ({"a": np.ones(3), "b": 1}, r"'a' has shape \(3,\).*\(2,\)"),
+        ({"a": np.ma.array([1, 2], mask=[0, 1]), "b": 1}, "'a' has masked elements"),
+        ({"a": [1, -1e39], "b": 1}, "'a' is too large for float32"),
     ],
 )
 def test_weights_that_do_not_fit(values: dict[str, object], says: str) -> None:

@@ -156,6 +156,7 @@ def test_an_output_of_weights_alone_is_there_for_every_sample():
 
 
 X = np.ones(3)
+MASKED = np.ma.array([1.0, -999.0, 1.0], mask=[False, True, False])
 BAD_INPUTS = {
     "no samples": ({"x": X[:0]}, X[:0], "no samples"),
     "other lengths": ({"x": X}, X[:2], "different numbers of samples"),
@@ -166,6 +167,9 @@ BAD_INPUTS = {
     "texts": ({"x": np.array(["a"] * 3)}, X, "x must be an array"),
     "text targets": ({"x": X}, ["a"] * 3, "targets must be an array"),
     "wide targets": ({"x": X}, np.ones((3, 2)), r"shape \(2,\)"),
+    "masked": ({"x": MASKED}, X, "^x has masked elements: fill them"),
+    "masked, alone": (MASKED, X, "^x has masked elements"),
+    "masked targets": ({"x": X}, MASKED, "^targets has masked elements"),
     "no targets": ({"x": X}, None, "needs a target"),
 }
 
@@ -175,6 +179,12 @@ def test_arrays_that_do_not_fit(kind):
     inputs, targets, message = BAD_INPUTS[kind]
     with pytest.raises(DataError, match=message):
         loss_and_gradient(line, {"slope": 1.0, "offset": 0.0}, inputs, targets)
+
+
+def test_masked_inputs_are_not_predicted_from():
+    for inputs in ({"x": MASKED}, [MASKED], MASKED):
+        with pytest.raises(DataError, match="x has masked elements"):
+            predict(line, {"slope": 1.0, "offset": 0.0}, inputs)
 
 
 def test_a_program_without_inputs_has_no_samples_to_predict():
@@ -217,6 +227,26 @@ def test_loss_and_accuracy_are_exact_on_any_number_of_ranks(samples):
     (found,) = seen
     assert (found.samples, found.accuracy) == (samples, hits)
     assert found.loss == pytest.approx(loss, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("loss", "t"),
+    [
+        ("cross_entropy", np.zeros(4, int)),
+        ("square", np.eye(3)[[0, 0, 0, 0]]),
+        ("binary_cross_entropy", np.zeros((4, 3))),
+    ],
+)
+def test_outputs_that_are_nan_are_never_right(loss, t):
+    @program
+    def rooted(x):
+        return np.sqrt(x) * weight("w") - 2
+
+    x = np.array([[1.0, 0, 0], [-1, -1, -1], [1, -1, 0], [1, 0, -1]])
+    found = evaluate(
+        SoloWorld(), rooted, as_samples(rooted, [x], t), {"w": 1.0}, losses.named(loss)
+    )
+    assert found.accuracy == (7 / 12 if loss.startswith("binary") else 1 / 4)
 
 
 def test_targets_that_are_not_one_hot_have_no_accuracy():

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -183,6 +184,21 @@ def test_what_is_indexed_with_must_be_integers(
     net = program(lambda i: read(weight("table", (3,)), i))
     with pytest.raises(DataError, match=words):
         predict(net, {"table": np.arange(3.0)}, [column])
+
+
+@pytest.mark.parametrize("bad", [2**63, 2**64 - 1])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_unsigned_places_do_not_wrap(bad: int, mapped: bool, tmp_path: Path) -> None:
+    net = program(lambda i: weight("table", (3,))[i])
+    column = np.array([0, 2, 1], np.uint64)
+    table = np.array([1.0, 10.0, 100.0])
+    assert predict(net, {"table": table}, [column]).tolist() == [1, 100, 10]
+    column[1] = bad
+    if mapped:
+        np.save(tmp_path / "i.npy", column)
+        column = np.load(tmp_path / "i.npy", mmap_mode="r")
+    with pytest.raises(DataError, match=f"row 2 of input 'i' is {bad}, .* an index"):
+        predict(net, {"table": table}, [column])
 
 
 @pytest.mark.parametrize(

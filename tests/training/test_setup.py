@@ -48,6 +48,7 @@ def test_callbacks_that_cannot_be_called_are_refused(callbacks):
         ({"slope": "steep", "offset": 0.0}, "'slope' must hold finite real"),
         ({"slope": 1j, "offset": 0.0}, "'slope' must hold finite real"),
         ({"slope": 1.0, "offset": np.nan}, "'offset' must hold finite real"),
+        ({"slope": 1e300, "offset": 0.0}, "'slope' is too large for float32"),
     ],
 )
 def test_first_weights_that_mean_nothing_are_refused(weights, text):
