@@ -15,8 +15,7 @@ echo "$@" >>launched
 trap 'echo told >>launched' USR2
 touch ready
 for ((i = 0; i < ${TENTHS:-0}; i++)); do sleep 0.1; done
-while [[ $1 && $1 != --report ]]; do shift; done
-[[ ! ${REPORT-} ]] || touch "$2"
+[[ ! ${REPORT-} ]] || touch "$REPORT"
 exit "$CODE"
 """
 scripts = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
@@ -31,9 +30,9 @@ def job(tmp_path):
     (tmp_path / "scontrol").write_text('#!/bin/bash\necho "$@" >>requeued\n')
     (tmp_path / "scontrol").chmod(0o755)
 
-    def start(script, **variables):
+    def start(script, *words, **variables):
         own = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
-        command = ["/bin/bash", str(script), "model.py:R", "a file.npz"]
+        command = ["/bin/bash", str(script), "model.py:R", "a file.npz", *words]
         return subprocess.Popen(command, cwd=tmp_path, env=os.environ | own | variables)
 
     return start
@@ -59,7 +58,7 @@ def test_a_batch_script_asks_for_signals_and_for_being_requeued(script):
 def test_it_is_requeued_for_what_another_start_may_cure(
     script, code, again, job, tmp_path
 ):
-    assert job(script, CODE=str(code), REPORT="1").wait(20) == code
+    assert job(script, CODE=str(code), REPORT="dtrain-7.json").wait(20) == code
     requeued = tmp_path / "requeued"
     assert requeued.exists() == bool(again)
     assert not again or requeued.read_text() == "requeue 7\n"
@@ -73,11 +72,18 @@ def test_it_is_not_requeued_for_ever(script, job, tmp_path):
     assert not (tmp_path / "requeued").exists()
 
 
-def test_an_end_without_a_report_is_none(job, tmp_path):
+@pytest.mark.parametrize(
+    "words", [[], ["--report", "my own.json"], ["--report=my own.json"]]
+)
+def test_an_end_without_a_report_is_none(words, job, tmp_path):
     (script,) = (script for script in SCRIPTS if script.stem == "mpirun")
-    (tmp_path / "dtrain-7.json").touch()  # the report of an earlier start
-    assert job(script, CODE="0").wait(20) == 255
+    name = "my own.json" if words else "dtrain-7.json"
+    assert job(script, *words, CODE="0", REPORT=name).wait(20) == 0
+    assert not (tmp_path / "requeued").exists()
+    # It is the report of an earlier start now.
+    assert job(script, *words, CODE="0").wait(20) == 255
     assert (tmp_path / "requeued").read_text() == "requeue 7\n"
+    assert f"--report {name}" in (tmp_path / "launched").read_text()
 
 
 def test_signals_are_passed_on_and_waited_for(job, tmp_path):
