@@ -146,9 +146,8 @@ def at_places(x: Expression, indices: Sequence[Any], axis: int) -> Expression:
     places = [i.__dtrain_index__() if varies(i) else i for i in indices]
     shape = np.broadcast_shapes(*map(np.shape, places))
     t, count = len(shape), len(indices)
-    order = sorted(
-        range(count), key=lambda k: varies(places[k])
-    )  # the known ones first
+    # The known ones first: they pick without a gather.
+    order = sorted(range(count), key=lambda k: varies(places[k]))
     y = np.moveaxis(x, [axis + k for k in order], range(count))
     spread = [np.broadcast_to(places[k], shape) for k in order]
     known = tuple(i for i in spread if not varies(i))

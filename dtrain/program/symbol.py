@@ -13,7 +13,7 @@ import numpy as np
 
 from dtrain.errors import ProgramError
 from dtrain.functions import gather, shape
-from dtrain.functions.base import ADAPTERS, UFUNCS, BaseFunction, Shape
+from dtrain.functions.base import ADAPTERS, UFUNCS, BaseFunction, Shape, is_truth
 from dtrain.functions.refused import REFUSED
 from dtrain.functions.special import of_scipy
 from dtrain.program.source import called
@@ -63,12 +63,6 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
 
     method.__doc__ = f"As ``np.{function.__name__}``."
     return method
-
-
-def _is_truth(x: Any) -> bool:
-    if isinstance(x, Symbol):
-        return x.node.dtype == "bool"
-    return np.asarray(x).dtype.kind == "b"
 
 
 class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
@@ -135,7 +129,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         if method == "__call__" and function is not None:
             for keyword in keywords:
                 self._refuse(f"{name} as traced takes no {keyword}=")
-            if all(map(_is_truth, xs)):
+            if all(map(is_truth, xs)):
                 self._check_truths(name, ufunc)
                 function = _OF_TRUTHS.get(ufunc, function)
             elif ufunc in _OF_TRUTHS_ALONE:
@@ -168,7 +162,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
                 "without copy"
             )
         parts = [x for x in args if isinstance(x, Symbol | np.ndarray)]
-        if parts and all(map(_is_truth, parts)):
+        if parts and all(map(is_truth, parts)):
             self._check_truths(name, function)
         return self._adapted(name, ADAPTERS[function], args, keywords)
 

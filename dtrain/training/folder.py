@@ -54,8 +54,10 @@ class Folder:
             probe = self.path / f".step-0.safetensors.{threading.get_ident()}.tmp"
             probe.touch()
             for path in self.path.iterdir():
-                if _STALE.fullmatch(path.name) and checkpoint.abandoned(path):
-                    path.unlink()
+                if _STALE.fullmatch(path.name):
+                    with suppress(FileNotFoundError):  # another run has renamed it
+                        if checkpoint.abandoned(path):
+                            path.unlink()
         except OSError as error:
             raise UsageError(
                 f"--checkpoint {self.path}: cannot write into it: {error.strerror}"

@@ -339,6 +339,19 @@ def test_what_another_run_is_writing_stays(tmp_path, monkeypatch):
     assert names(tmp_path) == [step(1)]
 
 
+def test_what_another_run_renames_meanwhile_is_no_fault(tmp_path, monkeypatch):
+    (tmp_path / f".{step(3)}.123-456.tmp").touch()
+    abandoned = checkpoint.abandoned
+
+    def meanwhile(path):
+        path.rename(tmp_path / step(3))
+        return abandoned(path)
+
+    monkeypatch.setattr(checkpoint, "abandoned", meanwhile)
+    Folder(tmp_path).open()
+    assert step(3) in names(tmp_path)
+
+
 def test_a_run_that_is_refused_touches_nothing(tmp_path):
     fit(tmp_path)
     stale = tmp_path / f".{step(3)}.123-456.tmp"
