@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from dtrain.cli import options, sources, words
 from dtrain.cli.show import traced_with_shapes
-from dtrain.data.columns import Samples, bind
+from dtrain.data.binding import bind
+from dtrain.data.columns import Samples
 from dtrain.errors import UsageError
 from dtrain.parallel.world import World
 from dtrain.program.trace import Program

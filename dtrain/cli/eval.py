@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
 from dtrain.cli import options, sources, words
-from dtrain.data.columns import bind
+from dtrain.data.binding import bind
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
 from dtrain.report.table import print_table, say

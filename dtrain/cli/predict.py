@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.cli import options, sources, words
-from dtrain.data.columns import Samples, bind
+from dtrain.data.binding import bind
+from dtrain.data.columns import Samples
 from dtrain.errors import UsageError
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World

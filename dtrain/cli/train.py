@@ -12,7 +12,7 @@ from typing import Any
 
 from dtrain.cli import options, sources, words
 from dtrain.cli.eval import metrics
-from dtrain.data.columns import bind
+from dtrain.data.binding import bind
 from dtrain.descent import optimizers
 from dtrain.errors import UsageError
 from dtrain.parallel.world import World

@@ -1,13 +1,8 @@
-"""Named columns whose first axis is the sample, and how they meet a program's inputs.
-
-A program says what it needs by the names of its inputs; a data set says what there is
-by the names of its columns. `bind` joins the two without copying where it can.
-"""
+"""Named columns whose first axis is the sample: all there are, and those used."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dtrain.data.digest import CHUNK, digest
-from dtrain.errors import DataError, UsageError
+from dtrain.errors import DataError
 
 Column = NDArray[Any]
 
@@ -37,7 +32,7 @@ class Dataset:
     line_of: Callable[[int], int] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
-        return _common_length(self.columns, self.source)
+        return common_length(self.columns, self.source)
 
     def digest(self) -> str:
         """Return a SHA-256 that equal data share whatever file they come from.
@@ -189,148 +184,8 @@ def _masked(values: np.ma.MaskedArray[Any, Any]) -> bool:
     return any(_masked(values[name]) for name in values.dtype.names)
 
 
-def bind(
-    dataset: Dataset,
-    inputs: Sequence[str],
-    target: str | None,
-    columns: Mapping[str, str],
-    *,
-    with_target: bool = True,
-) -> Samples:
-    """Match the columns of a data set to a program's inputs, and find the target.
-
-    Args:
-        dataset: the columns.
-        inputs: the names of the program's inputs.
-        target: the column to learn; ``None`` means column ``t``, else the one column
-            that no input uses.
-        columns: for inputs, and for the target, that are not columns by their own name:
-            another column, or a range ``first:last`` of scalar columns, in the order of
-            the data set and both ends included, which makes one vector.
-        with_target: whether a target is looked for at all.
-
-    Raises:
-        UsageError: a target is named, but none is looked for.
-        DataError: a column is unknown, has no axis of samples, or is not of numbers; a
-            range is reversed or its columns are no scalars; lengths differ; there are
-            no samples; the target is not clear.
-
-    >>> data = Dataset({name: np.zeros(3) for name in ("a", "b", "y")}, "a mapping")
-    >>> samples = bind(data, ["x"], None, {"x": "a:b"})
-    >>> samples.inputs["x"].shape, samples.origins
-    ((3, 2), [('a', 'b'), ('y',)])
-
-    """
-    wanted = "t" if target is None else target
-    for name in columns:
-        if name not in inputs and name != wanted:
-            raise DataError(
-                f"columns names {name!r}, which is neither an input of the program "
-                f"({_listing(inputs)}) nor the target"
-            )
-    specs = [columns.get(name, name) for name in inputs]
-    origins = [
-        _resolve(dataset, spec, name) for spec, name in zip(specs, inputs, strict=True)
-    ]
-    if target is not None and not with_target:
-        raise UsageError(
-            f"target is {target!r}, but nothing is compared with targets here: name "
-            "none, or make it an input of the program"
-        )
-    if with_target:
-        if target is None and ("t" in inputs or "t" not in columns):
-            used = {name for names in origins for name in names}
-            specs.append(_default_target(dataset, used))
-        else:
-            specs.append(columns.get(wanted, wanted))
-        origins.append(_resolve(dataset, specs[-1], None))
-    for name in dict.fromkeys(name for names in origins for name in names):
-        _check_numeric(dataset, name)
-    used_columns = {name: dataset.columns[name] for names in origins for name in names}
-    if _common_length(used_columns, dataset.source) == 0:
-        raise DataError(f"{dataset.source} holds no samples")
-    arrays = [
-        dataset.columns[spec]
-        if spec in dataset.columns
-        else _side_by_side([dataset.columns[name] for name in names])
-        for spec, names in zip(specs, origins, strict=True)
-    ]
-    bound = dict(zip(inputs, arrays, strict=False))
-    learned = arrays[-1] if with_target else None
-    return Samples(bound, learned, dataset.source, origins, dataset.line_of)
-
-
-def _resolve(dataset: Dataset, spec: str, reader: str | None) -> tuple[str, ...]:
-    """Return the columns that a name or a range stands for.
-
-    The reader is an input of the program, or ``None``: the target.
-    """
-    names = list(dataset.columns)
-    if spec in dataset.columns:
-        return (spec,)
-    first, colon, last = spec.partition(":")
-    if not colon:
-        raise _unknown(dataset, spec, reader)
-    for end in (first, last):
-        if end not in dataset.columns:
-            raise _unknown(dataset, end, reader)
-    low, high = names.index(first), names.index(last)
-    if low > high:
-        raise DataError(
-            f"{dataset.source}: the range {spec} is reversed: column {last!r} comes "
-            f"before {first!r}; write {last}:{first}"
-        )
-    for name in names[low : high + 1]:
-        if dataset.columns[name].ndim != 1:
-            raise DataError(
-                f"{dataset.source}: the range {spec} includes column {name!r} of shape "
-                f"{dataset.columns[name].shape}: a range is made of scalar columns"
-            )
-    return tuple(names[low : high + 1])
-
-
-def _unknown(dataset: Dataset, name: str, reader: str | None) -> DataError:
-    close = difflib.get_close_matches(name, dataset.columns)
-    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
-    if reader is None:
-        who, advice = "the target", "with --target NAME (target=)"
-    else:
-        who = f"input {reader!r}"
-        advice = f"with --columns {reader}=NAME, or {reader}=FIRST:LAST (columns=)"
-    return DataError(
-        f"{dataset.source}: there is no column {name!r} for {who}{hint} There are: "
-        f"{_listing(dataset.columns)}. Choose another {advice}"
-    )
-
-
-def _default_target(dataset: Dataset, used: set[str]) -> str:
-    free = [name for name in dataset.columns if name not in used]
-    if "t" in free:
-        return "t"
-    if len(free) == 1:
-        return free[0]
-    found = f"could be any of {_listing(free)}" if free else "is not there"
-    raise DataError(
-        f"{dataset.source}: the target {found}: the program's inputs use "
-        f"{_listing(sorted(used)) or 'no column'}; name it with --target (target=)"
-    )
-
-
-def _check_numeric(dataset: Dataset, name: str) -> None:
-    column = dataset.columns[name]
-    if column.dtype.kind not in "biuf" or column.dtype.itemsize > 8:
-        raise DataError(
-            f"{dataset.source}: column {name!r} is {column.dtype}: a column that is "
-            "used must be bool, integer or floating-point, of 64 bits at most"
-        )
-    if column.ndim == 0:
-        raise DataError(
-            f"{dataset.source}: column {name!r} is a single number: its first axis "
-            "must be the sample"
-        )
-
-
-def _common_length(columns: Mapping[str, Column], source: str) -> int:
+def common_length(columns: Mapping[str, Column], source: str) -> int:
+    """How many samples columns have, which must be the same in all."""
     lengths = {name: len(np.atleast_1d(column)) for name, column in columns.items()}
     if not lengths:
         raise DataError(f"{source}: no column is used, so there are no samples")
@@ -342,31 +197,3 @@ def _common_length(columns: Mapping[str, Column], source: str) -> int:
                 f"{name!r} has {length}: all must have one row for each sample"
             )
     return lengths[first]
-
-
-def _side_by_side(columns: list[Column]) -> Column:
-    """Return scalar columns as the columns of a matrix.
-
-    Where they are that already, as those of a CSV file are, they are not copied.
-    """
-    table = columns[0].base
-    if isinstance(table, np.ndarray) and table.ndim == 2:
-        offset = columns[0].ctypes.data - table.ctypes.data
-        first = offset // table.itemsize
-        view = table[:, first : first + len(columns)]
-        if view.shape[1] == len(columns) and all(
-            _same_memory(view[:, index], column) for index, column in enumerate(columns)
-        ):
-            return view
-    return np.stack(columns, axis=1)
-
-
-def _same_memory(one: Column, other: Column) -> bool:
-    return one.__array_interface__ == other.__array_interface__
-
-
-def _listing(names: Iterable[str]) -> str:
-    known = list(names)
-    if len(known) <= 12:
-        return ", ".join(known)
-    return ", ".join([*known[:9], "...", known[-1]]) + f" ({len(known)} in all)"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.data.columns import bind
+from dtrain.data.binding import bind
 from dtrain.data.order import Batch, Order
 from dtrain.data.readers import open_data
 from dtrain.engine.collector import paused

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dtrain.data import digest as digest_module
-from dtrain.data.columns import Dataset, bind
+from dtrain.data.binding import bind
+from dtrain.data.columns import Dataset
 from dtrain.data.readers import open_data
 from dtrain.errors import DataError
 

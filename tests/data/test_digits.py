@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dtrain.data.columns import bind
+from dtrain.data.binding import bind
 from dtrain.data.digits import digits
 from dtrain.errors import UsageError
 

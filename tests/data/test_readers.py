@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dtrain.data import csv_file
-from dtrain.data.columns import bind
+from dtrain.data.binding import bind
 from dtrain.data.readers import open_data
 from dtrain.errors import DataError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dtrain import ThreadWorld, check, loss_and_gradient, losses, program, train, weight
-from dtrain.data.columns import bind
+from dtrain.data.binding import bind
 from dtrain.data.readers import open_data
 from dtrain.descent.objective import TARGET, objective
 from dtrain.errors import DataError, ProgramError, UsageError

@@ -17,7 +17,8 @@ from dtrain import (
     train,
     zoo,
 )
-from dtrain.data.columns import Dataset, bind
+from dtrain.data.binding import bind
+from dtrain.data.columns import Dataset
 from dtrain.descent import optimizers
 from dtrain.training.evaluate import evaluate
 from tests.mpirun import mpirun
