@@ -26,7 +26,7 @@ from dtrain.engine.numpy_backend import BoundPlan
 from dtrain.engine.pool import Pool
 from dtrain.gradient.paths import Paths
 from dtrain.gradient.vector import Weights
-from dtrain.program.trace import Program
+from dtrain.tracing.trace import Program
 
 SIZES = (2500, 5000, 10_000, 20_000)
 BLOCK = 32

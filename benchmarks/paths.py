@@ -14,7 +14,7 @@ import numpy as np
 
 from dtrain import loss_and_gradient, program, weight
 from dtrain.gradient.paths import Paths, SumOverPaths
-from dtrain.program.trace import Program
+from dtrain.tracing.trace import Program
 
 RUNGS = (2, 4, 6, 8, 10, 12, 14, 100, 1000)
 _VISITED = 1 << 14  # more paths than this are counted only

@@ -13,46 +13,46 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dtrain import zoo
+    from dtrain.checkpoint.folder import load
     from dtrain.descent import losses, optimizers, penalties, schedules
-    from dtrain.functions.own import base_function
-    from dtrain.parallel.mpi import MPIWorld
-    from dtrain.parallel.world import SoloWorld, ThreadWorld
-    from dtrain.program import initializers, layers
-    from dtrain.program.trace import named, program, scope
-    from dtrain.program.weights import init, weight
-    from dtrain.training.check import check
+    from dtrain.diagnose.check import check
+    from dtrain.functions.custom import base_function
+    from dtrain.tracing import initializers, layers
+    from dtrain.tracing.trace import named, program, scope
+    from dtrain.tracing.weights import init, weight
     from dtrain.training.evaluate import loss_and_gradient
-    from dtrain.training.folder import load
     from dtrain.training.prediction import predict
     from dtrain.training.run import Run, StepRecord
     from dtrain.training.train import train
+    from dtrain.worlds.mpi import MPIWorld
+    from dtrain.worlds.world import SoloWorld, ThreadWorld
 
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
-    "MPIWorld": "dtrain.parallel.mpi",
+    "MPIWorld": "dtrain.worlds.mpi",
     "Run": "dtrain.training.run",
-    "SoloWorld": "dtrain.parallel.world",
+    "SoloWorld": "dtrain.worlds.world",
     "StepRecord": "dtrain.training.run",
-    "ThreadWorld": "dtrain.parallel.world",
-    "base_function": "dtrain.functions.own",
-    "check": "dtrain.training.check",
-    "init": "dtrain.program.weights",
-    "load": "dtrain.training.folder",
+    "ThreadWorld": "dtrain.worlds.world",
+    "base_function": "dtrain.functions.custom",
+    "check": "dtrain.diagnose.check",
+    "init": "dtrain.tracing.weights",
+    "load": "dtrain.checkpoint.folder",
     "loss_and_gradient": "dtrain.training.evaluate",
-    "named": "dtrain.program.trace",
+    "named": "dtrain.tracing.trace",
     "predict": "dtrain.training.prediction",
-    "scope": "dtrain.program.trace",
+    "program": "dtrain.tracing.trace",
+    "scope": "dtrain.tracing.trace",
     "train": "dtrain.training.train",
-    "weight": "dtrain.program.weights",
+    "weight": "dtrain.tracing.weights",
 }
 _MODULES = {
-    "initializers": "dtrain.program.initializers",
-    "layers": "dtrain.program.layers",
+    "initializers": "dtrain.tracing.initializers",
+    "layers": "dtrain.tracing.layers",
     "losses": "dtrain.descent.losses",
     "optimizers": "dtrain.descent.optimizers",
     "penalties": "dtrain.descent.penalties",
-    "program": "dtrain.program",
     "schedules": "dtrain.descent.schedules",
     "zoo": "dtrain.zoo",
 }
@@ -84,10 +84,10 @@ __all__ = [
 ]
 
 if os.environ.get("DTRAIN_BITS") == "portable":  # as early as any code of ours can
-    from dtrain.training import bits
+    from dtrain.host import pinning
 
-    bits.pin()
-    del bits
+    pinning.pin()
+    del pinning
 
 
 def __getattr__(name: str) -> Any:

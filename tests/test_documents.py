@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dtrain import check, program, weight, zoo
-from dtrain.report.svg import drawing
+from dtrain.drawing.svg import drawing
 from tests.functions.page import page
 
 ROOT = Path(__file__).parent.parent

@@ -17,14 +17,22 @@ ROOT = Path(dtrain.__file__).parent
 LAYERS = [
     "errors",
     "functions",
-    "program",
+    "tracing",
     "gradient",
     "engine",
     "descent",
-    "parallel",
+    "host",
+    "reduction",
+    "worlds",
     "data",
+    "problem",
+    "diagnose",
+    "checkpoint",
     "training",
+    "drawing",
     "report",
+    "explain",
+    "doctor",
     "zoo",
     "cli",
 ]
@@ -102,7 +110,7 @@ def test_one_file_imports_mpi4py() -> None:
         for _, name in imports(file)
         if name.split(".")[0] == "mpi4py"
     }
-    assert importers == {"parallel/mpi.py"}
+    assert importers == {"worlds/mpi.py"}
 
 
 def test_there_are_no_grab_bags() -> None:
@@ -134,7 +142,7 @@ def test_what_is_not_public_is_not_found() -> None:
 
 @pytest.mark.parametrize(
     "before",
-    ["", "import dtrain.program.trace", "import dtrain.program", "import dtrain.zoo"],
+    ["", "import dtrain.tracing.trace", "import dtrain.zoo"],
     ids=lambda before: before or "nothing",
 )
 def test_program_is_a_decorator_whatever_was_imported_before(before: str) -> None:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from benchmarks.wiring import INPUTS
 from benchmarks.workloads import Case
 from dtrain import layers, program, weight
-from dtrain.parallel.launch import open_world
-from dtrain.program.trace import Program
+from dtrain.tracing.trace import Program
 from dtrain.training.settings import Settings
 from dtrain.training.trainer import Trainer
+from dtrain.worlds.launch import open_world
 
 
 class Contender:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from benchmarks.contenders import own_vector
 from benchmarks.workloads import Case
-from dtrain.parallel.launch import open_world
-from dtrain.parallel.tree import Record
+from dtrain.reduction.tree import Record
+from dtrain.worlds.launch import open_world
 
 
 @dataclass

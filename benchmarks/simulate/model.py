@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.simulate.machine import Machine
-from dtrain.parallel.exchange import Exchange
-from dtrain.parallel.memory import SHORT
-from dtrain.parallel.partition import Call, Partition, Row
-from dtrain.parallel.peers import Message
-from dtrain.parallel.region import Region, result_bytes, sums_bytes
+from dtrain.reduction.exchange import Exchange
+from dtrain.reduction.memory import SHORT
+from dtrain.reduction.partition import Call, Partition, Row
+from dtrain.reduction.peers import Message
+from dtrain.reduction.region import Region, result_bytes, sums_bytes
 
 TAIL = 3  # numbers in a record's tail: loss, count, one metric
 LINE = 16  # slots that a layout fills up to

@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.checkpoint.folder import load
 from dtrain.cli import options, sources, words
 from dtrain.cli.show import traced_with_shapes
 from dtrain.data.binding import bind
 from dtrain.data.columns import Samples
+from dtrain.diagnose.check import GradientCheck, check_samples, seeded
 from dtrain.errors import UsageError
-from dtrain.parallel.world import World
-from dtrain.program.trace import Program
-from dtrain.training.check import GradientCheck, check_samples, seeded
+from dtrain.tracing.trace import Program
 from dtrain.training.evaluate import as_samples
-from dtrain.training.folder import load
 from dtrain.training.recovery import recovering
 from dtrain.training.setup import together
+from dtrain.worlds.world import World
 
 EXAMPLE = "  dtrain check lecture"
 _SAMPLES = 64  # enough to meet every branch; a check needs no more

@@ -18,17 +18,17 @@ from pathlib import Path
 from threadpoolctl import threadpool_info
 
 from dtrain.cli import options, words
+from dtrain.doctor import site
+from dtrain.doctor.facts import WRONG, Facts, Folder
+from dtrain.doctor.findings import findings
+from dtrain.doctor.links import Link, link, sums
 from dtrain.errors import LaunchError
-from dtrain.parallel import site
-from dtrain.parallel.launch import launched, open_world
-from dtrain.parallel.measure import Link, link, sums
-from dtrain.parallel.memory import by_host
-from dtrain.parallel.mpi import load
-from dtrain.parallel.world import SoloWorld, World
-from dtrain.report.doctor.facts import WRONG, Facts, Folder
-from dtrain.report.doctor.findings import findings
+from dtrain.host import numerics
+from dtrain.reduction.memory import by_host
 from dtrain.report.table import print_findings
-from dtrain.training import arithmetic
+from dtrain.worlds.launch import launched, open_world
+from dtrain.worlds.mpi import load
+from dtrain.worlds.world import SoloWorld, World
 
 EXAMPLE = "  dtrain doctor"
 LIMIT = 30.0  # seconds without progress
@@ -94,7 +94,7 @@ def _facts(world: World, args: Namespace) -> Facts:
     """What all ranks know and measure together; collective, rank 0 knows all."""
     world.place.phase = "gathering what each rank knows"
     mpi = world.mpi or _library()
-    sites, each = site.gather(world), arithmetic.gather(world)
+    sites, each = site.gather(world), numerics.gather(world)
     world.place.phase = "summing over all ranks"
     seconds = sums(world, SUMMED) if world.size > 1 else 0.0
     folder = Folder(args.checkpoint) if args.checkpoint else None
@@ -106,7 +106,7 @@ def _facts(world: World, args: Namespace) -> Facts:
         sites=sites,
         groups=world.groups,
         arithmetic=each[0],
-        differences=arithmetic.differences(each),
+        differences=numerics.differences(each),
         threads=max((x["num_threads"] for x in threadpool_info()), default=1),
         links=_links(world),
         sum_bytes=SUMMED,

@@ -11,16 +11,16 @@ import math
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
+from dtrain.checkpoint.folder import load
 from dtrain.cli import options, sources, words
 from dtrain.data.binding import bind
-from dtrain.parallel.blocks import share
-from dtrain.parallel.world import World
+from dtrain.reduction.blocks import share
 from dtrain.report.table import print_table, say
 from dtrain.training.evaluate import Evaluation, evaluate
-from dtrain.training.folder import load
 from dtrain.training.recovery import recovering
 from dtrain.training.run import check_outputs, write_report
 from dtrain.training.setup import together
+from dtrain.worlds.world import World
 
 EXAMPLE = """\
   dtrain train mlp --epochs 5 --save mlp.safetensors

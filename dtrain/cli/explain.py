@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.checkpoint.folder import load
 from dtrain.cli import options, sources, words
 from dtrain.cli.show import input_shapes
 from dtrain.errors import UsageError
+from dtrain.explain.explanation import Explanation
+from dtrain.explain.page import page
+from dtrain.explain.text import lines
 from dtrain.gradient.vector import Layout, Weights
-from dtrain.parallel.world import World
-from dtrain.program.graph import FlowGraph
-from dtrain.program.trace import Program
-from dtrain.program.weights import draw
-from dtrain.report.explain.explanation import Explanation
-from dtrain.report.explain.page import page
-from dtrain.report.explain.text import lines
-from dtrain.training.folder import load
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.trace import Program
+from dtrain.tracing.weights import draw
 from dtrain.training.run import check_outputs, written_whole
 from dtrain.training.setup import together
+from dtrain.worlds.world import World
 
 EXAMPLE = """\
   dtrain explain lecture --at P=0.3,Q=1.2

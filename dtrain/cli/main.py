@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, NoReturn
 from dtrain import __version__
 from dtrain.cli.words import Parser
 from dtrain.errors import DtrainError, MismatchError, StoppedError, UsageError
-from dtrain.training import bits
+from dtrain.host import pinning
 
 if TYPE_CHECKING:
-    from dtrain.parallel.world import World
+    from dtrain.worlds.world import World
 
 COMMANDS = {
     "train": "fit a program's weights to data",
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("dtrain: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        from dtrain.parallel.launch import speaks
+        from dtrain.worlds.launch import speaks
 
         if not getattr(error, "agreed", False) or speaks():
             traceback.print_exc()
@@ -109,7 +109,7 @@ def parse(words: Sequence[str]) -> Namespace:
             raise UsageError(f"no command {words[0]!r}; did you mean {near[0]!r}?")
         words = ["train", *words]
     if words[0] in COMMANDS:
-        from dtrain.parallel.launch import open_world
+        from dtrain.worlds.launch import open_world
 
         command = words[0]
         module = importlib.import_module(f"dtrain.cli.{command}")
@@ -154,8 +154,8 @@ def _set_threads(words: Sequence[str]) -> None:
 def _set_bits(words: Sequence[str]) -> None:
     """Pin the processor's features, if asked to, before NumPy reads them."""
     peek = Parser(prog="dtrain", add_help=False)
-    peek.add_argument("--bits", default=bits.chosen())
-    bits.choose(peek.parse_known_args(words)[0].bits)
+    peek.add_argument("--bits", default=pinning.chosen())
+    pinning.choose(peek.parse_known_args(words)[0].bits)
 
 
 def _run(args: Namespace) -> int:
@@ -167,7 +167,7 @@ def _run(args: Namespace) -> int:
     def work(rank: World, args: Namespace) -> int:
         def check() -> None:
             with together(rank):
-                bits.check()
+                pinning.check()
 
         recovering(rank, check)
         code: int = args.run(rank, args)
@@ -206,7 +206,7 @@ def _printed(run: Callable[..., int], world: World, args: Namespace) -> int:
 
 def _report(error: DtrainError) -> int:
     """Print an error that every rank has: once, by rank 0 or in its name."""
-    from dtrain.parallel.launch import speaks
+    from dtrain.worlds.launch import speaks
 
     if speaks():
         # Rank 0 may well say what all have found; of another it is told who has.

@@ -11,8 +11,8 @@ from dtrain.cli.words import count, number, path, seconds
 if TYPE_CHECKING:
     from dtrain.descent.losses import Loss
     from dtrain.descent.penalties import Penalty
-    from dtrain.parallel.world import World
     from dtrain.training.settings import Saving
+    from dtrain.worlds.world import World
 
 HELD_OUT = "what the zoo keeps out of training"  # DATA, where weights are judged
 

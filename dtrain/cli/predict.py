@@ -16,18 +16,18 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.checkpoint.folder import load
 from dtrain.cli import options, sources, words
 from dtrain.data.binding import bind
 from dtrain.data.columns import Samples
 from dtrain.errors import UsageError
-from dtrain.parallel.blocks import share
-from dtrain.parallel.world import World
+from dtrain.reduction.blocks import share
 from dtrain.report.table import say
-from dtrain.training.folder import load
 from dtrain.training.prediction import Prediction
 from dtrain.training.recovery import recovering
 from dtrain.training.run import check_outputs, written_whole
 from dtrain.training.setup import compare_programs, together
+from dtrain.worlds.world import World
 
 EXAMPLE = """\
   dtrain train lecture --epochs 5 --save lecture.safetensors

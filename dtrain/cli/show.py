@@ -10,19 +10,19 @@ from argparse import ArgumentParser, Namespace
 from dtrain.cli import options, sources, words
 from dtrain.descent.losses import Loss
 from dtrain.descent.objective import objective
+from dtrain.drawing.dot import dot
+from dtrain.drawing.svg import drawing
 from dtrain.engine.engine import chosen_backend
 from dtrain.engine.lowering import plan
 from dtrain.engine.printing import lines
 from dtrain.errors import ProgramError
 from dtrain.gradient.paths import Paths
-from dtrain.parallel.world import World
-from dtrain.program.graph import FlowGraph
-from dtrain.program.printing import counted, label
-from dtrain.program.trace import Program
-from dtrain.report.dot import dot
-from dtrain.report.svg import drawing
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.printing import counted, label
+from dtrain.tracing.trace import Program
 from dtrain.training.run import check_outputs, written_whole
 from dtrain.training.setup import together
+from dtrain.worlds.world import World
 
 EXAMPLE = """\
   dtrain show lecture

@@ -19,7 +19,7 @@ from dtrain.errors import ProgramError, UsageError
 
 if TYPE_CHECKING:
     from dtrain.data.columns import Dataset
-    from dtrain.program.trace import Program
+    from dtrain.tracing.trace import Program
     from dtrain.zoo import Entry
 
 
@@ -110,7 +110,7 @@ def _import_module(where: str) -> Any:
 
 def _guarded(execute: Any, where: str) -> None:
     """Import; what the user's code raises becomes a message with their frames."""
-    from dtrain.program.trace import user_frames
+    from dtrain.tracing.trace import user_frames
 
     try:
         execute()
@@ -121,7 +121,7 @@ def _guarded(execute: Any, where: str) -> None:
 
 
 def _program_in(module: Any, where: str, name: str) -> Program:
-    from dtrain.program.trace import Program
+    from dtrain.tracing.trace import Program
 
     found = getattr(module, name, None)
     if isinstance(found, Program):

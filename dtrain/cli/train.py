@@ -15,12 +15,11 @@ from dtrain.cli.eval import metrics
 from dtrain.data.binding import bind
 from dtrain.descent import optimizers
 from dtrain.errors import UsageError
-from dtrain.parallel.world import World
-from dtrain.program.printing import counted
-from dtrain.program.trace import Program
 from dtrain.report.log import keep_log
 from dtrain.report.progress import Progress
 from dtrain.report.table import print_table, say
+from dtrain.tracing.printing import counted
+from dtrain.tracing.trace import Program
 from dtrain.training.evaluate import Evaluation, evaluate
 from dtrain.training.loop import Loop
 from dtrain.training.recovery import recovering
@@ -29,6 +28,7 @@ from dtrain.training.settings import Settings
 from dtrain.training.setup import together
 from dtrain.training.signals import Signals
 from dtrain.training.trainer import Trainer
+from dtrain.worlds.world import World
 from dtrain.zoo import DATA, Entry, heldout
 
 EXAMPLE = """\

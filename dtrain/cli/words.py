@@ -8,7 +8,7 @@ import math
 from typing import Any, NoReturn
 
 from dtrain.errors import UsageError
-from dtrain.parallel.watchdog import LONGEST
+from dtrain.worlds.watchdog import LONGEST
 
 _MOST = 10**9  # what C takes for a count, and memory for a list
 _BOUND = f", and {_MOST:,} at most"
@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 
     def print_help(self, file: Any = None) -> None:
         """Print the help, once for all ranks."""
-        from dtrain.parallel.launcher import launched
+        from dtrain.worlds.launcher import launched
 
         launch = launched()
         if launch is None or launch.rank == 0:

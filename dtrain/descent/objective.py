@@ -17,13 +17,13 @@ from dtrain.descent.targets import Target
 from dtrain.engine.vectorise import vectorise
 from dtrain.errors import ProgramError
 from dtrain.functions.base import Kind, Shape
-from dtrain.functions.samples import block_sum, to_samples
+from dtrain.functions.block_axis import block_sum, to_samples
 from dtrain.gradient.differentiate import backward
 from dtrain.gradient.vector import Layout
-from dtrain.program.builder import Builder
-from dtrain.program.expand import expand
-from dtrain.program.graph import FlowGraph
-from dtrain.program.symbol import Symbol
+from dtrain.tracing.builder import Builder
+from dtrain.tracing.expand import expand
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.symbol import Symbol
 
 TARGET = "(target)"
 """The input that holds the target; no parameter of a program can have this name."""

@@ -21,12 +21,12 @@ from dtrain.descent.losses import Mean
 from dtrain.descent.objective import Objective
 from dtrain.errors import DtrainError, ProgramError, UsageError
 from dtrain.gradient.differentiate import backward
-from dtrain.program.builder import Builder
-from dtrain.program.expand import expand
-from dtrain.program.graph import FlowGraph
-from dtrain.program.source import Source
-from dtrain.program.symbol import Symbol
-from dtrain.program.trace import user_frames
+from dtrain.tracing.builder import Builder
+from dtrain.tracing.expand import expand
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.source import Source
+from dtrain.tracing.symbol import Symbol
+from dtrain.tracing.trace import user_frames
 
 Penalty = Callable[[Mapping[str, Any]], Any]
 

@@ -20,7 +20,7 @@ from dtrain.engine.pool import Pool
 from dtrain.engine.stack import Place, Stack, Sum
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import Layout, Weights
-from dtrain.program.graph import FlowGraph
+from dtrain.tracing.graph import FlowGraph
 
 BACKENDS = {"numpy": BoundPlan, "fused": FusedPlan}
 Rows = slice | NDArray[np.intp]

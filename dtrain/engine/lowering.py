@@ -18,11 +18,11 @@ from dtrain.engine.plan import Buffer, External, Plan, Shape, Step, View, contig
 from dtrain.engine.rules import LOWERINGS, coverage
 from dtrain.functions.arithmetic import multiply, square
 from dtrain.functions.base import Kind
-from dtrain.functions.samples import block_sum
+from dtrain.functions.block_axis import block_sum
 from dtrain.functions.shape import Slices, place, reshape
 from dtrain.gradient.vector import Layout
-from dtrain.program.expand import expand
-from dtrain.program.graph import CONSTANT, INPUT, SCALARS, WEIGHT, FlowGraph, Node
+from dtrain.tracing.expand import expand
+from dtrain.tracing.graph import CONSTANT, INPUT, SCALARS, WEIGHT, FlowGraph, Node
 
 
 def plan(

@@ -8,7 +8,7 @@ from dtrain.engine.arena import Arena
 from dtrain.engine.fused.form import form_of
 from dtrain.engine.fused.regions import Piece
 from dtrain.engine.plan import Plan, Step, View
-from dtrain.program.printing import counted
+from dtrain.tracing.printing import counted
 
 
 def lines(plan: Plan) -> Iterator[str]:

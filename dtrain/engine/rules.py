@@ -21,7 +21,7 @@ from dtrain.functions.shape import Slices
 
 if TYPE_CHECKING:
     from dtrain.engine.lowering import Lowering
-    from dtrain.program.graph import Node
+    from dtrain.tracing.graph import Node
 
 
 def _kernel(name: str) -> Callable[[Lowering, int, Node], View]:

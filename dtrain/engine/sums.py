@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dtrain.functions.arithmetic import add, multiply, negative, subtract
 from dtrain.functions.base import Kind
-from dtrain.program.graph import FlowGraph, Node
+from dtrain.tracing.graph import FlowGraph, Node
 
 _ADDITIVE = (add, subtract, negative)
 

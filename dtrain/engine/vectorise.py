@@ -18,9 +18,9 @@ from dtrain.engine.grouping import Grouping
 from dtrain.engine.groups import Group, Mapped, Part, Places, Stacked, Summed, evenly
 from dtrain.engine.sums import Term
 from dtrain.functions.shape import Positions, Slices, index, place, reshape
-from dtrain.program.builder import Builder
-from dtrain.program.graph import INPUT, WEIGHT, FlowGraph, Node
-from dtrain.program.symbol import Symbol
+from dtrain.tracing.builder import Builder
+from dtrain.tracing.graph import INPUT, WEIGHT, FlowGraph, Node
+from dtrain.tracing.symbol import Symbol
 
 
 def vectorise(graph: FlowGraph, *, filled: bool) -> FlowGraph:

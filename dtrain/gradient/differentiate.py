@@ -14,13 +14,13 @@ import numpy as np
 
 from dtrain.errors import DtrainError, ProgramError
 from dtrain.functions.base import Expression, Kind, broadcast_shape
-from dtrain.functions.samples import block_sum, to_samples
+from dtrain.functions.block_axis import block_sum, to_samples
 from dtrain.functions.shape import place
-from dtrain.program.builder import Builder
-from dtrain.program.expand import expand
-from dtrain.program.graph import FlowGraph
-from dtrain.program.symbol import Symbol
-from dtrain.program.trace import user_frames
+from dtrain.tracing.builder import Builder
+from dtrain.tracing.expand import expand
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.symbol import Symbol
+from dtrain.tracing.trace import user_frames
 
 
 def differentiate(graph: FlowGraph, output: str | None = None) -> FlowGraph:

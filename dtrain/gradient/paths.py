@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from dtrain.errors import UsageError
 from dtrain.gradient.differentiate import backward
-from dtrain.program.builder import Builder
-from dtrain.program.expand import expand
-from dtrain.program.graph import INPUT, WEIGHT, FlowGraph, Node
-from dtrain.program.printing import counted
+from dtrain.tracing.builder import Builder
+from dtrain.tracing.expand import expand
+from dtrain.tracing.graph import INPUT, WEIGHT, FlowGraph, Node
+from dtrain.tracing.printing import counted
 
 LIMIT = 100_000
 """More paths than this are not enumerated."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from dtrain.report.doctor.facts import NOTE, WRONG, Finding
+from dtrain.doctor.facts import NOTE, WRONG, Finding
 
 
 def print_table(rows: Mapping[str, Any]) -> None:

@@ -19,12 +19,11 @@ from dtrain.descent.penalties import Penalty
 from dtrain.engine.engine import Engine
 from dtrain.errors import DataError
 from dtrain.gradient.vector import GradientVector, Layout, Weights
-from dtrain.parallel.blocks import share
-from dtrain.parallel.world import SoloWorld, World
-from dtrain.program.graph import FlowGraph
-from dtrain.program.trace import Program
-from dtrain.program.weights import check_dtype
-from dtrain.training import bits
+from dtrain.host import pinning
+from dtrain.reduction.blocks import share
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.trace import Program
+from dtrain.tracing.weights import check_dtype
 from dtrain.training.penalty import Penalised
 from dtrain.training.settings import check_whole
 from dtrain.training.setup import (
@@ -37,6 +36,7 @@ from dtrain.training.setup import (
     together,
 )
 from dtrain.training.shard import Shard, default_block
+from dtrain.worlds.world import SoloWorld, World
 
 Inputs = Mapping[str, Any] | Sequence[Any] | NDArray[Any]
 
@@ -83,7 +83,7 @@ def loss_and_gradient(
     check_dtype(dtype)
     if block is not None:
         check_whole("block", block, 1)
-    bits.check()
+    pinning.check()
     samples = as_samples(program, inputs, targets)
     graph = traced(program, samples)
     joined = objective(graph, losses.named(loss), samples.target_shape)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 
 from dtrain.data.order import Batch
+from dtrain.diagnose.rerun import Rerun
 from dtrain.errors import NotFiniteError
 from dtrain.gradient.vector import GradientVector, Weights, not_finite
-from dtrain.program.printing import listed
-from dtrain.training.rerun import Rerun
+from dtrain.tracing.printing import listed
 from dtrain.training.state import State
 
 LOG = logging.getLogger("dtrain")

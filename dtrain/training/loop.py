@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 from dtrain.errors import DtrainError, RankLostError, StoppedError, UsageError
 from dtrain.gradient.vector import GradientVector
-from dtrain.training import bits
-from dtrain.training.clock import process_seconds
+from dtrain.host import pinning
+from dtrain.host.clock import process_seconds
 from dtrain.training.finite import check_weights
 from dtrain.training.recovery import catch_up, recovering
 from dtrain.training.run import Run, StepRecord
@@ -211,7 +211,7 @@ class Loop:
             "hosts": list(dict.fromkeys(world.hosts)),
             "mpi": world.mpi,
             "backend": settings.backend,
-            "bits": bits.chosen(),
+            "bits": pinning.chosen(),
             "bits_differ": trainer.differing,
             "execution": settings.execution,
             "threads": trainer.threads,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dtrain.descent.penalties import Penalty, of_weights
 from dtrain.engine.engine import Engine
 from dtrain.gradient.vector import GradientVector, Weights
-from dtrain.program.graph import FlowGraph
+from dtrain.tracing.graph import FlowGraph
 from dtrain.training.shard import RowBlocks
 
 ONCE = RowBlocks(0, 1, 1, slice(0, 1))  # one block; there is nothing to read

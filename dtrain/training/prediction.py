@@ -13,14 +13,14 @@ from dtrain.data.columns import Samples
 from dtrain.engine.engine import Engine
 from dtrain.engine.vectorise import vectorise
 from dtrain.functions.base import Kind
+from dtrain.functions.block_axis import to_samples
 from dtrain.functions.piecewise import real
-from dtrain.functions.samples import to_samples
 from dtrain.gradient.vector import Layout
-from dtrain.program.builder import Builder
-from dtrain.program.expand import expand
-from dtrain.program.graph import FlowGraph
-from dtrain.program.trace import Program
-from dtrain.training import bits
+from dtrain.host import pinning
+from dtrain.tracing.builder import Builder
+from dtrain.tracing.expand import expand
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.trace import Program
 from dtrain.training.evaluate import (
     Inputs,
     as_samples,
@@ -53,7 +53,7 @@ def predict(
         >>> predict(double, {"W": 2.0}, [[1.0, 2.0]])
         array([2., 4.])
     """
-    bits.check()
+    pinning.check()
     samples = as_samples(program, inputs, None)
     with threadpool_limits(1):  # more BLAS threads may give other bits
         outputs = Prediction(program, samples, weights).rows(0, len(samples))

@@ -15,10 +15,10 @@ from dataclasses import asdict
 from typing import TypeVar
 
 from dtrain.errors import RankLostError
-from dtrain.parallel.verdict import agreed
-from dtrain.parallel.world import World
 from dtrain.training.run import StepRecord
 from dtrain.training.trainer import Trainer
+from dtrain.worlds.verdict import agreed
+from dtrain.worlds.world import World
 
 T = TypeVar("T")
 LOG = logging.getLogger("dtrain")

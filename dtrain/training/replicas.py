@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dtrain.errors import ReplicaError
 from dtrain.gradient.vector import Weights
-from dtrain.parallel.world import World
+from dtrain.worlds.world import World
 
 
 class Replicas:

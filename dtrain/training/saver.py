@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.checkpoint.file import FORMAT, Checkpoint
+from dtrain.checkpoint.folder import Folder
 from dtrain.errors import DtrainError, UsageError
-from dtrain.training.arithmetic import arithmetic
-from dtrain.training.checkpoint import FORMAT, Checkpoint
-from dtrain.training.folder import Folder
+from dtrain.host.numerics import arithmetic
 from dtrain.training.setup import together
 
 if TYPE_CHECKING:

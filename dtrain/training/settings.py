@@ -16,8 +16,8 @@ from dtrain.descent.rule import Rule
 from dtrain.engine.engine import chosen, chosen_backend
 from dtrain.engine.execution import EXECUTIONS
 from dtrain.errors import UsageError
-from dtrain.parallel.watchdog import LONGEST
-from dtrain.program.weights import check_dtype
+from dtrain.tracing.weights import check_dtype
+from dtrain.worlds.watchdog import LONGEST
 
 Schedule = Callable[[int], float]
 ON_NONFINITE = {

@@ -21,13 +21,13 @@ from dtrain.data.columns import Dataset, Samples
 from dtrain.descent.objective import TARGET, Objective, objective
 from dtrain.errors import DataError, MismatchError, ProgramError, UsageError
 from dtrain.functions.gather import integer
-from dtrain.parallel.verdict import mark_agreed
-from dtrain.parallel.world import World
-from dtrain.program.expand import expand
-from dtrain.program.graph import CONSTANT, FlowGraph
-from dtrain.program.printing import formula, label
-from dtrain.program.trace import Program
+from dtrain.tracing.expand import expand
+from dtrain.tracing.graph import CONSTANT, FlowGraph
+from dtrain.tracing.printing import formula, label
+from dtrain.tracing.trace import Program
 from dtrain.training.settings import Settings
+from dtrain.worlds.verdict import mark_agreed
+from dtrain.worlds.world import World
 
 _PLACE = np.iinfo(np.intp)
 

@@ -10,9 +10,9 @@ from dtrain.data.order import Batch
 from dtrain.engine.engine import Engine, Rows
 from dtrain.functions import shape
 from dtrain.functions.contraction import contract
-from dtrain.parallel.blocks import block_count, share
-from dtrain.parallel.world import World
-from dtrain.program.graph import SCALARS, WEIGHT, FlowGraph
+from dtrain.reduction.blocks import block_count, share
+from dtrain.tracing.graph import SCALARS, WEIGHT, FlowGraph
+from dtrain.worlds.world import World
 
 _VIEWS = (shape.transpose, shape.reshape, shape.index, shape.broadcast, shape.place)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dtrain.data.order import Order
 from dtrain.descent.rule import Descent
 from dtrain.gradient.vector import GradientVector, Weights
-from dtrain.parallel.world import World
+from dtrain.worlds.world import World
 
 _BY_EPOCH = ("sums", "left_out")
 

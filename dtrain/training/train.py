@@ -12,9 +12,7 @@ from threadpoolctl import threadpool_limits
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
 from dtrain.errors import UsageError
-from dtrain.parallel.launch import open_world
-from dtrain.parallel.world import World
-from dtrain.program.trace import Program
+from dtrain.tracing.trace import Program
 from dtrain.training.loop import Callback, Loop
 from dtrain.training.recovery import recovering
 from dtrain.training.run import Run
@@ -22,6 +20,8 @@ from dtrain.training.settings import Saving, Schedule, Settings, check_seconds
 from dtrain.training.setup import Data, check_callbacks, together
 from dtrain.training.signals import Signals
 from dtrain.training.trainer import Trainer
+from dtrain.worlds.launch import open_world
+from dtrain.worlds.world import World
 
 
 def train(

@@ -16,18 +16,17 @@ from numpy.typing import NDArray
 from dtrain.data.binding import bind
 from dtrain.data.order import Batch, Order
 from dtrain.data.readers import open_data
+from dtrain.diagnose.rerun import Rerun
 from dtrain.engine.collector import paused
 from dtrain.engine.engine import Engine
 from dtrain.gradient.vector import GradientVector, Layout, Weights
-from dtrain.parallel.blocks import share
-from dtrain.parallel.world import World
-from dtrain.program.trace import Program
-from dtrain.program.weights import draw
-from dtrain.training import arithmetic, bits
+from dtrain.host import numerics, pinning
+from dtrain.reduction.blocks import share
+from dtrain.tracing.trace import Program
+from dtrain.tracing.weights import draw
 from dtrain.training.finite import Guard
 from dtrain.training.penalty import Penalised
 from dtrain.training.replicas import Replicas
-from dtrain.training.rerun import Rerun
 from dtrain.training.settings import Settings
 from dtrain.training.setup import (
     Data,
@@ -42,6 +41,7 @@ from dtrain.training.setup import (
 )
 from dtrain.training.shard import Shard, default_block
 from dtrain.training.state import State
+from dtrain.worlds.world import World
 
 
 class Trainer:
@@ -74,10 +74,10 @@ class Trainer:
     ) -> None:
         self.settings = settings
         compare_settings(world, settings)
-        self.differing = arithmetic.compare(world)
+        self.differing = numerics.compare(world)
         world.place.phase = "reading the data"
         with together(world):
-            bits.check()
+            pinning.check()
             check_program(program)
             dataset = open_data(data)
             self._data_digest = dataset.digest()
@@ -158,7 +158,7 @@ class Trainer:
             # Of their names and shapes: the dtype is told by itself.
             "weights": Layout.of(self.layout.shapes, "float64").digest,
             **{name: text for name, text in settings.items() if name not in free},
-            "bits": bits.chosen(),
+            "bits": pinning.chosen(),
             "BLAS threads": str(self.settings.blas_threads),
             "block": str(self.block),
             "columns": repr(list(self.samples.origins)),

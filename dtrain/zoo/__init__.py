@@ -14,7 +14,7 @@ from typing import Any
 from dtrain.data.columns import Dataset
 from dtrain.data.digits import digits
 from dtrain.descent.optimizers import adam, sgd
-from dtrain.program.trace import Program
+from dtrain.tracing.trace import Program
 from dtrain.zoo.cnn import cnn
 from dtrain.zoo.irregular import irregular, waves
 from dtrain.zoo.lecture import lecture, triples

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.program import layers
-from dtrain.program.trace import program
+from dtrain.tracing import layers
+from dtrain.tracing.trace import program
 
 
 @program

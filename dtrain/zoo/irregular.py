@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from dtrain.data.columns import Dataset
-from dtrain.program import initializers, layers
-from dtrain.program.trace import program
-from dtrain.program.weights import weight
+from dtrain.tracing import initializers, layers
+from dtrain.tracing.trace import program
+from dtrain.tracing.weights import weight
 
 _BASE_FUNCTIONS = (np.tanh, np.sin, layers.sigmoid)
 

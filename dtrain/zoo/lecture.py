@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from dtrain.data.columns import Dataset
-from dtrain.functions.own import base_function
-from dtrain.program.layers import sigmoid
-from dtrain.program.trace import named, program
-from dtrain.program.weights import weight
+from dtrain.functions.custom import base_function
+from dtrain.tracing.layers import sigmoid
+from dtrain.tracing.trace import named, program
+from dtrain.tracing.weights import weight
 
 
 @base_function(vjp=lambda v, y, a, q: (v * np.cos(a), v))

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.program import initializers, layers
-from dtrain.program.trace import program, scope
-from dtrain.program.weights import weight
+from dtrain.tracing import initializers, layers
+from dtrain.tracing.trace import program, scope
+from dtrain.tracing.weights import weight
 
 
 @program

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from dtrain.data.columns import Dataset
-from dtrain.program import layers
-from dtrain.program.trace import program
-from dtrain.program.weights import weight
+from dtrain.tracing import layers
+from dtrain.tracing.trace import program
+from dtrain.tracing.weights import weight
 
 KEYS = 4
 SYMBOLS = 8  # the keys, and as many that mean nothing

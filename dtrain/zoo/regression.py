@@ -8,8 +8,8 @@ import numpy as np
 
 from dtrain.data.columns import Dataset
 from dtrain.data.digits import Part, digits
-from dtrain.program.trace import program
-from dtrain.program.weights import weight
+from dtrain.tracing.trace import program
+from dtrain.tracing.weights import weight
 
 COEFFICIENTS = (0.5, -1.0, 0.25, 2.0)
 

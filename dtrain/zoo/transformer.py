@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from dtrain.data.columns import Dataset
-from dtrain.program import layers
-from dtrain.program.trace import program, scope
-from dtrain.program.weights import weight
+from dtrain.tracing import layers
+from dtrain.tracing.trace import program, scope
+from dtrain.tracing.weights import weight
 
 SYMBOLS = 10
 LENGTH = 8

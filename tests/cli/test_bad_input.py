@@ -10,8 +10,8 @@ from dtrain.cli.main import COMMANDS
 from dtrain.descent import losses, optimizers, schedules
 from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution import EXECUTIONS
-from dtrain.program.weights import DTYPES
-from dtrain.training.bits import CHOICES
+from dtrain.host.pinning import CHOICES
+from dtrain.tracing.weights import DTYPES
 from dtrain.training.run import save
 from dtrain.training.settings import ON_NONFINITE
 from dtrain.zoo import DATA, ENTRIES

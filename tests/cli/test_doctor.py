@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dtrain import ThreadWorld
-from dtrain.parallel.measure import link, sums
+from dtrain.doctor.links import link, sums
 from tests.mpirun import clean_environment, mpirun, python_of
 
 libraries = pytest.mark.parametrize("library", ["openmpi", "mpich"])

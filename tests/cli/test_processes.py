@@ -300,7 +300,7 @@ def test_a_program_that_fails_on_one_rank_ends_all(folder, library):
     assert errors.count("dtrain: error:") == 1
     assert "dtrain: error: rank 2: program faulty raised" in errors
     assert "in faulty" in errors
-    assert "dtrain/program" not in errors
+    assert "dtrain/tracing" not in errors
 
 
 @libraries

@@ -20,7 +20,7 @@ from dtrain.engine.numpy_backend import BoundPlan
 from dtrain.engine.pool import Pool
 from dtrain.functions.base import Shape
 from dtrain.gradient.vector import Weights
-from dtrain.program.trace import Program
+from dtrain.tracing.trace import Program
 
 
 @program

@@ -13,7 +13,7 @@ from dtrain.engine import numpy_backend
 from dtrain.engine.batching import batched
 from dtrain.engine.lowering import plan
 from dtrain.engine.plan import Plan
-from dtrain.program.trace import Program
+from dtrain.tracing.trace import Program
 from tests.engine.models import MODELS, Model
 
 UNARY = [

@@ -18,7 +18,7 @@ from dtrain.engine.dependences import dependences
 from dtrain.engine.lowering import plan
 from dtrain.engine.plan import Plan
 from dtrain.gradient.paths import Paths
-from dtrain.program.trace import Program
+from dtrain.tracing.trace import Program
 from tests.engine.models import Model
 from tests.engine.test_batching import wired
 

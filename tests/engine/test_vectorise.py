@@ -28,7 +28,7 @@ from dtrain.descent.losses import SquareError
 from dtrain.engine.lowering import plan
 from dtrain.engine.vectorise import vectorise
 from dtrain.functions.contraction import contract
-from dtrain.program.trace import Program
+from dtrain.tracing.trace import Program
 from tests.engine.models import MODELS
 from tests.engine.wired import INPUTS, wired
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dtrain import layers, program, weight
-from dtrain.program.trace import Program
+from dtrain.tracing.trace import Program
 
 INPUTS = 6
 _ACTIVATIONS: list[Callable[[Any], Any]] = [

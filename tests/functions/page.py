@@ -11,8 +11,8 @@ from typing import Any
 
 import dtrain.functions
 from dtrain.functions.base import ADAPTERS, FUNCTIONS, UFUNCS, BaseFunction
-from dtrain.functions.refused import REFUSED
-from dtrain.program import layers
+from dtrain.functions.unsupported import REFUSED
+from dtrain.tracing import layers
 
 _HEAD = """\
 # Functions

@@ -11,12 +11,12 @@ import numpy as np
 from dtrain import weight
 from dtrain.engine.engine import Engine
 from dtrain.functions.base import Shape
-from dtrain.functions.samples import block_sum
+from dtrain.functions.block_axis import block_sum
 from dtrain.gradient.differentiate import backward
 from dtrain.gradient.vector import Layout, Weights
-from dtrain.program.builder import Builder
-from dtrain.program.expand import expand
-from dtrain.program.trace import Program
+from dtrain.tracing.builder import Builder
+from dtrain.tracing.expand import expand
+from dtrain.tracing.trace import Program
 from dtrain.training.shard import RowBlocks
 
 

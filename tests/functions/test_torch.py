@@ -16,7 +16,7 @@ from dtrain.functions.base import ADAPTERS, FUNCTIONS, UFUNCS
 from tests.functions.cases import CASES, Case, random_cases
 from tests.functions.page import numpy_name
 from tests.functions.slopes import program_of
-from tests.program.numpy_calls import CALLS
+from tests.tracing.numpy_calls import CALLS
 
 torch = pytest.importorskip("torch")
 from tests.functions import torch_peers  # noqa: E402

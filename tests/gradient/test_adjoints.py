@@ -13,7 +13,7 @@ import pytest
 from dtrain import layers, loss_and_gradient, program, weight
 from dtrain.descent import losses
 from dtrain.descent.objective import objective
-from dtrain.program.graph import FlowGraph
+from dtrain.tracing.graph import FlowGraph
 from tests.functions.cases import CASES, Case
 from tests.tolerances import FLOAT64
 

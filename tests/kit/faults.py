@@ -30,27 +30,27 @@ PLANTED = "DTRAIN_TEST_FAULTS"
 # Where the work can be interrupted: the function that begins the phase.
 PHASES = {
     "start": "",  # before MPI, or anything of dtrain, is loaded
-    "join": "dtrain.parallel.mpi:start",  # as MPI is about to be initialised
+    "join": "dtrain.worlds.mpi:start",  # as MPI is about to be initialised
     "program": "dtrain.cli.sources:load_program",
     "read": "dtrain.training.trainer:open_data",
     "trace": "dtrain.training.trainer:trace_objective",
     "plan": "dtrain.engine.engine:plan",
     "step": "dtrain.training.trainer:Trainer.step",
     "compute": "dtrain.engine.engine:Engine._run",  # each stack of blocks
-    "sum": "dtrain.parallel.exchange:Exchange.finish",  # own blocks are done
-    "barrier": "dtrain.parallel.futex:Barrier.wait",
-    "swap": "dtrain.parallel.mpi:MPIWorld.swap",
+    "sum": "dtrain.reduction.exchange:Exchange.finish",  # own blocks are done
+    "barrier": "dtrain.reduction.futex:Barrier.wait",
+    "swap": "dtrain.worlds.mpi:MPIWorld.swap",
     "apply": "dtrain.training.state:State.step",  # summed, not yet applied
     "evaluate": "dtrain.training.evaluate:summed",
     "save": "dtrain.training.run:save",
-    "leave": "dtrain.parallel.mpi:finish",  # as MPI is about to be finalised
+    "leave": "dtrain.worlds.mpi:finish",  # as MPI is about to be finalised
 }
 
 # The same where a run comes through it only if ranks are lost, or if it is asked to.
 SOMETIMES = {
-    "checkpoint": "dtrain.training.folder:Folder.save",
-    "agree": "dtrain.parallel.living:say",
-    "shrink": "dtrain.parallel.mpi:MPIWorld._shrink",
+    "checkpoint": "dtrain.checkpoint.folder:Folder.save",
+    "agree": "dtrain.worlds.ulfm:say",
+    "shrink": "dtrain.worlds.mpi:MPIWorld._shrink",
     "catch up": "dtrain.training.recovery:catch_up",
 }
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtrain.parallel import memory, segment
-from dtrain.parallel.blocks import share
-from dtrain.parallel.mpi import MPIWorld
-from tests.parallel.cases import Case
+from dtrain.reduction import memory, segment
+from dtrain.reduction.blocks import share
+from dtrain.worlds.mpi import MPIWorld
+from tests.worlds.cases import Case
 
 pytestmark = pytest.mark.mpi
 

@@ -29,14 +29,14 @@ from dtrain.errors import (
     ReplicaError,
     UsageError,
 )
-from dtrain.parallel.blocks import share
-from dtrain.parallel.launch import open_world
+from dtrain.reduction.blocks import share
 from dtrain.training.evaluate import as_samples, evaluate
 from dtrain.training.loop import Loop
 from dtrain.training.prediction import Prediction
 from dtrain.training.settings import Settings
 from dtrain.training.setup import together
 from dtrain.training.trainer import Trainer
+from dtrain.worlds.launch import open_world
 from tests.training.programs import line, line_data, net, net_data
 
 pytestmark = pytest.mark.mpi

@@ -1,4 +1,4 @@
-"""The laws of tests/parallel/test_world.py where each rank is a process.
+"""The laws of tests/worlds/test_world.py where each rank is a process.
 
 Every test's body goes through ``world.run``: a rank that fails an assertion alone ends
 the job with its traceback, so that the others do not wait for it.
@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from dtrain.errors import DataError, MismatchError, RankError
-from dtrain.parallel import memory
-from dtrain.parallel.launch import launched, open_world
-from dtrain.parallel.mpi import MPIWorld
-from tests.parallel.cases import Case, deliver
+from dtrain.reduction import memory
+from dtrain.worlds.launch import launched, open_world
+from dtrain.worlds.mpi import MPIWorld
+from tests.worlds.cases import Case, deliver
 
 pytestmark = pytest.mark.mpi
 

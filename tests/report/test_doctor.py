@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 
-from dtrain.parallel.measure import Link
-from dtrain.parallel.site import Site
-from dtrain.report.doctor.facts import NOTE, OK, WRONG, Facts, Folder
-from dtrain.report.doctor.findings import findings
-from dtrain.training.arithmetic import arithmetic, differences
+from dtrain.doctor.facts import NOTE, OK, WRONG, Facts, Folder
+from dtrain.doctor.findings import findings
+from dtrain.doctor.links import Link
+from dtrain.doctor.site import Site
+from dtrain.host.numerics import arithmetic, differences
 
 OPEN_MPI = "Open MPI's mpirun"
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from dtrain import base_function, init, layers, loss_and_gradient, program, weight, zoo
+from dtrain.drawing.notation import applied, name, text
 from dtrain.errors import ProgramError
+from dtrain.explain.explanation import Explanation
+from dtrain.explain.text import lines, written
 from dtrain.gradient.paths import evaluate
-from dtrain.report.explain.explanation import Explanation
-from dtrain.report.explain.text import lines, written
-from dtrain.report.notation import applied, name, text
 
 
 def explain(model, point, **options):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from dtrain.explain.javascript import FUNCTIONS as JAVASCRIPT
+from dtrain.explain.javascript import table
 from dtrain.functions.base import FUNCTIONS, broadcast_shape
-from dtrain.report.explain.javascript import FUNCTIONS as JAVASCRIPT
-from dtrain.report.explain.javascript import table
 
 ELEMENTWISE = [
     function

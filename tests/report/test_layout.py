@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dtrain import program, weight, zoo
+from dtrain.drawing.dot import dot
+from dtrain.drawing.layout import Size, drawn, drawn_edges, layout, levels
+from dtrain.drawing.svg import LARGEST, drawing
 from dtrain.errors import UsageError
-from dtrain.report.dot import dot
-from dtrain.report.layout import Size, drawn, drawn_edges, layout, levels
-from dtrain.report.svg import LARGEST, drawing
 
 
 def random_graph(choices):

@@ -7,9 +7,9 @@ import pytest
 
 from dtrain import base_function, init, layers, loss_and_gradient, program, weight, zoo
 from dtrain.errors import UsageError
-from dtrain.report.explain.explanation import Explanation
-from dtrain.report.explain.javascript import FUNCTIONS
-from dtrain.report.explain.page import page
+from dtrain.explain.explanation import Explanation
+from dtrain.explain.javascript import FUNCTIONS
+from dtrain.explain.page import page
 
 POINT = {"P": 0.3, "Q": 1.2}
 

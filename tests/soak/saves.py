@@ -26,7 +26,7 @@ STEPS = 12  # of a run, each of them saved
 CHILD = f"""
 import io, os, signal, sys
 from dtrain import train
-from dtrain.training import checkpoint
+from dtrain.checkpoint import file
 from tests.training.programs import net, net_data, settle
 
 left = int(sys.argv[2])

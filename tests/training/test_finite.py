@@ -10,7 +10,7 @@ import pytest
 from dtrain import ThreadWorld, base_function, layers, program, train, weight
 from dtrain.engine.engine import BACKENDS
 from dtrain.errors import NotFiniteError
-from dtrain.parallel.blocks import share
+from dtrain.reduction.blocks import share
 from tests.training.programs import line, line_data, net, net_data
 
 ROWS = 40

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 import dtrain
+from dtrain.checkpoint.folder import Folder
 from dtrain.errors import RankLostError, StoppedError, UsageError
-from dtrain.training.folder import Folder
 from dtrain.training.loop import Loop
 from dtrain.training.recovery import recovering
 from dtrain.training.settings import Saving, Settings
 from dtrain.training.signals import Ask, Signals
 from dtrain.training.trainer import Trainer
-from tests.parallel.mortal import Kill, MortalWorld
 from tests.training.programs import line
+from tests.worlds.mortal import Kill, MortalWorld
 
 DRAW = np.random.default_rng(5)
 X = DRAW.uniform(-1, 1, 45)

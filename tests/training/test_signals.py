@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from dtrain import SoloWorld, ThreadWorld, program, train, weight
+from dtrain.checkpoint.folder import Folder
 from dtrain.errors import StoppedError
-from dtrain.training.folder import Folder
 from dtrain.training.signals import Signals
 from tests.mpirun import clean_environment, end_session, python_of
 from tests.training.programs import net, net_data

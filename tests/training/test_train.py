@@ -14,7 +14,7 @@ from dtrain.data.order import Order
 from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution import EXECUTIONS
 from dtrain.errors import DataError, NotFiniteError, ProgramError, UsageError
-from dtrain.program.weights import DTYPES
+from dtrain.tracing.weights import DTYPES
 from tests.training.programs import (
     both,
     digest,

@@ -1,0 +1,1 @@
+"""Save the state of a run to disk and read it back."""

@@ -1,0 +1,1 @@
+"""Find out what is wrong with a program: gradient checks and non-finite values."""

@@ -1,0 +1,1 @@
+"""Draw flow graphs as SVG and Graphviz text."""

@@ -1,0 +1,253 @@
+"""Where a flow graph's nodes and edges lie in a drawing: levels from left to right.
+
+A node's level is the longest path to it from the inputs; a weight stands just before
+what first reads it. An edge that passes levels has a lane in each of them, which it
+shares with the other edges from its node; so no edge runs through a node. Heights are
+least squares that keep the order in a level (`dtrain.drawing.ordering`). Nothing is
+random, so a graph has one drawing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dtrain.drawing.ordering import Spot, ordered
+from dtrain.gradient.paths import Edge
+from dtrain.tracing.graph import INPUT, FlowGraph
+
+LEVEL_GAP, NODE_GAP = 36.0, 20.0
+_LANE = 10.0  # the height of a lane
+_SWEEPS = 12
+_STRAIGHT = 8.0  # how much more a lane insists on its neighbours' height than a node
+
+
+class Size(NamedTuple):
+    """A node's box, and the room for labels where edges arrive, in pixels."""
+
+    width: float
+    height: float
+    labels: float = 0.0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A drawing's geometry, in pixels from its upper left corner.
+
+    Attributes:
+        boxes: each drawn node's left, upper, right and lower side, by number.
+        edges: the corners of each edge's way, pairwise: it is straight inside a pair
+            and curves from one pair to the next; the last pair is the edge's label.
+        width: of the drawing.
+        height: of the drawing.
+    """
+
+    boxes: dict[int, tuple[float, float, float, float]]
+    edges: dict[Edge, list[tuple[float, float, float]]]
+    width: float
+    height: float
+
+
+def drawn(graph: FlowGraph) -> list[int]:
+    """The nodes that are drawn: scalar constants stand inside of formulas."""
+    return [
+        number
+        for number, node in enumerate(graph.nodes)
+        if node.constant is None or node.shape != ()
+    ]
+
+
+def drawn_edges(graph: FlowGraph) -> list[Edge]:
+    """The edges between drawn nodes."""
+    there = set(drawn(graph))
+    return [
+        Edge(number, place)
+        for number in sorted(there)
+        for place, i in enumerate(graph.nodes[number].inputs)
+        if i in there
+    ]
+
+
+def levels(graph: FlowGraph) -> dict[int, int]:
+    """The level of each drawn node."""
+    nodes, level = graph.nodes, dict.fromkeys(drawn(graph), 0)
+    first_reader: dict[int, int] = {}
+    for number in level:
+        inputs = [i for i in nodes[number].inputs if i in level]
+        level[number] = 1 + max((level[i] for i in inputs), default=-1)
+        for i in inputs:
+            first_reader[i] = min(level[number], first_reader.get(i, level[number]))
+    for number in level:
+        if not nodes[number].inputs and nodes[number].function is not INPUT:
+            level[number] = first_reader.get(number, 1) - 1
+    return level
+
+
+def layout(graph: FlowGraph, sizes: dict[int, Size]) -> Layout:
+    """Place the drawn nodes and edges of a graph.
+
+    Args:
+        graph: any flow graph.
+        sizes: of each drawn node.
+    """
+    level = levels(graph)
+    ways = {
+        edge: _way(graph.nodes[edge.node].inputs[edge.place], edge.node, level)
+        for edge in drawn_edges(graph)
+    }
+    links = sorted({pair for way in ways.values() for pair in _pairs(way)})
+    spots = sorted({*level.items(), *itertools.chain.from_iterable(links)})
+    order = ordered(spots, links)
+    ports = _ports(ways, order, sizes)
+    heights = _heights(order, ways, ports, sizes, level)
+    return _placed(order, ways, ports, heights, sizes, level)
+
+
+def _way(source: int, target: int, level: dict[int, int]) -> list[Spot]:
+    """The spots that an edge passes: its node, lanes, its target."""
+    lanes = [(source, at) for at in range(level[source], level[target])]
+    return [*lanes, (target, level[target])]
+
+
+def _pairs(way: Sequence[Spot]) -> list[tuple[Spot, Spot]]:
+    return list(itertools.pairwise(way))
+
+
+def _ports(
+    ways: dict[Edge, list[Spot]], order: list[list[Spot]], sizes: dict[int, Size]
+) -> dict[Edge, float]:
+    """How far below its target's middle each edge arrives."""
+    place = {spot: i for row in order for i, spot in enumerate(row)}
+    arriving = defaultdict[int, list[Edge]](list)
+    for edge in ways:
+        arriving[edge.node].append(edge)
+    ports = {}
+    for number, edges in arriving.items():
+        edges.sort(key=lambda edge: (place[ways[edge][-2]], edge.place))
+        step = sizes[number].height / len(edges)
+        for i, edge in enumerate(edges):
+            ports[edge] = (i - (len(edges) - 1) / 2) * step
+    return ports
+
+
+def _heights(
+    order: list[list[Spot]],
+    ways: dict[Edge, list[Spot]],
+    ports: dict[Edge, float],
+    sizes: dict[int, Size],
+    level: dict[int, int],
+) -> dict[Spot, float]:
+    """The height of each spot's middle: near its neighbours', none too close."""
+    left, right = (defaultdict[Spot, list[tuple[Spot, float]]](list) for _ in "lr")
+    for edge, way in ways.items():
+        for a, b in _pairs(way):
+            port = ports[edge] if b == way[-1] else 0.0
+            left[b].append((a, -port))
+            right[a].append((b, port))
+    extent = {
+        spot: sizes[spot[0]].height + NODE_GAP if level[spot[0]] == spot[1] else _LANE
+        for row in order
+        for spot in row
+    }
+    y: dict[Spot, float] = {}
+    for row in order:
+        _spread(row, [0.0] * len(row), [1.0] * len(row), extent, y)
+    weight = {
+        spot: 1.0 if level[spot[0]] == spot[1] else _STRAIGHT
+        for row in order
+        for spot in row
+    }
+    for sweep in range(_SWEEPS):
+        side = (left, right)[sweep % 2]
+        for row in order if side is left else order[::-1]:
+            wishes = [
+                sum(y[other] + shift for other, shift in side[spot]) / len(side[spot])
+                if side[spot]
+                else y[spot]
+                for spot in row
+            ]
+            _spread(row, wishes, [weight[spot] for spot in row], extent, y)
+    return y
+
+
+def _spread(
+    row: Sequence[Spot],
+    wishes: Sequence[float],
+    weights: Sequence[float],
+    extent: dict[Spot, float],
+    y: dict[Spot, float],
+) -> None:
+    """Set heights in order, near the wishes by least squares, with room for each.
+
+    Less the room of those above, the heights need only not fall: isotonic regression,
+    by pooling neighbours that would (Ayer et al., 1955).
+    """
+    shifts, below = [], 0.0
+    for spot in row:
+        shifts.append(below + extent[spot] / 2)
+        below += extent[spot]
+    pools: list[tuple[float, float, int]] = []  # weight, mean, members
+    for wish, weight, shift in zip(wishes, weights, shifts, strict=True):
+        pool = (weight, wish - shift, 1)
+        while pools and pools[-1][1] > pool[1]:
+            w, mean, members = pools.pop()
+            total = w + pool[0]
+            pool = (total, (w * mean + pool[0] * pool[1]) / total, members + pool[2])
+        pools.append(pool)
+    means = [mean for _, mean, members in pools for _ in range(members)]
+    for spot, mean, shift in zip(row, means, shifts, strict=True):
+        y[spot] = mean + shift
+
+
+def _placed(
+    order: list[list[Spot]],
+    ways: dict[Edge, list[Spot]],
+    ports: dict[Edge, float],
+    y: dict[Spot, float],
+    sizes: dict[int, Size],
+    level: dict[int, int],
+) -> Layout:
+    """Columns from left to right, wide enough for boxes and labels."""
+    real = [[n for n, at in row if level[n] == at] for row in order]
+    top = min((y[n, level[n]] - sizes[n].height / 2 for n in level), default=0.0)
+    top = min([top, *y.values()]) - NODE_GAP
+    steep = [0.0] * (len(order) + 1)  # the tallest curve before each level
+    for edge, way in ways.items():
+        for a, b in _pairs(way):
+            rise = abs(y[b] + (ports[edge] if b == way[-1] else 0.0) - y[a])
+            steep[b[1]] = max(steep[b[1]], rise)
+    columns, x = [], NODE_GAP
+    for at, numbers in enumerate(real):
+        if at:
+            x += LEVEL_GAP + min(0.2 * steep[at], 4 * LEVEL_GAP)
+        labels = max((sizes[n].labels for n in numbers), default=0.0)
+        width = max((sizes[n].width for n in numbers), default=0.0)
+        columns.append((x, x + labels, x + labels + width))
+        x += labels + width
+    boxes = {}
+    for n, at in level.items():
+        middle = (columns[at][1] + columns[at][2]) / 2
+        half, high = sizes[n].width / 2, sizes[n].height / 2
+        boxes[n] = (
+            middle - half,
+            y[n, at] - top - high,
+            middle + half,
+            y[n, at] - top + high,
+        )
+    edges = {}
+    for edge, way in ways.items():
+        (source, at), *lanes, (target, end) = way
+        line = [(boxes[source][2], columns[at][2], y[source, at] - top)]
+        line += [
+            (columns[lane][0], columns[lane][2], y[n, lane] - top) for n, lane in lanes
+        ]
+        arrives = y[target, end] + ports[edge] - top
+        edges[edge] = [*line, (columns[end][0], boxes[target][0], arrives)]
+    bottom = max(
+        [*(box[3] for box in boxes.values()), *(h - top for h in y.values())],
+        default=0.0,
+    )
+    return Layout(boxes, edges, x + NODE_GAP, bottom + NODE_GAP)

@@ -1,0 +1,206 @@
+"""A flow graph as an SVG drawing, made without any other program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+
+from dtrain.drawing.layout import Layout, Size, drawn, layout
+from dtrain.drawing.notation import applied, name, text
+from dtrain.errors import UsageError
+from dtrain.gradient.paths import Edge
+from dtrain.tracing.graph import CONSTANT, INPUT, WEIGHT, FlowGraph
+
+Lines = list[tuple[str, str]]
+"""The texts in a box, each with its class."""
+
+LARGEST = 600
+"""More nodes than this are not drawn: nobody could read them."""
+
+_CHARACTER = 7.25  # the width of one at 12 pixels in a monospaced font
+_LINE = 17.0
+_LONGEST = 26  # characters of a formula; the whole one is in the tooltip
+
+STYLE = """\
+.graph { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
+.graph text { fill: var(--ink); }
+.graph rect { fill: var(--box); stroke: var(--line); stroke-width: 1.25; }
+.graph .weight rect { fill: var(--weight); stroke: var(--weight-line); }
+.graph .input rect { fill: var(--input); stroke: var(--input-line); }
+.graph .output rect { stroke: var(--ink); stroke-width: 2; }
+.graph .name { font-weight: 700; font-size: 13px; }
+.graph .formula { fill: var(--soft); }
+.graph .edge path { fill: none; stroke: var(--line); stroke-width: 1.5; }
+.graph .edge .head { fill: var(--line); stroke: none; }
+"""
+LIGHT = """\
+--paper: #ffffff; --ink: #1b1f24; --soft: #57606a; --line: #8c959f; --box: #ffffff;
+--weight: #efe7fd; --weight-line: #7c4dcc; --input: #eef1f4; --input-line: #8c959f;"""
+DARK = """\
+--paper: #14171c; --ink: #e8ebef; --soft: #a2abb6; --line: #6b7683; --box: #1d2229;
+--weight: #35274f; --weight-line: #b594f5; --input: #272d36; --input-line: #7d8894;"""
+
+
+def check_size(graph: FlowGraph) -> None:
+    """Refuse a graph that is too large to be looked at.
+
+    Raises:
+        UsageError: saying how large it is, and what shows it.
+    """
+    count = len(drawn(graph))
+    if count > LARGEST:
+        raise UsageError(
+            f"the flow graph of {graph.name} has {count:,} nodes; a drawing of more "
+            f"than {LARGEST} could not be read. `dtrain show` prints it and --dot "
+            "writes it for Graphviz, `dtrain explain` without --html says its values; "
+            "with fewer steps or units it would be drawn"
+        )
+
+
+def drawing(graph: FlowGraph) -> str:
+    """The graph as an SVG file of its own, light or dark as the reader's screen is.
+
+    Raises:
+        UsageError: if it is too large to be looked at.
+    """
+    check_size(graph)
+    lines = {number: box_lines(graph, number) for number in drawn(graph)}
+    sizes = {
+        number: box_size(graph, number, lines[number], port=12.0)
+        for number in drawn(graph)
+    }
+    placed = layout(graph, sizes)
+    style = (
+        f"<style>\n.graph {{ {LIGHT} background: var(--paper); }}\n"
+        f"@media (prefers-color-scheme: dark) {{ .graph {{ {DARK} }} }}\n"
+        f"{STYLE}</style>\n"
+    )
+    return figure(graph, placed, lines, before=style)
+
+
+def box_lines(graph: FlowGraph, number: int) -> Lines:
+    """What is written in a node's box: its name, its formula, an array's shape."""
+    shape = graph.nodes[number].shape
+    lines = [("name", name(graph, number)), ("formula", formula(graph, number))]
+    return [*lines, ("formula", str(shape))] if shape else lines
+
+
+def formula(graph: FlowGraph, number: int) -> str:
+    """A node's function applied to its inputs; a leaf's kind."""
+    node = graph.nodes[number]
+    if not node.inputs:
+        return node.function.name
+    return text(applied(graph, number), lambda r: name(graph, r.node))
+
+
+def box_size(
+    graph: FlowGraph, number: int, lines: Lines, *, port: float, labels: float = 0.0
+) -> Size:
+    """How large a node's box is.
+
+    Args:
+        graph: the graph.
+        number: the node's number.
+        lines: the texts in it.
+        port: the height that an arriving edge takes.
+        labels: the room for the labels of arriving edges, if any arrive.
+    """
+    longest = max(len(shortened(line)) for _, line in lines)
+    arriving = len(graph.nodes[number].inputs)
+    return Size(
+        max(longest * _CHARACTER + 20, 56.0),
+        max(len(lines) * _LINE + 12, arriving * port),
+        labels if arriving else 0.0,
+    )
+
+
+def shortened(line: str) -> str:
+    """A formula that fits into a box."""
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+def figure(
+    graph: FlowGraph,
+    placed: Layout,
+    lines: dict[int, Lines],
+    *,
+    before: str = "",
+    edge_labels: Callable[[Edge], str] | None = None,
+    attributes: Callable[[int], str] = lambda number: "",  # noqa: ARG005
+) -> str:
+    """An <svg> element of a graph that has been laid out.
+
+    Args:
+        graph: the graph.
+        placed: where everything lies.
+        lines: the texts in each box, its name and its formula first.
+        before: what comes first inside of it.
+        edge_labels: further elements of an edge.
+        attributes: further attributes of a node.
+    """
+    width, height = round(placed.width), round(placed.height)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" role="group" '
+        f'aria-label="flow graph of {escape(graph.name)}" width="{width}" '
+        f'height="{height}" viewBox="0 0 {width} {height}" '
+        f'style="--width: {width}px">\n{before}'
+    ]
+    for edge, points in placed.edges.items():
+        source = graph.nodes[edge.node].inputs[edge.place]
+        extra = edge_labels(edge) if edge_labels else ""
+        end, y = points[-1][1], points[-1][2]
+        head = f"M{end:.1f} {y:.1f}l-7 -3.5v7z"
+        parts.append(
+            f'<g class="edge" data-edge="{edge.node}:{edge.place}" '
+            f'data-source="{source}"><path d="{_curve(points)}"/>'
+            f'<path class="head" d="{head}"/>{extra}</g>\n'
+        )
+    for number, (left, top, right, bottom) in placed.boxes.items():
+        parts.append(
+            f'<g class="{_classes(graph, number)}" data-node="{number}"'
+            f"{attributes(number)}>"
+            f"<title>{escape(f'{lines[number][0][1]} = {lines[number][1][1]}')}</title>"
+            f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
+            f'height="{bottom - top:.1f}" rx="{_radius(graph, number)}"/>'
+            + _texts(lines[number], (left + right) / 2, (top + bottom) / 2)
+            + "</g>\n"
+        )
+    return "".join(parts) + "</svg>\n"
+
+
+def _texts(lines: Lines, x: float, middle: float) -> str:
+    """The lines of a box, around its middle."""
+    first = middle - (len(lines) - 1) * _LINE / 2 + 4
+    return "".join(
+        f'<text class="{row}" text-anchor="middle" x="{x:.1f}" '
+        f'y="{first + i * _LINE:.1f}">{escape(shortened(line))}</text>'
+        for i, (row, line) in enumerate(lines)
+    )
+
+
+def _curve(points: list[tuple[float, float, float]]) -> str:
+    """Straight through each level, curved between."""
+    start, end, y = points[0]
+    path = f"M{start:.1f} {y:.1f}H{end:.1f}"
+    for left, right, below in points[1:]:
+        middle = (end + left) / 2
+        if f"{y:.1f}" != f"{below:.1f}":
+            path += f"C{middle:.1f} {y:.1f} {middle:.1f} {below:.1f} "
+            path += f"{left:.1f} {below:.1f}"
+        path += f"H{right:.1f}"
+        end, y = right, below
+    return path
+
+
+def _classes(graph: FlowGraph, number: int) -> str:
+    kinds = {INPUT: "input", WEIGHT: "weight", CONSTANT: "constant"}
+    kind = kinds.get(graph.nodes[number].function, "function")
+    return f"node {kind}" + (" output" if number in graph.outputs.values() else "")
+
+
+def _radius(graph: FlowGraph, number: int) -> int:
+    return (
+        6
+        if graph.nodes[number].inputs or graph.nodes[number].function is WEIGHT
+        else 18
+    )

@@ -1,0 +1,1 @@
+"""Explain one sample: values forward, derivatives backward, sums over paths."""

@@ -1,0 +1,206 @@
+"""A program at one point: values, adjoints and what passed them, sums over paths.
+
+The lecture computes v_X = ∂Output/∂X at every point X ("Efficient computation of all
+derivatives"): the sum, over what reads X, of what its transfer function passes back.
+Each edge's transfer function is a small graph (`dtrain.explain.pieces`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.drawing.notation import Parts, joined
+from dtrain.errors import ProgramError
+from dtrain.explain.pieces import Piece, transfers
+from dtrain.gradient.differentiate import differentiate
+from dtrain.gradient.paths import Edge, Path, SumOverPaths, evaluate
+from dtrain.tracing.expand import expand
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.trace import Program
+from dtrain.training.evaluate import loss_and_gradient
+from dtrain.training.prediction import predict
+
+LISTED = 60
+"""More paths than this from one weight are counted, not listed."""
+_EDGES = 1 << 15  # of all listed paths together
+_ENTRIES = 1 << 20  # of all Jacobians together
+
+
+class Explanation:
+    """Everything that is computed at one point, forward and backward.
+
+    Args:
+        program: the program.
+        graph: its graph, for the inputs' shapes.
+        inputs: a value for each input, of one sample.
+        weights: a value for each weight.
+        output: which output is differentiated; needed if there are several.
+
+    Attributes:
+        graph: what is explained: functions without a transfer function of their own
+            are replaced by what they are made of.
+        end: the number of the differentiated node.
+        values: each node's value.
+        adjoints: v_X of each node X that the output depends on, by number. The adjoint
+            of an array's elements is the derivative of the sum of the output's.
+        passed: what each edge passes back.
+        transfers: each such edge's transfer function.
+
+    Raises:
+        ProgramError: if it is not clear which output is meant, or a user's transfer
+            function does not fit.
+        DataError: if an input's value cannot be computed with.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        graph: FlowGraph,
+        inputs: Mapping[str, Any],
+        weights: Mapping[str, Any],
+        output: str | None = None,
+    ) -> None:
+        name = output or ", ".join(graph.outputs)
+        if name not in graph.outputs:
+            listed = ", ".join(graph.outputs)
+            raise ProgramError(
+                f"{graph.name} has the outputs {listed}: say which one with --output"
+            )
+        differentiate(graph, name)  # refuses transfer functions that do not fit
+        self.graph = expand(graph, only_without_vjp=True)
+        self.end = self.graph.outputs[name]
+        outputs, gradient = _by_engine(program, graph, inputs, weights)
+        whole = {
+            key: np.asarray(value, np.intp)
+            for key, value in inputs.items()
+            if graph.nodes[graph.inputs[key]].dtype == "int"
+        }
+        self.given = {**inputs, **whole, **weights}
+        with np.errstate(all="ignore"):
+            self.values = evaluate(self.graph, self.given)
+            for key, value in outputs.items():
+                self.values[self.graph.outputs[key]] = np.asarray(value)
+            self.transfers: dict[Edge, Piece] = {}
+            self.passed: dict[Edge, NDArray[Any]] = {}
+            self.adjoints: dict[int, NDArray[Any]] = {}
+            self._walk_back()
+        for key, derivative in gradient.items():
+            self.adjoints[self.graph.weights[key]] = derivative
+
+    def _walk_back(self) -> None:
+        nodes = self.graph.nodes
+        self.adjoints[self.end] = np.ones(nodes[self.end].shape)
+        for number in range(self.end, -1, -1):
+            if number not in self.adjoints:
+                continue
+            given = {
+                ("v", number): self.adjoints[number],
+                **{("x", i): self.values[i] for i in (number, *nodes[number].inputs)},
+            }
+            for place, transfer in transfers(self.graph, number).items():
+                leaves = {key: given[leaf] for key, leaf in transfer.leaves.items()}
+                passed = evaluate(transfer.graph, leaves)[transfer.graph.output]
+                edge, source = Edge(number, place), nodes[number].inputs[place]
+                self.transfers[edge], self.passed[edge] = transfer, passed
+                before = self.adjoints.get(source)
+                self.adjoints[source] = passed if before is None else before + passed
+
+    @property
+    def scalar(self) -> bool:
+        """Whether every value is one number."""
+        return all(node.shape == () for node in self.graph.nodes)
+
+    def gradient(self, weight: str) -> NDArray[Any]:
+        """The back-propagated derivative by a weight; 0 if nothing depends on it."""
+        number = self.graph.weights[weight]
+        shape = self.graph.nodes[number].shape
+        return self.adjoints.get(number, np.zeros(shape))
+
+    def arriving(self, number: int) -> list[Edge]:
+        """The edges that pass something back to a node, in the order of the graph."""
+        return self._arriving.get(number, [])
+
+    @cached_property
+    def _arriving(self) -> dict[int, list[Edge]]:
+        found: dict[int, list[Edge]] = {}
+        for edge in sorted(self.transfers):
+            source = self.graph.nodes[edge.node].inputs[edge.place]
+            found.setdefault(source, []).append(edge)
+        return found
+
+    def adjoint_parts(self, number: int) -> Parts:
+        """v_X in terms of what reads X: ``v_C · W1 + v_D · W2``."""
+        if number == self.end:
+            return ("1",)
+        return joined([self.transfers[edge].parts for edge in self.arriving(number)])
+
+    @cached_property
+    def point(self) -> SumOverPaths:
+        """The sum over paths at this point."""
+        with np.errstate(all="ignore"):
+            return SumOverPaths(self.graph, self.given, self.end)
+
+    @cached_property
+    def paths(self) -> dict[str, list[Path] | str]:
+        """The paths from each weight; or why they are not multiplied out."""
+        left, found = _EDGES, dict[str, list[Path] | str]()
+        small = self._entries(range(len(self.values))) <= _ENTRIES
+        for name, number in self.graph.weights.items():
+            if self.point.paths.count(number) > LISTED:
+                found[name] = "too many to multiply out"
+            elif left < 0:
+                found[name] = "not multiplied out: those listed before are enough"
+            elif small or self._entries(self._after(number)) <= _ENTRIES:
+                found[name] = paths = list(self.point.paths.all(number))
+                left -= sum(map(len, paths))
+            else:
+                found[name] = "of Jacobians that are too large to multiply out"
+        return found
+
+    def _after(self, start: int) -> list[int]:
+        """The nodes on paths from a node to the end, without the first."""
+        reached, nodes = {start}, self.graph.nodes
+        for number in range(start + 1, self.end + 1):
+            if self.point.paths.count(number) and reached & {*nodes[number].inputs}:
+                reached.add(number)
+        return sorted(reached - {start})
+
+    def _entries(self, numbers: Iterable[int]) -> int:
+        """The size of the Jacobians of nodes by all their inputs."""
+        sizes, nodes = [value.size for value in self.values], self.graph.nodes
+        return sum(sizes[n] * sizes[i] for n in numbers for i in nodes[n].inputs)
+
+    def product(self, path: Path) -> NDArray[Any]:
+        """The product of the derivatives along a path, summed over the output."""
+        with np.errstate(all="ignore"):
+            product = self.point.product(path)
+        over = tuple(range(self.values[self.end].ndim))
+        return np.asarray(np.sum(product, axis=over))
+
+
+def _by_engine(
+    program: Program,
+    graph: FlowGraph,
+    inputs: Mapping[str, Any],
+    weights: Mapping[str, Any],
+) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
+    """The outputs as training computes them, and the gradient of one that is a number.
+
+    They are what is shown: the engine may add in another order, so that its last digit
+    can differ from that of the plain definitions. It also refuses what cannot be
+    computed, such as a place that an array does not have.
+    """
+    if not inputs:
+        return {}, {}
+    sample = {key: np.asarray(value)[None] for key, value in inputs.items()}
+    if [graph.nodes[i].shape for i in graph.outputs.values()] == [()]:
+        loss, gradient = loss_and_gradient(program, weights, sample, loss="mean")
+        return dict.fromkeys(graph.outputs, loss), gradient
+    found = predict(program, weights, sample)
+    outputs = found if isinstance(found, dict) else dict.fromkeys(graph.outputs, found)
+    return {key: value[0] for key, value in outputs.items()}, {}

@@ -1,0 +1,1 @@
+"""Facts about this machine and process: CPU features, libraries, clocks, memory."""

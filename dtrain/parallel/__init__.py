@@ -1,1 +1,0 @@
-"""Worlds of ranks, blocks of samples, and sums that do not depend on either."""

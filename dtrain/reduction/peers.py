@@ -1,0 +1,33 @@
+"""What the sums need to know of the other ranks: a part of the World."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.worlds.watchdog import Place
+
+Message = tuple[int, NDArray[Any]]  # the other rank; a contiguous 1-D buffer
+Scale = Callable[[NDArray[Any], NDArray[np.float64]], object]  # see World.tree_sum
+
+
+class Peers(Protocol):
+    """The part of a World that an exchange needs."""
+
+    rank: int
+    size: int
+    hosts: list[str]
+    place: Place
+
+    @property
+    def names(self) -> list[str]:
+        """What each rank is called."""
+
+    def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
+        """Send and receive buffers; see ``World.swap``."""
+
+    def allgather(self, data: bytes) -> list[bytes]:
+        """Each rank's bytes, on every rank; see ``World.allgather``."""

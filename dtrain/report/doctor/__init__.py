@@ -1,1 +1,0 @@
-"""What is wrong with ranks, hosts and launcher: from facts to findings."""

@@ -1,1 +1,0 @@
-"""One sample explained: forward, backward, and the sums over paths."""

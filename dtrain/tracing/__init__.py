@@ -1,0 +1,1 @@
+"""Trace a Python function of one sample into a flow graph."""

@@ -1,0 +1,392 @@
+"""Emitting nodes: shapes checked, numbers converted, nothing computed twice.
+
+Tracing, differentiating and expanding all emit into a builder. A node is looked up
+before it is made, and the cheap algebra of `dtrain.tracing.algebra` is done on the way,
+so no later pass has to clean up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dtrain.errors import ProgramError
+from dtrain.functions.base import (
+    FUNCTIONS,
+    BaseFunction,
+    DType,
+    Kind,
+    Shape,
+    constant,
+)
+from dtrain.functions.custom import as_defined
+from dtrain.functions.gather import integer
+from dtrain.functions.piecewise import real
+from dtrain.functions.shape import reshape
+from dtrain.tracing import algebra
+from dtrain.tracing.graph import (
+    CONSTANT,
+    INPUT,
+    SCALARS,
+    WEIGHT,
+    Constant,
+    FlowGraph,
+    Node,
+    WeightSpec,
+)
+from dtrain.tracing.source import Source, here
+from dtrain.tracing.symbol import Symbol
+
+# Arrays whose operators mean something else, and what to give in their place; by name,
+# as np.ma takes its time to be imported.
+_INSTEAD = {
+    "matrix": ": its * is a matrix product; use np.asarray and @",
+    "MaskedArray": ": masks are not traced; use np.where",
+}
+
+
+class Builder:
+    """A flow graph that is being made."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.nodes: list[Node] = []
+        self.inputs: dict[str, int] = {}
+        self.weights: dict[str, int] = {}
+        self.specs: dict[str, WeightSpec] = {}
+        self.names: dict[str, int] = {}
+        # Where nodes are made in place of others, their source is that of the others.
+        self.source: Source | None = None
+        # The node whose adjoint is being passed on.
+        self.through: Node | None = None
+        self._numbers: dict[Any, int] = {}
+        self._shapes: dict[Any, Shape] = {}
+
+    def input(self, name: str, shape: Shape, dtype: DType = "real") -> Symbol:
+        """A value of one sample."""
+        source = self.source or here()
+        symbol = self._leaf(INPUT, name, shape, Kind.SAMPLE, source, dtype)
+        self.inputs[name] = symbol.number
+        return symbol
+
+    def weight(self, spec: WeightSpec) -> Symbol:
+        """A weight; the same name a second time is the same weight."""
+        old = self.specs.get(spec.name)
+        if old is None:
+            self.specs[spec.name] = spec
+            symbol = self._leaf(
+                WEIGHT, spec.name, spec.shape, Kind.WEIGHTS, spec.source
+            )
+            self.weights[spec.name] = symbol.number
+            return symbol
+        if old.shape != spec.shape:
+            raise ProgramError(
+                f"{spec.source}: weight {spec.name!r} has shape {spec.shape} here, but "
+                f"{old.shape} at {old.source}; one name is one shared weight: use "
+                "another name, or `with scope(...)` around one of the two"
+            )
+        if old.initializer != spec.initializer:
+            raise ProgramError(
+                f"{spec.source}: weight {spec.name!r} has another initialiser here "
+                f"than at {old.source}; one name is one shared weight"
+            )
+        return Symbol(self, self.weights[spec.name])
+
+    def scalars(self, specs: Sequence[WeightSpec]) -> Symbol:
+        """Scalar weights whose names follow each other when sorted, as one vector."""
+        names = tuple(spec.name for spec in specs)
+        self.specs.update(zip(names, specs, strict=True))
+        name = f"{names[0]}..{names[-1]}"
+        shape = (len(names),)
+        symbol = self._leaf(SCALARS, name, shape, Kind.WEIGHTS, specs[0].source)
+        params = (("name", name), ("names", names))
+        self.nodes[symbol.number] = replace(symbol.node, params=params)
+        self.weights[name] = symbol.number
+        return symbol
+
+    def constant(self, value: Any) -> Symbol:
+        """A value written in the program."""
+        kind = type(value).__name__
+        try:
+            if kind in _INSTEAD:
+                raise TypeError
+            if isinstance(value, int) and not isinstance(value, bool):
+                value = float(value)  # as NumPy, that has no integers of any size
+            array = constant(value)
+        except OverflowError:
+            raise self.error("an int is too large for a number with a point") from None
+        except (TypeError, ValueError):
+            instead = _INSTEAD.get(kind, "")
+            if hasattr(value, "toarray"):  # of scipy.sparse
+                instead = ": use its .toarray()"
+            raise self.error(
+                f"a {kind} is no value that a program can compute with{instead}"
+            ) from None
+        key = Constant.of(array)
+        number = self._numbers.get(key)
+        if number is None:
+            dtype: DType = "bool" if array.dtype.kind == "b" else "real"
+            number = self._add(
+                Node(
+                    CONSTANT,
+                    (),
+                    (("value", key),),
+                    array.shape,
+                    Kind.WEIGHTS,
+                    dtype,
+                    self.source or here(),
+                )
+            )
+            self._numbers[key] = number
+        return Symbol(self, number)
+
+    def symbol(self, x: Any) -> Symbol:
+        """A symbol for a symbol, an array or a number."""
+        if not isinstance(x, Symbol):
+            return self.constant(x)
+        if x.builder is not self:
+            raise self.error(
+                "a value of another program's run is used here; pass it as an argument"
+            )
+        return x
+
+    def apply(
+        self, function: BaseFunction, xs: Sequence[Any], params: Mapping[str, Any]
+    ) -> Symbol:
+        """Apply a base function: simplify, look up, or make a new node."""
+        if function is not FUNCTIONS.get(function.name):
+            self._check_keywords(function, params)
+        symbols = [self._converted(self.symbol(x), function) for x in xs]
+        simpler = algebra.simplify(self, function, symbols, params)
+        return simpler if simpler is not None else self.emit(function, symbols, params)
+
+    def emit(
+        self, function: BaseFunction, xs: Sequence[Symbol], params: Mapping[str, Any]
+    ) -> Symbol:
+        """The node of a function on inputs, as it stands, made once."""
+        numbers, given = tuple(x.number for x in xs), tuple(params.items())
+        key = _key(function, numbers, given)
+        number = self._numbers.get(key)
+        if number is None:
+            nodes = [self.nodes[i] for i in numbers]
+            shapes = [node.shape for node in nodes]
+            try:
+                shape = self.shape_of(function, shapes, params)
+            except (ValueError, TypeError) as error:
+                listed = " and ".join(map(str, shapes))
+                raise self.error(
+                    f"{function.name} of shapes {listed}: {error}"
+                ) from None
+            number = self._add(
+                Node(
+                    function=function,
+                    inputs=numbers,
+                    params=given,
+                    shape=shape,
+                    kind=function.kind([node.kind for node in nodes], dict(params)),
+                    dtype=function.gives or nodes[-1].dtype,
+                    source=self.source or here(),
+                    through=self.through,
+                )
+            )
+            self._numbers[key] = number
+        return Symbol(self, number)
+
+    def shape_of(
+        self, function: BaseFunction, shapes: Sequence[Shape], params: Mapping[str, Any]
+    ) -> Shape:
+        """The shape of a function's value, by its rule or else by its definition.
+
+        Raises:
+            ValueError: if the inputs' shapes do not fit.
+        """
+        if function.shape is not as_defined or function.definition is None:
+            return function.shape(*shapes, **params)
+        key = function, *shapes, *params.items()
+        if key not in self._shapes:
+            inner = Builder(function.name)
+            xs = [inner.input(str(i), shape) for i, shape in enumerate(shapes)]
+            try:
+                self._shapes[key] = np.shape(function.definition(*xs, **params))
+            except ProgramError as error:
+                raise ValueError(str(error)) from None
+        return self._shapes[key]
+
+    def name_node(self, x: Symbol, name: str) -> Symbol:
+        """Give a node a name; one that has a name gets a view with the new one."""
+        other = self.names.get(name)
+        if other is not None and other != x.number:
+            raise self.error(
+                f"two values are named {name!r}; the first is at "
+                f"{self.nodes[other].source}"
+            )
+        if x.node.name not in (None, name):
+            view = Node(
+                function=reshape,
+                inputs=(x.number,),
+                params=(("shape", x.shape),),
+                shape=x.shape,
+                kind=x.node.kind,
+                dtype=x.node.dtype,
+                source=self.source or here(),
+            )
+            x = Symbol(self, self._add(view))
+        self.nodes[x.number] = replace(x.node, name=name)
+        self.names[name] = x.number
+        return x
+
+    def include(self, graph: FlowGraph) -> list[Symbol]:
+        """Copy a graph's nodes into an empty builder, numbers and all."""
+        for node in graph.nodes:
+            number = self._add(node)
+            if node.function is CONSTANT:
+                self._numbers[node.params[0][1]] = number
+            elif node.function not in (INPUT, WEIGHT, SCALARS):
+                self._numbers[_key(node.function, node.inputs, node.params)] = number
+            if node.name is not None:
+                self.names[node.name] = number
+        self.inputs.update(graph.inputs)
+        self.weights.update(graph.weights)
+        self.specs.update(graph.specs)
+        return [Symbol(self, number) for number in range(len(self.nodes))]
+
+    def graph(self, outputs: Mapping[str, Symbol]) -> FlowGraph:
+        """The finished graph: the leaves that were named, and what outputs need."""
+        whole = FlowGraph(
+            self.name,
+            tuple(self.nodes),
+            self.inputs,
+            self.weights,
+            self.specs,
+            {name: symbol.number for name, symbol in outputs.items()},
+        )
+        needed = whole.needed()
+        for number in (*self.inputs.values(), *self.weights.values()):
+            needed[number] = True
+        integers, numbers = self._places(whole, needed)
+        place: dict[int, int] = {}
+        as_number: dict[int, int] = {}
+        nodes: list[Node] = []
+        for number, node in enumerate(self.nodes):
+            if not needed[number]:
+                continue
+            place[number] = len(nodes)
+            if number in integers:
+                nodes.append(replace(node, dtype="int"))
+                if number in numbers:
+                    view = Node(
+                        function=real,
+                        inputs=(place[number],),
+                        params=(),
+                        shape=node.shape,
+                        kind=node.kind,
+                        dtype="real",
+                        source=node.source,
+                    )
+                    as_number[number] = len(nodes)
+                    nodes.append(view)
+                continue
+            read = {} if node.function is integer else as_number
+            inputs = tuple([read.get(i, place[i]) for i in node.inputs])
+            nodes.append(
+                node if inputs == node.inputs else replace(node, inputs=inputs)
+            )
+
+        def moved(numbers: Mapping[str, int]) -> dict[str, int]:
+            return {name: place[number] for name, number in numbers.items()}
+
+        return FlowGraph(
+            self.name,
+            tuple(nodes),
+            moved(self.inputs),
+            moved(self.weights),
+            dict(self.specs),
+            moved(whole.outputs),
+        )
+
+    def _places(
+        self, graph: FlowGraph, needed: list[bool]
+    ) -> tuple[set[int], set[int]]:
+        """The inputs that are integers, and what is read as a number.
+
+        An input that is indexed with is one, whatever else it is; one that is cast may
+        hold other numbers, and is one if nothing reads these.
+        """
+        places, cast, numbers = set[int](), set[int](), set[int]()
+        for number, node in enumerate(graph.nodes):
+            if needed[number]:
+                how = cast if node.params else places
+                (how if node.function is integer else numbers).update(node.inputs)
+        places |= cast - numbers - {*graph.outputs.values()}
+        inputs = {i for i in self.inputs.values() if self.nodes[i].dtype == "real"}
+        return places & inputs, numbers
+
+    def error(self, message: str) -> ProgramError:
+        """An error about the user's current line."""
+        return ProgramError(f"{self.source or here()}: {message}")
+
+    def _leaf(
+        self,
+        function: BaseFunction,
+        name: str,
+        shape: Shape,
+        kind: Kind,
+        source: Source,
+        dtype: DType = "real",
+    ) -> Symbol:
+        if name in self.names:
+            other = self.nodes[self.names[name]]
+            raise ProgramError(
+                f"{source}: two values are named {name!r}: this {function.name}, and "
+                f"the {other.function.name} of {other.source}"
+            )
+        params = (("name", name),)
+        node = Node(function, (), params, shape, kind, dtype, source, name)
+        self.names[name] = self._add(node)
+        return Symbol(self, self.names[name])
+
+    def _check_keywords(
+        self, function: BaseFunction, params: Mapping[str, Any]
+    ) -> None:
+        """What a user gives by keyword is part of the graph, alike on each rank."""
+        for name, value in params.items():
+            if function.definition is None:
+                raise self.error(
+                    f"{function.name} is not traced, and takes no {name}=; write a "
+                    "function that takes it and returns it as a base function"
+                )
+            if not _is_plain(value):
+                raise self.error(
+                    f"{function.name} is given a {type(value).__name__} as {name}=; a "
+                    "base function's keywords are numbers, texts or tuples of them: "
+                    "give values by position"
+                )
+
+    def _converted(self, x: Symbol, function: BaseFunction) -> Symbol:
+        """The input in the dtype that the function takes."""
+        if function.takes is None or x.node.dtype == function.takes:
+            return x
+        if function.takes == "bool":
+            return self.symbol(np.not_equal(x, 0))
+        return self.symbol(real(x))
+
+    def _add(self, node: Node) -> int:
+        self.nodes.append(node)
+        return len(self.nodes) - 1
+
+
+def _is_plain(x: Any) -> bool:
+    """Whether a keyword's value prints as what it is."""
+    if isinstance(x, tuple):
+        return all(map(_is_plain, x))
+    return isinstance(x, int | float | str | np.number | np.bool | None)
+
+
+def _key(
+    function: BaseFunction, inputs: tuple[int, ...], params: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """What nodes of one value have alike: a · b and b · a are the same bits."""
+    return function, tuple(sorted(inputs)) if function.commutes else inputs, params

@@ -1,0 +1,354 @@
+"""A symbol stands for a value while a program is traced.
+
+It answers NumPy's own protocols (NEP 13 and NEP 18), so a program is plain NumPy. What
+cannot be traced is refused with the user's line and what to write in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import numpy as np
+
+from dtrain.errors import ProgramError
+from dtrain.functions import gather, shape
+from dtrain.functions.base import ADAPTERS, UFUNCS, BaseFunction, Shape, is_truth
+from dtrain.functions.special import of_scipy
+from dtrain.functions.unsupported import REFUSED
+from dtrain.tracing.source import called
+
+if TYPE_CHECKING:
+    from dtrain.tracing.builder import Builder
+    from dtrain.tracing.graph import Node
+
+_ADD = (
+    "write it with the functions there are, or make it a base function with its own "
+    "`@dtrain.base_function(shape=..., vjp=...)`"
+)
+_REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: np.sum,
+    np.multiply: np.prod,
+    np.maximum: np.max,
+    np.minimum: np.min,
+}
+_SCANS: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: np.cumsum,
+    np.multiply: np.cumprod,
+}
+# NumPy computes with truth values as with sets: 1 + 1 = 1, and nothing is subtracted.
+_OF_TRUTHS: dict[Callable[..., Any], Callable[..., Any]] = {
+    np.add: np.logical_or,
+    np.multiply: np.logical_and,
+    np.maximum: np.logical_or,
+    np.minimum: np.logical_and,
+}
+_NOT_OF_TRUTHS = {
+    *(np.subtract, np.negative, np.positive, np.matmul, np.vecdot),
+    *(np.dot, np.inner, np.vdot, np.outer, np.kron, np.tensordot, np.einsum, np.diff),
+}
+_OF_TRUTHS_ALONE = {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert}
+_IN_LAYERS = ("softmax", "log_softmax", "logsumexp")  # no ufuncs of SciPy's
+_VIEWS = (shape.reshape, shape.transpose, shape.broadcast, shape.index)
+_QUESTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    np.shape: lambda x: x.shape,
+    np.ndim: lambda x: x.ndim,
+    np.size: lambda x, axis=None: x.size if axis is None else x.shape[axis],
+}
+
+
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Symbol, *args: Any, **keywords: Any) -> Any:
+        return function(self, *args, **keywords)
+
+    method.__doc__ = f"As ``np.{function.__name__}``."
+    return method
+
+
+class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
+    """A node of a flow graph that is being made, to compute with."""
+
+    __slots__ = ("builder", "number")
+    __hash__ = object.__hash__
+
+    def __init__(self, builder: Builder, number: int) -> None:
+        self.builder = builder
+        self.number = number
+
+    @property
+    def node(self) -> Node:
+        """The node it stands for."""
+        return self.builder.nodes[self.number]
+
+    @property
+    def shape(self) -> Shape:
+        """The value's shape, for one sample."""
+        return self.node.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.node.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(np.prod(self.node.shape, dtype=int))
+
+    @property
+    def T(self) -> Any:
+        """The axes in reverse order."""
+        return np.transpose(self)
+
+    @property
+    def mT(self) -> Any:
+        """The last two axes in reverse order."""
+        return np.matrix_transpose(self)
+
+    @property
+    def real(self) -> Any:
+        """The value itself, as all values are real."""
+        return self
+
+    def __dtrain_apply__(
+        self, function: BaseFunction, xs: Sequence[Any], params: Mapping[str, Any]
+    ) -> Symbol:
+        return self.builder.apply(function, xs, params)
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *xs: Any, **keywords: Any
+    ) -> Any:
+        name = ufunc.__name__  # which may be SciPy's
+        name = f"np.{name}" if getattr(np, name, None) is ufunc else name
+        if keywords.pop("out", None) is not None:
+            self._refuse(
+                f"{name} is to write into an array; a traced program has no arrays to "
+                "write into: use its result (`a = a + b`, not `a += b`)"
+            )
+        function = UFUNCS.get(ufunc) or of_scipy(ufunc)
+        if method == "__call__" and function is not None:
+            for keyword in keywords:
+                self._refuse(f"{name} as traced takes no {keyword}=")
+            if all(map(is_truth, xs)):
+                self._check_truths(name, ufunc)
+                function = _OF_TRUTHS.get(ufunc, function)
+            elif ufunc in _OF_TRUTHS_ALONE:
+                self._refuse(f"{name} takes truth values alone, such as x > 0")
+            return self._adapted(name, function, xs, {})
+        if method == "outer" and ufunc.nin == 2 and function is not None:
+            a, b = (self.builder.symbol(x) for x in xs)
+            return ufunc(a.reshape(a.shape + (1,) * b.ndim), b, **keywords)
+        for of, table in (("reduce", _REDUCTIONS), ("accumulate", _SCANS)):
+            if method == of and ufunc in table:
+                return table[ufunc](*xs, **{"axis": 0, **keywords})
+        more = "" if method == "__call__" else f".{method}"
+        return self._unknown(name + more)
+
+    def __array_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...],
+        keywords: dict[str, Any],
+    ) -> Any:
+        if function in _QUESTIONS:
+            return _QUESTIONS[function](*args, **keywords)
+        name = f"{function.__module__}.{function.__name__}".replace("numpy", "np")
+        if function not in ADAPTERS:
+            self._unknown(name)
+        if function is np.nan_to_num and False in (*args[1:2], keywords.get("copy")):
+            self._refuse(
+                f"{name} with copy=False is to write into an array; use its result, "
+                "without copy"
+            )
+        parts = [x for x in args if isinstance(x, Symbol | np.ndarray)]
+        if parts and all(map(is_truth, parts)):
+            self._check_truths(name, function)
+        return self._adapted(name, ADAPTERS[function], args, keywords)
+
+    def _unknown(self, name: str) -> NoReturn:
+        reason = f" ({REFUSED[name]})" if name in REFUSED else ""
+        self._refuse(f"{name} is not in the table of functions{reason}: {_ADD}")
+
+    def _check_truths(self, name: str, function: Callable[..., Any]) -> None:
+        if function in _NOT_OF_TRUTHS:
+            self._refuse(
+                f"{name} of truth values alone; write `1.0 * mask` to compute with "
+                "them as with numbers"
+            )
+
+    def _adapted(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        keywords: Mapping[str, Any],
+    ) -> Any:
+        try:
+            return function(*args, **keywords)
+        except ProgramError:
+            raise
+        except (TypeError, ValueError, IndexError) as error:
+            shapes = [str(x.shape) for x in args if isinstance(x, Symbol | np.ndarray)]
+            of = f" of shape{'s' * (len(shapes) > 1)} {' and '.join(shapes)}"
+            # Python names a function that lacks a keyword as it is called in here.
+            inner = getattr(function, "__qualname__", name)
+            reason = str(error).replace(f"{inner}()", f"{name} as traced")
+            raise self.builder.error(
+                f"{name}{of if shapes else ''}: {reason}"
+            ) from None
+
+    def _refuse(self, message: str) -> NoReturn:
+        raise self.builder.error(message)
+
+    # Indexing
+
+    def __getitem__(self, key: Any) -> Any:
+        keys = key if isinstance(key, tuple) else (key,)
+        parts = [p for k in keys for p in (k if isinstance(k, list) else [k])]
+        symbols = [part for part in parts if isinstance(part, Symbol)]
+        if not symbols:
+            return self._adapted("indexing", shape.getitem, (self, key), {})
+        lists = [part for each in keys if isinstance(each, list) for part in each]
+        if any(isinstance(part, Symbol) for part in lists):
+            self._refuse(
+                "a list with an index from the data; use np.stack to put indices "
+                "into an array, or index twice"
+            )
+        return self._adapted("indexing", gather.getitem, (self, keys), {})
+
+    def __dtrain_index__(self) -> Any:
+        """The same as integers, if that is what it holds."""
+        if self.node.dtype == "bool":
+            self._refuse(
+                "a mask depends on the data, and so would the shape of what it picks; "
+                "the flow graph is fixed before the data is seen: use np.where"
+            )
+        index = inner = self.builder.symbol(gather.integer(self))
+        while inner.node.function in _VIEWS:
+            inner = Symbol(self.builder, inner.node.inputs[0])
+        if inner.node.function is gather.integer and self.node.dtype != "int":
+            inner = Symbol(self.builder, inner.node.inputs[0])
+            if inner.node.inputs or inner.node.function.name == "weight":
+                self._refuse(
+                    "an index is computed in numbers that are no integers; round it "
+                    "and say so with .astype(int)"
+                )
+        return index
+
+    def __len__(self) -> int:
+        if not self.shape:
+            self._refuse("a value without axes has no len()")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.shape:
+            self._refuse("a value without axes cannot be iterated over or unpacked")
+        return iter([self[i] for i in range(self.shape[0])])
+
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        self._refuse(
+            "values cannot be assigned into; make a new one with np.where, "
+            "np.concatenate or np.stack"
+        )
+
+    # What would need a number
+
+    def __bool__(self) -> bool:
+        self._refuse(
+            "`if`, `while`, `and`, `or` and `not` ask for a truth value, but this "
+            "depends on the data, and one flow graph serves all samples: use np.where, "
+            "np.maximum, np.minimum or np.logical_and"
+        )
+
+    def _number(self, *_: Any) -> NoReturn:
+        self._refuse(
+            "a plain number is asked for, but this value depends on the data: use "
+            "NumPy's functions (np.sin, not math.sin), and np.stack to put values "
+            "into an array"
+        )
+
+    __float__ = __int__ = __index__ = __complex__ = __round__ = _number
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        function = called("scipy.")
+        if function.startswith("scipy.sparse."):
+            self._refuse(
+                "a matrix of scipy.sparse computes with arrays alone, not with a value "
+                "that depends on the data: use its .toarray()"
+            )
+        if function:
+            name = function.rpartition(".")[2]
+            instead = f"use dtrain.layers.{name}" if name in _IN_LAYERS else _ADD
+            self._refuse(f"{function} is not traced: {instead}")
+        self._refuse(
+            "an array is to be made of a value that depends on the data: use np.stack "
+            "or np.concatenate, not np.array or a list; to read an array known when "
+            'traced at places from the data, name it: `named(table, "table")[i]`'
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and hasattr(np.ndarray, name):
+            self._refuse(f"an array's .{name} is not traced: {_ADD}")
+        raise AttributeError(name)
+
+    # Methods of arrays
+
+    sum = _method(np.sum)
+    mean = _method(np.mean)
+    prod = _method(np.prod)
+    max = _method(np.max)
+    min = _method(np.min)
+    argmax = _method(np.argmax)
+    argmin = _method(np.argmin)
+    dot = _method(np.dot)
+    ravel = flatten = _method(np.ravel)
+    clip = _method(np.clip)
+    argsort = _method(np.argsort)
+    take = _method(np.take)
+    cumprod = _method(np.cumprod)
+    cumsum = _method(np.cumsum)
+    var = _method(np.var)
+    std = _method(np.std)
+    any = _method(np.any)
+    all = _method(np.all)
+    round = _method(np.round)
+    repeat = _method(np.repeat)
+    squeeze = _method(np.squeeze)
+    swapaxes = _method(np.swapaxes)
+    diagonal = _method(np.diagonal)
+    trace = _method(np.trace)
+
+    copy = _method(np.copy)
+    conj = conjugate = _method(np.conjugate)
+
+    def reshape(self, *sizes: Any, order: Literal["C", "F"] = "C") -> Any:
+        """As ``np.reshape``."""
+        return np.reshape(self, sizes[0] if len(sizes) == 1 else sizes, order=order)
+
+    def astype(self, dtype: Any, *, copy: bool = True) -> Any:  # noqa: ARG002
+        """As an array's: to an integer type for indices; other numbers have one."""
+        to = np.dtype(dtype)
+        kind = to.kind
+        if kind not in "biuf":
+            self._refuse(f".astype({to}): values are real, integers or truth values")
+        if kind in "iu" and to.itemsize < 4:
+            self._refuse(
+                f".astype({to}) wraps around what is too large, which is not traced; "
+                "use .astype(int), and % for the remainder"
+            )
+        if kind == "b":
+            return np.not_equal(self, 0)
+        return gather.integer(self, cast=True) if kind in "iu" else self * 1.0
+
+    def transpose(self, *axes: Any) -> Any:
+        """As ``np.transpose``."""
+        return np.transpose(self, axes[0] if len(axes) == 1 else axes or None)
+
+
+# `a += b` makes a new value and gives it the name a; NumPy's mixin would write into a.
+for _operator in (
+    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow"),
+    *("and", "or", "xor", "lshift", "rshift"),
+):
+    setattr(Symbol, f"__i{_operator}__", getattr(Symbol, f"__{_operator}__"))

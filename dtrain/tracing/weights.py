@@ -1,0 +1,95 @@
+"""Weights: the parameters of a program, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.errors import ProgramError, UsageError
+from dtrain.tracing.graph import FlowGraph, WeightSpec
+from dtrain.tracing.initializers import Initializer, initializer
+from dtrain.tracing.source import here
+from dtrain.tracing.trace import Program, current, scoped
+
+DTYPES = ("float32", "float64")
+
+
+def weight(
+    name: str,
+    shape: int | Sequence[int] = (),
+    init: Initializer | str | float | None = None,
+) -> Any:
+    """A parameter of the program that is being traced (lecture: W).
+
+    The same name used twice is one shared weight; its derivatives are added.
+
+    Args:
+        name: its name; inside ``with scope("left")`` it becomes ``left.name``.
+        shape: its shape; ``()`` is a scalar.
+        init: its first value: a number, a name (zeros, ones, normal, uniform, glorot,
+            he) or one of `dtrain.tracing.initializers`. By default matrices start as
+            Glorot's and scalars and vectors as standard normals.
+
+    Returns:
+        A symbol to compute with.
+
+    Raises:
+        ProgramError: outside of a program, or a second shape for one name.
+    """
+    builder = current(f"weight({name!r})")
+    size = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+    source = here()
+    if not name or not isinstance(name, str):
+        raise ProgramError(f"{source}: a weight needs a name")
+    if not all(isinstance(n, int | np.integer) and n >= 0 for n in size):
+        raise ProgramError(f"{source}: weight {name!r} cannot have the shape {shape!r}")
+    size = tuple(int(n) for n in size)
+    try:
+        first = initializer(init, len(size))
+    except UsageError as error:
+        raise ProgramError(f"{source}: weight {name!r}: {error}") from None
+    return builder.weight(WeightSpec(scoped(name), size, first, source))
+
+
+def init(
+    program: Program,
+    seed: int = 0,
+    dtype: str = "float64",
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, NDArray[Any]]:
+    """First values of a program's weights, by name, keyed by seed and name.
+
+    Args:
+        program: the program.
+        seed: any integer.
+        dtype: ``float32`` or ``float64``; values are drawn in float64 and rounded.
+        shapes: the shapes of the program's inputs for one sample; ``()`` if not given.
+
+    Example:
+        >>> from dtrain import init, zoo
+        >>> sorted(init(zoo.lecture))
+        ['W0', 'W1', 'W2']
+    """
+    check_dtype(dtype)
+    return draw(program.trace(**dict(shapes or {})), seed, dtype)
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse a dtype that dtrain does not train in.
+
+    Raises:
+        UsageError: saying which there are.
+    """
+    if dtype not in DTYPES:
+        raise UsageError(f"no dtype {dtype!r}; there are {', '.join(DTYPES)}")
+
+
+def draw(graph: FlowGraph, seed: int, dtype: str) -> dict[str, NDArray[Any]]:
+    """First values of a graph's weights."""
+    return {
+        name: spec.initializer.draw(seed, name, spec.shape).astype(dtype)
+        for name, spec in graph.specs.items()
+    }

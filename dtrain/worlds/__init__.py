@@ -1,0 +1,1 @@
+"""The ranks that train together: processes under MPI, threads, or one process."""

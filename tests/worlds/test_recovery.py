@@ -1,0 +1,217 @@
+"""Real ranks are killed, and the others go on: same bits, right code, nothing left.
+
+`tests.mpirun` fails a run that leaves a process or shared memory behind, or that is
+not done in time. What is killed where is planned by `tests.kit.faults`.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from dtrain.checkpoint.folder import Folder
+from dtrain.errors import RankLostError
+from tests.kit.faults import Fault
+from tests.mpirun import mpirun
+from tests.soak import kills
+from tests.soak.kills import ULFM
+from tests.worlds.cases import Case
+
+STEPS = 120
+
+
+def killed(rank, at, n=1):
+    return Fault("SIGKILL", rank=rank, at=at, n=n)
+
+
+def train(ranks, folder, faults=(), *, words=(), **options):
+    report = folder / "report.json"
+    report.unlink(missing_ok=True)
+    run = mpirun(
+        ranks,
+        ["-m", "dtrain", *kills.TRAIN, "--report", str(report), *words],
+        faults=faults,
+        **{"options": ULFM, **options},
+    )
+    return run, json.loads(report.read_text()) if report.exists() else None
+
+
+@pytest.fixture(scope="module")
+def digest():
+    return kills.undisturbed()
+
+
+@pytest.mark.parametrize(
+    ("ranks", "faults"),
+    [
+        (3, [killed(1, "agree")]),
+        (3, [killed(0, "read")]),
+        (4, [killed(0, "sum", 30), killed(1, "sum", 30)]),
+        (3, [killed(1, "barrier", 60), killed(0, "shrink")]),
+        (4, [killed(2, "compute", 90), killed(0, "catch up"), killed(3, "agree", 3)]),
+        (2, [killed(0, "evaluate")]),
+    ],
+    ids=["at once", "reading", "two at once", "while shrinking", "three", "evaluation"],
+)
+def test_the_others_go_on_to_the_same_bits(ranks, faults, tmp_path, digest):
+    run, report = train(ranks, tmp_path, faults)
+    assert run.returncode == 0, run.stderr
+    assert report["weights_sha256"] == digest
+    assert report["recovered_failures"] == len(faults)
+    assert report["steps"] == STEPS
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("n", range(1, 8))
+def test_a_rank_0_that_is_lost_in_any_verdict_is_followed(n, tmp_path, digest):
+    words = ["--log-dir", f"{tmp_path}/logs"]
+    run, report = train(3, tmp_path, [killed(0, "agree", n)], words=words)
+    assert run.returncode == 0, run.stderr
+    assert report["weights_sha256"] == digest
+    assert report["steps"] == STEPS
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("shell", [True, False])
+def test_a_rank_that_is_stuck_ends_the_job_through_its_launcher(shell, tmp_path):
+    fault = Fault("hang", rank=1, at="step", n=7)
+    words = ["--timeout", "2"]
+    run, report = train(3, tmp_path, [fault], words=words, codes=shell)
+    assert run.returncode != 0
+    assert report is None
+    assert ":1: no progress for 2 s" in run.stderr
+
+
+def test_a_rank_0_that_is_terminated_in_a_long_step_saves_and_ends_the_job(tmp_path):
+    """MPI would not miss it, and the others would wait for it until the time-out."""
+    faults = [
+        Fault("SIGTERM", rank=0, at="step", n=5),
+        Fault("delay", rank=1, at="step", n=5, value=15.0),
+    ]
+    words = ["--checkpoint", f"{tmp_path}/saved", "--save-every", "999"]
+    run, report = train(3, tmp_path, faults, words=words)
+    assert run.returncode != 0
+    assert report is None
+    assert run.seconds < 15
+    assert Folder(tmp_path / "saved").newest().arrays["steps"] == 4
+
+
+def test_too_few_ranks_do_when_all_steps_are_done(tmp_path, digest):
+    lost = [killed(1, "agree", 5)]  # the verdict on the steps
+    run, report = train(2, tmp_path, lost, words=["--min-ranks", "2"])
+    assert run.returncode == 0, run.stderr
+    assert report["weights_sha256"] == digest
+    assert report["recovered_failures"] == 1
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "w"
+    words = ["-m", "dtrain", "lecture", "--epochs", "2", "--save", str(path), "--quiet"]
+    assert mpirun(1, words).returncode == 0
+    return str(path)
+
+
+@pytest.mark.parametrize("fault", [killed(0, "program"), killed(0, "agree", 3)])
+@pytest.mark.parametrize("command", ["eval", "predict", "check"])
+def test_other_commands_go_on_without_a_lost_rank_too(command, fault, weights):
+    """Rank 0, which is lost, would have printed: the next one does."""
+    words = ["-m", "dtrain", command, "lecture", "lecture", "--weights", weights]
+    whole = mpirun(2, words, options=ULFM)
+    run = mpirun(3, words, options=ULFM, faults=[fault])
+    assert run.returncode == whole.returncode == 0, run.stderr
+    assert run.stdout == whole.stdout != ""
+    assert "lost rank 0" in run.stderr
+
+
+def test_random_kills():
+    """The beginning of the long soak, `python -m tests.soak.kills`."""
+    for number in range(4):
+        case = kills.drawn([1, number])
+        assert not kills.tried(case).wrong, case
+
+
+def test_a_rank_0_that_dies_while_it_saves_is_followed_by_another(tmp_path, digest):
+    saving = ["--checkpoint", str(tmp_path / "saved"), "--save-every", "9"]
+    fault = Fault("SIGKILL", rank=0, at="checkpoint", n=3, after=0.001)
+    run, report = train(3, tmp_path, [fault], words=saving)
+    assert run.returncode == 0, run.stderr
+    assert (report["weights_sha256"], report["recovered_failures"]) == (digest, 1)
+    saved = [path.name for path in (tmp_path / "saved").iterdir()]
+    assert f"step-{STEPS:08}.safetensors" in saved
+    assert not any(name.endswith(".tmp") for name in saved)
+
+
+def test_too_few_ranks_end_with_75_and_go_on_later(tmp_path, digest):
+    saving = ["--checkpoint", str(tmp_path / "saved")]
+    faults = [killed(1, "step", 40)]
+    run, report = train(3, tmp_path, faults, words=[*saving, "--min-ranks", "3"])
+    assert report is None
+    assert run.returncode == 75, run.stderr
+    assert "stopped after step 39 of 120" in run.stderr
+    run, report = train(2, tmp_path, words=[*saving, "--resume"])
+    assert (run.returncode, report["weights_sha256"]) == (0, digest)
+    assert report["resumed_from_step"] == 39
+
+
+@pytest.mark.parametrize("library", ["openmpi", "mpich"])
+def test_without_fault_tolerance_the_job_ends_and_goes_on_later(
+    library, tmp_path, digest
+):
+    words = ["--checkpoint", str(tmp_path / "saved"), "--save-every", "9"]
+    options = {"options": (), "library": library, "words": words}
+    run, report = train(3, tmp_path, [killed(1, "step", 40)], **options)
+    assert run.returncode != 0
+    assert report is None
+    options["words"] = [*words, "--resume"]
+    run, report = train(2, tmp_path, **options)
+    assert run.returncode == 0, run.stderr
+    assert report["weights_sha256"] == digest
+    assert 0 < report["resumed_from_step"] < 40
+
+
+@pytest.mark.parametrize(
+    ("do", "value", "code"), [("raise", None, 70), ("exit", 3, 3), ("exit", 0, 70)]
+)
+def test_a_rank_that_fails_by_itself_is_not_taken_for_lost(do, value, code, tmp_path):
+    fault = Fault(do, rank=1, at="step", n=40, value=value)
+    run, report = train(3, tmp_path, [killed(2, "step", 20), fault])
+    assert run.returncode == code, run.stderr
+    assert report is None
+    assert "planted on rank 1" in run.errors[1] or do == "exit"
+    assert "Traceback" not in run.errors[0]
+
+
+def sums_over_hosts(world):
+    """Sum where ranks share memory with some, and send messages to others."""
+    case, step = Case(13, 20_000, "float32"), 0
+    right = case.reference().slots.tobytes()
+    while True:
+        try:
+            while step < 40:
+                total = case.sum(world)
+                step += 1
+                assert total.slots.tobytes() == right
+            done = True
+        except RankLostError:
+            done = False
+        if world.settled(done):
+            break
+        step = max(int(note) for note in world.allgather(b"%d" % step))
+        memory = np.full(3, world.rank)
+        world.broadcast(memory, root=world.size - 1)
+        assert (memory == world.size - 1).all()
+    print(world.size, len(world.groups), *world.lost)
+
+
+@pytest.mark.parametrize("at", ["barrier", "swap"])
+def test_ranks_on_several_hosts_go_on(at):
+    run = mpirun(
+        5,
+        ["-m", "tests.worlds.hosts", "tests.worlds.test_recovery:sums_over_hosts"],
+        options=ULFM,
+        faults=[killed(1, at, 20), killed(4, at, 20)],
+    )
+    assert run.returncode == 0, run.stderr
+    lost = "rank 1 on host-1 rank 4 on host-0"
+    assert run.outputs[0] == f"3 2 {lost}\n", run.stderr
