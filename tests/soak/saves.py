@@ -41,7 +41,7 @@ def put(file, piece):
     file.write(piece)
 
 if left >= 0:
-    checkpoint._put = put
+    file._put = put
 run = train(net, net_data(30), epochs={STEPS // 3}, batch=10, learning_rate=0.1,
             optimizer="adam", checkpoint=sys.argv[1], resume=True, save_every=1,
             callbacks=[settle])
