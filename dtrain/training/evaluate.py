@@ -136,7 +136,7 @@ def evaluate(
     loss: Loss,
 ) -> Evaluation:
     """The mean loss and the metrics of weights, exact over all ranks; collective."""
-    world.place.phase = "evaluating"
+    world.position.phase = "evaluating"
     with together(world):
         dtype = dtype_of(weights)
         target = samples.target if loss.takes_target else None

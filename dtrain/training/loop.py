@@ -65,7 +65,7 @@ class Loop:
                 if self._signals is not None:
                     self._signals.at_once(saver.save_now)
             self._begun = time.perf_counter()
-            world.place.phase = "training"
+            world.position.phase = "training"
             return recovering(world, self._go_on, self._rejoin)
         finally:
             trainer.engine.close()
@@ -79,7 +79,7 @@ class Loop:
         trainer = self.trainer
         state, order = trainer.state, trainer.order
         while state.steps < trainer.steps:
-            trainer.world.place.step = state.steps + 1
+            trainer.world.position.step = state.steps + 1
             trainer.flags = self._take()
             rate = float(self._schedule(state.steps))
             gradient = trainer.step(order.at(state.steps), rate)

@@ -75,14 +75,14 @@ class Trainer:
         self.settings = settings
         compare_settings(world, settings)
         self.differing = numerics.compare(world)
-        world.place.phase = "reading the data"
+        world.position.phase = "reading the data"
         with together(world):
             pinning.check()
             check_program(program)
             dataset = open_data(data)
             self._data_digest = dataset.digest()
         world.compare("data set", self._data_digest)
-        world.place.phase = "tracing the program"
+        world.position.phase = "tracing the program"
         with together(world):
             self.samples = bind(
                 dataset,
@@ -96,7 +96,7 @@ class Trainer:
         compare_programs(world, self.objective.program)
         world.compare("program with its loss", graph.fingerprint)
         world.compare("layout of the weights", self.layout.digest)
-        world.place.phase = "checking the data"
+        world.position.phase = "checking the data"
         with together(world):
             rows = share(len(self.samples), world.rank, world.size)
             self.samples.check_finite(rows.start, rows.stop)
@@ -108,7 +108,7 @@ class Trainer:
         given = "drawn" if weights is None else self.weights.digest
         world.compare("first weights", given)
         world.broadcast(self.weights.flat)  # libm may differ between hosts
-        world.place.phase = "planning"
+        world.position.phase = "planning"
         self.order = Order(len(self.samples), settings.batch, settings.seed)
         self.block = min(
             settings.block or default_block(graph, self.order.nominal),
