@@ -29,7 +29,7 @@ from dtrain.diagnose.definition import Definition
 from dtrain.diagnose.kinks import Kinks
 from dtrain.engine.engine import Engine
 from dtrain.gradient.vector import GradientVector, Weights
-from dtrain.host import pinning
+from dtrain.host import numerics
 from dtrain.tracing.printing import counted
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import draw
@@ -150,7 +150,7 @@ def check(
         >>> check(zoo.lecture, [np.linspace(-1, 1, 5), np.ones(5)]).passed
         True
     """
-    pinning.check()
+    numerics.check_pins()
     samples = as_samples(program, inputs, targets)
     return check_samples(program, samples, losses.named(loss), weights, seed, penalty)
 

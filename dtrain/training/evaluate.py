@@ -19,7 +19,7 @@ from dtrain.descent.penalties import Penalty
 from dtrain.engine.engine import Engine
 from dtrain.errors import DataError
 from dtrain.gradient.vector import GradientVector, Layout, Weights
-from dtrain.host import pinning
+from dtrain.host import numerics
 from dtrain.reduction.blocks import share
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.trace import Program
@@ -83,7 +83,7 @@ def loss_and_gradient(
     check_dtype(dtype)
     if block is not None:
         check_whole("block", block, 1)
-    pinning.check()
+    numerics.check_pins()
     samples = as_samples(program, inputs, targets)
     graph = traced(program, samples)
     joined = objective(graph, losses.named(loss), samples.target_shape)

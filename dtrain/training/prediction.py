@@ -16,7 +16,7 @@ from dtrain.functions.base import Kind
 from dtrain.functions.block_axis import to_samples
 from dtrain.functions.piecewise import real
 from dtrain.gradient.vector import Layout
-from dtrain.host import pinning
+from dtrain.host import numerics
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph
@@ -53,7 +53,7 @@ def predict(
         >>> predict(double, {"W": 2.0}, [[1.0, 2.0]])
         array([2., 4.])
     """
-    pinning.check()
+    numerics.check_pins()
     samples = as_samples(program, inputs, None)
     with threadpool_limits(1):  # more BLAS threads may give other bits
         outputs = Prediction(program, samples, weights).rows(0, len(samples))

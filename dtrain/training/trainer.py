@@ -41,6 +41,7 @@ from dtrain.training.setup import (
 )
 from dtrain.training.shard import Shard, default_block
 from dtrain.training.state import State
+from dtrain.worlds.numerics import compare
 from dtrain.worlds.world import World
 
 
@@ -74,10 +75,10 @@ class Trainer:
     ) -> None:
         self.settings = settings
         compare_settings(world, settings)
-        self.differing = numerics.compare(world)
+        self.differing = compare(world)
         world.position.phase = "reading the data"
         with together(world):
-            pinning.check()
+            numerics.check_pins()
             check_program(program)
             dataset = open_data(data)
             self._data_digest = dataset.digest()
