@@ -178,6 +178,11 @@ class Barrier:
         finally:
             self._asleep[self._rank] = 0
 
+    def absent(self) -> list[int]:
+        """Return the processes that have not reached the barrier this one waits at."""
+        before = (self._counts[self._rank] - 1) % 2**32
+        return [other for other in self._others if self._counts[other] == before]
+
     def leave(self) -> None:
         """Never come again, and release all that wait; they raise a RankLostError."""
         self._left[self._rank] = 1

@@ -56,11 +56,13 @@ class Segment:
     Attributes:
         data: its bytes, reserved, and zeros at first.
         barrier: where the ranks wait for each other.
+        group: the ranks.
 
     """
 
     data: NDArray[np.uint8]
     barrier: futex.Barrier
+    group: Sequence[int]
 
 
 def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
@@ -114,7 +116,7 @@ def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
     except RankLostError:
         barrier.leave()  # another may have got by, and wait there already
         raise
-    return Segment(data[head:], barrier)
+    return Segment(data[head:], barrier, group)
 
 
 @dataclass(frozen=True)
