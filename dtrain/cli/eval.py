@@ -16,6 +16,7 @@ from dtrain.data.binding import bind
 from dtrain.parallel.blocks import share
 from dtrain.parallel.world import World
 from dtrain.report.table import print_table, say
+from dtrain.training.differences import compare_data
 from dtrain.training.evaluate import Evaluation, evaluate
 from dtrain.training.folder import load
 from dtrain.training.recovery import recovering
@@ -87,7 +88,7 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, Evaluation]:
         weights = load(args.weights)
         rows = share(len(samples), world.rank, world.size)
         samples.check_finite(rows.start, rows.stop)
-    world.compare("data set", dataset.digest())
+    compare_data(world, dataset, dataset.digest())
     result = evaluate(world, program, samples, weights, loss)
     with together(world):
         if world.rank == 0 and args.report:
