@@ -16,6 +16,7 @@ from dtrain.cli import options, sources, words
 from dtrain.data.binding import bind
 from dtrain.reduction.blocks import share
 from dtrain.report.table import print_table, say
+from dtrain.training.differences import compare_data
 from dtrain.training.evaluate import Evaluation, evaluate
 from dtrain.training.recovery import recovering
 from dtrain.training.run import check_outputs, write_report
@@ -87,7 +88,7 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, Evaluation]:
         weights = load(args.weights)
         rows = share(len(samples), world.rank, world.size)
         samples.check_finite(rows.start, rows.stop)
-    world.compare("data set", dataset.digest())
+    compare_data(world, dataset, dataset.digest())
     result = evaluate(world, program, samples, weights, loss)
     with together(world):
         if world.rank == 0 and args.report:

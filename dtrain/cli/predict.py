@@ -23,6 +23,7 @@ from dtrain.data.columns import Samples
 from dtrain.errors import UsageError
 from dtrain.reduction.blocks import share
 from dtrain.report.table import say
+from dtrain.training.differences import compare_arrays, compare_data
 from dtrain.training.prediction import Prediction
 from dtrain.training.recovery import recovering
 from dtrain.training.run import check_outputs, written_whole
@@ -89,9 +90,10 @@ def _predict(world: World, args: Namespace) -> tuple[dict[str, NDArray[Any]], Sa
         rows = share(len(samples), world.rank, world.size)
         samples.check_finite(rows.start, rows.stop)
         prediction = Prediction(program, samples, load(args.weights))
-    world.compare("data set", dataset.digest())
+    compare_data(world, dataset, dataset.digest())
     compare_programs(world, prediction.graph)
-    world.compare("weights", prediction.weights.digest)
+    weights = prediction.weights
+    compare_arrays(world, "weights", weights.digest, weights.values, "weight")
     mine = prediction.rows(rows.start, rows.stop)
     gathered = {name: world.gather_rows(values) for name, values in mine.items()}
     outputs = {name: rows for name, rows in gathered.items() if rows is not None}

@@ -182,6 +182,11 @@ class Barrier:
         finally:
             self._asleep[self._rank] = 0
 
+    def absent(self) -> list[int]:
+        """Return the processes that have not reached the barrier this one waits at."""
+        before = (self._counts[self._rank] - 1) % 2**32
+        return [other for other in self._others if self._counts[other] == before]
+
     def leave(self) -> None:
         """Leave for good: all processes that wait raise a RankLostError."""
         self._left[self._rank] = 1

@@ -57,11 +57,13 @@ class Segment:
     Attributes:
         data: its bytes, allocated, initially zero.
         barrier: the barrier of these ranks.
+        group: these ranks, ascending.
 
     """
 
     data: NDArray[np.uint8]
     barrier: futex.Barrier
+    group: Sequence[int]
 
 
 def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
@@ -117,7 +119,7 @@ def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
     except RankLostError:
         barrier.leave()  # another rank may be waiting at the barrier already
         raise
-    return Segment(data[head:], barrier)
+    return Segment(data[head:], barrier, group)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from dtrain.reduction.blocks import share
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import check_dtype
+from dtrain.training.differences import compare_arrays
 from dtrain.training.penalty import Penalised
 from dtrain.training.settings import check_whole
 from dtrain.training.setup import (
@@ -155,8 +156,8 @@ def evaluate(
         columns = columns_in(samples, joined.graph, dtype)
         engine = Engine(joined.graph, layout, columns, tail=joined.sums)
     compare_programs(world, joined.program)
-    world.compare("program with its loss", joined.graph.fingerprint)
-    world.compare("weights", values.digest)
+    compare_programs(world, joined.graph, "program with its loss")
+    compare_arrays(world, "weights", values.digest, values.values, "weight")
     vector = GradientVector(layout)
     block = default_block(joined.graph, len(samples))
     summed(world, engine, values, vector, whole(samples), block)

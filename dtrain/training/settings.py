@@ -84,6 +84,17 @@ class Saving:
             )
         return None
 
+    def describe(self) -> dict[str, str]:
+        """Return each field as text, by the name of its option."""
+        return {
+            "checkpoint": self.folder,
+            "resume": str(self.resume),
+            "force": str(self.force),
+            "save_every": str(self.every),
+            "save_seconds": str(self.seconds),
+            "keep": str(self.keep),
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:

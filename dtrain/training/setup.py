@@ -6,12 +6,14 @@ ends in one verdict of all ranks, and what must be equal is compared.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,12 +25,13 @@ from dtrain.errors import DataError, MismatchError, ProgramError, UsageError
 from dtrain.functions.gather import integer
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import CONSTANT, FlowGraph
-from dtrain.tracing.printing import formula, label
+from dtrain.tracing.printing import formula
 from dtrain.tracing.trace import Program
 from dtrain.training.settings import Settings
-from dtrain.worlds.verdict import mark_agreed
+from dtrain.worlds.verdict import differing_parts, mark_agreed, mismatch
 from dtrain.worlds.world import World
 
+_SHOWN = 10_000  # numbers of a constant that ranks exchange to show a difference
 _PLACE = np.iinfo(np.intp)
 
 Data = Mapping[str, Any] | str | os.PathLike[str] | Dataset
@@ -58,9 +61,15 @@ def compare_settings(world: World, settings: Settings) -> None:
         MismatchError: on every rank.
     """
     described = settings.describe()
-    if len(set(world.allgather(repr(described).encode()))) > 1:
-        for option, text in described.items():
-            world.compare(option, text)
+    if settings.checkpoint is not None:
+        described |= settings.checkpoint.describe()
+    notes = world.allgather(json.dumps(described).encode())
+    if len(set(notes)) > 1:
+        each = [json.loads(note) for note in notes]
+        for option in dict.fromkeys(chain(*each)):
+            values = [texts.get(option, "None") for texts in each]
+            if error := mismatch(option, values, world.names):
+                raise error
 
 
 def threads_of(world: World, execution: str, threads: int | None) -> int:
@@ -81,14 +90,14 @@ def threads_of(world: World, execution: str, threads: int | None) -> int:
     return max(len(cores) // world.allgather(ours).count(ours), 1)
 
 
-def compare_programs(world: World, graph: FlowGraph) -> None:
+def compare_programs(world: World, graph: FlowGraph, what: str = "program") -> None:
     """Hold the programs of all ranks against each other; nodes only where they differ.
 
     Raises:
         MismatchError: on every rank, naming the first node that differs and its lines.
     """
     try:
-        world.compare("program", graph.fingerprint)
+        world.compare(what, graph.fingerprint)
     except MismatchError as error:
         graph = expand(graph)
         sums = [zlib.crc32(node.identity) for node in graph.nodes]
@@ -99,27 +108,38 @@ def compare_programs(world: World, graph: FlowGraph) -> None:
         shorter = min(map(len, each))
         unequal = np.flatnonzero(each[0][:shorter] != each[1][:shorter])
         first = int(unequal[0]) if unequal.size else shorter
-        texts = [text.decode() for text in world.allgather(_nth(graph, first))]
+        notes = [json.loads(note) for note in world.allgather(_nth(graph, first))]
         if told[rank] != told[other]:
+            values = [notes[rank][1], notes[other][1]]
+            shown = differing_parts(values, values[1])
+            texts = [
+                notes[i][0] + (f" with values {shown[notes[i][1]]}" * bool(notes[i][1]))
+                for i in (rank, other)
+            ]
             found = MismatchError(
-                f"{error}; the first node that differs: {texts[rank]} on rank {rank}, "
-                f"{texts[other]} on rank {other}"
+                f"{error}; the first node that differs: {texts[0]} on rank {rank}, "
+                f"{texts[1]} on rank {other}"
             )
             raise mark_agreed(found, rank) from None
         raise
 
 
 def _nth(graph: FlowGraph, number: int) -> bytes:
-    """A node, and the line that made it, for a person."""
+    """A node with the line that made it, and a constant's values, for a person."""
     if number >= len(graph.nodes):
-        return b"none"
+        return json.dumps(["none", ""]).encode()
     node = graph.nodes[number]
-    what = formula(graph, node)
-    if node.function is CONSTANT:
-        what += f" {label(graph, number)}" if node.shape == () else ""
+    what, values = formula(graph, node), ""
+    if node.function is CONSTANT and node.constant is not None:
+        constant = np.asarray(node.constant)
+        if node.shape == ():
+            what += f" {constant.item()!r}"
+        elif constant.size <= _SHOWN:
+            values = str(constant.reshape(-1).tolist())
     elif not node.inputs:
         what += f" {node.name!r}"
-    return f"{what} of shape {node.shape} at {node.source}".encode()
+    text = f"{what} of shape {node.shape} at {node.source}"
+    return json.dumps([text, values]).encode()
 
 
 def check_program(program: Program) -> None:

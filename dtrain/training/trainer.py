@@ -24,6 +24,7 @@ from dtrain.host import numerics, pinning
 from dtrain.reduction.blocks import share
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import draw
+from dtrain.training.differences import compare_arrays, compare_data
 from dtrain.training.finite import Guard
 from dtrain.training.penalty import Penalised
 from dtrain.training.replicas import Replicas
@@ -82,7 +83,7 @@ class Trainer:
             check_program(program)
             dataset = open_data(data)
             self._data_digest = dataset.digest()
-        world.compare("data set", self._data_digest)
+        compare_data(world, dataset, self._data_digest)
         world.position.phase = "tracing the program"
         with together(world):
             self.samples = bind(
@@ -95,8 +96,8 @@ class Trainer:
             self.objective = trace_objective(program, self.samples, settings)
         graph, self.layout = self.objective.graph, self.objective.layout(settings.dtype)
         compare_programs(world, self.objective.program)
-        world.compare("program with its loss", graph.fingerprint)
-        world.compare("layout of the weights", self.layout.digest)
+        compare_programs(world, graph, "program with its loss")
+        world.compare("layout of the weights", self.layout.describe())
         world.position.phase = "checking the data"
         with together(world):
             rows = share(len(self.samples), world.rank, world.size)
@@ -107,7 +108,7 @@ class Trainer:
             first = draw(graph, settings.seed, settings.dtype)
             self.weights.assign(first if weights is None else weights)
         given = "drawn" if weights is None else self.weights.digest
-        world.compare("first weights", given)
+        compare_arrays(world, "first weights", given, self.weights.values, "weight")
         world.broadcast(self.weights.flat)  # libm may differ between hosts
         world.position.phase = "planning"
         self.order = Order(len(self.samples), settings.batch, settings.seed)
@@ -188,7 +189,7 @@ class Trainer:
                 self.weights,
                 settings.backend,
             )
-        world.compare("penalty", penalised.objective.graph.fingerprint)
+        compare_programs(world, penalised.objective.graph, "penalty")
         return penalised
 
     @np.errstate(all="ignore")  # what must be finite is checked
