@@ -103,7 +103,7 @@ def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
         rank, member = group[index], members[index]
         found = processes.find(member.pid)
         if found is None or found.started != member.started:
-            error = RankLostError(f"the process of {names[rank]} has ended")
+            error = RankLostError(f"{names[rank]} has exited")
             error.rank = rank
             raise error
 
