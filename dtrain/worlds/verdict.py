@@ -10,7 +10,8 @@ import json
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from os.path import commonpath
+from itertools import takewhile
+from operator import eq
 
 from dtrain.errors import DtrainError, MismatchError, RankError, UsageError
 
@@ -89,7 +90,9 @@ def differing_parts(texts: Sequence[str], usual: str) -> dict[str, str]:
     """Cut long texts, all alike, to the part that holds what differs from ``usual``."""
     if max(map(len, texts)) <= WHOLE:
         return {text: text for text in texts}
-    firsts = [len(commonpath([text, usual])) for text in texts if text != usual]
+    firsts = [
+        sum(takewhile(bool, map(eq, text, usual))) for text in texts if text != usual
+    ]
     start, stop = max(min(firsts) - BEFORE, 0), max(firsts) + AFTER
     return {
         text: "…" * (start > 0) + text[start:stop] + "…" * (len(text) > stop)
