@@ -8,8 +8,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from dtrain.cli import options, sources, words
+from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import Loss
-from dtrain.descent.objective import objective
 from dtrain.drawing.dot import dot
 from dtrain.drawing.svg import drawing
 from dtrain.engine.engine import chosen_backend
@@ -98,7 +98,7 @@ def _write(graph: FlowGraph, args: Namespace) -> None:
 
 def _plan_text(graph: FlowGraph, loss: Loss, backend: str) -> str:
     """The plan of a program with a loss and its derivatives."""
-    joined = objective(graph, loss)
+    joined = loss_graph(graph, loss)
     planned = plan(
         joined.graph, joined.layout("float32"), _BLOCK, gradients=joined.gradients
     )

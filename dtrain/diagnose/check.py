@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from dtrain.data.columns import Samples
 from dtrain.data.order import Batch
 from dtrain.descent import losses
+from dtrain.descent.loss_graph import LossGraph, loss_graph
 from dtrain.descent.losses import Loss
-from dtrain.descent.objective import Objective, objective
 from dtrain.descent.penalties import Penalty
 from dtrain.diagnose.definition import Definition
 from dtrain.diagnose.kinks import Kinks
@@ -165,7 +165,7 @@ def check_samples(
 ) -> GradientCheck:
     """The same, for a data set that is bound to the program's inputs."""
     graph = traced(program, samples)
-    joined = objective(graph, loss, samples.target_shape)
+    joined = loss_graph(graph, loss, samples.target_shape)
     rng = seeded(seed)
     if samples.target is None and joined.target is not None:
         target = joined.target.draw(rng, len(samples))
@@ -201,7 +201,7 @@ class _Probe:
 
     def __init__(
         self,
-        joined: Objective,
+        joined: LossGraph,
         samples: Samples,
         weights: Weights,
         penalised: Penalised | None,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.descent.objective import Objective, with_loss
+from dtrain.descent.loss_graph import LossGraph, sample_loss_graph
 from dtrain.gradient.paths import SumOverPaths
 from dtrain.gradient.vector import Weights
 from dtrain.tracing.graph import FlowGraph
@@ -33,12 +33,12 @@ class Definition:
     def __init__(
         self,
         program: FlowGraph,
-        joined: Objective,
+        joined: LossGraph,
         columns: Mapping[str, NDArray[Any]],
         weights: Weights,
     ) -> None:
         given = None if joined.target is None else joined.target.shape
-        graph = with_loss(program, joined.loss, given)
+        graph = sample_loss_graph(program, joined.loss, given)
         sample = {name: np.array(column[0]) for name, column in columns.items()}
         with np.errstate(all="ignore"):
             self._point = SumOverPaths(graph, {**weights.values, **sample})

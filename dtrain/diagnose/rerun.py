@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dtrain.data.columns import Samples
 from dtrain.data.order import Batch
-from dtrain.descent.objective import Objective, objective
+from dtrain.descent.loss_graph import LossGraph, loss_graph
 from dtrain.diagnose.origin import Origin, observed, origin
 from dtrain.engine.engine import Engine
 from dtrain.gradient.vector import Weights, not_finite
@@ -43,7 +43,7 @@ class Rerun:
     """
 
     world: World
-    objective: Objective
+    objective: LossGraph
     engine: Engine
     shard: Shard
     weights: Weights
@@ -71,7 +71,7 @@ class Rerun:
 
     def _in_block(self, block: RowBlocks) -> str:
         joined = self.objective
-        written = objective(
+        written = loss_graph(
             joined.program, joined.loss, self.samples.target_shape, as_written=True
         )
         number = self.world.numbers[self.world.rank]
@@ -107,7 +107,7 @@ class Rerun:
         return f"each of the {count} blocks is finite by itself, but not their sum"
 
 
-def _part(found: Origin, joined: Objective | None = None) -> str:
+def _part(found: Origin, joined: LossGraph | None = None) -> str:
     """In which part of the graph a node is, and at which line."""
     node = found.node
     if node.through is not None:
@@ -119,7 +119,7 @@ def _part(found: Origin, joined: Objective | None = None) -> str:
     return f"forward, at {node.source}"
 
 
-def _in_loss(found: Origin, joined: Objective) -> bool:
+def _in_loss(found: Origin, joined: LossGraph) -> bool:
     """Whether a node of the forward graph came with the loss."""
     nodes, name = joined.graph.nodes, joined.program.nodes[joined.program.output].name
     named = [node for node in nodes if node.name == name and name is not None]

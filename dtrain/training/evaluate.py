@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 from dtrain.data.columns import Samples, as_array
 from dtrain.data.order import Batch
 from dtrain.descent import losses
+from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import Loss
-from dtrain.descent.objective import objective
 from dtrain.descent.penalties import Penalty
 from dtrain.engine.engine import Engine
 from dtrain.errors import DataError
@@ -86,7 +86,7 @@ def loss_and_gradient(
     pinning.check()
     samples = as_samples(program, inputs, targets)
     graph = traced(program, samples)
-    joined = objective(graph, losses.named(loss), samples.target_shape)
+    joined = loss_graph(graph, losses.named(loss), samples.target_shape)
     check_target(joined, samples)
     check_values(joined, samples, range(len(samples)))
     values = as_weights(joined.layout(dtype), weights)
@@ -141,7 +141,7 @@ def evaluate(
         dtype = dtype_of(weights)
         target = samples.target if loss.takes_target else None
         metric = None if target is None else loss.metric(target)
-        joined = objective(
+        joined = loss_graph(
             traced(program, samples),
             loss,
             samples.target_shape,

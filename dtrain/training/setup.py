@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.columns import Dataset, Samples
-from dtrain.descent.objective import TARGET, Objective, objective
+from dtrain.descent.loss_graph import TARGET, LossGraph, loss_graph
 from dtrain.errors import DataError, MismatchError, ProgramError, UsageError
 from dtrain.functions.gather import integer
 from dtrain.tracing.expand import expand
@@ -145,7 +145,7 @@ def check_callbacks(callbacks: Any) -> None:
 
 def trace_objective(
     program: Program, samples: Samples, settings: Settings
-) -> Objective:
+) -> LossGraph:
     """Trace a program for the shapes of its data, and join it with the loss.
 
     Raises:
@@ -162,12 +162,12 @@ def trace_objective(
             "random numbers, the time, or something else that changes, and such values "
             "would be frozen as constants; pass them in as inputs"
         )
-    joined = objective(graph, settings.the_loss, samples.target_shape)
+    joined = loss_graph(graph, settings.the_loss, samples.target_shape)
     check_target(joined, samples)
     return joined
 
 
-def check_target(joined: Objective, samples: Samples) -> None:
+def check_target(joined: LossGraph, samples: Samples) -> None:
     """Hold the target's shape against what the loss expects.
 
     Raises:
@@ -189,7 +189,7 @@ def check_target(joined: Objective, samples: Samples) -> None:
         )
 
 
-def _advice(joined: Objective, samples: Samples) -> str:
+def _advice(joined: LossGraph, samples: Samples) -> str:
     """What to say of labels: where the loss takes some, or the target looks so."""
     target, output, labels = joined.target, joined.output, samples.target
     if target is not None and target.labels:
@@ -203,7 +203,7 @@ def _advice(joined: Objective, samples: Samples) -> str:
     return ": for class labels give --loss cross_entropy (loss=)" if fit.all() else ""
 
 
-def check_values(joined: Objective, samples: Samples, rows: range) -> None:
+def check_values(joined: LossGraph, samples: Samples, rows: range) -> None:
     """Hold rows of the target against the values that the loss takes.
 
     Raises:

@@ -10,7 +10,7 @@ import pytest
 from dtrain import ThreadWorld, check, loss_and_gradient, losses, program, train, weight
 from dtrain.data.binding import bind
 from dtrain.data.readers import open_data
-from dtrain.descent.objective import TARGET, objective
+from dtrain.descent.loss_graph import TARGET, loss_graph
 from dtrain.errors import DataError, ProgramError, UsageError
 from dtrain.training.evaluate import as_samples, evaluate
 from dtrain.training.setup import columns_in
@@ -240,7 +240,7 @@ def test_the_fused_backend_computes_the_same(what, monkeypatch, tmp_path):
 
 def test_labels_stay_integers():
     samples = as_samples(affine, X, LABELS.astype(float))
-    joined = objective(affine.trace(x=INPUTS), losses.named("cross_entropy"), ())
+    joined = loss_graph(affine.trace(x=INPUTS), losses.named("cross_entropy"), ())
     assert joined.graph.nodes[joined.graph.inputs[TARGET]].dtype == "int"
     columns = columns_in(samples, joined.graph, "float32")
     assert (columns[TARGET].dtype, columns["x"].dtype) == (np.intp, np.float32)
