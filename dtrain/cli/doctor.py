@@ -17,7 +17,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
-from dtrain.cli import options, words
+from dtrain.cli import options
 from dtrain.doctor import site
 from dtrain.doctor.facts import WRONG, Facts, Folder
 from dtrain.doctor.findings import findings
@@ -31,7 +31,6 @@ from dtrain.worlds.mpi import load
 from dtrain.worlds.world import SoloWorld, World
 
 EXAMPLE = "  dtrain doctor"
-LIMIT = 30.0  # seconds without progress
 WRITTEN = 1 << 25  # bytes
 SUMMED = 1 << 22  # bytes
 MANY = 16  # links that are measured
@@ -53,20 +52,7 @@ class Unjoined(SoloWorld):
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments."""
-    options.add_bits(parser)
-    parser.add_argument(
-        "--checkpoint",
-        type=words.path,
-        metavar="DIR",
-        help="measure how fast this folder is, too",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=words.seconds,
-        metavar="S",
-        default=LIMIT,
-        help=f"seconds without progress that end it, with exit code 71 ({LIMIT:g})",
-    )
+    options.add_options(parser, "doctor")
 
 
 def join(timeout: float) -> World:
