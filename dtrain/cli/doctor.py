@@ -78,14 +78,14 @@ def run(world: World, args: Namespace) -> int:
 
 def _facts(world: World, args: Namespace) -> Facts:
     """What all ranks know and measure together; collective, rank 0 knows all."""
-    world.place.phase = "gathering what each rank knows"
+    world.position.phase = "gathering what each rank knows"
     mpi = world.mpi or _library()
     sites, each = site.gather(world), numerics.gather(world)
-    world.place.phase = "summing over all ranks"
+    world.position.phase = "summing over all ranks"
     seconds = sums(world, SUMMED) if world.size > 1 else 0.0
     folder = Folder(args.checkpoint) if args.checkpoint else None
     if folder and world.rank == 0:
-        world.place.phase = f"writing to {folder.path}"
+        world.position.phase = f"writing to {folder.path}"
         folder = measured(folder.path, args.timeout / 2)
     return Facts(
         mpi=mpi,
@@ -116,7 +116,7 @@ def _links(world: World) -> list[Link]:
     others = [[r for r in group if r][:1] for group in by_host(world.hosts)]
     found = []
     for other in [rank for first in others for rank in first][:MANY]:
-        world.place.phase = f"sending from rank 0 to rank {other}"
+        world.position.phase = f"sending from rank 0 to rank {other}"
         found.append(link(world, other))
     return [each for each in found if each is not None]
 

@@ -206,7 +206,7 @@ def measure(
     backend: str = "numpy",
 ) -> dict[str, float]:
     """Do the same as `evaluate`, for samples that all ranks have read; collective."""
-    world.place.phase = "evaluating"
+    world.position.phase = "evaluating"
     weights = named_weights(weights)
     problem = Problem(
         world,

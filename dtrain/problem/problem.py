@@ -66,7 +66,7 @@ class Problem:
     ) -> None:
         self.program, self.samples, self.loss = program, samples, loss
         self.dtype, self._data_digest = dtype, data_digest
-        world.place.phase = "tracing the program"
+        world.position.phase = "tracing the program"
         with together(world):
             shapes = {name: array.shape[1:] for name, array in samples.inputs.items()}
             self.graph = program.trace(**shapes)
@@ -88,7 +88,7 @@ class Problem:
         world.compare("layout of the weights", self.layout.digest)
         if self.penalty is not None:
             world.compare("penalty", self.penalty.graph.fingerprint)
-        world.place.phase = "checking the data"
+        world.position.phase = "checking the data"
         with together(world):
             rows = share(len(samples), world.rank, world.size)
             check_target_values(self.quantity, samples, rows)
@@ -148,7 +148,7 @@ def read_samples(
     Raises:
         DataError, ProgramError, MismatchError: on every rank.
     """
-    world.place.phase = "reading the data"
+    world.position.phase = "reading the data"
     with together(world):
         check_program(program)
         dataset = open_data(data)

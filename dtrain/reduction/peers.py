@@ -8,10 +8,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.worlds.watchdog import Place
-
 Message = tuple[int, NDArray[Any]]  # the other rank; a contiguous 1-D buffer
 Scale = Callable[[NDArray[Any], NDArray[np.float64]], object]  # see World.tree_sum
+
+
+class Position(Protocol):
+    """The part of a rank's position that a sum sets.
+
+    Attributes:
+        reached: the first block whose partial sum has not arrived yet.
+    """
+
+    reached: int
 
 
 class Peers(Protocol):
@@ -20,7 +28,10 @@ class Peers(Protocol):
     rank: int
     size: int
     hosts: list[str]
-    place: Place
+
+    @property
+    def position(self) -> Position:
+        """How far this rank has come, for its watchdog."""
 
     @property
     def names(self) -> list[str]:

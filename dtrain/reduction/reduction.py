@@ -14,7 +14,7 @@ from typing import Any
 from dtrain.reduction.exchange import Total
 from dtrain.reduction.memory import KEPT, Memory
 from dtrain.reduction.partition import Groups, Partition
-from dtrain.reduction.peers import Peers, Scale
+from dtrain.reduction.peers import Peers, Position, Scale
 from dtrain.reduction.scratch import Spare
 from dtrain.reduction.tree import Node, Record, copy
 
@@ -22,14 +22,22 @@ from dtrain.reduction.tree import Node, Record, copy
 class Arrivals:
     """The records of a rank's blocks as they come, each with its node in the tree.
 
+    Args:
+        own: the rank's blocks.
+        partials: the records.
+        position: how far the rank has come, for its watchdog.
+
     Attributes:
         reached: the first block whose record has not come yet.
 
     """
 
-    def __init__(self, own: range, partials: Iterable[Record]) -> None:
+    def __init__(
+        self, own: range, partials: Iterable[Record], position: Position
+    ) -> None:
         self._own = own
-        self.reached = own.start
+        self._position = position
+        self.reached = position.reached = own.start
         self._records = iter(partials)
 
     def one(self) -> tuple[Node, Record]:
@@ -38,7 +46,7 @@ class Arrivals:
         if record is None:
             raise self._wrong(f"those up to {self.reached}")
         start, level = self.reached, record.level
-        self.reached += 1 << level
+        self.reached = self._position.reached = start + (1 << level)
         if start % (1 << level) or self.reached > self._own.stop:
             raise self._wrong(f"a sum of {1 << level} from {start} on")
         return (level, start >> level), record
@@ -92,7 +100,7 @@ class Reduction:
         """Sum all ranks' records into ``total``; return their flag words, OR-ed."""
         part = self._partition(peers, count, total)
         rows = self._rows(part, total)
-        peers.place.sum = arrivals = Arrivals(part.owned, partials)
+        arrivals = Arrivals(part.owned, partials, peers.position)
         for first, stop in part.own_spans:
             item = arrivals.one()
             if arrivals.reached == stop:

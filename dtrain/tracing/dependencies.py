@@ -14,7 +14,10 @@ import numpy as np
 from dtrain.functions.base import BaseFunction
 from dtrain.tracing.source import is_machinery
 
-_CONSTANTS = (int, float, complex, str, bytes, bool, type(None), np.generic, np.dtype)
+_CONSTANTS = (
+    *(int, float, complex, str, bytes, bool, type(None)),
+    *(np.generic, np.dtype, np.ufunc, BaseFunction),
+)
 
 
 class Dependencies:
@@ -68,7 +71,7 @@ class Dependencies:
         return all(self._object(x, names) for x in defaults)
 
     def _object(self, x: Any, names: set[str]) -> bool:
-        if isinstance(x, _CONSTANTS | BaseFunction | np.ufunc):
+        if isinstance(x, _CONSTANTS):
             return True
         if isinstance(x, tuple | frozenset):
             return all(self._object(part, names) for part in x)

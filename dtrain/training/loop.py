@@ -74,7 +74,7 @@ class Loop:
             if isinstance(signals, Interrupt):
                 signals.arm()
             self._begun = time.perf_counter()
-            world.place.phase = "training"
+            world.position.phase = "training"
             return recovering(world, self._continue, self._rejoin)
         finally:
             trainer.evaluator.close()
@@ -88,7 +88,7 @@ class Loop:
         trainer = self.trainer
         state, order = trainer.state, trainer.order
         while state.steps < trainer.steps and not self._ended:
-            trainer.world.place.step = state.steps + 1
+            trainer.world.position.step = state.steps + 1
             trainer.flags = self._take()
             rate = float(self._schedule(state.steps))
             gradient = trainer.step(order.at(state.steps), rate)

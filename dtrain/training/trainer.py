@@ -87,7 +87,7 @@ class Trainer:
         )
         check_trainable(world, self.problem)
         self.weights = self.problem.start(world, settings.seed, weights)
-        world.place.phase = "planning"
+        world.position.phase = "planning"
         self.order = Order(len(samples), settings.batch_size, settings.seed)
         self.threads = threads_of(world, settings.execution, settings.threads)
         self.evaluator = Evaluator(

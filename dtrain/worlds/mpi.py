@@ -29,7 +29,7 @@ from dtrain.worlds import ulfm
 from dtrain.worlds.failure import Alarm
 from dtrain.worlds.launcher import Launch, launched
 from dtrain.worlds.verdict import agreed
-from dtrain.worlds.watchdog import DEFAULT, Place, Watchdog
+from dtrain.worlds.watchdog import DEFAULT, Position, Watchdog
 from dtrain.worlds.world import World, flat
 
 T = TypeVar("T")
@@ -57,8 +57,8 @@ class MPIWorld(World):
     ) -> None:
         launch = launched()
         self.fault_tolerant = ulfm.can_lose(launch, os.environ)
-        place = Place(f"{socket.gethostname()}:{launch.rank if launch else 0}")
-        watchdog = Watchdog(place, partial(end, self.fault_tolerant), timeout)
+        position = Position(f"{socket.gethostname()}:{launch.rank if launch else 0}")
+        watchdog = Watchdog(position, partial(end, self.fault_tolerant), timeout)
         with watchdog.watching("starting"):
             self._join(launch, watchdog, longest, shared=shared)
 
@@ -102,7 +102,7 @@ class MPIWorld(World):
 
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         """Send and receive all at once, none waiting for another."""
-        self.place.moves += 1
+        self.position.moves += 1
         requests: list[Any] = []
         try:
             with self._noticing_losses():
@@ -142,7 +142,7 @@ class MPIWorld(World):
         if self.fault_tolerant:
             super().broadcast(array, root)
             return
-        self.place.moves += 1
+        self.position.moves += 1
         for part in self._parts(flat(array)):
             self._comm.Bcast(part, root=root)
 
@@ -198,7 +198,7 @@ class MPIWorld(World):
         if word:
             self._comm.Revoke()  # whoever waits for a message gives up, and comes, too,
             self._reduction.leave()  # as who waits in memory does
-        self.place.moves += 1
+        self.position.moves += 1
         heard = ulfm.say(self._mpi, self._comm, word)
         if heard & ulfm.CODE:
             ulfm.leave(heard & ulfm.CODE)

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 from dtrain.errors import RankLostError
 
@@ -44,22 +43,16 @@ _EXCHANGES = {
 }
 
 
-class Reached(Protocol):
-    """How far a sum has come."""
-
-    reached: int
-
-
 @dataclass(slots=True)
-class Place:
-    """Where a rank is: written as it goes on, read by its watchdog.
+class Position:
+    """How far a rank has come: written by the rank, read by its watchdog.
 
     Attributes:
         label: the rank's name, ``host:rank``.
         phase: what it does.
         step: of training, from 1; 0 before.
         moves: how many exchanges it has begun.
-        sum: the sum that it brings blocks to, or brought them to last.
+        reached: the first block of its current or last sum that is not added yet.
 
     """
 
@@ -67,17 +60,17 @@ class Place:
     phase: str = "working"
     step: int = 0
     moves: int = 0
-    sum: Reached | None = None
+    reached: int = -1  # before any sum
 
     def mark(self) -> tuple[str, int, int, int]:
         """Give what changes while the rank makes progress."""
-        return self.phase, self.step, self.moves, self.sum.reached if self.sum else 0
+        return self.phase, self.step, self.moves, self.reached
 
     def describe(self, stack: traceback.StackSummary, seconds: float) -> str:
         """Say where the rank stands, its name before each line."""
         text = f"no progress for {seconds:g} s while {self.phase}"
         if self.step:
-            block = f", block {self.sum.reached}" if self.sum else ""
+            block = f", block {self.reached}" if self.reached >= 0 else ""
             text += f" (step {self.step}{block})"
         names = [f.name for f in stack if f.filename.startswith(_HERE)]
         waits = next((_EXCHANGES[name] for name in names if name in _EXCHANGES), None)
@@ -90,16 +83,16 @@ class Watchdog:
     """The watch over one rank.
 
     Args:
-        place: where the rank is.
+        position: how far the rank has come.
         abort: called from the watching thread, to end all ranks with an exit code.
         limit: seconds without progress that end the job; 0 is never.
 
     """
 
     def __init__(
-        self, place: Place, abort: Callable[[int], object], limit: float = 0.0
+        self, position: Position, abort: Callable[[int], object], limit: float = 0.0
     ) -> None:
-        self.place = place
+        self.position = position
         self._abort = abort
         self._limit = limit
         self._over: threading.Event | None = None
@@ -123,7 +116,7 @@ class Watchdog:
             yield
             return
         self._watched, self._rank = True, threading.get_ident()
-        self.place.phase, self.place.step = phase, 0
+        self.position.phase, self.position.step = phase, 0
         self._begin()
         try:
             yield
@@ -158,9 +151,9 @@ class Watchdog:
             ).start()
 
     def _watch(self, over: threading.Event) -> None:
-        silent, seen, before = 0.0, self.place.mark(), time.monotonic()
+        silent, seen, before = 0.0, self.position.mark(), time.monotonic()
         while not over.wait(pause := min(self._limit / LOOKS or 1.0, 1.0)):
-            now, mark = time.monotonic(), self.place.mark()
+            now, mark = time.monotonic(), self.position.mark()
             # A job that was suspended as a whole has not stood still meanwhile.
             silent = silent + min(now - before, 2 * pause) if mark == seen else 0.0
             seen, before = mark, now
@@ -178,7 +171,7 @@ class Watchdog:
             frame: FrameType | None = sys._current_frames().get(self._rank)
             stack = traceback.StackSummary.extract(traceback.walk_stack(frame))
             stack.reverse()
-            sys.stderr.write(self.place.describe(stack, self._limit))
+            sys.stderr.write(self.position.describe(stack, self._limit))
             sys.stderr.flush()
         time.sleep(MOMENT)
         with contextlib.suppress(Exception):

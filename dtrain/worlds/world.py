@@ -27,7 +27,7 @@ from dtrain.reduction.reduction import Reduction
 from dtrain.reduction.tree import Record
 from dtrain.worlds import verdict
 from dtrain.worlds.meeting import Meeting, root_cause
-from dtrain.worlds.watchdog import Place, Watchdog
+from dtrain.worlds.watchdog import Position, Watchdog
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class World(ABC):
         fault_tolerant: whether the others can go on when a rank is lost. A collective
             call then raises a RankLostError; ``settled`` is what to call next.
         lost: the ranks that this world goes on without, as they were called.
-        place: where this rank is, for its watchdog.
+        position: how far this rank has come, for its watchdog.
         watchdog: what ends all ranks when this one stands still for too long.
 
     """
@@ -71,9 +71,9 @@ class World(ABC):
         self.exchanges = 0
         self.fault_tolerant = False
         self.lost: list[str] = []
-        place = Place(f"{self.host}:{rank}")
-        self.watchdog = watchdog or Watchdog(place, self.abort)
-        self.place = self.watchdog.place
+        position = Position(f"{self.host}:{rank}")
+        self.watchdog = watchdog or Watchdog(position, self.abort)
+        self.position = self.watchdog.position
         self._reduction = Reduction(alone(size))
 
     @property
@@ -157,7 +157,7 @@ class World(ABC):
 
         """
         self.exchanges += 1
-        self.place.moves += 1
+        self.position.moves += 1
         return self._reduction.run(self, count, partials, total, flags, scale)
 
     def rows(self, count: int, total: Total) -> Mapping[int, Record]:
@@ -294,7 +294,7 @@ class ThreadWorld(World):
         """Read the others' buffers where they are."""
         if self._meeting is None:
             raise RuntimeError("the ranks of a ThreadWorld exist only inside its run()")
-        self.place.moves += 1
+        self.position.moves += 1
         posts = self._meeting.posts
         posts[self.rank] = sends
         self._meeting.wait()

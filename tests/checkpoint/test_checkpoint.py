@@ -224,11 +224,11 @@ def test_a_finished_run_is_done_and_may_be_given_more_epochs(tmp_path):
 
 def test_another_length_of_a_schedule_is_warned_of(tmp_path, caplog):
     from dtrain.training.loop import Loop
-    from dtrain.training.settings import Saving, Settings
+    from dtrain.training.settings import Checkpoint, Settings
     from dtrain.training.trainer import Trainer
 
     for epochs in (2, 4):
-        saving = Saving(folder=str(tmp_path), resume=True)
+        saving = Checkpoint(folder=str(tmp_path), resume=True)
         settings = Settings(
             epochs=epochs,
             learning_rate=0.1,

@@ -10,7 +10,7 @@ from dtrain.checkpoint.folder import Folder
 from dtrain.errors import RankLostError, StoppedError, UsageError
 from dtrain.training.loop import Loop
 from dtrain.training.recovery import recovering
-from dtrain.training.settings import Saving, Settings
+from dtrain.training.settings import Checkpoint, Settings
 from dtrain.training.signals import Ask, Signals
 from dtrain.training.trainer import Trainer
 from tests.training.programs import line
@@ -113,7 +113,7 @@ class Doubtful(dtrain.SoloWorld):
 def test_what_was_asked_while_data_were_read_is_done_once(verdict, tmp_path):
     asked = Signals(active=False)
     asked._asked = int(Ask.SAVE | Ask.STOP)
-    saving = Saving(folder=str(tmp_path))
+    saving = Checkpoint(folder=str(tmp_path))
     settings = Settings(epochs=3, learning_rate=0.1, checkpoint=saving)
 
     def work(world):

@@ -1,4 +1,4 @@
-"""The contract of `train`, `Run` and `StepRecord`."""
+"""The contract of `train`, `Run` and `Step`."""
 
 import inspect
 import math
@@ -9,7 +9,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import dtrain
-from dtrain import SoloWorld, StepRecord, ThreadWorld, losses, optimizers, train
+from dtrain import SoloWorld, Step, ThreadWorld, losses, optimizers, train
 from dtrain.data.order import Order
 from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution import EXECUTIONS
@@ -169,7 +169,7 @@ def test_every_rank_calls_back_after_every_step(ranks):
         world=world_of(ranks),
         callbacks=[calls.append, calls.append],
     )
-    assert [field.name for field in fields(StepRecord)] == [
+    assert [field.name for field in fields(Step)] == [
         "step",
         "epoch",
         "loss",

@@ -11,17 +11,17 @@ import time
 import pytest
 
 from dtrain.worlds import watchdog
-from dtrain.worlds.watchdog import Place, Watchdog
+from dtrain.worlds.watchdog import Position, Watchdog
 from tests.mpirun import clean_environment, mpirun
 
 
 @pytest.fixture
 def watched(monkeypatch):
-    """A place, its watchdog, and the codes with which it has ended all ranks."""
+    """A position, its watchdog, and the codes with which it has ended all ranks."""
     monkeypatch.setattr(watchdog, "MOMENT", 0.0)
     ended = []
-    place = Place("here:1")
-    return place, Watchdog(place, ended.append, 0.3), ended
+    position = Position("here:1")
+    return position, Watchdog(position, ended.append, 0.3), ended
 
 
 def closed():
@@ -48,9 +48,9 @@ def until(condition):
 
 
 def test_a_rank_that_stands_still_is_ended_and_says_where(watched, capsys):
-    place, dog, ended = watched
+    position, dog, ended = watched
     with dog.watching("training"):
-        place.step = 7
+        position.step = 7
         until(lambda: ended)
     assert ended == [71]
     lines = capsys.readouterr().err.splitlines()
@@ -61,10 +61,10 @@ def test_a_rank_that_stands_still_is_ended_and_says_where(watched, capsys):
 
 @pytest.mark.parametrize("what", ["phase", "step", "moves"])
 def test_a_rank_that_moves_is_left_alone(watched, what):
-    place, dog, ended = watched
+    position, dog, ended = watched
     with dog.watching("training"):
         for number in range(40):
-            setattr(place, what, f"part {number}" if what == "phase" else number)
+            setattr(position, what, f"part {number}" if what == "phase" else number)
             time.sleep(0.03)
     assert ended == []
 

@@ -19,7 +19,7 @@ from dtrain.engine.fused.regions import Piece, fused
 from dtrain.engine.lowering import plan
 from dtrain.functions.base import FUNCTIONS
 from dtrain.gradient.vector import Layout, Weights
-from dtrain.training.shard import RowBlocks
+from dtrain.problem.shard import RowBlocks
 from tests.engine.models import MODELS, Model
 from tests.functions.cases import CASES, Case
 from tests.functions.slopes import program_of
