@@ -57,6 +57,10 @@ def as_samples(
             number of samples.
     """
     check_program(program)
+    if not program.inputs and targets is None and not with_target:
+        raise DataError(
+            f"program {program.name} has no inputs, so there are no samples"
+        )
     if not isinstance(inputs, Mapping | str | os.PathLike | Dataset):
         arrays = _in_order(program, inputs)
     elif targets is None:
@@ -69,7 +73,7 @@ def as_samples(
             open_data(inputs), program.inputs, None, columns or {}, with_target=False
         )
         arrays = dict(bound.inputs)
-    return _checked(program, arrays, targets)
+    return _checked(arrays, targets)
 
 
 def _in_order(program: Program, inputs: Any) -> dict[str, NDArray[Any]]:
@@ -108,17 +112,10 @@ def _array(name: str, given: Any) -> NDArray[Any]:
         ) from None
 
 
-def _checked(
-    program: Program, arrays: Mapping[str, NDArray[Any]], targets: Any
-) -> Samples:
+def _checked(arrays: Mapping[str, NDArray[Any]], targets: Any) -> Samples:
     """Return arrays as samples, if all hold numbers for the same number of samples."""
     target = None if targets is None else _array("targets", targets)
     everything = {**arrays, **({} if target is None else {"targets": target})}
-    if not everything:
-        raise DataError(
-            f"program {program.name} has no inputs, so there are no samples: give "
-            "targets"
-        )
     for name, array in everything.items():
         if array.ndim == 0 or array.dtype.kind not in "biuf":
             raise DataError(

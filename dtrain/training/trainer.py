@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from dtrain.data.order import Batch, Order
 from dtrain.descent.method import GradientDescent
 from dtrain.diagnose.rerun import Rerun
@@ -111,6 +113,7 @@ class Trainer:
         self.guard = Guard(self.settings.on_nonfinite, self.state, rerun)
         self.replicas = Replicas(world, self.weights, self.settings.verify_every)
 
+    @np.errstate(all="ignore")  # what must be finite is checked
     def step(self, batch: Batch, rate: float) -> GradientVector:
         """Take one step (lecture, the inner loop): sum, scale by −2/N, step.
 

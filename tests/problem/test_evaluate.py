@@ -98,6 +98,8 @@ def test_keywords_and_defaults():
         name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY
     }
     assert defaults == {
+        "target": None,
+        "columns": None,
         "loss": "square",
         "penalty": None,
         "dtype": "float64",
@@ -161,17 +163,17 @@ MASKED = np.ma.array([1.0, -999.0, 1.0], mask=[False, True, False])
 BAD_INPUTS = {
     "no samples": ({"x": X[:0]}, X[:0], "no samples"),
     "other lengths": ({"x": X}, X[:2], "different numbers of samples"),
-    "a name too many": ({"x": X, "y": X}, X, "y is unknown"),
-    "a name too few": ({}, X, "x is missing"),
+    "another name": ({"X": X}, X, r"no column 'x' for input 'x'.*There are: X"),
+    "no columns": ({}, X, "no columns"),
     "too many": ([X, X], X, "takes 1 inputs"),
-    "a number": ({"x": 1.0}, X, "x must be an array"),
-    "texts": ({"x": np.array(["a"] * 3)}, X, "x must be an array"),
+    "a number": ({"x": 1.0}, X, "column 'x' is a single number"),
+    "texts": ({"x": np.array(["a"] * 3)}, X, "column 'x' is <U1"),
     "text targets": ({"x": X}, ["a"] * 3, "targets must be an array"),
     "wide targets": ({"x": X}, np.ones((3, 2)), r"shape \(2,\)"),
-    "masked": ({"x": MASKED}, X, "^x has masked elements: fill them"),
-    "masked, alone": (MASKED, X, "^x has masked elements"),
+    "masked": ({"x": MASKED}, X, "column 'x' has masked elements: fill them"),
+    "masked, alone": (MASKED, X, "^input 'x' has masked elements"),
     "masked targets": ({"x": X}, MASKED, "^targets has masked elements"),
-    "no targets": ({"x": X}, None, "needs a target"),
+    "no targets": ({"x": X}, None, "the target is not there"),
 }
 
 
@@ -184,7 +186,7 @@ def test_arrays_that_do_not_fit(kind):
 
 def test_masked_inputs_are_not_predicted_from():
     for inputs in ({"x": MASKED}, [MASKED], MASKED):
-        with pytest.raises(DataError, match="x has masked elements"):
+        with pytest.raises(DataError, match="'x' has masked elements"):
             predict(line, {"slope": 1.0, "offset": 0.0}, inputs)
 
 
