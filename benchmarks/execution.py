@@ -110,7 +110,7 @@ def measure(made: Program, columns: dict[str, Any], backend: str) -> dict[str, A
     if len({trainer.weights.digest for trainer in trainers.values()}) > 1:
         raise AssertionError("the execution models give different bits")
     for trainer in trainers.values():
-        trainer.engine.close()
+        trainer.evaluator.close()
     return taken
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from dtrain import program, weight
+from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import SquareError
-from dtrain.descent.objective import objective
 from dtrain.engine.collector import paused
 from dtrain.engine.execution import Model
 from dtrain.engine.executor import execute
@@ -109,7 +109,7 @@ def stages(made: Program, shapes: Mapping[str, Any]) -> tuple[int, dict[str, flo
         return result
 
     graph = timed("trace", lambda: made.trace(**shapes))
-    joined = timed("differentiate", lambda: objective(graph, SquareError()))
+    joined = timed("differentiate", lambda: loss_graph(graph, SquareError()))
     layout = joined.layout("float32")
     weights, slots = Weights(layout), np.zeros(layout.size, np.float32)
     planned = timed(

@@ -12,42 +12,52 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dtrain import zoo
+    from dtrain import errors, zoo
     from dtrain.checkpoint.folder import load
     from dtrain.descent import losses, optimizers, penalties, schedules
     from dtrain.diagnose.check import check
     from dtrain.functions.custom import base_function
+    from dtrain.problem.evaluate import evaluate, loss_and_gradient, predict
+    from dtrain.problem.objective import objective
     from dtrain.tracing import initializers, layers
-    from dtrain.tracing.trace import named, program, scope
+    from dtrain.tracing.graph import FlowGraph
+    from dtrain.tracing.trace import Program, named, program, scope
     from dtrain.tracing.weights import init, weight
-    from dtrain.training.evaluate import loss_and_gradient
-    from dtrain.training.prediction import predict
-    from dtrain.training.run import Run, StepRecord
+    from dtrain.training.run import Run, Step
+    from dtrain.training.settings import Checkpoint
     from dtrain.training.train import train
+    from dtrain.worlds.launch import open_world
     from dtrain.worlds.mpi import MPIWorld
     from dtrain.worlds.world import SoloWorld, ThreadWorld
 
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
+    "Checkpoint": "dtrain.training.settings",
+    "FlowGraph": "dtrain.tracing.graph",
     "MPIWorld": "dtrain.worlds.mpi",
+    "Program": "dtrain.tracing.trace",
     "Run": "dtrain.training.run",
     "SoloWorld": "dtrain.worlds.world",
-    "StepRecord": "dtrain.training.run",
+    "Step": "dtrain.training.run",
     "ThreadWorld": "dtrain.worlds.world",
     "base_function": "dtrain.functions.custom",
     "check": "dtrain.diagnose.check",
+    "evaluate": "dtrain.problem.evaluate",
     "init": "dtrain.tracing.weights",
     "load": "dtrain.checkpoint.folder",
-    "loss_and_gradient": "dtrain.training.evaluate",
+    "loss_and_gradient": "dtrain.problem.evaluate",
     "named": "dtrain.tracing.trace",
-    "predict": "dtrain.training.prediction",
+    "objective": "dtrain.problem.objective",
+    "open_world": "dtrain.worlds.launch",
+    "predict": "dtrain.problem.evaluate",
     "program": "dtrain.tracing.trace",
     "scope": "dtrain.tracing.trace",
     "train": "dtrain.training.train",
     "weight": "dtrain.tracing.weights",
 }
 _MODULES = {
+    "errors": "dtrain.errors",
     "initializers": "dtrain.tracing.initializers",
     "layers": "dtrain.tracing.layers",
     "losses": "dtrain.descent.losses",
@@ -58,13 +68,18 @@ _MODULES = {
 }
 
 __all__ = [
+    "Checkpoint",
+    "FlowGraph",
     "MPIWorld",
+    "Program",
     "Run",
     "SoloWorld",
-    "StepRecord",
+    "Step",
     "ThreadWorld",
     "base_function",
     "check",
+    "errors",
+    "evaluate",
     "init",
     "initializers",
     "layers",
@@ -72,6 +87,8 @@ __all__ = [
     "loss_and_gradient",
     "losses",
     "named",
+    "objective",
+    "open_world",
     "optimizers",
     "penalties",
     "predict",

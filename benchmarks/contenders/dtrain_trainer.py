@@ -58,7 +58,7 @@ class Contender:
         """The weights, or the gradient that the last step has left."""
         trainer = self.trainer
         if not self.case.rate:
-            return dict(trainer.gradient.values)
+            return dict(trainer.evaluator.total.values)
         values = trainer.weights.copies()
         if self.case.model == "wiring":
             return {"w": np.array(list(values.values()))}

@@ -169,7 +169,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 
     Example:
         >>> import tempfile, dtrain, numpy as np
-        >>> from dtrain.training.run import save
+        >>> from dtrain.checkpoint.output import save
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save({"W0": np.ones(3)}, folder + "/w.safetensors")
         ...     dtrain.load(folder + "/w.safetensors")

@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.checkpoint.folder import load
-from dtrain.cli import options, sources, words
+from dtrain.cli import options, sources
 from dtrain.cli.show import traced_with_shapes
 from dtrain.data.binding import bind
 from dtrain.data.columns import Samples
 from dtrain.diagnose.check import GradientCheck, check_samples, seeded
 from dtrain.errors import UsageError
+from dtrain.problem.agreement import together
+from dtrain.problem.samples import as_samples
 from dtrain.tracing.trace import Program
-from dtrain.training.evaluate import as_samples
 from dtrain.training.recovery import recovering
-from dtrain.training.setup import together
 from dtrain.worlds.world import World
 
 EXAMPLE = "  dtrain check lecture"
@@ -33,27 +33,10 @@ _SAMPLES = 64  # enough to meet every branch; a check needs no more
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     options.add_program(parser)
     options.add_data(parser)
-    options.add_shape(parser)
-    options.add_bits(parser)
-    options.add_timeout(parser)
-    options.add_loss(parser)
-    options.add_penalty(parser)
-    parser.add_argument(
-        "--weights",
-        type=words.path,
-        metavar="FILE",
-        help="where to check (default: first values)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=words.whole_number,
-        metavar="S",
-        default=0,
-        help="of weights, inputs and directions (0)",
-    )
+    options.add_options(parser, "check")
 
 
 def run(world: World, args: Namespace) -> int:
@@ -110,7 +93,7 @@ def _samples(program: Program, args: Namespace) -> Samples:
         sources.load_data(args.data, entry),
         program.inputs,
         args.target,
-        sources.bound_columns(args),
+        options.columns(args),
         with_target=options.loss(args).takes_target,
     )
     count = min(len(samples), _SAMPLES)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from argparse import ArgumentParser, Namespace
 
-from dtrain.cli import options, words
+from dtrain.cli import options
 from dtrain.doctor.facts import WRONG
 from dtrain.doctor.findings import findings, print_findings
 from dtrain.doctor.gather import gather_facts, join
@@ -20,26 +20,12 @@ from dtrain.worlds.world import World
 __all__ = ["EXAMPLE", "add_arguments", "join", "run"]
 
 EXAMPLE = "  dtrain doctor"
-LIMIT = 30.0  # seconds without progress
 GRACE = 0.5  # seconds for rank 0 to print, where each process is alone
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
-    options.add_bits(parser)
-    parser.add_argument(
-        "--checkpoint",
-        type=words.path,
-        metavar="DIR",
-        help="also measure the speed of this folder",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=words.seconds,
-        metavar="S",
-        default=LIMIT,
-        help=f"abort with exit code 71 after S seconds without progress ({LIMIT:g})",
-    )
+    options.add_options(parser, "doctor")
 
 
 def run(world: World, args: Namespace) -> int:

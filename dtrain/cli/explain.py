@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.checkpoint.folder import load
-from dtrain.cli import options, sources, words
+from dtrain.checkpoint.output import check_outputs, written_whole
+from dtrain.cli import options, sources
 from dtrain.cli.show import input_shapes
 from dtrain.errors import UsageError
 from dtrain.explain.explanation import Explanation
 from dtrain.explain.page import page
 from dtrain.explain.text import lines
 from dtrain.gradient.vector import Layout, Weights
+from dtrain.problem.agreement import together
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import draw
-from dtrain.training.run import check_outputs, written_whole
-from dtrain.training.setup import together
 from dtrain.worlds.world import World
 
 EXAMPLE = """\
@@ -37,37 +37,7 @@ EXAMPLE = """\
 def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments."""
     options.add_program(parser)
-    options.add_shape(parser)
-    parser.add_argument(
-        "--at",
-        metavar="INPUT=NUMBER[,...]",
-        action="append",
-        default=[],
-        help="every input's value: p=0.3,q=1.2; x=1,2,3 is a vector, and one number "
-        "fills a shape that is known (default for programs of the zoo: the first "
-        "sample of their data)",
-    )
-    parser.add_argument(
-        "--weights",
-        type=words.path,
-        metavar="FILE",
-        help="weights from --save (default: first values)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=words.whole_number,
-        metavar="S",
-        default=0,
-        help="of the first values (0)",
-    )
-    parser.add_argument(
-        "--output",
-        metavar="NAME",
-        help="the output that is differentiated, if there are several",
-    )
-    parser.add_argument(
-        "--html", type=words.path, metavar="FILE", help="write a page instead"
-    )
+    options.add_options(parser, "explain")
 
 
 def run(world: World, args: Namespace) -> int:

@@ -109,6 +109,7 @@ def parse(words: Sequence[str]) -> Namespace:
             raise UsageError(f"no command {words[0]!r}; did you mean {near[0]!r}?")
         words = ["train", *words]
     if words[0] in COMMANDS:
+        from dtrain.cli import options
         from dtrain.worlds.launch import open_world
 
         command = words[0]
@@ -120,6 +121,7 @@ def parse(words: Sequence[str]) -> Namespace:
         )
         module.add_arguments(parser)
         args = parser.parse_intermixed_args(words[1:])
+        options.fill(args, command)
         args.run, args.join = module.run, vars(module).get("join", open_world)
         return args
     return _parse_top(words)
@@ -162,8 +164,8 @@ def _run(args: Namespace) -> int:
     from threadpoolctl import threadpool_limits
 
     from dtrain.host import numerics
+    from dtrain.problem.agreement import together
     from dtrain.training.recovery import recovering
-    from dtrain.training.setup import together
 
     def work(rank: World, args: Namespace) -> int:
         def check() -> None:

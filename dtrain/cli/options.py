@@ -1,24 +1,90 @@
-"""The options that commands share: of the program, the data, the loss, saving."""
+"""The command line's options: arguments for argparse, and values for `dtrain.train`.
+
+Everything here follows from the table of options (`dtrain.cli.rows`).
+"""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
+from dtrain.cli.rows import OPTIONS
 from dtrain.cli.sources import zoo_entry
-from dtrain.cli.words import count, number, path, seconds
-
-if TYPE_CHECKING:
-    from dtrain.descent.losses import Loss
-    from dtrain.descent.penalties import Penalty
-    from dtrain.training.settings import Saving
-    from dtrain.worlds.world import World
+from dtrain.cli.words import pairs
+from dtrain.data.readers import ACCEPTED
+from dtrain.descent import losses, optimizers
+from dtrain.descent.losses import Loss
+from dtrain.descent.penalties import Norms, Penalty
+from dtrain.errors import UsageError
+from dtrain.training.options import FLAG, Option
+from dtrain.training.settings import LIBRARY, Checkpoint, Settings, Spanning
+from dtrain.worlds.world import World
+from dtrain.zoo import Entry
 
 HELD_OUT = "what the zoo keeps out of training"  # DATA, where weights are judged
+_RULE = ("momentum", "nesterov", "weight_decay", "clip_norm")
+_CHECKPOINT = {  # option: attribute of a Checkpoint
+    "resume": "resume",
+    "force": "force",
+    "save_every": "every",
+    "save_seconds": "seconds",
+    "keep": "keep",
+}
+
+
+def of(command: str) -> list[Option]:
+    """Return the rows of a command's options."""
+    return [option for option in OPTIONS if command in option.commands]
+
+
+def add_options(parser: argparse.ArgumentParser, command: str) -> None:
+    """Add a command's options to its parser."""
+    for option in of(command):
+        facts: dict[str, Any] = {"metavar": option.metavar, "type": _parser(option)}
+        if option.several:
+            facts["action"] = "append"
+        if option.alone is not None:
+            facts |= {"nargs": "?", "const": option.alone}
+        if option.kind is FLAG:
+            facts = {"action": "store_true"}
+        parser.add_argument(
+            option.flag,
+            dest=option.name,
+            default=argparse.SUPPRESS,
+            required=option.required,
+            help=option.text,
+            **facts,
+        )
+
+
+def _parser(option: Option) -> Callable[[str], Any]:
+    """Return what argparse calls for the option's word."""
+    if option.several:
+        return str
+
+    def parse(text: str) -> Any:
+        try:
+            return option.kind.word(text)
+        except (ValueError, OverflowError):
+            raise argparse.ArgumentTypeError(
+                f"must be {option.kind.must}, not {text!r}"
+            ) from None
+
+    return parse
+
+
+def fill(args: argparse.Namespace, command: str) -> None:
+    """Give every option of a command a value; ``args.given`` has those of the user."""
+    names = {option.name for option in of(command)}
+    args.given = {name: value for name, value in vars(args).items() if name in names}
+    for option in of(command):
+        if option.name not in args.given:
+            setattr(args, option.name, [] if option.several else option.default)
 
 
 def add_program(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
-    """The argument PROGRAM."""
+    """Add the argument PROGRAM."""
     parser.add_argument(
         "program",
         metavar="PROGRAM",
@@ -30,166 +96,86 @@ def add_program(parser: argparse.ArgumentParser, *, default: str | None = None) 
 
 
 def add_data(
-    parser: argparse.ArgumentParser,
-    *,
-    default: str = "the zoo program's own",
-    target: bool = True,
+    parser: argparse.ArgumentParser, *, default: str = "the zoo program's own"
 ) -> None:
-    """The argument DATA and how its columns are bound."""
+    """Add the argument DATA."""
     parser.add_argument(
         "data",
-        type=path,
         metavar="DATA",
         nargs="?",
-        help="a .npz, a folder of .npy, a .csv, or a data set of the zoo (default: "
-        f"{default})",
-    )
-    parser.add_argument(
-        "--columns",
-        metavar="INPUT=COLUMN[:LAST]",
-        action="append",
-        default=[],
-        help="the column that an input reads, or the range of columns that make a "
-        "vector; may be given several times",
-    )
-    if target:
-        parser.add_argument(
-            "--target",
-            metavar="COLUMN",
-            help="the column to fit (default: t, or the one that is no input)",
-        )
-
-
-def add_bits(parser: argparse.ArgumentParser) -> None:
-    """The option --bits, which `main` has read before."""
-    parser.add_argument(
-        "--bits",
-        metavar="NAME",
-        help="native, or portable: the AVX2 level, whose bits all processors that have "
-        "it share (native, or what DTRAIN_BITS says)",
-    )
-
-
-def add_timeout(parser: argparse.ArgumentParser) -> None:
-    """The option --timeout, by which `main` has joined the ranks before."""
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        metavar="S",
-        help="end all ranks, saying where they stand, after so long without progress; "
-        "0 is never (300 under a launcher, else 0)",
+        help=f"{ACCEPTED}; or a data set of the zoo (default: {default})",
     )
 
 
 def watch(world: World, args: argparse.Namespace) -> None:
-    """Let the watchdog allow what ``--timeout`` says, while reading, too."""
+    """Give the watchdog the limit of ``--timeout``, also while data are read."""
     if args.timeout is not None:
         world.watchdog.limit = args.timeout
 
 
-def add_loss(parser: argparse.ArgumentParser) -> None:
-    """The option --loss."""
-    parser.add_argument(
-        "--loss",
-        metavar="NAME",
-        help="square, absolute or huber: of the output's errors; cross_entropy: the "
-        "output holds logits, the target a class label or one-hot; "
-        "binary_cross_entropy: of logits, the target is 0 or 1; mean: the output is "
-        "the loss (default: square, or the zoo's)",
-    )
-
-
 def loss(args: argparse.Namespace) -> Loss:
-    """What ``--loss`` says, else what the zoo trains the program by, or the square.
+    """Return the loss of ``--loss``, else of the zoo's program, else the square.
 
     Raises:
-        UsageError: if there is no such loss.
+        UsageError: there is no such loss.
     """
-    from dtrain.descent import losses
-
     entry = zoo_entry(args.program)
     usual = entry.options.get("loss", "square") if entry else "square"
-    return losses.named(vars(args).get("loss") or usual)
-
-
-def add_penalty(parser: argparse.ArgumentParser) -> None:
-    """The options --l1 and --l2."""
-    for name, norm in (("--l1", "Σ|w|"), ("--l2", "Σw²")):
-        parser.add_argument(
-            name,
-            type=number,
-            metavar="λ",
-            default=0.0,
-            help=f"add λ {norm} over all weights to the loss",
-        )
-
-
-def add_saving(parser: argparse.ArgumentParser) -> None:
-    """The options about checkpoints."""
-    add = parser.add_argument
-    add(
-        "--checkpoint",
-        type=path,
-        metavar="DIR",
-        help="save the run in this folder as it goes",
-    )
-    add(
-        "--resume",
-        action="store_true",
-        help="go on from the newest checkpoint there, if there is one",
-    )
-    add(
-        "--force",
-        action="store_true",
-        help="resume although the program, the data or options have changed",
-    )
-    add("--save-every", type=count, metavar="STEPS", help="save after so many steps")
-    add(
-        "--save-seconds",
-        type=number,
-        metavar="S",
-        help="save after so many seconds (60, unless --save-every is given)",
-    )
-    add(
-        "--keep",
-        type=count,
-        default=3,
-        metavar="K",
-        help="checkpoints that are kept, beside the best (3)",
-    )
-
-
-def saving(args: argparse.Namespace) -> Saving | None:
-    """What the options about checkpoints say."""
-    from dtrain.training.settings import Saving
-
-    return Saving.of(
-        args.checkpoint,
-        resume=args.resume,
-        force=args.force,
-        every=args.save_every,
-        seconds=args.save_seconds,
-        keep=args.keep,
-    )
+    return losses.named(args.given.get("loss", usual))
 
 
 def penalty(args: argparse.Namespace) -> Penalty | None:
-    """What ``--l1`` and ``--l2`` add to the loss.
+    """Return what ``--l1`` and ``--l2`` add to the loss.
 
     Raises:
-        UsageError: if one of them is negative.
+        UsageError: one of them is negative.
     """
-    from dtrain.descent.penalties import Norms
-
     return Norms(args.l1, args.l2) if args.l1 or args.l2 else None
 
 
-def add_shape(parser: argparse.ArgumentParser) -> None:
-    """The option --shape, for commands that may run without data."""
-    parser.add_argument(
-        "--shape",
-        metavar="INPUT=N[,M...]",
-        action="append",
-        default=[],
-        help="an input's shape for one sample (default: a scalar)",
-    )
+def columns(args: argparse.Namespace) -> dict[str, str]:
+    """Return what ``--columns`` says.
+
+    Raises:
+        UsageError: it has another form.
+    """
+    return pairs("--columns", args.columns)
+
+
+def settings(args: argparse.Namespace, entry: Entry | None) -> dict[str, Any]:
+    """Return the options of ``dtrain train`` as those of `dtrain.train`.
+
+    Given options come before the zoo's, and those before the defaults.
+
+    Raises:
+        UsageError: options do not make sense, alone or together.
+    """
+    given = args.given
+    chosen = {option.name: option.default for option in LIBRARY}
+    if entry is not None:
+        chosen |= entry.options
+    chosen |= {name: value for name, value in given.items() if name in chosen}
+    rule = {name: given[name] for name in _RULE if name in given}
+    chosen["optimizer"] = optimizers.named(chosen["optimizer"], **rule)
+    chosen["loss"] = loss(args)
+    chosen["penalty"] = penalty(args)
+    chosen["columns"] = columns(args)
+    chosen["checkpoint"] = _checkpoint(args)
+    if args.learning_rate_schedule != "constant" or args.warmup:
+        chosen["learning_rate"] = Spanning(
+            chosen["learning_rate"], args.learning_rate_schedule, args.warmup
+        )
+    Settings(**chosen)  # raises where a value does not fit
+    return chosen
+
+
+def _checkpoint(args: argparse.Namespace) -> Checkpoint | None:
+    given = {name: args.given[name] for name in _CHECKPOINT if name in args.given}
+    if args.checkpoint is not None:
+        facts = {_CHECKPOINT[name]: value for name, value in given.items()}
+        return Checkpoint(args.checkpoint, **facts)
+    if given:
+        raise UsageError(
+            f"{', '.join(given)}: needs a folder for checkpoints (--checkpoint DIR)"
+        )
+    return None

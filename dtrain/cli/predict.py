@@ -1,7 +1,7 @@
 """Compute a program's output for every sample, in the order of the data.
 
-The result goes to a .npy (one output), a .npz (any number, by name) or a .csv, or to
-the screen as CSV.
+The result goes to a .npy file (one output), a .npz file (any number, by name) or a .csv
+file, or to the screen as CSV.
 """
 
 from __future__ import annotations
@@ -17,45 +17,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.checkpoint.folder import load
-from dtrain.cli import options, sources, words
-from dtrain.data.binding import bind
+from dtrain.checkpoint.output import check_outputs, written_whole
+from dtrain.cli import options, sources
 from dtrain.data.columns import Samples
 from dtrain.errors import UsageError
+from dtrain.problem.agreement import compare_programs, together
+from dtrain.problem.differences import compare_arrays
+from dtrain.problem.outputs import Outputs
+from dtrain.problem.problem import read_samples
 from dtrain.reduction.blocks import share
 from dtrain.report.table import say
-from dtrain.training.differences import compare_arrays, compare_data
-from dtrain.training.prediction import Prediction
 from dtrain.training.recovery import recovering
-from dtrain.training.run import check_outputs, written_whole
-from dtrain.training.setup import compare_programs, together
 from dtrain.worlds.world import World
 
 EXAMPLE = """\
   dtrain train lecture --epochs 5 --save lecture.safetensors
   dtrain predict lecture lecture --weights lecture.safetensors --out R.csv"""
-
 _ENDINGS = (".npy", ".npz", ".csv")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments."""
     options.add_program(parser)
-    options.add_data(parser, default=options.HELD_OUT, target=False)
-    options.add_bits(parser)
-    options.add_timeout(parser)
-    parser.add_argument(
-        "--weights",
-        type=words.path,
-        metavar="FILE|FOLDER",
-        required=True,
-        help="weights from --save, or a checkpoint, or the newest of a folder",
-    )
-    parser.add_argument(
-        "--out",
-        type=words.path,
-        metavar="FILE",
-        help="a .npy, .npz or .csv (default: the screen)",
-    )
+    options.add_data(parser, default=options.HELD_OUT)
+    options.add_options(parser, "predict")
 
 
 def run(world: World, args: Namespace) -> int:
@@ -70,31 +55,31 @@ def run(world: World, args: Namespace) -> int:
 
 
 def _predict(world: World, args: Namespace) -> tuple[dict[str, NDArray[Any]], Samples]:
-    """Give all outputs to rank 0, which writes them to the file; collective."""
+    """Gather all outputs on rank 0, which writes them to the file; collective."""
     with together(world):
         if args.out is not None and Path(args.out).suffix not in _ENDINGS:
             raise UsageError(f"--out {args.out} must end in {', '.join(_ENDINGS)}")
         program = sources.load_program(args.program)
         if world.rank == 0:
             check_outputs({"--out": args.out}, sources.files_read(args, program))
-        dataset = sources.load_data(
-            args.data, sources.zoo_entry(args.program), held_out=True
-        )
-        samples = bind(
-            dataset,
-            program.inputs,
-            None,
-            sources.bound_columns(args),
-            with_target=False,
-        )
-        rows = share(len(samples), world.rank, world.size)
-        samples.check_finite(rows.start, rows.stop)
-        prediction = Prediction(program, samples, load(args.weights))
-    compare_data(world, dataset, dataset.digest())
-    compare_programs(world, prediction.graph)
-    weights = prediction.weights
-    compare_arrays(world, "weights", weights.digest, weights.values, "weight")
-    mine = prediction.rows(rows.start, rows.stop)
+        entry = sources.zoo_entry(args.program)
+        data = sources.load_data(args.data, entry, held_out=True)
+        weights = load(args.weights)
+    samples, _ = read_samples(
+        world,
+        program,
+        data,
+        target=None,
+        columns=options.columns(args),
+        with_target=False,
+    )
+    with together(world):
+        made = Outputs(program, samples, weights)
+    compare_programs(world, made.graph)
+    values = made.weights
+    compare_arrays(world, "weights", values.digest, values.values, "weight")
+    rows = share(len(samples), world.rank, world.size)
+    mine = made.rows(rows.start, rows.stop)
     gathered = {name: world.gather_rows(values) for name, values in mine.items()}
     outputs = {name: rows for name, rows in gathered.items() if rows is not None}
     with together(world):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from dtrain.checkpoint.output import check_outputs, written_whole
 from dtrain.cli import options, sources, words
+from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import Loss
-from dtrain.descent.objective import objective
 from dtrain.drawing.dot import dot
 from dtrain.drawing.svg import drawing
 from dtrain.engine.engine import chosen_backend
@@ -17,11 +18,10 @@ from dtrain.engine.lowering import plan
 from dtrain.engine.printing import lines
 from dtrain.errors import ProgramError
 from dtrain.gradient.paths import Paths
+from dtrain.problem.agreement import together
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.printing import counted, label
 from dtrain.tracing.trace import Program
-from dtrain.training.run import check_outputs, written_whole
-from dtrain.training.setup import together
 from dtrain.worlds.world import World
 
 EXAMPLE = """\
@@ -35,23 +35,7 @@ _BLOCK = 64  # samples; a plan for another length has the same steps
 def add_arguments(parser: ArgumentParser) -> None:
     """The command's arguments."""
     options.add_program(parser)
-    options.add_shape(parser)
-    parser.add_argument(
-        "--plan",
-        metavar="BACKEND",
-        nargs="?",
-        const="numpy",
-        help="print the steps that a backend trains by: numpy or fused (numpy)",
-    )
-    parser.add_argument(
-        "--dot",
-        type=words.path,
-        metavar="FILE",
-        help="write the graph for Graphviz instead",
-    )
-    parser.add_argument(
-        "--svg", type=words.path, metavar="FILE", help="draw the graph instead"
-    )
+    options.add_options(parser, "show")
 
 
 def run(world: World, args: Namespace) -> int:
@@ -98,7 +82,7 @@ def _write(graph: FlowGraph, args: Namespace) -> None:
 
 def _plan_text(graph: FlowGraph, loss: Loss, backend: str) -> str:
     """The plan of a program with a loss and its derivatives."""
-    joined = objective(graph, loss)
+    joined = loss_graph(graph, loss)
     planned = plan(
         joined.graph, joined.layout("float32"), _BLOCK, gradients=joined.gradients
     )

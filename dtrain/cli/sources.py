@@ -9,12 +9,10 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from dtrain.cli.words import pairs
 from dtrain.errors import ProgramError, UsageError
 
 if TYPE_CHECKING:
@@ -159,8 +157,3 @@ def files_read(args: argparse.Namespace, program: Program) -> dict[str, str | No
         "the checkpoints": given.get("checkpoint"),
         **modules,
     }
-
-
-def bound_columns(args: argparse.Namespace) -> Mapping[str, str]:
-    """What ``--columns`` says."""
-    return pairs("--columns", args.columns)

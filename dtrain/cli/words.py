@@ -1,17 +1,12 @@
-"""The command line's parser, and what its words may be: counts, numbers, pairs."""
+"""The command line's parser, and words that have a form of their own."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
-import math
 from typing import Any, NoReturn
 
 from dtrain.errors import UsageError
-from dtrain.worlds.watchdog import LONGEST
-
-_MOST = 10**9  # what C takes for a count, and memory for a list
-_BOUND = f", and {_MOST:,} at most"
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,76 +42,11 @@ class Parser(argparse.ArgumentParser):
             super().print_help(file)
 
 
-def count(text: str) -> int:
-    """A whole number of 1 or more, for argparse."""
-    return _at_least(1, text, f"a whole number of 1 or more{_BOUND}")
-
-
-def count_or_none(text: str) -> int:
-    """A whole number of 0 or more, for argparse."""
-    return _at_least(0, text, f"a whole number of 0 or more{_BOUND}")
-
-
-def batch_size(text: str) -> int | None:
-    """A batch size, or ``full`` for all samples."""
-    if text == "full":
-        return None
-    return _at_least(1, text, f"full, or a whole number of 1 or more{_BOUND}")
-
-
-def whole_number(text: str) -> int:
-    """A whole number of either sign, for argparse."""
-    try:
-        return int(text)
-    except ValueError:
-        raise _must_be("a whole number", text) from None
-
-
-def number(text: str) -> float:
-    """A finite number, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise _must_be("a number", text) from None
-    if not math.isfinite(value):
-        raise _must_be("a finite number", text)
-    return value
-
-
-def seconds(text: str) -> float:
-    """A time, for argparse."""
-    value = number(text)
-    if not 0 <= value <= LONGEST:
-        raise _must_be(f"seconds, 0 or more, and {LONGEST:,.0f} at most", text)
-    return value
-
-
-def path(text: str) -> str:
-    """A path, for argparse; no text at all would mean the current folder."""
-    if not text:
-        raise _must_be("a path", text)
-    return text
-
-
-def _at_least(least: int, text: str, what: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        raise _must_be(what, text) from None
-    if not least <= number <= _MOST:
-        raise _must_be(what, text)
-    return number
-
-
-def _must_be(what: str, text: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(f"must be {what}, not {text!r}")
-
-
 def pairs(option: str, texts: list[str]) -> dict[str, str]:
-    """The ``name=value`` texts of an option.
+    """Return the ``name=value`` texts of an option as a dict.
 
     Raises:
-        UsageError: if one has another form, or a name comes twice.
+        UsageError: one has another form, or a name comes twice.
     """
     result: dict[str, str] = {}
     for text in texts:
@@ -130,7 +60,11 @@ def pairs(option: str, texts: list[str]) -> dict[str, str]:
 
 
 def shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
-    """The shapes that ``--shape`` gives."""
+    """Return the shapes of ``--shape`` by input.
+
+    Raises:
+        UsageError: one has another form.
+    """
     result = {}
     for name, value in pairs("--shape", texts).items():
         try:

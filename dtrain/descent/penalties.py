@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from dtrain.descent.loss_graph import LossGraph
 from dtrain.descent.losses import Mean
-from dtrain.descent.objective import Objective
 from dtrain.errors import DtrainError, ProgramError, UsageError
 from dtrain.gradient.differentiate import backward
 from dtrain.tracing.builder import Builder
@@ -72,7 +72,7 @@ class Norms:
         return total
 
 
-def of_weights(penalty: Penalty, program: FlowGraph) -> Objective:
+def of_weights(penalty: Penalty, program: FlowGraph) -> LossGraph:
     """A penalty on a program's weights, with its derivatives, as a graph to be run.
 
     Raises:
@@ -104,7 +104,7 @@ def of_weights(penalty: Penalty, program: FlowGraph) -> Objective:
         if adjoint is not None:
             gradients[f"d penalty / d {name}"] = name
             outputs[f"d penalty / d {name}"] = adjoint
-    return Objective(traced, builder.graph(outputs), Mean(), gradients, (), None)
+    return LossGraph(traced, builder.graph(outputs), Mean(), gradients, (), None)
 
 
 def _one_number(builder: Builder, penalty: Penalty, result: Any) -> Symbol:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,27 +23,20 @@ from numpy.typing import NDArray
 from dtrain.data.columns import Samples
 from dtrain.data.order import Batch
 from dtrain.descent import losses
+from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import Loss
-from dtrain.descent.objective import Objective, objective
 from dtrain.descent.penalties import Penalty
 from dtrain.diagnose.definition import Definition
 from dtrain.diagnose.kinks import Kinks
-from dtrain.engine.engine import Engine
-from dtrain.gradient.vector import GradientVector, Weights
+from dtrain.errors import DataError
+from dtrain.gradient.vector import Weights
 from dtrain.host import numerics
+from dtrain.problem.evaluator import Evaluator, whole
+from dtrain.problem.problem import Problem
+from dtrain.problem.samples import Inputs, as_samples
+from dtrain.problem.shard import RowBlocks
 from dtrain.tracing.printing import counted
 from dtrain.tracing.trace import Program
-from dtrain.tracing.weights import draw
-from dtrain.training.evaluate import (
-    Inputs,
-    as_samples,
-    summed,
-    traced,
-    whole,
-)
-from dtrain.training.penalty import Penalised
-from dtrain.training.setup import check_target, check_values, columns_in
-from dtrain.training.shard import RowBlocks
 from dtrain.worlds.world import SoloWorld
 
 TOLERANCE = 1e-6
@@ -128,7 +122,9 @@ def check(
     inputs: Inputs,
     targets: Any = None,
     *,
-    weights: Mapping[str, Any] | None = None,
+    target: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    weights: Any = None,
     loss: str | Loss = "square",
     penalty: Penalty | None = None,
     seed: int = 0,
@@ -138,11 +134,17 @@ def check(
     Args:
         program: the program.
         inputs: as for `dtrain.loss_and_gradient`.
-        targets: the targets; random ones if the loss needs some and none are given.
+        targets: what the output is compared with; by default a named column, else
+            random targets, if the loss takes some.
+        target: which column that is, as in `dtrain.train`.
+        columns: which columns the inputs are, as in `dtrain.train`.
         weights: where to check; by default the initialisers' values.
         loss: the loss.
         penalty: added to the mean loss, as in `dtrain.train`.
         seed: of weights, random targets and directions.
+
+    Raises:
+        UsageError, DataError, ProgramError: as `dtrain.train`.
 
     Example:
         >>> import numpy as np
@@ -151,38 +153,37 @@ def check(
         True
     """
     numerics.check_pins()
-    samples = as_samples(program, inputs, targets)
-    return check_samples(program, samples, losses.named(loss), weights, seed, penalty)
+    the_loss = losses.named(loss)
+    samples = as_samples(program, inputs, targets, target=target, columns=columns)
+    named = isinstance(inputs, Mapping) or target is not None
+    if named and targets is None and the_loss.takes_target:
+        with suppress(DataError):  # no column is the target: random ones
+            samples = as_samples(
+                program, inputs, target=target, columns=columns, with_target=True
+            )
+    return check_samples(program, samples, the_loss, weights, seed, penalty)
 
 
 def check_samples(
     program: Program,
     samples: Samples,
     loss: Loss,
-    weights: Mapping[str, Any] | None,
-    seed: int,
+    weights: Any = None,
+    seed: int = 0,
     penalty: Penalty | None = None,
 ) -> GradientCheck:
-    """The same, for a data set that is bound to the program's inputs."""
-    graph = traced(program, samples)
-    joined = objective(graph, loss, samples.target_shape)
+    """Do the same as `check`, for samples that are bound to the program's inputs."""
     rng = seeded(seed)
-    if samples.target is None and joined.target is not None:
-        target = joined.target.draw(rng, len(samples))
-        samples = Samples(
-            samples.inputs, target, samples.source, (*samples.origins, ("target",))
-        )
-    check_target(joined, samples)
-    check_values(joined, samples, range(len(samples)))
-    values = Weights(joined.layout("float64"))
-    values.assign(draw(graph, seed, "float64") if weights is None else weights)
-    penalised = None if penalty is None else Penalised(penalty, graph, values)
-    probe = _Probe(joined, samples, values, penalised)
+    if samples.target is None and loss.takes_target:
+        samples = _with_random_target(program, samples, loss, rng)
+    world = SoloWorld()
+    problem = Problem(world, program, samples, loss, dtype="float64", penalty=penalty)
+    probe = _Probe(problem, problem.start(world, seed, weights))
     _, gradient = probe.loss_and_gradient()
-    first = probe.loss_and_gradient(Batch(0, slice(0, 1), 1), penalised=False)[1]
-    defined = Definition(graph, joined, probe.columns, values)
+    first = probe.loss_and_gradient(whole(1), penalised=False)[1]
+    defined = Definition(problem, probe.weights)
     checks = []
-    for name, view in values.values.items():
+    for name, view in probe.weights.values.items():
         direction = rng.standard_normal(view.shape)
         slope = float(np.sum(gradient[name] * direction))
         found = probe.along(name, direction, slope)
@@ -191,41 +192,47 @@ def check_samples(
     return GradientCheck(checks)
 
 
+def _with_random_target(
+    program: Program, samples: Samples, loss: Loss, rng: np.random.Generator
+) -> Samples:
+    """Return samples with targets of the kind that the loss takes."""
+    shapes = {name: array.shape[1:] for name, array in samples.inputs.items()}
+    target = loss_graph(program.trace(**shapes), loss).target
+    if target is None:
+        return samples
+    drawn = target.draw(rng, len(samples))
+    return replace(
+        samples, target=drawn, origins=(*samples.origins, ("target",)), line_of=None
+    )
+
+
 def seeded(seed: int) -> np.random.Generator:
-    """A generator for any seed, negative ones too."""
+    """Return a generator for any seed, also a negative one."""
     return np.random.default_rng([abs(seed), int(seed < 0)])
 
 
 class _Probe:
     """Evaluates the loss, and which pieces apply, at shifted weights."""
 
-    def __init__(
-        self,
-        joined: Objective,
-        samples: Samples,
-        weights: Weights,
-        penalised: Penalised | None,
-    ) -> None:
-        columns = self.columns = columns_in(samples, joined.graph, "float64")
-        layout = weights.layout
-        self.joined, self.weights, self.batch = joined, weights, whole(samples)
-        self.penalised = penalised
-        self.vector = GradientVector(layout)
-        self.engine = Engine(joined.graph, layout, columns, gradients=joined.gradients)
-        each = [joined] if penalised is None else [joined, penalised.objective]
-        self.kinks = [Kinks(one.graph, layout, columns) for one in each]
-        self.sources = [source for kinks in self.kinks for source in kinks.sources]
+    def __init__(self, problem: Problem, weights: Weights) -> None:
+        self.weights = weights
+        self._evaluator = Evaluator(problem, SoloWorld(), block=len(problem.samples))
+        self._batch = whole(len(problem.samples))
+        graphs = [problem.quantity.graph]
+        if problem.penalty is not None:
+            graphs.append(problem.penalty.graph)
+        layout, columns = problem.layout, problem.columns
+        self._kinks = [Kinks(graph, layout, columns) for graph in graphs]
+        self._sources = [source for kinks in self._kinks for source in kinks.sources]
 
     def loss_and_gradient(
         self, batch: Batch | None = None, *, penalised: bool = True
     ) -> tuple[float, dict[str, NDArray[Any]]]:
-        """Of a batch, or all samples; with the penalty, if there is one."""
-        vector, batch = self.vector, batch or self.batch
-        summed(SoloWorld(), self.engine, self.weights, vector, batch, len(batch))
-        vector.scale(self.joined.loss.scale(vector.samples))
-        if self.penalised is not None and penalised:
-            self.penalised.add(vector)
-        return vector.loss, {name: v.copy() for name, v in vector.values.items()}
+        """Evaluate on a batch, or on all samples, with or without the penalty."""
+        total = self._evaluator.sum(
+            self.weights, batch or self._batch, penalised=penalised
+        )
+        return total.loss, {name: v.copy() for name, v in total.values.items()}
 
     def along(
         self, name: str, direction: NDArray[np.float64], slope: float
@@ -270,14 +277,16 @@ class _Probe:
         self.weights.version += 1
         straddled = tuple(
             source
-            for source, up, down in zip(self.sources, *pieces, strict=True)
+            for source, up, down in zip(self._sources, *pieces, strict=True)
             if not np.array_equal(up, down)
         )
         size = max(1.0, *map(abs, values))
         return (values[0] - values[1]) / (2 * step), size, straddled
 
     def _pieces(self) -> list[NDArray[Any]]:
-        block = RowBlocks(0, 1, len(self.batch), self.batch.rows)
+        block = RowBlocks(0, 1, len(self._batch), self._batch.rows)
         return [
-            piece for kinks in self.kinks for piece in kinks.pieces(self.weights, block)
+            piece
+            for kinks in self._kinks
+            for piece in kinks.pieces(self.weights, block)
         ]

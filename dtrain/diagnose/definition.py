@@ -1,18 +1,17 @@
-"""A gradient held against the lecture's definition, where that is no long sum."""
+"""Check a gradient against the lecture's definition, where that sum is short."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.descent.objective import Objective, with_loss
+from dtrain.descent.loss_graph import sample_loss_graph
 from dtrain.gradient.paths import SumOverPaths
 from dtrain.gradient.vector import Weights
-from dtrain.tracing.graph import FlowGraph
+from dtrain.problem.problem import Problem
 
 # A sum over paths is made where no more than this is to be done.
 _EDGES = 1 << 17  # of all paths together
@@ -24,22 +23,17 @@ class Definition:
     """The derivatives of the first sample's loss, by the sum over paths.
 
     Args:
-        program: the program's graph.
-        joined: the program with its loss.
-        columns: each input's values.
+        problem: the program with its loss and samples.
         weights: where to differentiate.
     """
 
-    def __init__(
-        self,
-        program: FlowGraph,
-        joined: Objective,
-        columns: Mapping[str, NDArray[Any]],
-        weights: Weights,
-    ) -> None:
-        given = None if joined.target is None else joined.target.shape
-        graph = with_loss(program, joined.loss, given)
-        sample = {name: np.array(column[0]) for name, column in columns.items()}
+    def __init__(self, problem: Problem, weights: Weights) -> None:
+        target = problem.quantity.target
+        graph = sample_loss_graph(
+            problem.graph, problem.loss, None if target is None else target.shape
+        )
+        columns = problem.columns.items()
+        sample = {name: np.array(column[0]) for name, column in columns}
         with np.errstate(all="ignore"):
             self._point = SumOverPaths(graph, {**weights.values, **sample})
         sizes = [value.size for value in self._point.values]

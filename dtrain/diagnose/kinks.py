@@ -1,4 +1,4 @@
-"""Kinks: where a function that is made of pieces goes from one to another."""
+"""Kinks: where a function made of pieces changes from one piece to another."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine.engine import Blocks, Engine
-from dtrain.functions.base import Kind
-from dtrain.functions.block_axis import to_samples
-from dtrain.functions.piecewise import real
+from dtrain.engine.engine import Blocks
 from dtrain.gradient.vector import Layout, Weights
+from dtrain.problem.evaluator import PLAIN
+from dtrain.problem.outputs import of_samples
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph
 
 
 class Kinks:
-    """Says which pieces of a graph's functions apply.
+    """Tell which piece of each such function applies, sample by sample.
 
     Args:
         graph: any flow graph.
@@ -33,12 +32,12 @@ class Kinks:
     def __init__(
         self, graph: FlowGraph, layout: Layout, columns: Mapping[str, NDArray[Any]]
     ) -> None:
-        watched, self._branches = _inputs(graph)
-        self._engine = Engine(watched, layout, columns)
+        watched, self._branches = _watched(graph)
+        self._engine = PLAIN.engine(watched, layout, columns)
         self.sources = [source for source, _, _ in self._branches]
 
     def pieces(self, weights: Weights, block: Blocks) -> list[NDArray[Any]]:
-        """For each such function which piece applies, for each sample of a block."""
+        """Return for each such function which piece applies, by sample of a block."""
         outputs = self._engine.run(weights, block)
         return [
             np.array(branch(*(outputs[name] for name in names)))
@@ -46,11 +45,11 @@ class Kinks:
         ]
 
 
-def _inputs(graph: FlowGraph) -> tuple[FlowGraph, list[Any]]:
-    """A graph whose outputs are what functions made of pieces choose by.
+def _watched(graph: FlowGraph) -> tuple[FlowGraph, list[Any]]:
+    """Return a graph whose outputs are the inputs by which functions choose a piece.
 
-    Returns it, and for each such function its line, its ``branch`` and the names of the
-    outputs that it takes.
+    Also return, for each such function, its line, its ``branch`` and the names of the
+    outputs that ``branch`` takes.
     """
     graph = expand(graph)
     builder = Builder(graph.name)
@@ -60,15 +59,11 @@ def _inputs(graph: FlowGraph) -> tuple[FlowGraph, list[Any]]:
         if node.function.branch is None:
             continue
         names = []
-        for place, i in enumerate(node.inputs):
+        for position, i in enumerate(node.inputs):
             x = symbols[i]
             if node.function.elementwise:
                 x = builder.symbol(np.broadcast_to(x, node.shape))
-            if x.node.dtype != "real":
-                x = builder.symbol(real(x))
-            if x.node.kind is not Kind.SAMPLE:
-                x = builder.symbol(to_samples(x))
-            names.append(f"{number}.{place}")
-            outputs[names[-1]] = x
+            names.append(f"{number}.{position}")
+            outputs[names[-1]] = of_samples(builder, x)
         kinks.append((str(node.source), node.function.branch, names))
     return builder.graph(outputs), kinks

@@ -1,8 +1,8 @@
-"""A batch run again, block by block, to say what in it is not finite, and where.
+"""Run a batch again, block by block, to find what in it is not finite, and where.
 
-All ranks know from the sum that something is, so all run their own blocks again. The
-lowest block that is not finite by itself is the one that is told of; which it is, and
-what is said of it, does not depend on the number of ranks.
+All ranks know from the sum that something is not finite, so all run their own blocks
+again. The lowest such block is reported; which one it is, and the message, do not
+depend on the number of ranks.
 """
 
 from __future__ import annotations
@@ -14,18 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.data.columns import Samples
 from dtrain.data.order import Batch
-from dtrain.descent.objective import Objective, objective
+from dtrain.descent.loss_graph import LossGraph, loss_graph
 from dtrain.diagnose.origin import Origin, observed, origin
-from dtrain.engine.engine import Engine
 from dtrain.gradient.vector import Weights, not_finite
+from dtrain.problem.agreement import together
+from dtrain.problem.evaluator import ONCE, PLAIN, Evaluator
+from dtrain.problem.shard import RowBlocks
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.printing import listed
-from dtrain.training.penalty import ONCE, Penalised
-from dtrain.training.setup import together
-from dtrain.training.shard import RowBlocks, Shard
-from dtrain.worlds.world import World
 
 
 @dataclass(frozen=True)
@@ -33,51 +30,42 @@ class Rerun:
     """What a rank needs to run its part of a batch again.
 
     Attributes:
-        world: the ranks.
-        objective: what is minimised.
-        engine: that of the run.
-        shard: this rank's part of a batch.
+        evaluator: that of the run.
         weights: the weights, as they were when the batch was run.
-        samples: the data.
-        penalised: the penalty, if there is one.
     """
 
-    world: World
-    objective: Objective
-    engine: Engine
-    shard: Shard
+    evaluator: Evaluator
     weights: Weights
-    samples: Samples
-    penalised: Penalised | None
 
     def explain(self, batch: Batch) -> str:
         """What is not finite, the same text on every rank; collective."""
         bad = not_finite(self.weights.values)
         if bad:
             return f"the step before made weights that are not finite: {listed(bad)}"
-        with together(self.world):
+        with together(self.evaluator.world):
             found = self._in_blocks(batch)
-        texts = self.world.allgather(found.encode())
+        texts = self.evaluator.world.allgather(found.encode())
         text = next(filter(None, texts), b"").decode()
         return text or self._after_blocks(batch)
 
     def _in_blocks(self, batch: Batch) -> str:
         """What is not finite in the first such block of this rank; or nothing."""
-        for block in replace(self.shard, stack=1).blocks(batch):
-            for one in self.engine.gradients(self.weights, (block,)):
+        for block in replace(self.evaluator.shard, stack=1).blocks(batch):
+            for one in self.evaluator.engine.gradients(self.weights, (block,)):
                 if not (np.isfinite(one.slots).all() and np.isfinite(one.tail[0])):
                     return self._in_block(block)
         return ""
 
     def _in_block(self, block: RowBlocks) -> str:
-        joined = self.objective
-        written = objective(
-            joined.program, joined.loss, self.samples.target_shape, as_written=True
+        problem = self.evaluator.problem
+        joined = problem.quantity
+        written = loss_graph(
+            problem.graph, problem.loss, problem.samples.target_shape, as_written=True
         )
-        number = self.world.numbers[self.world.rank]
+        number = self.evaluator.world.numbers[self.evaluator.world.rank]
         where = f"block {block.number}, rank {number}"
         for each in (written, joined):  # sums are associated anew in arrays
-            found = self._origin(each.graph, self.engine.columns, block)
+            found = self._origin(each.graph, self.evaluator.engine.columns, block)
             if found is not None:
                 if found.row is not None:
                     where = f"{self._row(block, found.row)}, {where}"
@@ -88,26 +76,27 @@ class Rerun:
         """The row of the data that a block's sample is."""
         rows = block.rows
         row = rows.start + place if isinstance(rows, slice) else rows[place]
-        return self.samples.where(int(row))
+        return self.evaluator.problem.samples.where(int(row))
 
     def _origin(
         self, graph: FlowGraph, columns: Mapping[str, NDArray[Any]], block: RowBlocks
     ) -> Origin | None:
-        engine = Engine(observed(graph), self.weights.layout, columns)
+        engine = PLAIN.engine(observed(graph), self.weights.layout, columns)
         return origin(graph, engine.run(self.weights, block))
 
     def _after_blocks(self, batch: Batch) -> str:
         """What is not finite, where each block is."""
-        if self.penalised is not None:
-            graph = self.penalised.objective.graph
+        penalty = self.evaluator.problem.penalty
+        if penalty is not None:
+            graph = penalty.graph
             found = self._origin(graph, {}, ONCE)
             if found is not None:
                 return f"{found.what}, {_part(found)}, in the penalty"
-        count = self.shard.count(batch)
+        count = self.evaluator.shard.count(batch)
         return f"each of the {count} blocks is finite by itself, but not their sum"
 
 
-def _part(found: Origin, joined: Objective | None = None) -> str:
+def _part(found: Origin, joined: LossGraph | None = None) -> str:
     """In which part of the graph a node is, and at which line."""
     node = found.node
     if node.through is not None:
@@ -119,7 +108,7 @@ def _part(found: Origin, joined: Objective | None = None) -> str:
     return f"forward, at {node.source}"
 
 
-def _in_loss(found: Origin, joined: Objective) -> bool:
+def _in_loss(found: Origin, joined: LossGraph) -> bool:
     """Whether a node of the forward graph came with the loss."""
     nodes, name = joined.graph.nodes, joined.program.nodes[joined.program.output].name
     named = [node for node in nodes if node.name == name and name is not None]

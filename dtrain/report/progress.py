@@ -15,7 +15,7 @@ from dtrain.report.terminal import on_terminal
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from dtrain.training.run import StepRecord
+    from dtrain.training.run import Step
 
 _REDRAW = 0.1  # seconds: a step may be far shorter than a screen can show
 
@@ -24,16 +24,10 @@ class Progress:
     """A callback for `dtrain.train` that shows loss, samples/s and time left.
 
     Args:
-        steps: the steps of the whole run.
-        steps_per_epoch: the steps of an epoch.
-        shown: whether to show anything: on one rank, and on another when that is lost.
+        shown: whether to show anything: on one rank, and on another if that is lost.
     """
 
-    def __init__(
-        self, steps: int, steps_per_epoch: int, shown: Callable[[], bool]
-    ) -> None:
-        self._steps = steps
-        self._steps_per_epoch = steps_per_epoch
+    def __init__(self, shown: Callable[[], bool]) -> None:
         self._shown = shown
         self._bar: Bar | None = None
         self._drawn = 0.0
@@ -41,11 +35,10 @@ class Progress:
         self._taken = 0
 
     def __enter__(self) -> Progress:
-        """Start the bar."""
-        self._start()
+        """Show nothing before the first step."""
         return self
 
-    def _start(self) -> None:
+    def _start(self, steps: int) -> None:
         if self._bar is None and self._shown() and on_terminal():
             self._bar = _bar()
             # A launcher ends its ranks by SIGTERM, also when it is interrupted: show
@@ -53,7 +46,7 @@ class Progress:
             if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
                 signal.signal(signal.SIGTERM, self._end)
             self._bar.start()
-            self._bar.add_task("", total=self._steps, loss="", rate="")
+            self._bar.add_task("", total=steps, loss="", rate="")
 
     def __exit__(
         self,
@@ -78,14 +71,14 @@ class Progress:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
-    def __call__(self, record: StepRecord) -> None:
+    def __call__(self, record: Step) -> None:
         """Show a step: at once if it is the last, else not too often."""
         self._samples += record.samples
         self._taken += 1
         if not self._shown():
             return
-        self._start()
-        last = record.step == self._steps
+        self._start(record.steps)
+        last = record.step == record.steps
         now = time.monotonic()
         rate = self._samples / record.seconds if record.seconds else 0.0
         if self._bar is not None:
@@ -97,13 +90,11 @@ class Progress:
                     loss=f"batch loss {record.loss:.6g}",
                     rate=f"{rate:,.0f} samples/s",
                 )
-        elif last or (
-            record.step % self._steps_per_epoch == 0 and now - self._drawn > 1
-        ):
+        elif last or (record.is_epoch_end and now - self._drawn > 1):
             self._drawn = now
-            left = record.seconds / self._taken * (self._steps - record.step)
+            left = record.seconds / self._taken * (record.steps - record.step)
             remark(
-                f"epoch {record.epoch}  step {record.step}/{self._steps}  "
+                f"epoch {record.epoch}  step {record.step}/{record.steps}  "
                 f"batch loss {record.loss:.6g}  {rate:,.0f} samples/s  "
                 f"{left:.0f} s left"
             )

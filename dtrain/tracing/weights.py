@@ -57,7 +57,7 @@ def weight(
 def init(
     program: Program,
     seed: int = 0,
-    dtype: str = "float64",
+    dtype: Any = "float64",
     shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """First values of a program's weights, by name, keyed by seed and name.
@@ -73,18 +73,25 @@ def init(
         >>> sorted(init(zoo.lecture))
         ['W0', 'W1', 'W2']
     """
-    check_dtype(dtype)
+    dtype = check_dtype(dtype)
     return draw(program.trace(**dict(shapes or {})), seed, dtype)
 
 
-def check_dtype(dtype: str) -> None:
-    """Refuse a dtype that dtrain does not train in.
+def check_dtype(dtype: Any) -> str:
+    """Return the name of a dtype that dtrain trains in, given by name or as NumPy's.
 
     Raises:
-        UsageError: saying which there are.
+        UsageError: there is no such one.
     """
-    if dtype not in DTYPES:
+    name = dtype
+    if not isinstance(dtype, str):
+        try:
+            name = np.dtype(dtype).name
+        except TypeError:
+            name = None
+    if name not in DTYPES:
         raise UsageError(f"no dtype {dtype!r}; there are {', '.join(DTYPES)}")
+    return str(name)
 
 
 def draw(graph: FlowGraph, seed: int, dtype: str) -> dict[str, NDArray[Any]]:

@@ -1,7 +1,7 @@
-"""What must be finite: the loss, the gradient, and the weights in the end.
+"""Check that the loss, the gradient and the final weights are finite.
 
-Every rank has the same numbers, so all find the same fault, and stop, or skip the step,
-together.
+Every rank has the same numbers, so all ranks find the same fault, and stop, or skip the
+step, together.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from dtrain.training.state import State
 LOG = logging.getLogger("dtrain")
 _STEADIER = "try a smaller learning rate, --clip-norm, or --dtype float64"
 _OWN_FAULT = (
-    "before any step: the program itself does so on this data; look for a log, sqrt, "
-    "power or division of what may be 0 or negative (np.where computes both of its "
-    "branches), and for data too large for the dtype (--dtype float64 holds more)"
+    "before any step: the program itself does this on the data; look for a log, sqrt, "
+    "power or division of a value that may be 0 or negative (np.where computes both of "
+    "its branches), and for data too large for the dtype (--dtype float64 holds more)"
 )
 
 
 class Guard:
-    """Lets no step be taken along a GradientVector that is not finite.
+    """Refuses steps along a GradientVector that is not finite.
 
-    With ``skip`` such a step is left out. Where as many steps in a row would be left
-    out as an epoch has, more would be, too, and the run ends after all.
+    With ``skip`` such a step is left out. If as many steps in a row would be left out
+    as an epoch has, the run ends with an error after all.
 
     Args:
         choice: ``stop`` or ``skip``.
-        state: where the run is; it counts the steps.
-        rerun: what finds the reason.
+        state: the state of the run, which counts the steps.
+        rerun: finds the reason.
     """
 
     def __init__(self, choice: str, state: State, rerun: Rerun) -> None:
@@ -42,7 +42,7 @@ class Guard:
         self._rerun = rerun
 
     def passes(self, gradient: GradientVector, batch: Batch) -> bool:
-        """Whether to take the step; the same on every rank, and collective if not.
+        """Whether to take the step; the same on every rank; collective if not.
 
         Raises:
             NotFiniteError: naming what is not finite, and the node that made it so.
@@ -56,7 +56,7 @@ class Guard:
             text = f"{_named(gradient)}; {self._rerun.explain(batch)}"
             if last:
                 raise _agreed(f"{text}; {self._advice()}")
-            if self._rerun.world.rank == 0:
+            if self._rerun.evaluator.world.rank == 0:
                 LOG.warning("step %d is skipped: %s", state.steps + 1, text)
         return False
 
@@ -65,19 +65,19 @@ class Guard:
         if state.steps == state.skipped:
             return _OWN_FAULT
         if self._skips and state.stuck:
-            return f"so are as many steps in a row as an epoch has; {_STEADIER}"
+            return f"so are all steps of an epoch in a row; {_STEADIER}"
         return _STEADIER
 
 
 def _named(gradient: GradientVector) -> str:
-    """What of a GradientVector is not finite."""
+    """Name what of a GradientVector is not finite."""
     bad = not_finite(gradient.values)
     what = f"the derivatives of {listed(bad)}" if bad else "the loss"
     return f"{what} overflowed or became NaN (loss {gradient.loss})"
 
 
 def check_weights(weights: Weights) -> None:
-    """Refuse to call weights that are not finite the result of a training.
+    """Refuse final weights that are not finite.
 
     Raises:
         NotFiniteError: saying what may help.

@@ -1,4 +1,4 @@
-"""The loop over steps, from wherever a run's state is to its end."""
+"""The loop over steps, from the current state of a run to its end."""
 
 from __future__ import annotations
 
@@ -12,82 +12,93 @@ from dtrain.errors import DtrainError, RankLostError, StoppedError, UsageError
 from dtrain.gradient.vector import GradientVector
 from dtrain.host import pinning
 from dtrain.host.processes import process_seconds
+from dtrain.tracing.printing import counted
 from dtrain.training.finite import check_weights
 from dtrain.training.recovery import catch_up, recovering
-from dtrain.training.run import Run, StepRecord
+from dtrain.training.run import Live, Run, Step
 from dtrain.training.saver import Saver
-from dtrain.training.signals import GRACE, PATIENCE, Ask, Signals
+from dtrain.training.settings import LIBRARY
+from dtrain.training.signals import GRACE, PATIENCE, Ask, Interrupt, Signals
 from dtrain.training.trainer import Trainer
 
-Callback = Callable[[StepRecord], Any]
+Callback = Callable[[Step], Any]
 
 
 class Loop:
-    """Takes a trainer's remaining steps; what it tells of them is this process's.
+    """Takes a trainer's remaining steps, and calls this rank's callbacks.
 
     Args:
-        trainer: set up.
-        callbacks: called after every step; one that raises ends the run.
-        signals: who hears what the run is asked from outside.
+        trainer: the trainer, after its set-up.
+        callbacks: called after every step; one that raises ends the run, with
+            StopIteration normally.
+        signals: delivers what the run is asked to do from outside.
 
     Attributes:
-        history: a record of every step taken here.
+        saver: saves the run, if it has checkpoints.
+        history: every step taken in this process.
     """
 
     def __init__(
         self,
         trainer: Trainer,
         callbacks: Iterable[Callback] = (),
-        signals: Signals | None = None,
+        signals: Signals | Interrupt | None = None,
     ) -> None:
         self.trainer = trainer
         self.saver = Saver(trainer) if trainer.settings.checkpoint else None
+        self.history: list[Step] = []
         self._signals = signals
-        self.history: list[StepRecord] = []
         self._callbacks = tuple(callbacks)
-        self._asked = 0  # of this rank, what not all have heard of yet
+        self._live = Live(trainer.weights.values, self._stop_from_callback)
+        self._asked = 0  # what this rank asks, until all ranks have received it
+        self._ended = 0  # which of Ask.END all ranks have agreed on
+        self._why = ""
         self._schedule = trainer.settings.schedule(trainer.steps)
         self._begun = time.perf_counter()
 
     def run(self) -> Run:
-        """Take all steps that are left, from the newest checkpoint if asked to.
+        """Take all remaining steps, from the newest checkpoint if resuming.
 
         Raises:
-            StoppedError: on every rank, if somebody asked the run to stop, or if too
-                few ranks are left.
+            StoppedError: on every rank, if a signal stopped the run, or if too few
+                ranks are left; it was saved.
             RankLostError: too few ranks are left, and there are no checkpoints.
         """
-        trainer, saver = self.trainer, self.saver
+        trainer, saver, signals = self.trainer, self.saver, self._signals
         world = trainer.world
         try:
             if saver is not None:
-                recovering(world, lambda: self._start(saver), self._enter)
-                if self._signals is not None:
-                    self._signals.at_once(saver.save_now)
+                recovering(world, lambda: self._resume(saver), self._enter)
+                if isinstance(signals, Signals):
+                    signals.at_once(saver.save_now)
+            if isinstance(signals, Interrupt):
+                signals.arm()
             self._begun = time.perf_counter()
             world.position.phase = "training"
-            return recovering(world, self._go_on, self._rejoin)
+            return recovering(world, self._continue, self._rejoin)
         finally:
-            trainer.engine.close()
+            trainer.evaluator.close()
             if saver is not None:
                 saver.close()
 
-    def _go_on(self) -> Run:
-        """Take the steps from where the state is to the end."""
+    def _continue(self) -> Run:
+        """Take the steps from the current state to the end."""
         self._check_ranks()
         self._answer()
         trainer = self.trainer
         state, order = trainer.state, trainer.order
-        while state.steps < trainer.steps:
+        while state.steps < trainer.steps and not self._ended:
             trainer.world.position.step = state.steps + 1
             trainer.flags = self._take()
             rate = float(self._schedule(state.steps))
             gradient = trainer.step(order.at(state.steps), rate)
             self._asked = 0
-            self._tell(self._record(gradient, rate))
-            trainer.replicas.after(state.steps)
-            if self.saver is not None:
-                self._save(self.saver, trainer.agreed)
+            self._ended = trainer.agreed & Ask.END
+            if not self._ended:
+                self._publish(self._step(gradient, rate))
+                trainer.replicas.after(state.steps)
+                if self.saver is not None:
+                    self._save(self.saver, trainer.agreed)
         seconds = time.perf_counter() - self._begun
         check_weights(trainer.weights)
         trainer.replicas.compare(state.steps)
@@ -98,16 +109,16 @@ class Loop:
         return Run(trainer.weights.copies(), self.history, digest, report)
 
     def _enter(self) -> None:
-        """Take this rank's place in a world that has become smaller."""
+        """Work in a world that has become smaller."""
         self.trainer.enter(self.trainer.world)
 
     def _rejoin(self) -> None:
-        """Be where all the others are, so that the next step is the same on all."""
+        """Reach the state of all other ranks, so that the next step is the same."""
         trainer, saver = self.trainer, self.saver
         self._enter()
-        record = catch_up(trainer, self.history[-1] if self.history else None)
-        if record is not None:
-            self._tell(record)
+        step = catch_up(trainer, self.history[-1] if self.history else None)
+        if step is not None:
+            self._publish(step)
         trainer.replicas.after(trainer.state.steps)
         if saver is not None:
             saver.take_over()
@@ -115,13 +126,13 @@ class Loop:
             self._save(saver, trainer.agreed)
 
     def _check_ranks(self) -> None:
-        """End the run where there are too few ranks; with checkpoints it can go on."""
+        """Stop the run if too few ranks are left; with checkpoints it can resume."""
         trainer = self.trainer
         world, least = trainer.world, trainer.settings.min_ranks
         if world.size >= least or trainer.state.steps == trainer.steps:
             return
         error: DtrainError = UsageError(
-            f"--min-ranks {least}: there are {world.size} from the start"
+            f"--min-ranks {least}: the run starts with {world.size}"
         )
         if world.lost:
             few = f"only {world.size} ranks are left, fewer than --min-ranks {least}"
@@ -132,105 +143,138 @@ class Loop:
         raise error
 
     def _set_grace(self) -> None:
-        if self._signals is not None:
+        if isinstance(self._signals, Signals):
             self._signals.grace = PATIENCE if self.trainer.world.rank else GRACE
 
-    def _start(self, saver: Saver) -> None:
-        """Resume."""
+    def _resume(self, saver: Saver) -> None:
         saver.resume()
         self._set_grace()
 
     def _take(self) -> int:
-        """What this rank was asked, until all have heard of it."""
+        """Return what this rank asks, until all ranks have received it."""
         if self._signals is not None:
             self._asked |= self._signals.take()
         return self._asked
 
     def _answer(self) -> None:
-        """Do what was asked while no steps were taken."""
-        if self.saver is None:
-            return
-        words = self.trainer.world.allgather(b"%d" % self._take())
+        """Agree on what was asked while no steps were taken; collective."""
+        word = b"%d" % (self._take() | self._ended)
+        words = self.trainer.world.allgather(word)
         agreed = functools.reduce(operator.or_, map(int, words))
         self._asked = 0
-        if agreed:
+        self._ended = agreed & Ask.END
+        if agreed and self.saver is not None and not self._ended:
             self._save(self.saver, agreed)
 
     def _save(self, saver: Saver, agreed: int) -> None:
-        """Save if it is time to; stop if all ranks have heard that somebody asked."""
+        """Save if it is due; stop if any rank has asked for it."""
         trainer = self.trainer
         if trainer.state.steps == trainer.steps:
-            return  # what a finished run saves is checked first
-        if agreed and agreed & Ask.STOP:
+            return  # the end of the run is checked before it is saved
+        if agreed & Ask.STOP:
             self._stop(saver, "stopped")
         saver.after_step(asked=bool(agreed))
 
     def _stop(self, saver: Saver, what: str) -> NoReturn:
-        """Save, and end the run before its end; collective."""
+        """Save, and stop the run before its end; collective."""
         saver.finish()
         trainer = self.trainer
         newest = int(trainer.world.allgather(b"%d" % saver.newest)[0])
         text = f"{what} after step {trainer.state.steps} of {trainer.steps}, "
-        text += saver.place(newest)
-        error: DtrainError = StoppedError(f"{text}; go on with --resume")
-        if newest < 0:  # whoever starts it again would start it for ever
+        text += saver.describe(newest)
+        error: DtrainError = StoppedError(f"{text}; continue with --resume")
+        if newest < 0:  # exit code 75 would make a batch script restart it for ever
             error = UsageError(f"{text}, where none could be written")
         error.agreed = True
         raise error
 
-    def _record(self, gradient: GradientVector, rate: float) -> StepRecord:
-        """What is to be told of the step that has been completed."""
-        step = self.trainer.state.steps
-        return StepRecord(
+    def _step(self, gradient: GradientVector, rate: float) -> Step:
+        """Return the step that has been completed, for history and callbacks."""
+        step, per_epoch = self.trainer.state.steps, self.trainer.order.steps_per_epoch
+        return Step(
             step=step,
-            epoch=1 + (step - 1) // self.trainer.order.steps_per_epoch,
+            steps=self.trainer.steps,
+            epoch=1 + (step - 1) // per_epoch,
+            is_epoch_end=step % per_epoch == 0,
             loss=gradient.loss,
             samples=gradient.samples,
             learning_rate=rate,
             seconds=time.perf_counter() - self._begun,
         )
 
-    def _tell(self, record: StepRecord) -> None:
-        """Remember a step, and tell the callbacks: once for each step."""
-        self.history.append(record)
+    def _publish(self, step: Step) -> None:
+        """Add a step to the history and call the callbacks, once for each step."""
+        self.history.append(step)
+        if not self._callbacks:
+            return
+        object.__setattr__(step, "_live", self._live)
         for callback in self._callbacks:
-            callback(record)
+            try:
+                callback(step)
+            except StopIteration as reason:
+                self._stop_from_callback(str(reason))
+        object.__setattr__(step, "_live", None)
+
+    def _stop_from_callback(self, why: str) -> None:
+        self._asked |= Ask.CALLBACK
+        self._why = self._why or why or "a callback stopped the run"
+
+    def _outcome(self) -> dict[str, Any]:
+        """Return why the run ended, the same on all ranks; collective."""
+        trainer = self.trainer
+        steps, all_steps = trainer.state.steps, trainer.steps
+        whys = trainer.world.allgather(self._why.encode())
+        stopped = "epochs"
+        message = f"all {counted(trainer.settings.epochs, 'epoch')} are done"
+        if self._ended & Ask.CALLBACK and steps < all_steps:
+            stopped = "callback"
+            why = next(filter(None, whys), b"").decode()
+            message = f"{why} (after step {steps} of {all_steps})"
+        elif self._ended & Ask.INTERRUPT and steps < all_steps:
+            stopped = "signal"
+            message = f"interrupted by Ctrl-C after step {steps} of {all_steps}"
+        return {"stopped": stopped, "converged": None, "message": message}
 
     def _report(self, seconds: float, digest: str) -> dict[str, Any]:
-        """The run in numbers, by the keys of ``--report``."""
-        trainer, settings, world = (
-            self.trainer,
-            self.trainer.settings,
-            self.trainer.world,
+        """Return the run in numbers, by the keys of ``--report``; collective."""
+        trainer, problem = self.trainer, self.trainer.problem
+        settings, world, losses = (
+            trainer.settings,
+            trainer.world,
+            trainer.state.losses,
         )
-        losses = trainer.state.losses
-        visited = sum(record.samples for record in self.history)
+        visited = sum(step.samples for step in self.history)
+        reported = [option.name for option in LIBRARY if option.report]
         return {
-            "program": trainer.objective.graph.name,
+            "program": problem.graph.name,
             "ranks": world.size,
             "hosts": list(dict.fromkeys(world.hosts)),
             "mpi": world.mpi,
-            "backend": settings.backend,
+            **{name: getattr(settings, name) for name in reported},
             "bits": pinning.chosen(),
             "bits_differ": trainer.differing,
-            "execution": settings.execution,
             "threads": trainer.threads,
-            "dtype": settings.dtype,
-            "seed": settings.seed,
-            "samples": len(trainer.samples),
-            "weights": trainer.layout.count,
+            "samples": len(problem.samples),
+            "weights": problem.layout.count,
             "batch": trainer.order.nominal,
-            "block": trainer.block,
+            "block": trainer.evaluator.block,
             "blocks": trainer.blocks,
-            "epochs": settings.epochs,
             "steps": trainer.state.steps,
             "skipped_steps": trainer.state.skipped,
             "loss": losses[-1] if losses else None,
             "loss_history": losses,
+            **self._outcome(),
             "seconds": seconds,
             "seconds_total": process_seconds(),
             "samples_per_second": visited / seconds if seconds else 0.0,
             "weights_sha256": digest,
             "recovered_failures": len(world.lost),
             "resumed_from_step": self.saver.resumed if self.saver else None,
+            "checkpoint_step": self._saved(),
         }
+
+    def _saved(self) -> int | None:
+        """Return the step of the newest checkpoint, which rank 0 knows; collective."""
+        newest = -1 if self.saver is None else self.saver.newest
+        newest = int(self.trainer.world.allgather(b"%d" % newest)[0])
+        return newest if newest >= 0 else None

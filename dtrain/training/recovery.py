@@ -1,9 +1,9 @@
-"""Going on without a rank that is lost: who lives does the work again, and loses none.
+"""Recover from lost ranks: the survivors redo the interrupted work; none is lost.
 
-Work that all ranks do together ends in one verdict of those that live. If one was lost
-in it, the others become a smaller world, and do it again. Training goes on from the
-newest step that any of them has completed: blocks are cut and added as before, so the
-weights come out with the same bits.
+Collective work ends in one verdict of all survivors. If a rank was lost in it, the
+survivors form a smaller world and redo the work. Training continues from the newest
+step that any of them has completed. Blocks are cut and added as before, so the weights
+have the same bits as without the loss.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TypeVar
 
 from dtrain.errors import RankLostError
-from dtrain.training.run import StepRecord
+from dtrain.training.run import Step
 from dtrain.training.trainer import Trainer
 from dtrain.worlds.verdict import agreed
 from dtrain.worlds.world import World
@@ -27,16 +26,15 @@ LOG = logging.getLogger("dtrain")
 def recovering(
     world: World, work: Callable[[], T], again: Callable[[], None] = lambda: None
 ) -> T:
-    """Do collective work, and again while a rank is lost in it; collective.
+    """Do collective work, and redo it whenever a rank is lost in it; collective.
 
     Args:
-        world: the ranks; those that are lost leave it.
-        work: what all ranks do; done twice, it has the result of once.
-        again: comes before the work when that is done again. Ranks that are lost in it
-            are lost in the work.
+        world: the ranks; lost ones leave it.
+        work: what all ranks do; doing it twice must have the result of doing it once.
+        again: called before the work is redone; ranks may be lost in it, too.
 
     Raises:
-        RankLostError: a rank is lost, and this world cannot go on without.
+        RankLostError: a rank is lost, and this world cannot continue without it.
     """
     begin: Callable[[], None] | None = None
     while True:
@@ -59,35 +57,36 @@ def recovering(
                 raise error
             return result
         if world.rank == 0:
-            lost = ", ".join(world.lost[before:]) or "nobody"
+            lost = ", ".join(world.lost[before:]) or "no rank"
             ranks = "1 rank" if world.size == 1 else f"{world.size} ranks"
-            LOG.warning("lost %s; going on with %s", lost, ranks)
+            LOG.warning("lost %s; continuing with %s", lost, ranks)
         begin = again
 
 
-def catch_up(trainer: Trainer, last: StepRecord | None) -> StepRecord | None:
+def catch_up(trainer: Trainer, last: Step | None) -> Step | None:
     """Bring all ranks to the newest step that any has completed; collective.
 
     They are one step apart at most: a rank may have left the last exchange before
-    another saw the failure. If a rank is lost here, each of the others has its own
-    state still, or all of the newest.
+    another saw the failure. If a rank is lost here, each survivor has either its old
+    state or all of the newest.
 
     Args:
-        trainer: in the world of the ranks that are left.
-        last: the record of this rank's last step.
+        trainer: in the world of the survivors.
+        last: this rank's last step.
 
     Returns:
-        The newest step's record if this rank has only now come to it.
+        The newest step, if this rank has only now reached it.
     """
     world, state = trainer.world, trainer.state
-    own = [state.steps, trainer.agreed, None if last is None else asdict(last)]
-    notes = [json.loads(note) for note in world.allgather(json.dumps(own).encode())]
-    steps = [note[0] for note in notes]
+    facts = None if last is None else last.facts()
+    note = json.dumps([state.steps, trainer.agreed, facts])
+    notes = [json.loads(each) for each in world.allgather(note.encode())]
+    steps = [each[0] for each in notes]
     newest = max(steps)
     if min(steps) == newest:
         return None
     behind = state.steps < newest
     root = steps.index(newest)
     state.broadcast(world, root)
-    _, trainer.agreed, record = notes[root]
-    return StepRecord(**record) if behind else None
+    _, trainer.agreed, facts = notes[root]
+    return Step(**facts) if behind else None

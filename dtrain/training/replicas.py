@@ -1,7 +1,7 @@
-"""Replicas: every rank's weights have the same bits, and that is checked as it goes.
+"""Check during the run that all ranks have the same weights, bit for bit.
 
-Bad memory, or a callback that writes into one rank's weights, would otherwise be known
-only when the run ends, or never.
+Bad memory, or a callback that writes into one rank's weights, would otherwise be found
+only at the end of the run, or never.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dtrain.worlds.world import World
 
 
 class Replicas:
-    """Compares the weights of all ranks, every so many steps.
+    """Compares the weights of all ranks every so many steps.
 
     Args:
         world: the ranks.
         weights: this rank's.
-        every: after how many steps; 0 for never.
+        every: compare after so many steps; 0: never.
     """
 
     def __init__(self, world: World, weights: Weights, every: int) -> None:
@@ -34,7 +34,7 @@ class Replicas:
         self._every = every
 
     def after(self, step: int) -> None:
-        """Compare if it is time to; collective.
+        """Compare if it is due; collective.
 
         Raises:
             ReplicaError: as `compare`.
@@ -45,18 +45,18 @@ class Replicas:
     def compare(self, step: int) -> None:
         """Compare now; collective.
 
-        A sum of 32 bits finds whatever differs within 32 bits side by side, and misses
-        one in 2³² of all else, at several times the speed of a cryptographic digest.
+        CRC-32 finds every difference within 32 adjacent bits and misses one in 2³² of
+        the others, several times faster than a cryptographic digest.
 
         Raises:
-            ReplicaError: on every rank, naming those that differ from most, and for the
-                first the place and the values.
+            ReplicaError: on every rank, naming the ranks that differ from most, and the
+                first difference: weight, index and values.
         """
         world = self._world
         if world.size == 1:
             return
-        own = zlib.crc32(self._weights.flat.data).to_bytes(4, "big")
-        digests = world.allgather(own)
+        mine = zlib.crc32(self._weights.flat.data).to_bytes(4, "big")
+        digests = world.allgather(mine)
         usual, votes = Counter(digests).most_common(1)[0]
         odd = [rank for rank, digest in enumerate(digests) if digest != usual]
         if not odd:
@@ -65,21 +65,21 @@ class Replicas:
         raise _differ(step, odd, votes, texts[odd[0]].decode(), world.names)
 
     def _difference(self, reference: int) -> str:
-        """Where this rank's weights first differ from those of another; collective."""
+        """Describe the first difference from another rank's weights; collective."""
         mine, layout = self._weights.flat, self._weights.layout
         theirs = mine.copy()
         self._world.broadcast(theirs, reference)
-        places = np.flatnonzero(_bits(mine) != _bits(theirs))
-        if not places.size:
+        unequal = np.flatnonzero(_bits(mine) != _bits(theirs))
+        if not unequal.size:
             return ""
-        first = int(places[0])
+        first = int(unequal[0])
         name, start = next(
             each for each in reversed(layout.offsets.items()) if each[1] <= first
         )
         at = np.unravel_index(first - start, layout.shapes[name])
         index = f" at {[int(i) for i in at]}" if at else ""
         return (
-            f"the first of {places.size} places is in weight {name!r}{index}: "
+            f"the first of {unequal.size} differences is in weight {name!r}{index}: "
             f"{mine[first]!s} ({_hex(mine, first)}) against {theirs[first]!s} "
             f"({_hex(theirs, first)})"
         )
@@ -89,8 +89,8 @@ def _bits(x: NDArray[Any]) -> NDArray[Any]:
     return x.view(f"u{x.itemsize}")
 
 
-def _hex(x: NDArray[Any], place: int) -> str:
-    return f"0x{_bits(x)[place]:0{2 * x.itemsize}x}"
+def _hex(x: NDArray[Any], index: int) -> str:
+    return f"0x{_bits(x)[index]:0{2 * x.itemsize}x}"
 
 
 def _differ(

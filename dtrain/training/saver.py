@@ -1,7 +1,7 @@
-"""When a run is saved, by whom, and how one goes on: rank 0 writes, all ranks follow.
+"""Save a run while it trains, and resume it: rank 0 writes, all ranks follow.
 
-After a completed step every rank has the same state, so rank 0 needs nobody's leave to
-save it. It copies the state between two steps, and a thread writes the copy.
+After a completed step every rank has the same state, so rank 0 can save it without
+asking the others. It copies the state between two steps, and a thread writes the copy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,29 +24,28 @@ from dtrain.checkpoint.file import FORMAT, Checkpoint
 from dtrain.checkpoint.folder import Folder
 from dtrain.errors import DtrainError, UsageError
 from dtrain.host.numerics import arithmetic
-from dtrain.training.setup import together
-
-if TYPE_CHECKING:
-    from dtrain.training.trainer import Trainer
+from dtrain.problem.agreement import together
+from dtrain.training.settings import Spanning
+from dtrain.training.trainer import Trainer
 
 LOG = logging.getLogger("dtrain")
 _HEADER = 1 << 16  # bytes that are enough for what a file holds beside the arrays
-_FIXED = ("weights", "dtype")  # not even --force can go on with others
+_FIXED = ("weights", "dtype")  # not even --force can resume with others
 
 
 class Saver:
-    """Saves a trainer's state and brings it back; on ranks but 0 it only follows.
+    """Saves a trainer's state and restores it; ranks other than 0 only follow.
 
     Args:
-        trainer: set up.
+        trainer: the trainer, after its set-up.
 
     Attributes:
-        resumed: the step that the run went on from, ``None`` if from the start.
+        resumed: the step that the run was resumed from; ``None`` if from the start.
     """
 
     def __init__(self, trainer: Trainer) -> None:
         options = trainer.settings.checkpoint
-        assert options is not None  # noqa: S101  (who makes a saver has looked)
+        assert options is not None  # noqa: S101  (the caller has looked)
         self.resumed: int | None = None
         self._trainer, self._options = trainer, options
         self._folder = Folder(Path(options.folder), options.keep)
@@ -58,11 +57,11 @@ class Saver:
         self._last = time.monotonic()
 
     def resume(self) -> None:
-        """Open the folder; go on from its newest checkpoint if asked to; collective.
+        """Open the folder; resume from its newest checkpoint if asked to; collective.
 
         Raises:
-            UsageError: there are checkpoints but nobody said resume; or what is there
-                is of another run.
+            UsageError: there are checkpoints, but resuming was not asked for; or they
+                are of another run.
         """
         world, state = self._trainer.world, self._trainer.state
         found = np.full(1, -1, np.int64)
@@ -75,35 +74,38 @@ class Saver:
                     if self._adopt(newest):
                         self._saved = state.steps
                     found[0] = state.steps
-                    LOG.info("going on from step %d: %s", found[0], newest.path)
+                    LOG.info("resuming from step %d: %s", found[0], newest.path)
                 elif self._options.resume:
-                    LOG.info("no checkpoint in %s: starting afresh", self._folder.path)
+                    LOG.info(
+                        "no checkpoint in %s: starting from the beginning",
+                        self._folder.path,
+                    )
                 self._prepare()
         world.broadcast(found)
         if found[0] >= 0:
             self.resumed = int(found[0])
-        # A rank 0 that was lost in this may have given its state to some.
+        # A rank 0 that was lost here may have sent its state to some ranks.
         if found[0] >= 0 or world.lost:
             state.broadcast(world)
         self._last = time.monotonic()
 
     def take_over(self) -> None:
-        """Be ready to save if this rank is now rank 0, because the other is lost."""
+        """Prepare to save if this rank has become rank 0, because that one was lost."""
         if self._trainer.world.rank == 0 and not self._copy:
-            with suppress(DtrainError):  # the next save finds it out, and warns
+            with suppress(DtrainError):  # the next save fails as well, and warns
                 self._folder.open()
             self._prepare()
 
     def _prepare(self) -> None:
-        """Have memory for copies of the state, and room for a save at once."""
+        """Reserve memory for copies of the state, and disk space for a quick save."""
         self._copy = self._trainer.state.copies()
-        if self._maker is not None:  # this is done again
+        if self._maker is not None:  # after a rank was lost, this is done again
             return
         size = _HEADER + sum(array.nbytes for array in self._copy.values())
         self._maker = _begin("room", self._folder.make_room, size)
 
     def after_step(self, *, asked: bool) -> None:
-        """Save if it is time to, or if somebody asked; one save at a time."""
+        """Save if it is due or was asked for; one save at a time."""
         if self._trainer.world.rank != 0:
             return
         options, steps = self._options, self._trainer.state.steps
@@ -119,7 +121,7 @@ class Saver:
             self._writer = _begin("save", self._write, self._copy, self._facts())
 
     def finish(self) -> None:
-        """Have the state on the disk, as it is now."""
+        """Write the current state to the disk, if it is not there yet."""
         if self._trainer.world.rank != 0:
             return
         self.wait()
@@ -132,17 +134,17 @@ class Saver:
             self._writer.join()
 
     def close(self) -> None:
-        """Leave nothing but checkpoints in the folder."""
+        """Remove everything but checkpoints from the folder."""
         self.wait()
         if self._maker is not None:
             self._maker.join()
         self._folder.close()
 
     def save_now(self) -> bool:
-        """Save the last completed step, from another thread, not waiting for a disk.
+        """Save the last completed step from another thread; do not wait for a disk.
 
         Returns:
-            Whether there is a checkpoint to go on from; on ranks but 0 it is not known.
+            Whether there is a checkpoint to resume from; ranks other than 0 say True.
         """
         state = self._trainer.state
         if self._trainer.world.rank == 0:
@@ -150,21 +152,21 @@ class Saver:
                 if self._saved != state.steps:
                     self._write(state.arrays, self._facts(), durable=False)
             saved = self.newest
-            LOG.info("stopping, %s", self.place(saved))
+            LOG.info("stopping, %s", self.describe(saved))
             return saved >= 0
         return True
 
     @property
     def newest(self) -> int:
-        """The step that a run that stops now can go on from; −1 if there is none."""
+        """The step that a run that stops now can be resumed from; −1: none."""
         saved = self._saved
-        if saved < 0:  # what is there is of the rank 0 before, or of the run before
+        if saved < 0:  # an earlier rank 0, or an earlier run, may have saved
             with suppress(DtrainError):
                 saved = max(self._folder.steps(), default=-1)
         return saved
 
-    def place(self, saved: int) -> str:
-        """Say what a run has, for a person."""
+    def describe(self, saved: int) -> str:
+        """Return a text that says which checkpoint a run has."""
         if saved < 0:
             return f"with no checkpoint in {self._folder.path}"
         return f"with its checkpoint of step {saved} in {self._folder.path}"
@@ -176,12 +178,12 @@ class Saver:
         *,
         durable: bool = True,
     ) -> None:
-        """Write a checkpoint; where that fails, warn, and go on with the older ones."""
+        """Write a checkpoint; if that fails, warn, and keep the older ones."""
         steps = int(arrays["steps"])
         weights = arrays["weights"]
-        # Unlike an array of truth values these need no memory, which may take long.
+        # Unlike an array of truth values, min and max need no memory.
         if not np.isfinite([weights.min(initial=0), weights.max(initial=0)]).all():
-            return  # the next step finds out, and ends the run
+            return  # the next step finds this, and ends the run
         begun = 1 + steps // self._trainer.order.steps_per_epoch
         arrays = {**arrays, "sums": arrays["sums"][:begun]}
         try:
@@ -200,12 +202,12 @@ class Saver:
         there = os.path.isdir(self._folder.path)
         if there and not self._options.resume and self._folder.steps():
             raise UsageError(
-                f"--checkpoint {self._folder.path} holds the checkpoints of a run; go "
-                "on with --resume, or give another folder"
+                f"--checkpoint {self._folder.path} holds the checkpoints of a run; "
+                "continue it with --resume, or give another folder"
             )
 
     def _facts(self) -> dict[str, Any]:
-        """What a checkpoint says of its run."""
+        """Return what a checkpoint records of its run."""
         trainer = self._trainer
         losses = trainer.state.losses
         loss = losses[-1] if losses and math.isfinite(losses[-1]) else None
@@ -216,7 +218,7 @@ class Saver:
             "loss": loss,
             "samples": trainer.order.samples,
             "steps_per_epoch": trainer.order.steps_per_epoch,
-            "weights": {k: list(v) for k, v in trainer.layout.shapes.items()},
+            "weights": {k: list(v) for k, v in trainer.problem.layout.shapes.items()},
             "run": trainer.identity,
             "configuration": trainer.settings.describe(),
             "ranks": trainer.world.size,
@@ -224,10 +226,10 @@ class Saver:
         }
 
     def _adopt(self, found: Checkpoint) -> bool:
-        """Make the trainer's state a checkpoint's, unless it is of another run.
+        """Load a checkpoint into the trainer's state, unless it is of another run.
 
         Returns:
-            Whether it is of this very run.
+            Whether nothing has changed since it was saved.
 
         Raises:
             UsageError: naming what has changed.
@@ -238,9 +240,11 @@ class Saver:
         if changed and not (force and not set(changed) & set(_FIXED)):
             texts = [_change(name, was.get(name), now.get(name)) for name in changed]
             fixed = [name for name in changed if name in _FIXED]
-            advice = "go on as before, or give --force to go on all the same"
+            advice = (
+                "run with the former options, or add --force to resume all the same"
+            )
             if fixed:
-                advice = f"a run cannot go on with another {' or '.join(fixed)}"
+                advice = f"a run cannot be resumed with another {' or '.join(fixed)}"
             raise UsageError(
                 f"checkpoint {found.path} is of another run: {'; '.join(texts)}; "
                 f"{advice}"
@@ -261,10 +265,10 @@ class Saver:
         return not changed
 
     def _warn(self, found: Checkpoint, changed: list[str]) -> None:
-        """Say what makes other bits than those of a run that was not interrupted."""
+        """Warn of what gives other bits than an uninterrupted run."""
         trainer, facts = self._trainer, found.facts
         if changed:
-            LOG.warning("--force: going on with another %s", ", ".join(changed))
+            LOG.warning("--force: resuming with another %s", ", ".join(changed))
         others = _versions()
         for name, version in facts["versions"].items():
             if others.get(name) != version:
@@ -275,7 +279,8 @@ class Saver:
                     others.get(name),
                 )
         if (
-            trainer.settings.learning_rate_schedule != "constant"
+            isinstance(trainer.settings.learning_rate, Spanning)
+            and trainer.settings.learning_rate.name != "constant"
             and facts["epochs"] != trainer.settings.epochs
         ):
             LOG.warning(
@@ -287,7 +292,7 @@ class Saver:
 
 
 def _begin(name: str, work: Callable[..., None], *args: object) -> threading.Thread:
-    """Do something in a thread that holds nobody up."""
+    """Do something in a thread that does not keep the process alive."""
     thread = threading.Thread(target=work, args=args, name=name, daemon=True)
     thread.start()
     return thread

@@ -1,4 +1,4 @@
-"""What a training run is asked to do, checked once, before any work."""
+"""The options of a training run: one row each, as fields of a dataclass."""
 
 from __future__ import annotations
 
@@ -6,44 +6,83 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from numbers import Integral, Real
+from functools import cached_property
+from numbers import Real
 from typing import Any
 
 from dtrain.descent import losses, optimizers, schedules
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
 from dtrain.descent.rule import Rule
-from dtrain.engine.engine import chosen, chosen_backend
+from dtrain.engine.engine import BACKENDS, chosen, chosen_backend
 from dtrain.engine.execution import EXECUTIONS
 from dtrain.errors import UsageError
-from dtrain.tracing.weights import check_dtype
-from dtrain.worlds.watchdog import LONGEST
+from dtrain.tracing.weights import DTYPES, check_dtype
+from dtrain.training.options import (
+    ABOVE_0,
+    ANYTHING,
+    FLAG,
+    INTEGER,
+    PAIRS,
+    PATH,
+    SECONDS,
+    TEXT,
+    Kind,
+    Option,
+    full_or,
+    whole,
+)
 
 Schedule = Callable[[int], float]
 ON_NONFINITE = {
     "stop": "end the run, naming the node that is the first not to be finite",
     "skip": "leave the step out, and warn once",
 }
-"""What is done where a loss or GradientVector is not finite."""
+"""What happens where a loss or a GradientVector is not finite."""
+DATA = ("train", "eval", "predict", "check")
+LOSS = ("train", "eval", "check", "show")
+
+
+@dataclass(frozen=True)
+class Spanning:
+    """A learning rate whose schedule spans the whole run, however long that is.
+
+    Attributes:
+        rate: η.
+        name: the schedule: ``constant``, ``step`` or ``cosine``.
+        warmup: the rate rises linearly over so many first steps.
+    """
+
+    rate: float
+    name: str
+    warmup: int = 0
+
+    def over(self, steps: int) -> Schedule:
+        """Return the learning rate of each step of a run with so many steps."""
+        named = schedules.named(self.name, self.rate, max(steps, 1))
+        return schedules.warmup(named, self.warmup) if self.warmup else named
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saving:
-    """Where and how often a run is saved.
+class Checkpoint:
+    """Where and how often a run is saved, and whether it continues from there.
+
+    While a run with checkpoints trains, SIGUSR1 saves it; SIGUSR2, SIGTERM and SIGINT
+    save and stop it. A checkpoint is also written at the end.
 
     Attributes:
-        folder: of the checkpoints.
-        resume: go on from the newest one in it.
-        force: even if it is of another run, as far as it fits.
-        every: save after so many steps.
-        seconds: save after so many seconds; 60 unless ``every`` says when.
-        keep: how many of the newest are kept.
+        folder: the folder of the checkpoints.
+        resume: continue from the newest checkpoint in the folder, if there is one.
+        force: resume even if the program, the data or options have changed.
+        every: save every so many steps.
+        seconds: save every so many seconds; 60 unless ``every`` is given.
+        keep: how many of the newest checkpoints to keep, beside the best one.
 
     Raises:
-        UsageError: one of these has no such value.
+        UsageError: an attribute has no such value.
     """
 
-    folder: str
+    folder: str | os.PathLike[str] = field(kw_only=False)
     resume: bool = False
     force: bool = False
     every: int | None = None
@@ -51,43 +90,24 @@ class Saving:
     keep: int = 3
 
     def __post_init__(self) -> None:
-        if not self.folder:
-            raise UsageError("checkpoint is ''; it must be a folder's path")
+        PATH.check("checkpoint", self.folder)
+        object.__setattr__(self, "folder", os.fspath(self.folder))
+        FLAG.check("resume", self.resume)
+        FLAG.check("force", self.force)
+        whole(1).check("keep", self.keep)
         if self.every is not None:
-            check_whole("save_every", self.every, 1)
-        check_whole("keep", self.keep, 1)
+            whole(1).check("every", self.every)
         if self.force and not self.resume:
-            raise UsageError("--force says what --resume may pass over: give both")
+            raise UsageError("--force only applies when resuming: set --resume as well")
         seconds = 60.0 if self.seconds is None and self.every is None else self.seconds
         if seconds is not None:
-            if isinstance(seconds, bool) or not isinstance(seconds, Real):
-                raise UsageError(f"save_seconds is {seconds!r}; it must be a number")
-            if not (math.isfinite(seconds) and seconds > 0):
-                raise UsageError(f"save_seconds is {seconds}; it must be above 0")
+            ABOVE_0.check("seconds", seconds)
             object.__setattr__(self, "seconds", float(seconds))
-
-    @classmethod
-    def of(cls, folder: str | os.PathLike[str] | None, **options: Any) -> Saving | None:
-        """The same from options; ``None`` if there is no folder and none is given.
-
-        Raises:
-            UsageError: an option is given without a folder.
-        """
-        if folder is not None:
-            return cls(folder=os.fspath(folder), **options)
-        plain = {each.name: each.default for each in fields(cls)}
-        given = [name for name, value in options.items() if value != plain[name]]
-        if given:
-            raise UsageError(
-                f"{', '.join(given)}: there is nothing to do without a folder for "
-                "checkpoints (--checkpoint DIR)"
-            )
-        return None
 
     def describe(self) -> dict[str, str]:
         """Return each field as text, by the name of its option."""
         return {
-            "checkpoint": self.folder,
+            "checkpoint": str(self.folder),
             "resume": str(self.resume),
             "force": str(self.force),
             "save_every": str(self.every),
@@ -96,81 +116,193 @@ class Saving:
         }
 
 
+def row(kind: Kind, help: str, default: Any = None, **facts: Any) -> Any:
+    """Return a field of `Settings` that is a row of the table of options."""
+    return field(default=default, metadata={"kind": kind, "help": help, **facts})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The options of a run, as `dtrain.train` documents them.
+    """The options of a run, as `dtrain.train` takes them; see `Option` for a row.
 
     Raises:
         UsageError: an option has no such value; the message says which there are.
     """
 
-    epochs: int
-    learning_rate: float | Schedule
-    target: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    loss: str | Loss = "square"
-    penalty: Penalty | None = None
-    batch: int | None = None
-    block: int | None = None
-    optimizer: str | Rule = "sgd"
-    seed: int = 0
-    dtype: str = "float32"
-    execution: str = "sequential"
-    backend: str = "numpy"
-    threads: int | None = None
-    on_nonfinite: str = "stop"
-    verify_every: int = 100
-    learning_rate_schedule: str = "constant"
-    warmup: int = 0
-    timeout: float | None = None
-    checkpoint: Saving | None = None
-    min_ranks: int = 1
+    epochs: int = row(
+        whole(0), "visits of each sample", 10, metavar="E", shown="10", report=True
+    )
+    batch: int | str | None = row(
+        full_or(whole(1)),
+        "samples in a step, or full: all of them, as in the lecture",
+        metavar="N|full",
+        shown="full",
+        bits=True,
+    )
+    block: int | None = row(
+        whole(1),
+        "samples in a block, the unit of exact sums",
+        metavar="K",
+        shown="chosen from the program and the batch",
+        bits=True,
+    )
+    learning_rate: float | Schedule | Spanning = row(
+        ANYTHING,
+        "the learning rate η, in Python also a function of the step (from 0)",
+        0.01,
+        metavar="η",
+        shown="0.01",
+        bits=True,
+    )
+    optimizer: str | Rule = row(
+        ANYTHING,
+        f"{', '.join(optimizers.OPTIMIZERS)}, or in Python one of dtrain.optimizers",
+        "sgd",
+        metavar="NAME",
+        shown="sgd",
+        bits=True,
+    )
+    loss: str | Loss = row(
+        ANYTHING,
+        "square, absolute or huber: of the output's errors; cross_entropy: the output "
+        "holds logits, the target a class label or one-hot; binary_cross_entropy: of "
+        "logits, the target is 0 or 1; mean: the output is the loss; in Python also "
+        "one of dtrain.losses",
+        "square",
+        metavar="NAME",
+        shown="square, or the zoo program's",
+        commands=LOSS,
+        bits=True,
+    )
+    penalty: Penalty | None = row(
+        Kind("a function of the weights by name", callable, str),
+        "added to the mean loss, once: a function of the weights by name, such as "
+        "dtrain.penalties.Norms(l2=1e-4) or a lambda in plain NumPy",
+        commands=(),
+        bits=True,
+    )
+    target: str | None = row(
+        TEXT,
+        "the column to fit",
+        metavar="COLUMN",
+        shown="t, or the one that is not an input",
+        commands=("train", "eval", "check"),
+    )
+    columns: Mapping[str, str] | None = row(
+        PAIRS,
+        "the column that an input reads, or the range FIRST:LAST of columns that make "
+        "up a vector",
+        metavar="INPUT=COLUMN[:LAST]",
+        commands=DATA,
+        several=True,
+    )
+    seed: int = row(
+        INTEGER,
+        "of the first weights and of the order of samples",
+        0,
+        metavar="S",
+        shown="0",
+        commands=("train", "check", "explain"),
+        bits=True,
+        report=True,
+    )
+    dtype: str = row(
+        ANYTHING,
+        " or ".join(DTYPES),
+        "float32",
+        metavar="NAME",
+        shown="float32",
+        bits=True,
+        report=True,
+    )
+    backend: str = row(
+        ANYTHING,
+        f"what runs the plan: {' or '.join(BACKENDS)}",
+        "numpy",
+        metavar="NAME",
+        shown="numpy",
+        bits=True,
+        report=True,
+    )
+    execution: str = row(
+        ANYTHING,
+        f"the execution model: {', '.join(EXECUTIONS)}, all with the same bits",
+        "sequential",
+        metavar="NAME",
+        shown="sequential",
+        report=True,
+    )
+    threads: int | None = row(
+        whole(1),
+        "threads of each rank: with sequential, BLAS's threads, which may give other "
+        "bits (1); otherwise threads that run steps at once",
+        metavar="N",
+        shown="the cores that a rank has to itself",
+    )
+    on_nonfinite: str = row(
+        ANYTHING,
+        "where a loss or gradient is not finite: stop, naming the node that made it "
+        "so, or skip the step",
+        "stop",
+        metavar="NAME",
+        shown="stop",
+    )
+    verify_every: int = row(
+        whole(0),
+        "compare the weights of all ranks every K steps; 0: only at the end",
+        100,
+        metavar="K",
+        shown="100",
+    )
+    checkpoint: Checkpoint | None = row(
+        ANYTHING,
+        "a folder to save the run in, to continue after any interruption; in Python "
+        "also a dtrain.Checkpoint",
+        metavar="DIR",
+    )
+    min_ranks: int = row(
+        whole(1),
+        "stop, with a checkpoint, when fewer ranks are left; ranks can be lost under "
+        "mpirun --with-ft ulfm",
+        1,
+        metavar="P",
+        shown="1",
+    )
+    timeout: float | None = row(
+        SECONDS,
+        "abort after S seconds without progress, with each rank's position; 0 disables",
+        metavar="S",
+        shown="300 under a launcher, otherwise 0",
+        commands=DATA,
+    )
 
     def __post_init__(self) -> None:
         """Check every value that can be checked without data."""
-        _ = self.the_loss
-        if self.penalty is not None and not callable(self.penalty):
-            raise UsageError(
-                f"penalty is {self.penalty!r}; give a function of the weights by name, "
-                "such as dtrain.penalties.Norms(l2=1e-4)"
-            )
-        if not isinstance(self.target, str | None):
-            raise UsageError(f"target is {self.target!r}; it must be a column's name")
-        if not isinstance(self.columns, Mapping) or not all(
-            isinstance(text, str) for pair in self.columns.items() for text in pair
-        ):
-            raise UsageError(
-                f"columns is {self.columns!r}; it must map names of inputs to names of "
-                "columns, such as {'p': 'a'}"
-            )
+        for option in LIBRARY:
+            option.check(getattr(self, option.name))
+        if self.columns is None:
+            object.__setattr__(self, "columns", {})
+        object.__setattr__(self, "dtype", check_dtype(self.dtype))
+        if self.batch == "full":
+            object.__setattr__(self, "batch", None)
+        if not isinstance(self.checkpoint, Checkpoint | None):
+            object.__setattr__(self, "checkpoint", Checkpoint(self.checkpoint))
         chosen("execution", self.execution, EXECUTIONS)
-        chosen_backend(self.backend)
         chosen("on_nonfinite", self.on_nonfinite, ON_NONFINITE)
-        check_dtype(self.dtype)
-        for name, least in (
-            ("epochs", 0),
-            ("batch", 1),
-            ("block", 1),
-            ("threads", 1),
-            ("verify_every", 0),
-            ("warmup", 0),
-            ("min_ranks", 1),
-        ):
-            value = getattr(self, name)
-            if value is not None:
-                check_whole(name, value, least)
-        if self.timeout is not None:
-            check_seconds("timeout", self.timeout)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, Integral):
-            raise UsageError(f"seed is {self.seed!r}; it must be a whole number")
-        _ = self.rule, self.schedule(1)
+        chosen_backend(self.backend)
+        _ = self.the_loss, self.rule, self.schedule(1)
+
+    @property
+    def batch_size(self) -> int | None:
+        """Samples in a step; ``None``: all of them."""
+        return self.batch if isinstance(self.batch, int) else None
 
     @property
     def blas_threads(self) -> int:
         """Threads inside a matrix product; other models than one run steps at once."""
         return (self.threads or 1) if self.execution == "sequential" else 1
 
-    @property
+    @cached_property
     def the_loss(self) -> Loss:
         """The loss itself."""
         return losses.named(self.loss)
@@ -188,62 +320,54 @@ class Settings:
         return optimizers.named(self.optimizer)
 
     def schedule(self, steps: int) -> Schedule:
-        """The learning rate as a function of the step, for a run of so many steps."""
+        """Return the learning rate as a function of the step, for so many steps."""
         rate = self.learning_rate
-        if callable(rate):
-            if self.warmup or self.learning_rate_schedule != "constant":
-                raise UsageError(
-                    "learning_rate is a callable: it is the schedule, so give no other "
-                    "one and no warm-up"
-                )
+        spanning = rate if isinstance(rate, Spanning) else None
+        if spanning is None and callable(rate):
             return rate
-        if isinstance(rate, bool) or not isinstance(rate, Real):
+        number = spanning.rate if spanning else rate
+        if isinstance(number, bool) or not isinstance(number, Real):
             raise UsageError(
-                f"learning_rate is {rate!r}; give a number or a callable of the step, "
-                "such as one of dtrain.schedules"
+                f"learning_rate is {number!r}; give a number or a callable of the "
+                "step, such as one of dtrain.schedules"
             )
-        if not (math.isfinite(rate) and rate >= 0):
-            raise UsageError(f"learning_rate is {rate}; it must be finite and ≥ 0")
-        named = schedules.named(self.learning_rate_schedule, float(rate), max(steps, 1))
-        return schedules.warmup(named, self.warmup) if self.warmup else named
+        if not (math.isfinite(number) and number >= 0):
+            raise UsageError(f"learning_rate is {number}; it must be finite and ≥ 0")
+        return (spanning or Spanning(float(number), "constant")).over(steps)
 
     def describe(self) -> dict[str, str]:
-        """Each setting as text, the same for the same run; ranks compare them."""
+        """Return each option as text, the same for equal options on every rank."""
         texts = {each.name: str(getattr(self, each.name)) for each in fields(self)}
-        texts["optimizer"] = _described(self.rule)
-        texts["loss"] = _described(self.the_loss)
-        texts["columns"] = repr(sorted(self.columns.items()))
-        texts["learning_rate"] = _described(self.learning_rate)
-        texts["penalty"] = _described(self.penalty)
+        texts["optimizer"] = described(self.rule)
+        texts["loss"] = described(self.the_loss)
+        texts["columns"] = repr(sorted((self.columns or {}).items()))
+        texts["learning_rate"] = described(self.learning_rate)
+        texts["penalty"] = described(self.penalty)
         return texts
 
+    def identity(self) -> dict[str, str]:
+        """Return those options, as text, whose change gives other bits."""
+        texts = self.describe()
+        return {option.name: texts[option.name] for option in LIBRARY if option.bits}
 
-def _described(value: Any) -> str:
-    """What is equal as the same text, on every rank; no address, as a repr may hold."""
+
+def described(value: Any) -> str:
+    """Return the same text for equal values on every rank, without addresses."""
     kind = type(value)
     if is_dataclass(kind):
         given = ((each.name, getattr(value, each.name)) for each in fields(kind))
-        inner = ", ".join(f"{name}={_described(field)}" for name, field in given)
+        inner = ", ".join(f"{name}={described(field)}" for name, field in given)
         return f"{kind.__qualname__}({inner})"
     if isinstance(value, Real) and not isinstance(value, bool):
         return repr(float(value)).removesuffix(".0")  # 1 is 1.0
     if callable(value):
         return str(getattr(value, "__qualname__", kind.__qualname__))
-    own = any("__repr__" in vars(each) for each in kind.mro()[:-1])
-    return str(value) if own else kind.__qualname__
+    custom = any("__repr__" in vars(each) for each in kind.mro()[:-1])
+    return str(value) if custom else kind.__qualname__
 
 
-def check_seconds(name: str, value: Any) -> None:
-    """Refuse what is no time, NumPy's numbers included."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (number and 0 <= value <= LONGEST):
-        raise UsageError(
-            f"{name} is {value!r}; it must be seconds, 0 or more, and {LONGEST:,.0f} "
-            "at most"
-        )
-
-
-def check_whole(name: str, value: Any, least: int) -> None:
-    """Refuse what is no whole number, NumPy's included, or too small a one."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise UsageError(f"{name} is {value!r}; it must be a whole number ≥ {least}")
+LIBRARY = tuple(
+    Option(name=each.name, default=each.default, **each.metadata)
+    for each in fields(Settings)
+)
+"""The options of `dtrain.train`."""

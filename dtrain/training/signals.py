@@ -1,12 +1,14 @@
-"""Signals that ask a run to save itself, and to stop.
+"""Signals that ask a run to save, to stop, or to end.
 
-SIGUSR1 asks for a checkpoint, SIGUSR2 for a checkpoint and an end; all ranks hear of it
-with the next step. SIGTERM and SIGINT ask for the same, but a launcher may kill a
-moment later, so rank 0 saves its last completed step at once, and the process ends
-after a short grace even if the step does not.
+With checkpoints, SIGUSR1 requests a checkpoint, SIGUSR2 a checkpoint and a stop; all
+ranks learn of it with the next step. SIGTERM and SIGINT request the same, but a
+launcher may kill the process a moment later. So rank 0 saves its last completed step at
+once, and the process ends after a short grace period even if the step does not.
 
 A Python handler would not run while MPI or BLAS computes. So the interpreter's own
 handler, in C, writes the signal's number into a pipe, and a thread reads it.
+
+Without checkpoints, the first Ctrl-C ends the run after the step, with its weights.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import time
 from collections.abc import Callable
 from enum import IntFlag
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from dtrain.errors import StoppedError, UsageError
 
@@ -35,10 +37,13 @@ _TWICE = (
 
 
 class Ask(IntFlag):
-    """What a rank may ask of all: the bits of a flag word."""
+    """What a rank may ask of all ranks: the bits of a flag word."""
 
     SAVE = 1
-    STOP = 2
+    STOP = 2  # after a checkpoint, with an error: to be resumed
+    CALLBACK = 4
+    INTERRUPT = 8
+    END = CALLBACK | INTERRUPT  # before the step is taken, with the weights so far
 
 
 _ASKS = {
@@ -51,21 +56,24 @@ _AT_ONCE = (signal.SIGTERM, signal.SIGINT)
 
 
 class Signals:
-    """Hears signals while it is entered, and leaves all handlers as they were.
+    """Handles signals while it is entered, and restores all handlers afterwards.
 
-    Outside of the main thread it hears none, because Python allows no handlers there.
+    Outside of the main thread it handles none, because Python allows no handlers there.
 
     Attributes:
+        entered: the one that is entered, if any: a run inside of it uses it.
         grace: seconds from SIGTERM or SIGINT to the end, if the step does not end.
         farewell: called before the process is ended.
 
     Args:
-        active: whether to hear any; without checkpoints there is nothing to ask for.
-        owned: whether the process is dtrain's own, to be ended as it sees fit. In
-            another's, who has a handler of their own for SIGTERM or SIGINT, as Python
-            has for Ctrl-C, is handed the signal after the grace.
+        active: whether to save and stop on signals; without checkpoints it cannot.
+        owned: whether the process is dtrain's, so that it may be ended. Otherwise a
+            handler that the caller had for SIGTERM or SIGINT, such as Python's for
+            Ctrl-C, receives the signal after the grace period.
         end: ends the process, and with it the job, with an exit code.
     """
+
+    entered: ClassVar[Signals | None] = None
 
     def __init__(
         self,
@@ -88,7 +96,8 @@ class Signals:
         self.farewell: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Signals:
-        """Begin to hear."""
+        """Begin to handle signals."""
+        Signals.entered = self
         if self._active:
             self._inlet, self._outlet = os.pipe()
             os.set_blocking(self._outlet, False)
@@ -110,7 +119,8 @@ class Signals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop hearing."""
+        """Restore the handlers."""
+        Signals.entered = None
         if self._active:
             for number, handler in self._handlers.items():
                 if signal.getsignal(number) == self._heard:
@@ -123,14 +133,14 @@ class Signals:
             os.close(self._inlet)
 
     def at_once(self, save: Callable[[], bool]) -> None:
-        """Have SIGTERM and SIGINT do this, too, without waiting for the step.
+        """Let SIGTERM and SIGINT also call this, without waiting for the step.
 
-        It tells whether the run can be gone on with.
+        It returns whether the run can be resumed.
         """
         self._saves.append(save)
 
     def take(self) -> int:
-        """What was asked since the last time; to stop is asked until it is done."""
+        """Return what was asked since the last call; a stop is asked until done."""
         if not self._asked:
             return 0
         with self._lock:
@@ -139,7 +149,7 @@ class Signals:
         return asked
 
     def _listen(self) -> None:
-        """Read signals until the pipe is closed; end the process when that is due."""
+        """Read signals until the pipe is closed; end the process when it is due."""
         first: signal.Signals | None = None
         begun = 0.0
         while True:
@@ -158,7 +168,7 @@ class Signals:
                 return
             number = byte[0]
             if number not in self._handlers:
-                if self._before >= 0:  # somebody else's pipe, such as an event loop's
+                if self._before >= 0:  # another reader's pipe, such as an event loop's
                     os.write(self._before, byte)
                 continue
             with self._lock:
@@ -175,9 +185,9 @@ class Signals:
 
     def _save_at_once(self) -> None:
         if not self._saves:
-            LOG.warning("asked to stop before the first step: nothing to be saved")
+            LOG.warning("asked to stop before the first step: there is nothing to save")
         if self._owned and sys.platform == "linux":
-            # A launcher may have given both threads one core, and kill them soon.
+            # Both threads may share one core, and the launcher may kill them soon.
             main = threading.main_thread().native_id
             os.setpriority(os.PRIO_PROCESS, main or 0, _LAST)
         saved = [save() for save in self._saves]
@@ -185,7 +195,7 @@ class Signals:
             self._code = UsageError.exit_code
 
     def _end(self, number: signal.Signals | None, *, again: bool = False) -> None:
-        """End the process, or hand a signal to whom it belonged before."""
+        """End the process, or pass the signal to the handler that was there before."""
         number = number or signal.SIGTERM
         if not self._owned and callable(self._handlers[number]):
             self._handed_over.add(number)
@@ -195,6 +205,43 @@ class Signals:
         self._leave(128 + number if again else self._code)
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        """Do nothing, because the thread hears it, unless it was handed over."""
+        """Do nothing, because the thread reads it, unless it was passed on."""
         if number in self._handed_over:
             self._handlers[number](number, frame)
+
+
+class Interrupt:
+    """Turns the first Ctrl-C into a request to end the run; the next one interrupts.
+
+    It acts only between `arm` and the end of its ``with`` block, in the main thread,
+    and only if Ctrl-C would otherwise raise a KeyboardInterrupt.
+    """
+
+    def __init__(self) -> None:
+        self._armed = False
+        self._asked = 0
+
+    def __enter__(self) -> Interrupt:
+        """Do nothing until it is armed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Restore Python's handler."""
+        if self._armed and signal.getsignal(signal.SIGINT) == self._heard:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def arm(self) -> None:
+        """Begin to handle Ctrl-C."""
+        main = threading.current_thread() is threading.main_thread()
+        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._heard)
+            self._armed = True
+
+    def take(self) -> int:
+        """Return what was asked."""
+        return self._asked
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            signal.default_int_handler(number, frame)
+        self._asked = Ask.INTERRUPT

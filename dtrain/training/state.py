@@ -1,9 +1,9 @@
-"""Where a run is: all that its next step depends on, as a few named arrays.
+"""The state of a run: all that its next step depends on, as a few named arrays.
 
 The order of samples and the schedule are functions of the step's number, so there is no
-generator to remember: a run that goes on from a state takes the very steps that the
-run which made the state would have taken. After every completed step the state is the
-same, bit for bit, on every rank.
+random generator to store. A run that resumes from a state takes the same steps as the
+run that made it would have taken. After every completed step all ranks have the same
+state, bit for bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.order import Order
-from dtrain.descent.rule import Descent
+from dtrain.descent.method import Course
 from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.worlds.world import World
 
@@ -24,12 +24,12 @@ _BY_EPOCH = ("sums", "left_out")
 
 
 class State:
-    """The weights, what the optimizer remembers, and how many steps have been taken.
+    """The weights, the method's state, and how many steps have been taken.
 
     Args:
-        weights: the weights; the state goes on using them.
-        descent: the optimizer at work on them.
-        order: the order of samples, for what is an epoch.
+        weights: the weights; the state shares them.
+        course: the method at work on them.
+        order: the order of samples, which defines an epoch.
         epochs: how many epochs the run has.
 
     Attributes:
@@ -38,20 +38,19 @@ class State:
         sums: (epochs,) float64: each epoch's loss, summed over the samples so far.
         left_out: (epochs,) int64: the samples of each epoch's skipped steps.
         arrays: all of it by name, as views: ``steps``, ``skips``, ``sums``,
-            ``left_out``, ``weights``, and ``descent.NAME`` for what the optimizer
-            remembers.
-        whole: a lock, held while a step changes the state; whoever holds it reads a
-            state that is complete.
+            ``left_out``, ``weights``, and ``method.NAME`` for the method's state.
+        whole: a lock, held while a step changes the state; its holder reads a state
+            that is complete.
     """
 
     def __init__(
-        self, weights: Weights, descent: Descent, order: Order, epochs: int
+        self, weights: Weights, course: Course, order: Order, epochs: int
     ) -> None:
         self.weights = weights
         self.sums = np.zeros(epochs)
         self.left_out = np.zeros(epochs, np.int64)
         self.whole = threading.Lock()
-        self._descent, self._order = descent, order
+        self._course, self._order = course, order
         self._per_epoch = order.steps_per_epoch
         self.steps = 0
         self._steps = np.zeros((), np.int64)
@@ -63,21 +62,21 @@ class State:
             "left_out": self.left_out,
             "weights": weights.flat,
         }
-        self.arrays.update((f"descent.{k}", v) for k, v in descent.state.items())
+        self.arrays.update((f"method.{k}", v) for k, v in course.state.items())
 
     @property
     def skipped(self) -> int:
-        """How many steps have been skipped."""
+        """The number of skipped steps."""
         return int(self._skips[0])
 
     @property
     def stuck(self) -> bool:
-        """Whether one more step skipped would make an epoch of nothing else."""
+        """Whether one more skipped step would complete an epoch without any step."""
         return bool(self._skips[1] + 1 >= self._per_epoch)
 
     @property
     def epochs(self) -> int:
-        """How many epochs have been completed."""
+        """The number of completed epochs."""
         return self.steps // self._per_epoch
 
     @property
@@ -86,17 +85,16 @@ class State:
         samples = self._order.samples - self.left_out[: self.epochs]
         return [float(mean) for mean in self.sums[: self.epochs] / samples]
 
-    def step(self, gradient: GradientVector, rate: float) -> None:
-        """Take one step of gradient descent, and count it."""
+    def step(self, gradient: GradientVector) -> None:
+        """Take the step that the method has computed, and count it."""
         with self.whole:
-            self._descent.step(gradient.flat, rate)
-            self.weights.version += 1
+            self._course.apply()
             self.sums[self.steps // self._per_epoch] += gradient.tail[0]
             self._skips[1] = 0
             self._count()
 
     def skip(self, gradient: GradientVector) -> None:
-        """Count a step that is not taken: its place in the schedule is used up."""
+        """Count a step that is not taken; the schedule advances all the same."""
         with self.whole:
             self.left_out[self.steps // self._per_epoch] += gradient.samples
             self._skips += 1
@@ -111,7 +109,7 @@ class State:
         return {name: array.copy() for name, array in self.arrays.items()}
 
     def copy_to(self, copies: dict[str, NDArray[Any]]) -> None:
-        """Bring earlier copies up to date, or make the first ones."""
+        """Update earlier copies, or make the first ones."""
         for name, array in self.arrays.items():
             if name in copies:
                 np.copyto(copies[name], array)
@@ -119,7 +117,7 @@ class State:
                 copies[name] = array.copy()
 
     def assign(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Become the state whose arrays these are; the run may have other epochs.
+        """Take over the arrays of another state; its run may have other epochs.
 
         Raises:
             ValueError: an array is missing, or has another shape or dtype.
@@ -140,26 +138,26 @@ class State:
             self._renew()
 
     def restart_epoch(self, steps_per_epoch: int, samples: int) -> None:
-        """Go back to the start of the epoch, because it is now cut into other batches.
+        """Return to the start of the epoch, because it now has other batches.
 
         Args:
-            steps_per_epoch: as they were when the state was made.
-            samples: the same.
+            steps_per_epoch: of the run that made the state.
+            samples: of the run that made the state.
         """
         done = self.steps // steps_per_epoch
         self._steps[()] = done * self._per_epoch
         self._skips[1] = 0
-        # The mean losses of the epochs before stay what they were.
+        # The mean losses of earlier epochs stay the same.
         self.sums *= self._order.samples / (samples - self.left_out)
         self.sums[done:] = 0
         self.left_out[:] = 0
         self._renew()
 
     def broadcast(self, world: World, root: int = 0) -> None:
-        """Make every rank's state the root's; collective.
+        """Copy the root's state to every rank; collective.
 
-        If a rank is lost meanwhile, each of the others has the one or the other state,
-        never parts of both.
+        If a rank is lost meanwhile, each survivor has either its old state or the
+        root's, never parts of both.
         """
         arrays = self.arrays if world.rank == root else self.copies()
         for array in arrays.values():
@@ -168,6 +166,6 @@ class State:
             self.assign(arrays)
 
     def _renew(self) -> None:
-        """Follow the arrays, which have been written to."""
+        """Update what is derived from the arrays."""
         self.steps = int(self._steps)
         self.weights.version += 1

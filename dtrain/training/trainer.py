@@ -1,66 +1,61 @@
 """One rank's side of a training run: set up by all ranks together, then step by step.
 
-For every batch each rank runs its blocks forward and backward; the partial
-GradientVectors are summed over all ranks, scaled by −2/N, and applied alike on every
-rank.
+In every step each rank runs its blocks of the batch forward and backward. The partial
+GradientVectors are summed over all ranks and scaled by −2/N, and every rank takes the
+same step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dtrain.data.binding import bind
 from dtrain.data.order import Batch, Order
-from dtrain.data.readers import open_data
+from dtrain.descent.method import GradientDescent
 from dtrain.diagnose.rerun import Rerun
 from dtrain.engine.collector import paused
-from dtrain.engine.engine import Engine
 from dtrain.gradient.vector import GradientVector, Layout, Weights
 from dtrain.host import numerics, pinning
-from dtrain.reduction.blocks import share
+from dtrain.problem.agreement import together
+from dtrain.problem.evaluator import Computing, Evaluator, threads_of
+from dtrain.problem.problem import Problem, check_trainable, read_samples
+from dtrain.problem.samples import Data
 from dtrain.tracing.trace import Program
-from dtrain.tracing.weights import draw
-from dtrain.training.differences import compare_arrays, compare_data
 from dtrain.training.finite import Guard
-from dtrain.training.penalty import Penalised
 from dtrain.training.replicas import Replicas
 from dtrain.training.settings import Settings
-from dtrain.training.setup import (
-    Data,
-    check_program,
-    check_values,
-    columns_in,
-    compare_programs,
-    compare_settings,
-    threads_of,
-    together,
-    trace_objective,
-)
-from dtrain.training.shard import Shard, default_block
+from dtrain.training.signals import Ask
 from dtrain.training.state import State
 from dtrain.worlds.numerics import compare
+from dtrain.worlds.verdict import mismatch
 from dtrain.worlds.world import World
 
 
 class Trainer:
-    """What a rank needs to take any step of a run, and the state it has come to.
+    """A rank's problem, evaluator and method, and the state that its run has reached.
+
+    Args:
+        world: the ranks; collective.
+        program: the program.
+        data: the data set, or its path.
+        settings: the options of the run.
+        weights: first values instead of drawn ones.
 
     Attributes:
         world: the ranks.
-        shard: this rank's part of each batch.
-        objective: the program's graph with its loss and derivatives.
-        samples: the data, bound to the program's inputs.
-        state: where the run is, the same on every rank.
+        problem: the program with its loss and samples.
+        evaluator: sums over a batch and all ranks.
+        course: the method at work.
+        state: the state of the run, the same on every rank.
         weights: the current weights, which are the state's.
-        block: samples in a block.
         order: the order of samples.
-        threads: how many the rank computes with.
-        differing: what bits depend on, and ranks are not alike in.
-        flags: what this rank asks of all at the next step, one bit each.
+        threads: how many threads the rank computes with.
+        differing: the parts of the numerical environment that differ between ranks.
+        flags: what this rank asks of all ranks at the next step, one bit each.
         agreed: what any rank has asked for at the last step.
         steps: how many steps the whole run has.
     """
@@ -72,145 +67,112 @@ class Trainer:
         program: Program,
         data: Data,
         settings: Settings,
-        weights: Mapping[str, NDArray[Any]] | None = None,
+        weights: Any = None,
     ) -> None:
         self.settings = settings
         compare_settings(world, settings)
         self.differing = compare(world)
-        world.position.phase = "reading the data"
         with together(world):
             numerics.check_pins()
-            check_program(program)
-            dataset = open_data(data)
-            self._data_digest = dataset.digest()
-        compare_data(world, dataset, self._data_digest)
-        world.position.phase = "tracing the program"
-        with together(world):
-            self.samples = bind(
-                dataset,
-                program.inputs,
-                settings.target,
-                settings.columns,
-                with_target=settings.the_loss.takes_target,
-            )
-            self.objective = trace_objective(program, self.samples, settings)
-        graph, self.layout = self.objective.graph, self.objective.layout(settings.dtype)
-        compare_programs(world, self.objective.program)
-        compare_programs(world, graph, "program with its loss")
-        world.compare("layout of the weights", self.layout.describe())
-        world.position.phase = "checking the data"
-        with together(world):
-            rows = share(len(self.samples), world.rank, world.size)
-            self.samples.check_finite(rows.start, rows.stop)
-            check_values(self.objective, self.samples, rows)
-            columns = columns_in(self.samples, graph, settings.dtype)
-            self.weights = Weights(self.layout)
-            first = draw(graph, settings.seed, settings.dtype)
-            self.weights.assign(first if weights is None else weights)
-        given = "drawn" if weights is None else self.weights.digest
-        compare_arrays(world, "first weights", given, self.weights.values, "weight")
-        world.broadcast(self.weights.flat)  # libm may differ between hosts
+        samples, digest = read_samples(
+            world,
+            program,
+            data,
+            target=settings.target,
+            columns=settings.columns or {},
+            with_target=settings.the_loss.takes_target,
+        )
+        self.problem = Problem(
+            world,
+            program,
+            samples,
+            settings.the_loss,
+            dtype=settings.dtype,
+            penalty=settings.penalty,
+            data_digest=digest,
+        )
+        check_trainable(world, self.problem)
+        self.weights = self.problem.start(world, settings.seed, weights)
         world.position.phase = "planning"
-        self.order = Order(len(self.samples), settings.batch, settings.seed)
-        self.block = min(
-            settings.block or default_block(graph, self.order.nominal),
-            self.order.nominal,
-        )
+        self.order = Order(len(samples), settings.batch_size, settings.seed)
         self.threads = threads_of(world, settings.execution, settings.threads)
-        self.engine = Engine(
-            graph,
-            self.layout,
-            columns,
-            gradients=self.objective.gradients,
-            execution=settings.execution,
-            threads=self.threads,
-            backend=settings.backend,
+        self.evaluator = Evaluator(
+            self.problem,
+            world,
+            block=settings.block,
+            batch=self.order.nominal,
+            computing=Computing(settings.execution, self.threads, settings.backend),
         )
-        self.penalised = self._penalised(world)
-        descent = settings.rule.start(self.weights.flat)
-        self.state = State(self.weights, descent, self.order, settings.epochs)
-        self.gradient = GradientVector(self.layout)
+        self.course = GradientDescent(settings.rule).start(self.weights)
+        self.state = State(self.weights, self.course, self.order, settings.epochs)
         self.steps = settings.epochs * self.order.steps_per_epoch
         self.flags = self.agreed = 0
         self.enter(world)
 
     def enter(self, world: World) -> None:
-        """Take this rank's place in a world: all that depends on the ranks is here."""
+        """Work in this world from now on: a smaller one, after ranks were lost."""
         self.world = world
-        self.shard = Shard.of(world, self.engine, self.block)
-        rerun = Rerun(
-            world,
-            self.objective,
-            self.engine,
-            self.shard,
-            self.weights,
-            self.samples,
-            self.penalised,
-        )
+        self.evaluator.enter(world)
+        rerun = Rerun(self.evaluator, self.weights)
         self.guard = Guard(self.settings.on_nonfinite, self.state, rerun)
         self.replicas = Replicas(world, self.weights, self.settings.verify_every)
 
+    @np.errstate(all="ignore")  # what must be finite is checked
+    def step(self, batch: Batch, rate: float) -> GradientVector:
+        """Take one step (lecture, the inner loop): sum, scale by −2/N, step.
+
+        If any rank has asked the run to end, the step is computed but not taken.
+        """
+        gradient = self.course.compute(partial(self._evaluate, batch), rate)
+        agreed = self.evaluator.agreed
+        if not agreed & Ask.END:
+            if self.guard.passes(gradient, batch):
+                self.state.step(gradient)
+            else:
+                self.state.skip(gradient)
+        self.agreed = agreed  # set with the step: recovery copies both
+        return gradient
+
+    def _evaluate(self, batch: Batch, weights: Weights) -> GradientVector:
+        """Sum a batch over all ranks, and scale: the gradient of the mean loss."""
+        return self.evaluator.sum(weights, batch, self.flags)
+
     @property
     def identity(self) -> dict[str, str]:
-        """What a run's bits follow from, besides its state: equal, or another run."""
-        free = {"epochs", "execution", "checkpoint", "target", "columns", "penalty"}
-        free |= {"on_nonfinite", "verify_every", "min_ranks", "timeout", "threads"}
-        settings = self.settings.describe()
+        """What the run's bits follow from, besides its state, as texts by name.
+
+        A checkpoint whose identity differs in any of them is of another run.
+        """
+        problem, settings = self.problem, self.settings
         return {
-            # Of their names and shapes: the dtype is told by itself.
-            "weights": Layout.of(self.layout.shapes, "float64").digest,
-            **{name: text for name, text in settings.items() if name not in free},
+            # Of names and shapes alone: the dtype is an entry by itself.
+            "weights": Layout.of(problem.layout.shapes, "float64").digest,
+            **settings.identity(),
             "bits": pinning.chosen(),
-            "BLAS threads": str(self.settings.blas_threads),
-            "block": str(self.block),
-            "columns": repr(list(self.samples.origins)),
-            "data set": self._data_digest,
-            "program": self.objective.graph.fingerprint,
-            "penalty": settings["penalty"],
-            "penalty's graph": (
-                self.penalised.objective.graph.fingerprint if self.penalised else "none"
-            ),
+            "BLAS threads": str(settings.blas_threads),
+            "block": str(self.evaluator.block),
+            **problem.identity,
         }
 
     @property
     def blocks(self) -> int:
         """Blocks in a nominal batch."""
-        return -(-self.order.nominal // self.block)
+        return -(-self.order.nominal // self.evaluator.block)
 
-    def _penalised(self, world: World) -> Penalised | None:
-        """The penalty on the weights, the same on all ranks."""
-        settings = self.settings
-        if settings.penalty is None:
-            return None
-        with together(world):
-            penalised = Penalised(
-                settings.penalty,
-                self.objective.graph,
-                self.weights,
-                settings.backend,
-            )
-        compare_programs(world, penalised.objective.graph, "penalty")
-        return penalised
 
-    @np.errstate(all="ignore")  # what must be finite is checked
-    def step(self, batch: Batch, rate: float) -> GradientVector:
-        """One step of gradient descent (lecture, the inner loop)."""
-        world, shard, engine = self.world, self.shard, self.engine
-        weights, gradient = self.weights, self.gradient
-        places = world.rows(shard.count(batch), gradient)
-        partials = engine.gradients(weights, shard.blocks(batch), places)
-        agreed = world.tree_sum(
-            shard.count(batch), partials, gradient, self.flags, self._scale
-        )
-        if self.penalised is not None:
-            self.penalised.add(gradient)
-        if self.guard.passes(gradient, batch):
-            self.state.step(gradient, rate)
-        else:
-            self.state.skip(gradient)
-        self.agreed = agreed  # with the step: who is a step behind gets both
-        return gradient
+def compare_settings(world: World, settings: Settings) -> None:
+    """Check that all ranks have the same options, and name the one that differs.
 
-    def _scale(self, slots: NDArray[Any], tail: NDArray[np.float64]) -> None:
-        """Scale a part of a sum over tail[1] samples (lecture: by −2/N)."""
-        np.multiply(slots, self.objective.loss.scale(int(tail[1])), out=slots)
+    Raises:
+        MismatchError: on every rank.
+    """
+    described = settings.describe()
+    if settings.checkpoint is not None:
+        described |= settings.checkpoint.describe()
+    notes = world.allgather(json.dumps(described).encode())
+    if len(set(notes)) > 1:
+        each = [json.loads(note) for note in notes]
+        for option in dict.fromkeys(chain(*each)):
+            values = [texts.get(option, "None") for texts in each]
+            if error := mismatch(option, values, world.names):
+                raise error

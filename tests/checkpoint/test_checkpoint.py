@@ -15,10 +15,10 @@ from dtrain import SoloWorld, ThreadWorld, load, losses, optimizers, schedules, 
 from dtrain.checkpoint import file
 from dtrain.checkpoint.folder import Folder
 from dtrain.errors import DataError, StoppedError, UsageError
-from dtrain.training.settings import Settings
+from dtrain.training.settings import Checkpoint, Settings
 from dtrain.training.trainer import Trainer
 from tests.soak import saves
-from tests.training.programs import line, line_data, net, net_data, settle
+from tests.training.programs import line, line_data, net, net_data, saving, settle
 
 OPTIMIZERS = {
     "sgd": optimizers.sgd(),
@@ -37,7 +37,7 @@ def world_of(ranks):
 def fit(folder, **options):
     """Train `net`, saving every step and keeping all, unless told otherwise."""
     given = {**BASE, "save_every": 1, "keep": 99, "callbacks": [settle], **options}
-    return train(net, net_data(25), checkpoint=folder, **given)
+    return train(net, net_data(25), **saving(folder, **given))
 
 
 def names(folder):
@@ -224,16 +224,14 @@ def test_a_finished_run_is_done_and_may_be_given_more_epochs(tmp_path):
 
 def test_another_length_of_a_schedule_is_warned_of(tmp_path, caplog):
     from dtrain.training.loop import Loop
-    from dtrain.training.settings import Saving, Settings
+    from dtrain.training.settings import Settings, Spanning
     from dtrain.training.trainer import Trainer
 
     for epochs in (2, 4):
-        saving = Saving(folder=str(tmp_path), resume=True)
         settings = Settings(
             epochs=epochs,
-            learning_rate=0.1,
-            learning_rate_schedule="cosine",
-            checkpoint=saving,
+            learning_rate=Spanning(0.1, "cosine"),
+            checkpoint=Checkpoint(tmp_path, resume=True),
         )
         Loop(Trainer(SoloWorld(), line, line_data(), settings)).run()
         assert ("spans the whole run" in caplog.text) == (epochs == 4)
@@ -269,17 +267,18 @@ FORCED = {
 def test_a_changed_run_is_refused_and_says_what_has_changed(tmp_path, what):
     train(net, net_data(25), checkpoint=tmp_path, **{**BASE, "epochs": 1})
     before = names(tmp_path)
-    changed = {"program": net, "data": net_data(25), "checkpoint": tmp_path, **BASE}
-    changed |= {"resume": True, **CHANGES[what]}
+    changed = {"program": net, "data": net_data(25), **BASE, **CHANGES[what]}
+    changed |= saving(tmp_path, resume=True)
+    forced = changed | saving(tmp_path, resume=True, force=True)
     with pytest.raises(UsageError, match=f"another run: .*{what}"):
         train(**changed)
     assert names(tmp_path) == before
     if what in FORCED:
-        run = train(**changed, force=True)
+        run = train(**forced)
         assert len(run.report["loss_history"]) == 3
     elif what not in ("threads", "batch was 10 and is full"):
         with pytest.raises(UsageError):
-            train(**changed, force=True)
+            train(**forced)
 
 
 def test_the_last_few_and_the_best_are_kept(tmp_path):
@@ -436,21 +435,20 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     "options",
     [
         {"keep": 0},
-        {"save_every": 0},
-        {"save_seconds": 0},
-        {"save_seconds": float("nan")},
-        {"save_seconds": "often"},
+        {"every": 0},
+        {"seconds": 0},
+        {"seconds": float("nan")},
+        {"seconds": "often"},
+        {"resume": "yes"},
+        {"folder": ""},
+        {"folder": 3},
+        {"force": True},
     ],
 )
-def test_options_without_sense_are_refused(tmp_path, options):
-    with pytest.raises(UsageError, match=next(iter(options))):
-        fit(tmp_path, **options)
-
-
-def test_options_without_a_folder_are_refused():
-    for name, value in {"resume": True, "save_every": 3, "keep": 5}.items():
-        with pytest.raises(UsageError, match="--checkpoint DIR"):
-            train(net, net_data(25), **BASE, **{name: value})
+def test_options_without_sense_are_refused(options):
+    name = {"folder": "checkpoint"}.get(next(iter(options)), next(iter(options)))
+    with pytest.raises(UsageError, match=name):
+        Checkpoint(**{"folder": "run", **options})
 
 
 @pytest.mark.parametrize("size", [0, 10, 100_000])

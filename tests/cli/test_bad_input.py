@@ -6,13 +6,13 @@ import re
 import numpy as np
 import pytest
 
+from dtrain.checkpoint.output import save
 from dtrain.cli.main import COMMANDS
 from dtrain.descent import losses, optimizers, schedules
 from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution import EXECUTIONS
 from dtrain.host.pinning import CHOICES
 from dtrain.tracing.weights import DTYPES
-from dtrain.training.run import save
 from dtrain.training.settings import ON_NONFINITE
 from dtrain.zoo import DATA, ENTRIES
 from tests.cli.conftest import options_of

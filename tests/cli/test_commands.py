@@ -27,7 +27,7 @@ def weights(dtrain):
 
 
 def library_save(path, values):
-    from dtrain.training.run import save
+    from dtrain.checkpoint.output import save
 
     save(values, path)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import dtrain as library
+from dtrain.checkpoint.output import save
 from dtrain.cli.sources import load_program
-from dtrain.training.run import save
 
 LECTURE = """\
 forward

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from dtrain import layers, program, weight
+from dtrain.descent.loss_graph import TARGET, LossGraph, loss_graph
 from dtrain.descent.losses import SquareError
-from dtrain.descent.objective import TARGET, Objective, objective
 from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution import Model as Execution
 from dtrain.engine.executor import execute
@@ -140,7 +140,7 @@ MODELS: dict[str, tuple[Program, dict[str, Shape]]] = {
 class Model:
     """A model with its objective, random columns and weights."""
 
-    objective: Objective
+    objective: LossGraph
     columns: Mapping[str, Any]
     weights: Weights
 
@@ -158,7 +158,7 @@ class Model:
         dtype: str = "float64",
     ) -> Model:
         """The model of a program with inputs of these shapes."""
-        joined = objective(program.trace(**shapes), SquareError())
+        joined = loss_graph(program.trace(**shapes), SquareError())
         rng = np.random.default_rng(0)
         columns = {
             key: rng.standard_normal((samples, *shape)).astype(dtype)

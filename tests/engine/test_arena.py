@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dtrain import program, weight, zoo
+from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import LOSSES
-from dtrain.descent.objective import objective
 from dtrain.engine.arena import Arena
 from dtrain.engine.batching import batched
 from dtrain.engine.lowering import plan
@@ -36,7 +36,7 @@ PROGRAMS = {
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_no_two_live_buffers_overlap(name, change):
     program_, shapes, loss = PROGRAMS[name]
-    joined = objective(program_.trace(**shapes), LOSSES[loss])
+    joined = loss_graph(program_.trace(**shapes), LOSSES[loss])
     planned = change(
         plan(joined.graph, joined.layout("float32"), 32, gradients=joined.gradients)
     )

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from dtrain import loss_and_gradient, program, weight
+from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import SquareError
-from dtrain.descent.objective import objective
 from dtrain.engine.batching import batched
 from dtrain.engine.dependences import dependences
 from dtrain.engine.lowering import plan
@@ -114,7 +114,7 @@ def slices(count: int) -> Program:
 
 def planned(made: Program, **shapes: int | tuple[int, ...]) -> Plan:
     """The plan of a program's objective for blocks of 4."""
-    joined = objective(made.trace(**shapes), SquareError())
+    joined = loss_graph(made.trace(**shapes), SquareError())
     layout = joined.layout("float64")
     return batched(plan(joined.graph, layout, 4, gradients=joined.gradients))
 

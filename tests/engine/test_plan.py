@@ -14,7 +14,7 @@ from dtrain.engine.engine import Engine
 from dtrain.engine.lowering import plan
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import Layout, Weights
-from dtrain.training.shard import RowBlocks
+from dtrain.problem.shard import RowBlocks
 from tests.engine.models import MODELS, Model
 
 

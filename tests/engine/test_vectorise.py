@@ -23,7 +23,7 @@ from dtrain import (
     weight,
     zoo,
 )
-from dtrain.descent import objective
+from dtrain.descent import loss_graph
 from dtrain.descent.losses import SquareError
 from dtrain.engine.lowering import plan
 from dtrain.engine.vectorise import vectorise
@@ -65,7 +65,7 @@ def test_the_scalar_view_is_the_vector_view() -> None:
 def test_the_scalar_view_takes_the_steps_of_the_vector_view() -> None:
     steps = []
     for mlp in (zoo.mlp, zoo.mlp_scalar):
-        joined = objective.objective(mlp.trace(x=64), SquareError())
+        joined = loss_graph.loss_graph(mlp.trace(x=64), SquareError())
         planned = plan(
             joined.graph, joined.layout("float32"), 16, gradients=joined.gradients
         )
@@ -89,7 +89,7 @@ def test_random_layers_of_scalars(seed: int) -> None:
 
     loss, gradient = run()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(objective, "vectorise", lambda graph, **_: graph)
+        patch.setattr(loss_graph, "vectorise", lambda graph, **_: graph)
         expected, slopes = run()
     assert loss == pytest.approx(expected, rel=NEAR)
     size = max(1, *(float(np.max(np.abs(slope))) for slope in slopes.values()))

@@ -14,10 +14,10 @@ from dtrain.functions.base import Shape
 from dtrain.functions.block_axis import block_sum
 from dtrain.gradient.differentiate import backward
 from dtrain.gradient.vector import Layout, Weights
+from dtrain.problem.shard import RowBlocks
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.expand import expand
 from dtrain.tracing.trace import Program
-from dtrain.training.shard import RowBlocks
 
 
 def program_of(

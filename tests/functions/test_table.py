@@ -11,7 +11,7 @@ import pytest
 import dtrain
 from dtrain.engine.rules import lowered
 from dtrain.functions.base import FUNCTIONS, BaseFunction
-from dtrain.training.shard import RowBlocks
+from dtrain.problem.shard import RowBlocks
 from tests.functions.cases import CASES, SAMPLES, Case
 from tests.functions.slopes import Slopes, program_of
 from tests.tolerances import FLOAT64, TOLERANCES

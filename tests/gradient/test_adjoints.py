@@ -12,7 +12,7 @@ import pytest
 
 from dtrain import layers, loss_and_gradient, program, weight
 from dtrain.descent import losses
-from dtrain.descent.objective import objective
+from dtrain.descent.loss_graph import loss_graph
 from dtrain.tracing.graph import FlowGraph
 from tests.functions.cases import CASES, Case
 from tests.tolerances import FLOAT64
@@ -124,7 +124,7 @@ def test_many_slices_cost_a_node_each(of: str) -> None:
                 h = np.tanh(h + source[t])
             return h
 
-        return objective(chained.trace(x=1000), losses.named("mean")).graph
+        return loss_graph(chained.trace(x=1000), losses.named("mean")).graph
 
     graphs = [chain(length) for length in (10, 100, 1000)]
     nodes = [len(graph.nodes) for graph in graphs]
@@ -140,7 +140,7 @@ def test_the_adjoint_of_a_weight_is_summed_before_it_is_added() -> None:
         W = weight("W", (5, 5))
         return W @ np.tanh(W @ x)
 
-    graph = objective(shared.trace(x=5), losses.named("square")).graph
+    graph = loss_graph(shared.trace(x=5), losses.named("square")).graph
     per_sample = [
         n for n in graph.nodes if n.shape == (5, 5) and n.kind.name == "SAMPLE"
     ]

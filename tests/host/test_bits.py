@@ -7,9 +7,9 @@ import pytest
 
 from dtrain import SoloWorld, ThreadWorld, optimizers, schedules, train
 from dtrain.errors import NotFiniteError
+from dtrain.problem.outputs import Outputs
+from dtrain.problem.samples import as_samples
 from dtrain.reduction.blocks import share
-from dtrain.training.evaluate import as_samples
-from dtrain.training.prediction import Prediction
 from tests.training.programs import net, net_data
 
 OPTIMIZERS = {
@@ -110,7 +110,7 @@ def test_predictions_have_the_same_bits_whoever_computes_them():
     data = net_data(53)
     weights = train(net, data, epochs=1, learning_rate=0.1).weights
     samples = as_samples(net, {"x": data["x"], "s": data["s"]}, None)
-    prediction = Prediction(net, samples, weights)
+    prediction = Outputs(net, samples, weights)
     (whole,) = prediction.rows(0, 53).values()
     for size in (2, 3, 7, 60):
         parts = []

@@ -32,8 +32,8 @@ PHASES = {
     "start": "",  # before MPI, or anything of dtrain, is loaded
     "join": "dtrain.worlds.mpi:start",  # as MPI is about to be initialised
     "program": "dtrain.cli.sources:load_program",
-    "read": "dtrain.training.trainer:open_data",
-    "trace": "dtrain.training.trainer:trace_objective",
+    "read": "dtrain.problem.problem:open_data",
+    "trace": "dtrain.problem.problem:loss_graph",
     "plan": "dtrain.engine.engine:plan",
     "step": "dtrain.training.trainer:Trainer.step",
     "compute": "dtrain.engine.engine:Engine._run",  # each stack of blocks
@@ -41,7 +41,7 @@ PHASES = {
     "barrier": "dtrain.reduction.futex:Barrier.wait",
     "swap": "dtrain.worlds.mpi:MPIWorld.swap",
     "apply": "dtrain.training.state:State.step",  # summed, not yet applied
-    "evaluate": "dtrain.training.evaluate:summed",
+    "evaluate": "dtrain.problem.evaluate:measure",
     "save": "dtrain.training.run:save",
     "leave": "dtrain.worlds.mpi:finish",  # as MPI is about to be finalised
 }

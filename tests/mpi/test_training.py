@@ -29,12 +29,13 @@ from dtrain.errors import (
     ReplicaError,
     UsageError,
 )
+from dtrain.problem.agreement import together
+from dtrain.problem.evaluate import measure
+from dtrain.problem.outputs import Outputs
+from dtrain.problem.samples import as_samples
 from dtrain.reduction.blocks import share
-from dtrain.training.evaluate import as_samples, evaluate
 from dtrain.training.loop import Loop
-from dtrain.training.prediction import Prediction
 from dtrain.training.settings import Settings
-from dtrain.training.setup import together
 from dtrain.training.trainer import Trainer
 from dtrain.worlds.launch import open_world
 from tests.training.programs import line, line_data, net, net_data
@@ -163,7 +164,7 @@ def test_predictions_are_gathered_in_order(world):
             inputs = {"x": data["x"], "s": data["s"]}
             run = train(net, data, epochs=1, learning_rate=0.1)
             rows = share(samples, world.rank, world.size)
-            mine = Prediction(net, as_samples(net, inputs, None), run.weights)
+            mine = Outputs(net, as_samples(net, inputs, None), run.weights)
             (part,) = mine.rows(rows.start, rows.stop).values()
             whole = world.gather_rows(part)
             if world.rank == 0:
@@ -181,8 +182,8 @@ def test_loss_and_accuracy_are_one_process_s(world):
             hot = np.eye(2)[np.arange(samples) % 2]
             bound = as_samples(net, {"x": data["x"], "s": data["s"]}, hot)
             weights = train(net, data, epochs=1, learning_rate=0.1).weights
-            alone = evaluate(SoloWorld(), net, bound, weights, square)
-            assert evaluate(world, net, bound, weights, square) == alone
+            alone = measure(SoloWorld(), net, bound, weights, square)
+            assert measure(world, net, bound, weights, square) == alone
             assert alone.accuracy is not None
 
     world.run(work)
@@ -255,12 +256,12 @@ def test_other_weights_or_programs_are_refused_by_evaluate_too(world):
         samples, square = as_samples(line, [x], x), losses.named("square")
         mine = {"slope": 1.0 + last, "offset": 0.0}
         with refused(world, MismatchError, "weights", f"rank {world.size - 1}"):
-            evaluate(world, line, samples, mine, square)
+            measure(world, line, samples, mine, square)
         same = {"slope": 1.0, "offset": 0.0}
         with refused(world, MismatchError, "program", f"rank {world.size - 1}"):
-            evaluate(world, bent if last else line, samples, same, square)
+            measure(world, bent if last else line, samples, same, square)
         with refused(world, UsageError, "'offset' is missing"):
-            evaluate(world, line, samples, {"slope": 1.0} if last else same, square)
+            measure(world, line, samples, {"slope": 1.0} if last else same, square)
 
     world.run(work)
 

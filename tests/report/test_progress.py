@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from dtrain import StepRecord
+from dtrain import Step
 from dtrain.report.progress import Progress
 from dtrain.report.table import print_table
 from tests.mpirun import clean_environment, python_of
@@ -19,7 +19,7 @@ def show(steps, steps_per_epoch, **options):
     with Progress(steps, steps_per_epoch, **options) as progress:
         for step in range(1, steps + 1):
             epoch = -(-step // steps_per_epoch)
-            progress(StepRecord(step, epoch, 1 / step, 8, 0.1, step / 100))
+            progress(Step(step, epoch, 1 / step, 8, 0.1, step / 100))
 
 
 def test_lines_name_epoch_step_loss_rate_and_time_left(capsys):

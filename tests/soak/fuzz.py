@@ -32,10 +32,10 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from dtrain.checkpoint.output import save
 from dtrain.cli import main as cli
 from dtrain.cli.train import add_arguments
 from dtrain.cli.words import Parser
-from dtrain.training.run import save
 
 LONGEST = 20  # seconds for one input
 PROOF = "a-pickle-was-here"

@@ -25,7 +25,7 @@ import numpy as np
 STEPS = 12  # of a run, each of them saved
 CHILD = f"""
 import io, os, signal, sys
-from dtrain import train
+from dtrain import Checkpoint, train
 from dtrain.checkpoint import file
 from tests.training.programs import net, net_data, settle
 
@@ -43,7 +43,7 @@ def put(file, piece):
 if left >= 0:
     file._put = put
 run = train(net, net_data(30), epochs={STEPS // 3}, batch=10, learning_rate=0.1,
-            optimizer="adam", checkpoint=sys.argv[1], resume=True, save_every=1,
+            optimizer="adam", checkpoint=Checkpoint(sys.argv[1], resume=True, every=1),
             callbacks=[settle])
 print(run.report["resumed_from_step"], run.digest)
 """

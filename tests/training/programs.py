@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain import layers, program, weight
+from dtrain import Checkpoint, layers, program, weight
 
 
 @program
@@ -78,3 +78,18 @@ def settle(record: object) -> None:  # noqa: ARG001
         for thread in threading.enumerate():
             if thread.name == "save":
                 thread.join()
+
+
+_CHECKPOINT = {
+    "resume": "resume",
+    "force": "force",
+    "save_every": "every",
+    "save_seconds": "seconds",
+    "keep": "keep",
+}
+
+
+def saving(checkpoint: Any, **options: Any) -> dict[str, Any]:
+    """Options of `train`, from the command line's flat ones about checkpoints."""
+    given = {_CHECKPOINT[k]: options.pop(k) for k in _CHECKPOINT if k in options}
+    return {"checkpoint": Checkpoint(checkpoint, **given), **options}

@@ -10,10 +10,10 @@ from dtrain.checkpoint.folder import Folder
 from dtrain.errors import RankLostError, StoppedError, UsageError
 from dtrain.training.loop import Loop
 from dtrain.training.recovery import recovering
-from dtrain.training.settings import Saving, Settings
+from dtrain.training.settings import Checkpoint, Settings
 from dtrain.training.signals import Ask, Signals
 from dtrain.training.trainer import Trainer
-from tests.training.programs import line
+from tests.training.programs import line, saving
 from tests.worlds.mortal import Kill, MortalWorld
 
 DRAW = np.random.default_rng(5)
@@ -85,14 +85,14 @@ def test_the_plans_kill_in_all_parts_of_a_run():
 def test_the_next_rank_0_saves_and_all_can_go_on_from_there(
     seed, undisturbed, tmp_path
 ):
-    saving = {"checkpoint": tmp_path, "save_every": 1, "keep": 100}
+    flat = {"save_every": 1, "keep": 100}
     exchange = 50 + 3 * seed  # in the first steps
-    run = trained(MortalWorld(3, [Kill(0, exchange)]), **saving)
+    run = trained(MortalWorld(3, [Kill(0, exchange)]), **saving(tmp_path, **flat))
     assert run.digest == undisturbed.digest
     assert run.report["recovered_failures"] == 1
     for step in Folder(tmp_path).steps()[:3]:
         Folder(tmp_path).at(step).unlink()
-    again = trained(dtrain.SoloWorld(), resume=True, **saving)
+    again = trained(dtrain.SoloWorld(), **saving(tmp_path, resume=True, **flat))
     assert again.digest == undisturbed.digest
 
 
@@ -113,8 +113,7 @@ class Doubtful(dtrain.SoloWorld):
 def test_what_was_asked_while_data_were_read_is_done_once(verdict, tmp_path):
     asked = Signals(active=False)
     asked._asked = int(Ask.SAVE | Ask.STOP)
-    saving = Saving(folder=str(tmp_path))
-    settings = Settings(epochs=3, learning_rate=0.1, checkpoint=saving)
+    settings = Settings(epochs=3, learning_rate=0.1, checkpoint=Checkpoint(tmp_path))
 
     def work(world):
         Loop(Trainer(world, line, DATA, settings), (), asked).run()
@@ -129,7 +128,7 @@ def test_too_few_ranks_stop_with_a_checkpoint(undisturbed, tmp_path):
     with pytest.raises(StoppedError, match="stopped after step") as caught:
         trained(MortalWorld(3, kills), checkpoint=tmp_path, min_ranks=2)
     assert caught.value.exit_code == 75
-    run = trained(dtrain.SoloWorld(), checkpoint=tmp_path, resume=True)
+    run = trained(dtrain.SoloWorld(), **saving(tmp_path, resume=True))
     assert run.report["resumed_from_step"] > 0
     assert run.digest == undisturbed.digest
 

@@ -8,8 +8,8 @@ import pytest
 
 import dtrain
 from dtrain import train
+from dtrain.checkpoint.output import check_writable, save, written_whole
 from dtrain.errors import DataError, UsageError
-from dtrain.training.run import check_writable, save, written_whole
 from tests.training.programs import digest, line, line_data, net, net_data
 
 WEIGHTS = {"W": np.ones((2, 3)), "b": np.array(0.5)}

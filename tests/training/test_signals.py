@@ -18,7 +18,7 @@ from dtrain.checkpoint.folder import Folder
 from dtrain.errors import StoppedError
 from dtrain.training.signals import Signals
 from tests.mpirun import clean_environment, end_session, python_of
-from tests.training.programs import net, net_data
+from tests.training.programs import net, net_data, saving
 
 BASE = {"epochs": 3, "batch": 10, "block": 2, "learning_rate": 0.05, "save_every": 99}
 NUMBERS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
@@ -27,7 +27,7 @@ LIMIT = 40  # seconds after which a process that should have ended is killed
 
 
 def fit(folder, **options):
-    return train(net, net_data(25), checkpoint=folder, **{**BASE, **options})
+    return train(net, net_data(25), **saving(folder, **{**BASE, **options}))
 
 
 def sends(number, at=4):

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dtrain import ThreadWorld, loss_and_gradient, program, train, weight
-from dtrain.descent.objective import TARGET
+from dtrain.descent.loss_graph import TARGET
 from dtrain.engine.engine import Engine
 from dtrain.engine.fused import kernels, native, regions
 from dtrain.engine.fused.operations import OPERATIONS
@@ -19,7 +19,7 @@ from dtrain.engine.fused.regions import Piece, fused
 from dtrain.engine.lowering import plan
 from dtrain.functions.base import FUNCTIONS
 from dtrain.gradient.vector import Layout, Weights
-from dtrain.training.shard import RowBlocks
+from dtrain.problem.shard import RowBlocks
 from tests.engine.models import MODELS, Model
 from tests.functions.cases import CASES, Case
 from tests.functions.slopes import program_of

@@ -11,7 +11,7 @@ from dtrain import ThreadWorld, base_function, layers, program, train, weight
 from dtrain.engine.engine import BACKENDS
 from dtrain.errors import NotFiniteError
 from dtrain.reduction.blocks import share
-from tests.training.programs import line, line_data, net, net_data
+from tests.training.programs import line, line_data, net, net_data, saving
 
 ROWS = 40
 BAD = 17
@@ -281,7 +281,7 @@ def test_a_run_that_skips_goes_on_from_a_checkpoint(tmp_path):
     data = {"x": one(-1.0), "t": np.ones(ROWS)}
     whole = skipping(logarithm, data)
     skipping(logarithm, data, epochs=1, checkpoint=tmp_path)
-    rest = skipping(logarithm, data, 3, checkpoint=tmp_path, resume=True)
+    rest = skipping(logarithm, data, 3, **saving(tmp_path, resume=True))
     assert rest.digest == whole.digest
     for key in ("skipped_steps", "steps", "loss_history"):
         assert rest.report[key] == whole.report[key]

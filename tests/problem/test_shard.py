@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dtrain import program, weight
 from dtrain.data.order import Batch
-from dtrain.training.shard import Shard, default_block
+from dtrain.problem.shard import Shard, default_block
 
 
 @settings(derandomize=True, deadline=None, max_examples=300)

@@ -30,7 +30,7 @@ TARGET = "(target)"
 
 
 @dataclass(frozen=True)
-class Objective:
+class LossGraph:
     """A graph with its loss.
 
     Attributes:
@@ -59,7 +59,7 @@ class Objective:
         return Layout.of(shapes, dtype, sums)
 
 
-def with_loss(program: FlowGraph, loss: Loss, given: Shape | None) -> FlowGraph:
+def sample_loss_graph(program: FlowGraph, loss: Loss, given: Shape | None) -> FlowGraph:
     """A program's graph whose only output is a sample's loss."""
     builder = Builder(program.name)
     output = builder.include(program)[program.output]
@@ -75,7 +75,7 @@ def _target(builder: Builder, takes: Target | None) -> Symbol | None:
     return builder.input(TARGET, takes.shape, "int" if takes.labels else "real")
 
 
-def objective(
+def loss_graph(
     program: FlowGraph,
     loss: Loss,
     given: Shape | None = None,
@@ -83,7 +83,7 @@ def objective(
     gradient: bool = True,
     metric: Metric | None = None,
     as_written: bool = False,
-) -> Objective:
+) -> LossGraph:
     """Join a program's graph and a loss.
 
     Args:
@@ -130,4 +130,4 @@ def objective(
     for name, each in zip(names, sums, strict=True):
         outputs[name] = builder.symbol(block_sum(builder.symbol(each)))
     graph = builder.graph(outputs)
-    return Objective(program, graph, loss, gradients, output.shape, takes, names)
+    return LossGraph(program, graph, loss, gradients, output.shape, takes, names)

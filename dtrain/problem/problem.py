@@ -1,0 +1,183 @@
+"""A Problem: a program, its loss and its data, bound together on all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dtrain.data.binding import bind
+from dtrain.data.columns import Samples
+from dtrain.data.readers import open_data
+from dtrain.descent.loss_graph import loss_graph
+from dtrain.descent.losses import Loss
+from dtrain.descent.penalties import Penalty, of_weights
+from dtrain.errors import ProgramError
+from dtrain.gradient.vector import Weights
+from dtrain.problem.agreement import compare_programs, together
+from dtrain.problem.columns import check_target, check_target_values, columns_of
+from dtrain.problem.differences import compare_arrays, compare_data
+from dtrain.problem.samples import Data, as_weights, check_program
+from dtrain.reduction.blocks import share
+from dtrain.tracing.trace import Program
+from dtrain.tracing.weights import draw
+from dtrain.worlds.world import World
+
+
+class Problem:
+    """What is minimised: a program with its loss, on the samples that it is fitted to.
+
+    Making one is collective. Every rank traces the program, joins it with the loss and
+    checks its share of the samples; the ranks then compare what must be equal.
+
+    Args:
+        world: the ranks.
+        program: the program.
+        samples: all samples, the same on every rank.
+        loss: the loss.
+        dtype: of weights and columns: ``float32`` or ``float64``.
+        gradient: whether derivatives by the weights are wanted as well.
+        metrics: whether the sums that the loss's metric is made of are wanted.
+        penalty: a function of the weights, added once to the mean loss.
+        data_digest: SHA-256 of the whole data set; empty for arrays in memory.
+
+    Attributes:
+        graph: the program's graph, as it was traced.
+        quantity: the program with its loss: the graph that is summed over samples.
+        penalty: the penalty with its derivatives, as a graph of the weights alone.
+        metric: what is made of the metric's sums; ``None`` without metrics.
+        layout: where each weight lies in a flat vector.
+        columns: the columns that the graph reads, by input.
+
+    Raises:
+        ProgramError, DataError, MismatchError: on every rank.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        program: Program,
+        samples: Samples,
+        loss: Loss,
+        *,
+        dtype: str,
+        gradient: bool = True,
+        metrics: bool = False,
+        penalty: Penalty | None = None,
+        data_digest: str = "",
+    ) -> None:
+        self.program, self.samples, self.loss = program, samples, loss
+        self.dtype, self._data_digest = dtype, data_digest
+        world.position.phase = "tracing the program"
+        with together(world):
+            shapes = {name: array.shape[1:] for name, array in samples.inputs.items()}
+            self.graph = program.trace(**shapes)
+            self.metric = None
+            if metrics and samples.target is not None and loss.takes_target:
+                self.metric = loss.metric(samples.target)
+            self.quantity = loss_graph(
+                self.graph,
+                loss,
+                samples.target_shape,
+                gradient=gradient,
+                metric=self.metric,
+            )
+            check_target(self.quantity, samples)
+            self.layout = self.quantity.layout(dtype)
+            self.penalty = None if penalty is None else of_weights(penalty, self.graph)
+        compare_programs(world, self.graph)
+        compare_programs(world, self.quantity.graph, "program with its loss")
+        world.compare("layout of the weights", self.layout.describe())
+        if self.penalty is not None:
+            compare_programs(world, self.penalty.graph, "penalty")
+        world.position.phase = "checking the data"
+        with together(world):
+            rows = share(len(samples), world.rank, world.size)
+            check_target_values(self.quantity, samples, rows)
+            self.columns = columns_of(samples, self.quantity.graph, dtype)
+
+    def start(
+        self, world: World, seed: int, weights: Mapping[str, Any] | None = None
+    ) -> Weights:
+        """Return the first weights, the same bits on every rank; collective.
+
+        Args:
+            world: the ranks.
+            seed: of the initialisers' draws.
+            weights: values by name instead of drawn ones.
+
+        Raises:
+            UsageError: the values do not fit; MismatchError: ranks were given others.
+        """
+        with together(world):
+            if weights is None:
+                weights = draw(self.graph, seed, self.dtype)
+                given = "drawn"
+                first = as_weights(self.layout, weights)
+            else:
+                first = as_weights(self.layout, weights, self.program.inputs)
+                given = first.digest
+        compare_arrays(world, "first weights", given, first.values, "weight")
+        world.broadcast(first.flat)  # hosts with another libm draw other values
+        return first
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What identifies the problem in a checkpoint: equal texts, equal problem."""
+        penalty = "none" if self.penalty is None else self.penalty.graph.fingerprint
+        return {
+            "columns": repr(list(self.samples.origins)),
+            "data set": self._data_digest,
+            "program": self.quantity.graph.fingerprint,
+            "penalty's graph": penalty,
+        }
+
+
+def read_samples(
+    world: World,
+    program: Program,
+    data: Data,
+    *,
+    target: str | None,
+    columns: Mapping[str, str],
+    with_target: bool,
+) -> tuple[Samples, str]:
+    """Read a data set and bind it to a program's inputs; collective.
+
+    Returns the samples, and a digest of the whole data set. Each rank checks that its
+    share of the rows is finite.
+
+    Raises:
+        DataError, ProgramError, MismatchError: on every rank.
+    """
+    world.position.phase = "reading the data"
+    with together(world):
+        check_program(program)
+        dataset = open_data(data)
+        digest = dataset.digest()
+    compare_data(world, dataset, digest)
+    with together(world):
+        samples = bind(
+            dataset, program.inputs, target, columns, with_target=with_target
+        )
+        rows = share(len(samples), world.rank, world.size)
+        samples.check_finite(rows.start, rows.stop)
+    return samples, digest
+
+
+def check_trainable(world: World, problem: Problem) -> None:
+    """Check that a program has weights, and is the same whenever it is traced.
+
+    Raises:
+        ProgramError: on every rank.
+    """
+    with together(world):
+        program, graph = problem.program, problem.graph
+        if not graph.weights:
+            raise ProgramError(f"program {program.name} has no weights to train")
+        shapes = {name: graph.nodes[i].shape for name, i in graph.inputs.items()}
+        if program.trace(**shapes).fingerprint != graph.fingerprint:
+            raise ProgramError(
+                f"program {program.name} changes each time it is traced: it uses "
+                "random numbers, the time, or something else that varies, and such "
+                "values would be frozen as constants; pass them in as inputs"
+            )

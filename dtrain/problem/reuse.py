@@ -1,0 +1,74 @@
+"""Reuse of what was planned for an earlier call on the same program and shapes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+
+from dtrain.data.columns import Samples
+from dtrain.tracing.dependencies import Dependencies
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.trace import Program
+
+T = TypeVar("T")
+
+
+class Reuse(threading.local, Generic[T]):
+    """The results of the last few set-ups of this thread, by what they were made for.
+
+    A set-up is used again only while everything that tracing depends on is the same,
+    and never for a program whose graph differs from one trace to the next.
+
+    Args:
+        most: how many results are kept.
+    """
+
+    def __init__(self, most: int = 8) -> None:
+        self._most = most
+        self._kept: OrderedDict[Hashable, tuple[Dependencies, T]] = OrderedDict()
+
+    def get(
+        self,
+        program: Program,
+        key: Hashable,
+        make: Callable[[], T],
+        graph_of: Callable[[T], FlowGraph],
+    ) -> T:
+        """Return the kept result for a key, or make and keep one.
+
+        Args:
+            program: the program.
+            key: what the set-up depends on besides the program.
+            make: makes the result.
+            graph_of: gives the program's graph as it was traced for a result.
+        """
+        try:
+            key = (program, key)
+            found = self._kept.get(key)
+        except TypeError:  # something in the key cannot be hashed
+            return make()
+        if found is not None and found[0].unchanged():
+            self._kept.move_to_end(key)
+            return found[1]
+        made = make()
+        self._kept.pop(key, None)
+        dependencies = Dependencies(program.function)
+        if dependencies.known and _stable(program, graph_of(made)):
+            self._kept[key] = dependencies, made
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return made
+
+
+def _stable(program: Program, graph: FlowGraph) -> bool:
+    """Whether tracing the program again gives the same graph."""
+    shapes = {name: graph.nodes[i].shape for name, i in graph.inputs.items()}
+    return program.trace(**shapes).fingerprint == graph.fingerprint
+
+
+def signature(samples: Samples) -> tuple[Any, ...]:
+    """Return what a plan depends on of samples: shapes and dtypes, not values."""
+    arrays = (*samples.inputs.values(), samples.target)
+    return tuple(None if x is None else (x.shape, x.dtype.char) for x in arrays)

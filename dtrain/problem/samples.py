@@ -1,0 +1,180 @@
+"""What callers pass as data and weights: accepted in many forms, checked once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.checkpoint.folder import load
+from dtrain.data.binding import bind
+from dtrain.data.columns import Dataset, Samples, as_array
+from dtrain.data.readers import open_data
+from dtrain.errors import DataError, ProgramError, UsageError
+from dtrain.gradient.vector import Layout, Weights
+from dtrain.tracing.trace import Program
+
+Data = Mapping[str, Any] | str | os.PathLike[str] | Dataset
+"""Named columns: a mapping, a path, or a data set that is already open."""
+
+Inputs = Data | Sequence[Any] | NDArray[Any]
+"""Named columns, or one array for each input in the program's order."""
+
+
+def check_program(program: Any) -> Program:
+    """Return a program, or raise a ProgramError that says how to make one."""
+    if not isinstance(program, Program):
+        name = getattr(program, "__name__", repr(program))
+        raise ProgramError(f"{name} is not a program: mark the function with @program")
+    return program
+
+
+def as_samples(
+    program: Program,
+    inputs: Inputs,
+    targets: Any = None,
+    *,
+    target: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    with_target: bool = False,
+) -> Samples:
+    """Bind what a caller gave to the inputs of a program.
+
+    Args:
+        program: the program.
+        inputs: named columns (a mapping, a path, a data set), or one array for each
+            input, or one array for a program of one input. First axis: the sample.
+        targets: an array, first axis the sample.
+        target: with named columns and no ``targets``, the column to compare with.
+        columns: with named columns, the column or range ``first:last`` of an input.
+        with_target: whether to look for the target among named columns.
+
+    Raises:
+        DataError: an input is missing, is not an array of numbers, or has another
+            number of samples.
+    """
+    check_program(program)
+    if not program.inputs and targets is None and not with_target:
+        raise DataError(
+            f"program {program.name} has no inputs, so there are no samples"
+        )
+    if not isinstance(inputs, Mapping | str | os.PathLike | Dataset):
+        arrays = _in_order(program, inputs)
+    elif targets is None:
+        data = open_data(inputs)
+        return bind(
+            data, program.inputs, target, columns or {}, with_target=with_target
+        )
+    else:
+        bound = bind(
+            open_data(inputs), program.inputs, None, columns or {}, with_target=False
+        )
+        arrays = dict(bound.inputs)
+    return _checked(arrays, targets)
+
+
+def _in_order(program: Program, inputs: Any) -> dict[str, NDArray[Any]]:
+    """Return arrays given in the program's order, by input name."""
+    names = program.inputs
+    if isinstance(inputs, np.ndarray) and inputs.dtype.names is None:
+        inputs = [inputs]
+    if not isinstance(inputs, list | tuple):
+        raise DataError(
+            f"inputs is {type(inputs).__name__}: give named columns, such as "
+            f"{{{', '.join(f'{name!r}: ...' for name in names)}}}, a path, or a list "
+            "with one array for each input"
+        )
+    if len(names) == 1 and len(inputs) > 1 and all(map(np.isscalar, inputs)):
+        raise DataError(
+            f"inputs is a list of {len(inputs)} numbers: program {program.name} takes "
+            f"one array for each input: give [values], or {{{names[0]!r}: values}}"
+        )
+    if len(inputs) != len(names):
+        raise DataError(
+            f"program {program.name} takes {len(names)} inputs ({', '.join(names)}), "
+            f"not {len(inputs)}: give one array for each"
+        )
+    return {
+        name: _array(f"input {name!r}", given)
+        for name, given in zip(names, inputs, strict=True)
+    }
+
+
+def _array(name: str, given: Any) -> NDArray[Any]:
+    try:
+        return as_array(name, given)
+    except ValueError:  # NumPy's, for nested lists of different lengths
+        raise DataError(
+            f"{name} has samples of different shapes: all samples must have one shape"
+        ) from None
+
+
+def _checked(arrays: Mapping[str, NDArray[Any]], targets: Any) -> Samples:
+    """Return arrays as samples, if all hold numbers for the same number of samples."""
+    target = None if targets is None else _array("targets", targets)
+    everything = {**arrays, **({} if target is None else {"targets": target})}
+    for name, array in everything.items():
+        if array.ndim == 0 or array.dtype.kind not in "biuf":
+            raise DataError(
+                f"{name} must be an array of numbers, first axis the sample"
+            )
+    lengths = {name: len(array) for name, array in everything.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"different numbers of samples: {lengths}")
+    if not all(lengths.values()):
+        raise DataError("there are no samples")
+    origins = tuple((name,) for name in everything)
+    return Samples(dict(arrays), target, "the arrays given", origins)
+
+
+def as_weights(
+    layout: Layout, values: Any, inputs: Sequence[str] = (), into: Weights | None = None
+) -> Weights:
+    """Return what a caller gave as weights, in a layout.
+
+    Args:
+        layout: the names, shapes and dtype that are expected.
+        values: numbers or arrays by name, a `Run`, or the path of a weights file or of
+            a folder of checkpoints.
+        inputs: the program's inputs, to recognise arguments in the wrong order.
+        into: weights of that layout to write into; by default new ones.
+
+    Raises:
+        UsageError: a name or a shape does not fit.
+    """
+    values = named_weights(values)
+    names = set(values)
+    if names & set(inputs) and not names & set(layout.shapes):
+        raise UsageError(
+            f"weights has the program's inputs ({', '.join(sorted(names))}): the order "
+            "of the arguments is program, weights, inputs"
+        )
+    weights = Weights(layout) if into is None else into
+    weights.assign(values)
+    return weights
+
+
+def named_weights(values: Any) -> Mapping[str, Any]:
+    """Return the arrays by name of a mapping, a `Run`, or a path.
+
+    Raises:
+        UsageError: it is none of these; DataError: the file holds no weights.
+    """
+    if isinstance(values, str | os.PathLike):
+        return load(values)
+    inner = values if isinstance(values, Mapping) else getattr(values, "weights", None)
+    if not isinstance(inner, Mapping):
+        raise UsageError(
+            f"weights is {type(values).__name__}: give arrays by name, a Run, or the "
+            "path of a weights file"
+        )
+    return inner
+
+
+def dtype_of(weights: Mapping[str, Any]) -> str:
+    """Return the dtype that weights were trained in."""
+    dtypes = {np.asarray(value).dtype.name for value in weights.values()}
+    return "float32" if dtypes == {"float32"} else "float64"

@@ -1,0 +1,166 @@
+"""The table of options: one row for each, from which everything else follows.
+
+A row has the option's name, default, kind of value, help, where it applies, and whether
+it changes bits. The command line, the validation of values, the identity of a run in
+its checkpoints and the page of options are made from these rows.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from dtrain.errors import UsageError
+from dtrain.worlds.watchdog import LONGEST
+
+MOST = 10**9
+"""The largest count: more than C takes, and than memory holds."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of value.
+
+    Attributes:
+        must: what a value must be, for messages.
+        fits: whether a Python value is one.
+        parse: makes a value of a command line's word; raises ValueError if it is none.
+    """
+
+    must: str
+    fits: Callable[[Any], bool]
+    parse: Callable[[str], Any]
+
+    def check(self, name: str, value: Any) -> None:
+        """Refuse a value of another kind.
+
+        Raises:
+            UsageError: saying what it must be.
+        """
+        if not self.fits(value):
+            raise UsageError(f"{name} is {value!r}; it must be {self.must}")
+
+    def word(self, text: str) -> Any:
+        """Return the value of a word.
+
+        Raises:
+            ValueError: the word is not of this kind.
+        """
+        value = self.parse(text)
+        if not self.fits(value):
+            raise ValueError(text)
+        return value
+
+
+def whole(least: int) -> Kind:
+    """Return the kind of whole numbers that are not less."""
+    return Kind(
+        f"a whole number of {least} or more, and {MOST:,} at most",
+        lambda value: _is_whole(value) and least <= value <= MOST,
+        int,
+    )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    )
+
+
+INTEGER = Kind("a whole number", _is_whole, int)
+NUMBER = Kind("a finite number", _is_number, float)
+ABOVE_0 = Kind("a number above 0", lambda value: _is_number(value) and value > 0, float)
+SECONDS = Kind(
+    f"seconds, 0 or more, and {LONGEST:,.0f} at most",
+    lambda value: _is_number(value) and 0 <= value <= LONGEST,
+    float,
+)
+PATH = Kind(
+    "a path",
+    lambda value: isinstance(value, str | os.PathLike) and bool(os.fspath(value)),
+    str,
+)
+TEXT = Kind("a name", lambda value: isinstance(value, str), str)
+FLAG = Kind("True or False", lambda value: isinstance(value, bool), bool)
+ANYTHING = Kind("anything", lambda _: True, str)
+"""Checked where its meaning is known, such as a loss or an optimizer."""
+PAIRS = Kind(
+    "a mapping of names of inputs to names of columns, such as {'p': 'a'}",
+    lambda value: (
+        isinstance(value, Mapping)
+        and all(isinstance(text, str) for pair in value.items() for text in pair)
+    ),
+    str,
+)
+
+
+def full_or(kind: Kind) -> Kind:
+    """Return the kind that also takes the word ``full``, which is ``None``."""
+    return Kind(
+        f"full, or {kind.must}",
+        lambda value: value is None or value == "full" or kind.fits(value),
+        lambda text: None if text == "full" else kind.parse(text),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """A row of the table.
+
+    Attributes:
+        name: as a parameter of Python functions; ``--name`` with hyphens in a command.
+        kind: the kind of its values.
+        help: what it does, in one line; the default is added to it.
+        default: its value if it is not given.
+        shown: the default as the help shows it; empty to show none.
+        metavar: the word that stands for its value.
+        commands: the commands that have it.
+        library: whether `dtrain.train` has it as a parameter.
+        bits: whether another value gives other bits: a checkpoint of a run with another
+            value is refused.
+        report: whether its value is in the report of a run.
+        several: whether a command takes it several times.
+        required: whether a command refuses to run without it.
+        alone: its value if a command names it without a value; ``None``: not allowed.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    default: Any = None
+    shown: str = ""
+    metavar: str = ""
+    commands: tuple[str, ...] = ("train",)
+    library: bool = True
+    bits: bool = False
+    report: bool = False
+    several: bool = False
+    required: bool = False
+    alone: Any = None
+
+    @property
+    def flag(self) -> str:
+        """The option's name on the command line."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def text(self) -> str:
+        """The help with the default."""
+        return f"{self.help} ({self.shown})" if self.shown else self.help
+
+    def check(self, value: Any) -> None:
+        """Refuse a value that is not of the option's kind; its default is always one.
+
+        Raises:
+            UsageError: saying what it must be.
+        """
+        if not (value is self.default and value is None):
+            self.kind.check(self.name, value)
