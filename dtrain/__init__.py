@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from dtrain.training.run import Run, Step
     from dtrain.training.settings import Checkpoint
     from dtrain.training.train import train
-    from dtrain.worlds.launch import open_world
+    from dtrain.worlds.local import SoloWorld, ThreadWorld
     from dtrain.worlds.mpi import MPIWorld
-    from dtrain.worlds.world import SoloWorld, ThreadWorld
+    from dtrain.worlds.opening import open_world
 
 __version__ = "0.1.0.dev0"
 
@@ -38,9 +38,9 @@ _HOMES = {
     "MPIWorld": "dtrain.worlds.mpi",
     "Program": "dtrain.tracing.trace",
     "Run": "dtrain.training.run",
-    "SoloWorld": "dtrain.worlds.world",
+    "SoloWorld": "dtrain.worlds.local",
     "Step": "dtrain.training.run",
-    "ThreadWorld": "dtrain.worlds.world",
+    "ThreadWorld": "dtrain.worlds.local",
     "base_function": "dtrain.functions.custom",
     "check": "dtrain.diagnose.check",
     "evaluate": "dtrain.problem.evaluate",
@@ -49,7 +49,7 @@ _HOMES = {
     "loss_and_gradient": "dtrain.problem.evaluate",
     "named": "dtrain.tracing.trace",
     "objective": "dtrain.problem.objective",
-    "open_world": "dtrain.worlds.launch",
+    "open_world": "dtrain.worlds.opening",
     "predict": "dtrain.problem.evaluate",
     "program": "dtrain.tracing.trace",
     "scope": "dtrain.tracing.trace",

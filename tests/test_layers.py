@@ -110,7 +110,7 @@ def test_one_file_imports_mpi4py() -> None:
         for _, name in imports(file)
         if name.split(".")[0] == "mpi4py"
     }
-    assert importers == {"worlds/mpi.py"}
+    assert importers == {"worlds/mpi_library.py"}
 
 
 def test_there_are_no_grab_bags() -> None:

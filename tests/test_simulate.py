@@ -11,7 +11,7 @@ from benchmarks.simulate import __main__ as simulate
 from benchmarks.simulate.machine import CLUSTER
 from benchmarks.simulate.model import Job, bound, cost, efficiency
 from dtrain.reduction.reduction import Reduction
-from dtrain.worlds.world import ThreadWorld
+from dtrain.worlds.local import ThreadWorld
 from tests.worlds.cases import Buffer, Case
 
 ISSUE = Job(4096, 64, 10**6, compute=10e-3)

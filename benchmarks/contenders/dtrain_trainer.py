@@ -13,7 +13,7 @@ from dtrain import layers, program, weight
 from dtrain.tracing.trace import Program
 from dtrain.training.settings import Settings
 from dtrain.training.trainer import Trainer
-from dtrain.worlds.launch import open_world
+from dtrain.worlds.opening import open_world
 
 
 class Contender:

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from benchmarks.contenders import own_vector
 from benchmarks.workloads import Case
-from dtrain.reduction.tree import Record
-from dtrain.worlds.launch import open_world
+from dtrain.reduction.tree import PartialSum
+from dtrain.worlds.opening import open_world
 
 
 @dataclass
 class Vector:
-    """A Record of our own."""
+    """A PartialSum of our own."""
 
     slots: NDArray[Any]
     tail: NDArray[np.float64]
@@ -67,10 +67,10 @@ class InPlace(_Sum):
         self._sum(rows)
         return {"sum": np.copy(self.total.sum)}
 
-    def _rows(self) -> Sequence[Record]:
+    def _rows(self) -> Sequence[PartialSum]:
         return list(self.world.rows(self.world.size, self.total).values())
 
-    def _sum(self, rows: Sequence[Record]) -> None:
+    def _sum(self, rows: Sequence[PartialSum]) -> None:
         self.world.tree_sum(self.world.size, rows, self.total)
 
 

@@ -29,8 +29,9 @@ from benchmarks.simulate.model import Job, step
 from benchmarks.workloads import Case
 from dtrain.training.settings import Settings
 from dtrain.training.trainer import Trainer
+from dtrain.worlds.local import SoloWorld
 from dtrain.worlds.mpi import MPIWorld
-from dtrain.worlds.world import SoloWorld, World
+from dtrain.worlds.world import World
 
 SIZES = [1 << k for k in range(12, 27, 2)]  # bytes of the arrays that are added
 LENGTHS = [1_000, 10_000, 100_000, 1_000_000, 10_000_000]  # weights of the sums

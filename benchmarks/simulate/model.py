@@ -1,6 +1,6 @@
 """A step of virtual ranks: dtrain's own exchange, bound as for a run, and then counted.
 
-Each rank's part in a sum is prepared by the code that trains (`Partition`, `Region`,
+Each rank's part in a sum is prepared by the code that trains (`Partition`, `Buffers`,
 `Exchange`) on memory that is never touched; its calls and messages are not made but
 counted, and the constants of a machine make seconds of them.
 """
@@ -15,11 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.simulate.machine import Machine
+from dtrain.reduction.buffers import Buffers, result_bytes, sums_bytes
+from dtrain.reduction.communicator import Message
 from dtrain.reduction.exchange import Exchange
 from dtrain.reduction.memory import SHORT
-from dtrain.reduction.partition import Call, Partition, Row
-from dtrain.reduction.peers import Message
-from dtrain.reduction.region import Region, result_bytes, sums_bytes
+from dtrain.reduction.partition import Partition
+from dtrain.reduction.tree import Row
+from dtrain.reduction.tree_sum import Call
 
 TAIL = 3  # numbers in a record's tail: loss, count, one metric
 LINE = 16  # slots that a layout fills up to
@@ -141,25 +143,25 @@ def cost(machine: Machine, job: Job, rank: int) -> Cost:
 
 def _inside(machine: Machine, part: Partition, paid: Cost) -> None:
     """Account for an exchange."""
-    together, length = len(part.group), part.record_bytes
+    together, length = len(part.group), part.slots_bytes
     turns = max(1.0, together / machine.cores)  # ranks without a core wait for one
     sums = sums_bytes(part, part.group)
     short = len(part.groups) == 1 and sums <= SHORT
     shared = together > 1 and not short
-    region = Region(
+    buffers = Buffers(
         part,
         np.empty(sums, np.uint8),
         np.empty(result_bytes(part), np.uint8) if shared else None,
     )
     total = Total(np.empty(part.length, part.dtype), np.empty(TAIL))
-    exchange = Exchange(part, region, total, lambda: None)
+    exchange = Exchange(part, buffers, total, lambda: None)
     between = exchange.between
     waits = 2 if shared else int(together > 1)
     paid.inside += turns * machine.start
     paid.inside += turns * machine.barrier * waits * math.log2(together)
     # What a rank adds in its host's memory is all read once, its sum written once.
     mine = length if short else (part.mine.stop - part.mine.start) * part.dtype.itemsize
-    moved = together * (len(region.rows) + 1) * mine
+    moved = together * (len(buffers.rows) + 1) * mine
     adding = turns * _additions(machine, exchange.inside, length)
     paid.inside += max(adding, moved / machine.memory)
     finished = between.finished.nbytes if between else mine

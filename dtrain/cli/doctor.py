@@ -14,7 +14,7 @@ from dtrain.cli import options
 from dtrain.doctor.facts import WRONG
 from dtrain.doctor.findings import findings, print_findings
 from dtrain.doctor.gather import gather_facts, join
-from dtrain.worlds.launch import launched
+from dtrain.worlds.launcher import launched
 from dtrain.worlds.world import World
 
 __all__ = ["EXAMPLE", "add_arguments", "join", "run"]

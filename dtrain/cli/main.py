@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("dtrain: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        from dtrain.worlds.launch import speaks
+        from dtrain.worlds.opening import is_rank_0
 
-        if not getattr(error, "agreed", False) or speaks():
+        if not getattr(error, "agreed", False) or is_rank_0():
             traceback.print_exc()
         return DtrainError.exit_code
     finally:
@@ -110,7 +110,7 @@ def parse(words: Sequence[str]) -> Namespace:
         words = ["train", *words]
     if words[0] in COMMANDS:
         from dtrain.cli import options
-        from dtrain.worlds.launch import open_world
+        from dtrain.worlds.opening import open_world
 
         command = words[0]
         module = importlib.import_module(f"dtrain.cli.{command}")
@@ -209,9 +209,9 @@ def _printed(run: Callable[..., int], world: World, args: Namespace) -> int:
 
 def _report(error: DtrainError) -> int:
     """Print an error that every rank has: once, by rank 0 or in its name."""
-    from dtrain.worlds.launch import speaks
+    from dtrain.worlds.opening import is_rank_0
 
-    if speaks():
+    if is_rank_0():
         # Rank 0 may well say what all have found; of another it is told who has.
         alone = error.agreed and error.rank and not isinstance(error, MismatchError)
         where = f"rank {error.rank}: " if alone else ""

@@ -37,7 +37,7 @@ from dtrain.problem.samples import Inputs, as_samples
 from dtrain.problem.shard import RowBlocks
 from dtrain.tracing.printing import counted
 from dtrain.tracing.trace import Program
-from dtrain.worlds.world import SoloWorld
+from dtrain.worlds.local import SoloWorld
 
 TOLERANCE = 1e-6
 """The largest relative error that passes; a wrong factor of 1.0005 is 500 times it."""

@@ -15,11 +15,12 @@ from dtrain.doctor.measure import (
 )
 from dtrain.errors import LaunchError
 from dtrain.host.numerics import differences
-from dtrain.reduction.memory import by_host
+from dtrain.reduction.partition import groups_by_host
 from dtrain.worlds import numerics
-from dtrain.worlds.launch import open_world
-from dtrain.worlds.mpi import load
-from dtrain.worlds.world import SoloWorld, World
+from dtrain.worlds.local import SoloWorld
+from dtrain.worlds.mpi_library import load
+from dtrain.worlds.opening import open_world
+from dtrain.worlds.world import World
 
 SUMMED = 1 << 22  # bytes
 MOST_LINKS = 16  # that are measured
@@ -90,7 +91,7 @@ def _library() -> str | None:
 
 def _links(world: World) -> list[Link]:
     """Measure from rank 0 to one rank on each host; rank 0 returns the results."""
-    firsts = [next((r for r in group if r), 0) for group in by_host(world.hosts)]
+    firsts = [next((r for r in group if r), 0) for group in groups_by_host(world.hosts)]
     found = []
     for other in [rank for rank in firsts if rank][:MOST_LINKS]:
         world.position.phase = f"sending from rank 0 to rank {other}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dtrain.doctor.facts import MB, NOTE, OK, WRONG, Facts, Finding
-from dtrain.reduction.memory import by_host
+from dtrain.reduction.partition import groups_by_host
 
 SMALL = 128 * MB  # more than Docker's default of 64 MB for /dev/shm
 FULL = 16 * MB
@@ -18,7 +18,7 @@ SKEW = 1.0  # seconds
 
 def memory(facts: Facts) -> Iterator[Finding]:
     """Report whether the ranks of a host share memory, and how much MPI has."""
-    wanted = by_host(facts.hosts)
+    wanted = groups_by_host(facts.hosts)
     apart = [group for group in wanted if group not in facts.groups]
     if apart:
         hosts = ", ".join(facts.hosts[group[0]] for group in apart)

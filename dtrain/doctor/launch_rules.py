@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dtrain.doctor.facts import NOTE, OK, WRONG, Facts, Finding
 from dtrain.doctor.site import SIZES, machines
-from dtrain.reduction.memory import by_host
+from dtrain.reduction.partition import groups_by_host
 from dtrain.worlds.launcher import SLURM
 
 _SLURM = ("slurmstepd", "srun")  # they start the ranks of any library
@@ -72,7 +72,7 @@ def cores(facts: Facts) -> Iterator[Finding]:
     """Report whether each rank has a core, on each machine."""
     for numbers in machines(facts.sites).values():
         yield _cores_of_machine(facts, numbers)
-    for group in by_host(facts.hosts):
+    for group in groups_by_host(facts.hosts):
         site, count = facts.sites[group[0]], len(group)
         if 0 < site.quota < count:
             text = f"{site.host}: a quota of {site.quota:g} cores' time for "

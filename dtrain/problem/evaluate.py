@@ -31,8 +31,9 @@ from dtrain.problem.samples import (
 )
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import check_dtype
-from dtrain.worlds.launch import open_world
-from dtrain.worlds.world import SoloWorld, World
+from dtrain.worlds.local import SoloWorld
+from dtrain.worlds.opening import open_world
+from dtrain.worlds.world import World
 
 _evaluators: Reuse[tuple[Evaluator, Weights]] = Reuse()
 _outputs: Reuse[Outputs] = Reuse()

@@ -21,7 +21,7 @@ from dtrain.problem.problem import Problem, read_samples
 from dtrain.problem.samples import Data, as_weights
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import check_dtype
-from dtrain.worlds.launch import open_world
+from dtrain.worlds.opening import open_world
 from dtrain.worlds.world import World
 
 Vector = NDArray[np.floating[Any]]

@@ -1,1 +1,1 @@
-"""Sum arrays over blocks and ranks in an order that does not depend on the ranks."""
+"""Sum vectors over blocks and ranks in an order that does not depend on the ranks."""

@@ -1,7 +1,7 @@
-"""A batch is cut into blocks, and each rank owns a contiguous range of them.
+"""Cut a batch into blocks, and give each rank a contiguous range of them.
 
-Where the cuts between blocks lie depends on the batch alone, never on the number of
-ranks: a block is the unit of exactness, a rank only the place where it is computed.
+The blocks depend on the batch alone, never on the number of ranks, and a block is
+computed whole on one rank.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from functools import cache
 
 
 def share(count: int, rank: int, size: int) -> range:
-    """Give the numbers, out of ``0..count-1``, that ``rank`` of ``size`` ranks owns.
+    """Return the numbers out of ``0..count-1`` that ``rank`` of ``size`` ranks has.
 
-    Contiguous, in rank order, and no rank has more than ⌈count / size⌉. Within that,
-    ranges begin at multiples of as high a power of two as can be, so that they are few
-    subtrees: 63 blocks on 8 ranks are 8 for each but the last. Some ranks have none
-    where count < size, and may where count is little more.
+    The ranges are contiguous and in rank order, none longer than ⌈count / size⌉. They
+    start at multiples of the largest possible power of two, so that they are few
+    subtrees: of 63 blocks, each of 8 ranks has 8, the last one 7. Ranks have no numbers
+    if count < size, and may have none if count is slightly larger.
     """
     unit = _unit(count, size)
     units = -(-count // unit)
@@ -25,7 +25,7 @@ def share(count: int, rank: int, size: int) -> range:
 
 @cache
 def _unit(count: int, size: int) -> int:
-    """Give the largest power of two in whose multiples nobody's share grows."""
+    """Return the largest power of two whose multiples make no rank's range longer."""
     most = -(-count // size)
     unit = 1
     while unit < most and 2 * unit * -(-count // (2 * unit * size)) <= most:
@@ -34,10 +34,10 @@ def _unit(count: int, size: int) -> int:
 
 
 def block_count(samples: int, block: int) -> int:
-    """Count the blocks of ``block`` samples that a batch of ``samples`` is cut into.
+    """Return the number of blocks of ``block`` samples in a batch of ``samples``.
 
-    Nothing is padded, dropped or repeated: the last block is short where ``block``
-    does not divide ``samples``.
+    No sample is padded, dropped or repeated: the last block is short if ``block`` does
+    not divide ``samples``.
     """
     if samples < 0 or block < 1:
         raise ValueError(f"cannot cut {samples} samples into blocks of {block}")

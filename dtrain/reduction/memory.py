@@ -1,32 +1,32 @@
-"""Where ranks leave their sums: memory that a group shares, or a rank's own."""
+"""The memory in which ranks sum: shared by a group, or private to a rank."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.reduction.exchange import Exchange, Total
-from dtrain.reduction.partition import Groups, Partition
-from dtrain.reduction.peers import Peers
-from dtrain.reduction.region import Region, result_bytes, sums_bytes
+from dtrain.reduction.buffers import Buffers, result_bytes, sums_bytes
+from dtrain.reduction.communicator import Communicator
+from dtrain.reduction.exchange import Exchange
+from dtrain.reduction.partition import Groups, Partition, solo_groups
 from dtrain.reduction.segment import NotSharedError, Segment, open_segment
+from dtrain.reduction.tree import Total
 
-SHORT = 1 << 17  # bytes of all sums together: up to here one barrier is faster
-KEPT = 4  # partitions to remember: those of full and short batches, of evaluations
+SHORT = 1 << 17  # bytes of all sums together, up to which one barrier is faster
+KEPT = 4  # partitions to keep: those of full and short batches, and of evaluations
 
 
 class Memory:
-    """One rank's way to its group's memory; it grows when it must, on all ranks.
+    """One rank's access to its group's memory, which all ranks enlarge together.
 
     Args:
-        groups: the ranks that could share memory, as it seems.
+        groups: the ranks that may be able to share memory.
 
     Attributes:
-        groups: the ranks that do, as far as has been tried: each alone where one group
-            cannot.
+        groups: the ranks that share memory; once a group has failed to, each rank is a
+            group of its own.
 
     """
 
@@ -34,22 +34,22 @@ class Memory:
         self.groups = groups
         self._data: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._segment: Segment | None = None
-        self._room = 0, 0  # bytes for a long record's result, and for its sums
-        self._regions: dict[Partition, tuple[Region, ...]] = {}
-        self._exchanges: dict[Region, Exchange] = {}
-        self._turn = 0  # which of two regions for short records comes next
+        self._room = 0, 0  # bytes for the result of a long sum, and for its rows
+        self._buffers: dict[Partition, tuple[Buffers, ...]] = {}
+        self._exchanges: dict[Buffers, Exchange] = {}
+        self._turn = 0  # which of two buffers for short sums is next
 
-    def make_room(self, peers: Peers, part: Partition) -> bool:
+    def make_room(self, ranks: Communicator, part: Partition) -> bool:
         """Make room for the sums of a partition; collective.
 
         Returns:
-            Whether the partition's groups are those that there are now. Where a group
-            has no memory to share, rank 0 says why, once, and each rank is alone.
+            Whether the partition's groups are still the groups. If a group cannot share
+            memory, rank 0 reports it, once, and each rank becomes a group of its own.
 
         """
-        if part in self._regions:
+        if part in self._buffers:
             return True
-        shared = len(self.groups) < peers.size
+        shared = len(self.groups) < ranks.size
         short = len(self.groups) == 1 and sums_bytes(part, part.group) <= SHORT
         if not short:
             most = max(sums_bytes(part, group) for group in part.groups)
@@ -59,35 +59,35 @@ class Memory:
         if not self._data.size:
             self._forget()
             try:
-                self._grow(peers, 2 * SHORT + sum(self._room), shared=shared)
+                self._grow(ranks, 2 * SHORT + sum(self._room), shared=shared)
             except NotSharedError as reason:
                 text = f"no shared memory, so ranks send messages: {reason}"
-                if peers.rank == 0:
+                if ranks.rank == 0:
                     print(text, file=sys.stderr)
-                self.groups = alone(peers.size)
+                self.groups = solo_groups(ranks.size)
                 self._room = 0, 0
                 return False
-        if len(self._regions) == KEPT:
+        if len(self._buffers) == KEPT:
             self._forget()
-        self._regions[part] = self._place(part, short=short, shared=shared)
+        self._buffers[part] = self._divide(part, short=short, shared=shared)
         return True
 
     def _forget(self) -> None:
-        """Let go of all views of the memory."""
-        self._regions.clear()
+        """Drop all views of the memory."""
+        self._buffers.clear()
         self._exchanges.clear()
 
-    def _grow(self, peers: Peers, size: int, *, shared: bool) -> None:
+    def _grow(self, ranks: Communicator, size: int, *, shared: bool) -> None:
         if not shared:
             self._data = np.empty(size, np.uint8)
             return
-        group = next(group for group in self.groups if peers.rank in group)
-        self._segment = None  # the last hold on the old one
-        self._segment = open_segment(peers, group, size)
+        group = next(group for group in self.groups if ranks.rank in group)
+        self._segment = None  # the last reference: unmap it before the new one is made
+        self._segment = open_segment(ranks, group, size)
         self._data = self._segment.data
 
     def leave(self) -> None:
-        """Release the ranks that wait for this one: it will not come any more."""
+        """Release the ranks that wait for this one, which leaves for good."""
         if self._segment is not None:
             self._segment.barrier.leave()
 
@@ -97,45 +97,32 @@ class Memory:
             return []
         return [self._segment.group[i] for i in self._segment.barrier.absent()]
 
-    def _place(
+    def _divide(
         self, part: Partition, *, short: bool, shared: bool
-    ) -> tuple[Region, ...]:
-        """Give the regions that sums of a partition take turns to use."""
+    ) -> tuple[Buffers, ...]:
+        """Return the buffers that a partition's sums use in turn."""
         if short:
-            return Region(part, self._data), Region(part, self._data[SHORT:])
+            return Buffers(part, self._data), Buffers(part, self._data[SHORT:])
         result = self._data[2 * SHORT :]
         sums = result[self._room[0] :]
-        return (Region(part, sums, result if shared else None),)
+        return (Buffers(part, sums, result if shared else None),)
 
-    def region(self, part: Partition) -> Region:
-        """Give the region of a partition's next sum."""
-        regions = self._regions[part]
-        return regions[self._turn % len(regions)]
+    def next_buffers(self, part: Partition) -> Buffers:
+        """Return the buffers of a partition's next sum."""
+        buffers = self._buffers[part]
+        return buffers[self._turn % len(buffers)]
 
     def exchange(self, part: Partition, total: Total) -> Exchange:
-        """Give the next exchange of a partition; the one after has the other turn."""
-        region = self.region(part)
+        """Return the exchange of a partition's next sum; it takes its turn."""
+        buffers = self.next_buffers(part)
         self._turn = 1 - self._turn
-        exchange = self._exchanges.get(region)
+        exchange = self._exchanges.get(buffers)
         if exchange is None or exchange.total is not total:
-            wait = self._segment.barrier.wait if self._segment else pass_by
-            exchange = Exchange(part, region, total, wait)
-            self._exchanges[region] = exchange
+            wait = self._segment.barrier.wait if self._segment else no_wait
+            exchange = Exchange(part, buffers, total, wait)
+            self._exchanges[buffers] = exchange
         return exchange
 
 
-def pass_by() -> None:
-    """Wait for nobody, as a rank does that shares no memory."""
-
-
-def alone(size: int) -> Groups:
-    """Give the groups of ranks that share no memory."""
-    return tuple((rank,) for rank in range(size))
-
-
-def by_host(hosts: Sequence[str]) -> Groups:
-    """Give the groups of ranks whose hosts have one name."""
-    groups: dict[str, list[int]] = {}
-    for rank, host in enumerate(hosts):
-        groups.setdefault(host, []).append(rank)
-    return tuple(map(tuple, groups.values()))
+def no_wait() -> None:
+    """Return at once: the barrier of a rank that shares no memory."""

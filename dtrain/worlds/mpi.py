@@ -1,18 +1,14 @@
 """The World whose ranks are processes under an MPI launcher.
 
-Buffers only (upper-case calls), on communicators of our own, in messages that no
-library's 32-bit counts can overflow. The one place that imports mpi4py.
+It only sends buffers (mpi4py's upper-case calls), on duplicated communicators, in
+messages whose length fits into the libraries' 32-bit counts.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import socket
-import sys
-import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -22,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.errors import RankLostError
-from dtrain.reduction.memory import alone, by_host
-from dtrain.reduction.peers import Message
+from dtrain.reduction.communicator import Message
+from dtrain.reduction.partition import groups_by_host, solo_groups
 from dtrain.reduction.reduction import Reduction
-from dtrain.worlds import ulfm
+from dtrain.worlds import mpi_library, ulfm
 from dtrain.worlds.failure import Alarm
 from dtrain.worlds.launcher import Launch, launched
 from dtrain.worlds.verdict import agreed
@@ -35,17 +31,16 @@ from dtrain.worlds.world import World, flat
 T = TypeVar("T")
 
 LONGEST = 1 << 30  # bytes of one message
-NOTHING: tuple[list[Any], list[int], Sequence[Message]] = [], [], []  # is pending
-PAUSE = 0.002  # seconds between two looks at whether all ranks are leaving
+NONE: tuple[list[Any], list[int], Sequence[Message]] = [], [], []
 
 
 class MPIWorld(World):
     """All processes of MPI's COMM_WORLD, each of them one rank; collective.
 
     Args:
-        longest: a message has at most so many bytes; longer buffers are sent in parts.
-        shared: whether ranks of one host sum through shared memory where they can.
-        timeout: seconds without progress that end all ranks; 0 is never.
+        longest: the most bytes of a message; longer buffers are sent in parts.
+        shared: whether ranks of one host sum in shared memory if possible.
+        timeout: abort after so many seconds without progress; 0 disables.
 
     Raises:
         LaunchError: MPI cannot be loaded, or has not connected the ranks that the
@@ -59,14 +54,16 @@ class MPIWorld(World):
         launch = launched()
         self.fault_tolerant = ulfm.can_lose(launch, os.environ)
         position = Position(f"{socket.gethostname()}:{launch.rank if launch else 0}")
-        watchdog = Watchdog(position, partial(end, self.fault_tolerant), timeout)
+        watchdog = Watchdog(
+            position, partial(mpi_library.end, self.fault_tolerant), timeout
+        )
         with watchdog.watching("starting"):
             self._join(launch, watchdog, longest, shared=shared)
 
     def _join(
         self, launch: Launch | None, watchdog: Watchdog, longest: int, *, shared: bool
     ) -> None:
-        self._mpi, library = start(launch, watchdog)
+        self._mpi, library = mpi_library.start(launch, watchdog)
         everybody = self._mpi.COMM_WORLD
         if launch:
             launch.check_size(everybody.size, library)
@@ -74,15 +71,15 @@ class MPIWorld(World):
         self.longest = longest
         self.fault_tolerant = ulfm.can_lose(launch, os.environ)
         self._shared = shared
-        self._touched: list[object] = []
-        self._pending = NOTHING
+        self._interrupted: list[object] = []  # buffers that MPI may still write to
+        self._pending = NONE  # requests, the rank of each, the messages
         self._comm = everybody.Dup()
         label = f"{self.host}:{self.rank}"
-        # Nothing that outlives a world may hold it, or it would keep its memory.
+        # An object that outlives a world must not refer to it, or its memory is kept.
         announce = self._announce if self.fault_tolerant else None
         self._alarm = Alarm(everybody.Dup(), label, announce)
         if self.fault_tolerant:
-            atexit.register(self._part)
+            atexit.register(self._leave_together)
             watchdog.keep()
         while not self.settled(self._learn_hosts()):
             pass
@@ -91,7 +88,7 @@ class MPIWorld(World):
             self._share_memory()
 
     def _learn_hosts(self) -> bool:
-        """Ask all ranks for their hosts; tell whether all have answered."""
+        """Gather the hosts of all ranks; return whether all have answered."""
         try:
             notes = self.allgather(self.host.encode())
         except RankLostError:
@@ -100,17 +97,17 @@ class MPIWorld(World):
         return True
 
     def _share_memory(self) -> None:
-        groups = by_host(self.hosts) if self._shared else alone(self.size)
+        groups = groups_by_host(self.hosts) if self._shared else solo_groups(self.size)
         self._reduction = Reduction(groups)
 
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
-        """Send and receive all at once, none waiting for another."""
+        """Send and receive all messages concurrently."""
         self.position.moves += 1
         requests: list[Any] = []
         ranks: list[int] = []
         self._pending = requests, ranks, receives or sends
         try:
-            with self._noticing_losses():
+            with self._detecting_losses():
                 for rank, buffer in receives:
                     for part in self._parts(buffer):
                         requests.append(self._comm.Irecv(part, source=rank))
@@ -121,21 +118,21 @@ class MPIWorld(World):
                         ranks.append(rank)
                 if self.fault_tolerant:
                     self._until_complete(requests)
-                # Without statuses Open MPI 5.0.11 may call what has failed a success.
+                # Without statuses Open MPI 5.0.11 may report a failure as a success.
                 statuses = [self._mpi.Status() for _ in requests if self.fault_tolerant]
                 self._mpi.Request.Waitall(requests, statuses or None)
         except RankLostError:
-            # What is not complete is no longer to be asked for, but MPI may write yet.
-            self._touched.append((sends, receives, requests))
+            # Incomplete requests must not be tested again, but MPI may still write.
+            self._interrupted.append((sends, receives, requests))
             raise
         finally:
-            self._pending = NOTHING
+            self._pending = NONE
 
     def _absent(self) -> list[int]:
         """Return the ranks of messages that are not complete, else of a barrier.
 
-        Open MPI 5.0.11 calls each message complete that another thread waits for. Then
-        the answer is all ranks that this one receives from.
+        Open MPI 5.0.11 reports a message as complete if another thread waits for it.
+        Then the result is all ranks that this one receives from.
         """
         requests, ranks, messages = self._pending
         absent: set[int] = set()
@@ -146,10 +143,10 @@ class MPIWorld(World):
         return sorted(absent) or super()._absent()
 
     def _until_complete(self, requests: Sequence[Any]) -> None:
-        """Wait for requests, and free none of them if a rank is lost.
+        """Wait for requests, but free none of them if a rank is lost.
 
-        A call that waits would free them all, and Open MPI 5.0.11 ends the job when it
-        finds later that a message was sent in vain whose request is gone.
+        MPI's waiting calls would free them all, and Open MPI 5.0.11 ends the job when a
+        message fails whose request is freed.
         """
         comm, pending = self._comm, requests
         while True:
@@ -161,7 +158,7 @@ class MPIWorld(World):
             os.sched_yield()
 
     def broadcast(self, array: NDArray[Any], root: int = 0) -> None:
-        """Fill ``array`` with the root's, by MPI's own tree where none can be lost."""
+        """Copy the root's ``array``; by MPI's broadcast if no rank can be lost."""
         if self.fault_tolerant:
             super().broadcast(array, root)
             return
@@ -170,8 +167,8 @@ class MPIWorld(World):
             self._comm.Bcast(part, root=root)
 
     @contextmanager
-    def _noticing_losses(self) -> Iterator[None]:
-        """Raise a RankLostError for what MPI says of a rank that is lost."""
+    def _detecting_losses(self) -> Iterator[None]:
+        """Raise a RankLostError if MPI reports that a rank is lost."""
         try:
             yield
         except self._mpi.Exception as error:
@@ -185,7 +182,7 @@ class MPIWorld(World):
             yield data[start : start + self.longest]
 
     def run(self, work: Callable[[World], T]) -> T:
-        """Call ``work`` in this process; what only this rank raises ends all ranks."""
+        """Call ``work`` in this process; an error of this rank alone ends all ranks."""
         try:
             with self.watchdog.watching("working"):
                 return work(self)
@@ -195,135 +192,83 @@ class MPIWorld(World):
             self.fail(error)
 
     def fail(self, error: BaseException) -> NoReturn:
-        """Publish the traceback as ``host:rank: ...`` and end all ranks.
+        """Print the traceback with ``host:rank:`` before each line; end all ranks.
 
-        Of several ranks that fail together only the first is heard. The exit code is
-        the error's, 70 for one that is not dtrain's.
+        If several ranks fail at once, only the first prints. The exit code is that of
+        the error, 70 for errors that are not dtrain's.
         """
         if self.size == 1:
             raise error
         self._alarm.end_all(error)
 
     def settled(self, done: bool) -> bool:
-        """Tell whether all ranks are done; if not, go on without those that are lost.
+        """Return whether all ranks are done; if not, continue without lost ranks.
 
-        Ends the process if another rank has failed alone.
+        End this process if another rank has failed.
         """
         if not self.fault_tolerant:
             return done
-        heard = self._say(ulfm.DONE if done else ulfm.GO_ON)
-        if heard:
+        words = self._agree_on(ulfm.DONE if done else ulfm.NOT_DONE)
+        if words:
             self._shrink()
-        return not heard
+        return not words
 
-    def _say(self, word: int) -> int:
-        """Say a word and hear all; leave if that is the exit code of one that fails."""
+    def _agree_on(self, word: int) -> int:
+        """Exchange words with all survivors; exit if one is a failing rank's exit code.
+
+        Returns:
+            All words, OR-ed.
+
+        """
         if word:
-            self._comm.Revoke()  # whoever waits for a message gives up, and comes, too,
-            self._reduction.leave()  # as who waits in memory does
+            # Release ranks that wait for a message or in shared memory; they come, too.
+            self._comm.Revoke()
+            self._reduction.leave()
         self.position.moves += 1
-        heard = ulfm.say(self._mpi, self._comm, word)
-        if heard & ulfm.CODE:
-            ulfm.leave(heard & ulfm.CODE)
-        return heard
+        words = ulfm.agree(self._mpi, self._comm, word)
+        if words & ulfm.CODE:
+            ulfm.leave(words & ulfm.CODE)
+        return words
 
     def _shrink(self) -> None:
-        """Become the world of the ranks that live."""
+        """Become the world of the survivors."""
         before = self._comm.group
         self._comm = self._comm.Shrink()
-        self._alarm.comm = self._comm.Shrink()  # a copy, whoever dies meanwhile
-        there = self._comm.group.Translate_ranks(None, before)
+        self._alarm.comm = self._comm.Shrink()  # a copy, even if more ranks are lost
+        survivors = self._comm.group.Translate_ranks(None, before)
         names = self.names
-        self.lost += [names[i] for i in range(self.size) if i not in there]
-        self.hosts = [self.hosts[i] for i in there]
-        self.numbers = [self.numbers[i] for i in there]
+        self.lost += [names[i] for i in range(self.size) if i not in survivors]
+        self.hosts = [self.hosts[i] for i in survivors]
+        self.numbers = [self.numbers[i] for i in survivors]
         self.rank, self.size = self._comm.rank, self._comm.size
         self._share_memory()
 
     def _announce(self, code: int, first: bool) -> None:
-        """Tell all that live that this rank fails; leave with them."""
+        """Tell the survivors that this rank fails; exit with them."""
         ulfm.end_launcher_soon()
-        self._say(code if first else ulfm.GO_ON)
+        self._agree_on(code if first else ulfm.NOT_DONE)
 
-    def _part(self) -> None:
-        """Leave together with all others, so that one that fails late is still heard.
+    def _leave_together(self) -> None:
+        """Exit together with all ranks, so that a rank that fails late can report it.
 
-        A job that may lose ranks may end without MPI_Finalize, which would wait for
-        ever, now and then, for one that is lost (open-mpi/ompi#11404).
+        After a loss MPI_Finalize may wait for the lost rank for ever
+        (open-mpi/ompi#11404), so fault-tolerant jobs exit without it.
         """
         if self._mpi.Is_finalized():
             return
         with self.watchdog.watching("leaving"):
-            if self._say(ulfm.DONE) & ulfm.GO_ON:
-                # Somebody waits for what will not happen.
+            if self._agree_on(ulfm.DONE) & ulfm.NOT_DONE:
+                # Another rank waits for an exchange that will not happen.
                 self._shrink()
-                self._say(RankLostError.exit_code)
-        atexit.unregister(finish)
+                self._agree_on(RankLostError.exit_code)
+        atexit.unregister(mpi_library.finish)
 
     def leave(self, code: int) -> None:
-        """End this process and the job; where ranks may be lost, MPI misses nobody."""
+        """End this process and the job, also where MPI tolerates lost ranks."""
         if self.fault_tolerant:
             self.abort(code)
         super().leave(code)
 
     def abort(self, code: int) -> None:
         """End all ranks; any thread may call it."""
-        end(self.fault_tolerant, code)
-
-
-def load() -> tuple[Any, str]:
-    """Load MPI, and do not start it; give the module and the library's name.
-
-    Raises:
-        ImportError, RuntimeError: there is none, or none that fits.
-
-    """
-    import mpi4py
-
-    mpi4py.rc.initialize = False  # a library may abort in MPI_Init: look at it first
-    from mpi4py import MPI
-
-    vendor, version = MPI.get_vendor()
-    return MPI, f"{vendor} {'.'.join(map(str, version))}"
-
-
-def start(launch: Launch | None, watchdog: Watchdog) -> tuple[Any, str]:
-    """Load MPI and start it, if nobody has; give the module and the library's name."""
-    try:
-        MPI, library = load()
-    except (ImportError, RuntimeError) as reason:
-        launch = launch or Launch("MPIWorld()", None, 0)
-        raise launch.no_library(reason) from None
-    if not MPI.Is_initialized():
-        if launch:
-            launch.check_library(library)
-        # The warning that is not wanted is mpi4py's guess at what is checked here.
-        with watchdog.without_python(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            MPI.Init_thread()
-        atexit.register(finish, MPI, watchdog)
-        watchdog.keep()
-    return MPI, library
-
-
-def end(fault_tolerant: bool, code: int) -> NoReturn:
-    """End all ranks, also while MPI starts or ends."""
-    mpi = sys.modules.get("mpi4py.MPI")
-    if fault_tolerant:
-        ulfm.end_launcher()
-    elif mpi and mpi.Is_initialized() and not mpi.Is_finalized():
-        mpi.COMM_WORLD.Abort(code)
-    os._exit(code)
-
-
-def finish(mpi: Any, watchdog: Watchdog) -> None:
-    """End MPI with the process, as mpi4py does where it has started MPI itself."""
-    if mpi.Is_finalized():
-        return
-    with watchdog.watching("leaving"):
-        everybody = mpi.COMM_WORLD.Ibarrier()
-        while not everybody.Test():
-            time.sleep(PAUSE)
-    # Where the launcher is gone this fails, but the work is done.
-    with watchdog.without_python(), contextlib.suppress(mpi.Exception):
-        mpi.Finalize()
+        mpi_library.end(self.fault_tolerant, code)

@@ -1,9 +1,9 @@
-"""What the living ranks agree on when some are lost, fail alone, or are done.
+"""Agreement of the survivors after a rank is lost or fails, or at the end.
 
-All come together on one communicator and each says a word; every one that lives hears
-the same words, whoever dies meanwhile. Only then do they go on, or end, all alike. It
-rests on MPI's user-level failure mitigation (Bland, Bouteiller, Herault, Bosilca,
-Dongarra, "Post-failure recovery of MPI communication capability", 2013).
+Each survivor contributes a word, and all survivors get the same words, even if ranks
+are lost meanwhile. Only then do they all continue, or all exit. It uses MPI's
+user-level failure mitigation (Bland, Bouteiller, Herault, Bosilca, Dongarra,
+"Post-failure recovery of MPI communication capability", 2013).
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from dtrain.host.processes import ancestors
 from dtrain.worlds.launcher import OPEN_MPI, Launch
 
 DONE = 0
-GO_ON = 1 << 8  # beside the exit code of a rank that fails: the work is not done
-LOST = 1 << 9  # a rank was lost before it could say a word
-CODE = GO_ON - 1
-LAUNCHERS = ("prterun", "prted", "mpirun")  # Open MPI's, here and on other hosts
-PATIENCE = 10.0  # seconds for the others to hear that this rank fails
+NOT_DONE = 1 << 8  # combined with the exit code of a rank that fails
+LOST = 1 << 9  # a rank was lost before it could contribute a word
+CODE = NOT_DONE - 1
+LAUNCHERS = ("prterun", "prted", "mpirun")  # Open MPI's, on this and other hosts
+PATIENCE = 10.0  # seconds for the other ranks to learn that this one fails
 
 
 def can_lose(launch: Launch | None, environ: Mapping[str, str]) -> bool:
-    """Tell whether the launcher lets ranks go on when one is lost (--with-ft ulfm)."""
+    """Return whether the survivors can continue after a loss (--with-ft ulfm)."""
     wanted = environ.get("OMPI_MCA_mpi_ft_enable", "0") in ("1", "true")
     return launch is not None and launch.launcher == OPEN_MPI and wanted
 
 
-def say(mpi: Any, comm: Any, word: int) -> int:
-    """Say a word; give all living ranks' words, OR-ed, with LOST if one is missing.
+def agree(mpi: Any, comm: Any, word: int) -> int:
+    """Contribute a word; return all survivors' words, OR-ed, with LOST after a loss.
 
-    Every living rank hears the same, also where one dies in between: then all say
-    theirs again. Of one that dies when it has said its word the next one tells.
+    All survivors return the same: if a rank is lost meanwhile, they repeat it. The loss
+    of a rank that has contributed its word is reported by the next call.
     """
     while True:
-        told = word | LOST if comm.Ack_failed() else word
+        mine = word | LOST if comm.Ack_failed() else word
         try:
-            return int(~comm.Agree(~told))
+            return int(~comm.Agree(~mine))
         except mpi.Exception as error:
             if error.Get_error_class() != mpi.ERR_PROC_FAILED:
                 raise
 
 
 def interrupted(mpi: Any, comm: Any, error: Any) -> bool:
-    """Tell whether an MPI call failed because a rank is lost, or known to be."""
+    """Return whether an MPI call failed because a rank is lost."""
     lost = (mpi.ERR_PROC_FAILED, mpi.ERR_PROC_FAILED_PENDING, mpi.ERR_REVOKED)
-    # Of several requests MPI says only that there is an error in one's status.
+    # For several requests MPI only reports that there is an error in a status.
     return (
         error.Get_error_class() in lost
         or comm.Is_revoked()
@@ -71,17 +71,17 @@ def end_launcher() -> None:
 
 
 def end_launcher_soon() -> None:
-    """Let the launcher end all ranks if the others do not hear of a failure in time.
+    """Terminate the launcher if the other ranks do not learn of a failure in time.
 
-    With fault tolerance on, MPI_Abort ends no other rank (Open MPI 5.0.11).
+    With fault tolerance, MPI_Abort ends no other rank (Open MPI 5.0.11).
     """
-    end = threading.Timer(PATIENCE, end_launcher)
-    end.daemon = True
-    end.start()
+    timer = threading.Timer(PATIENCE, end_launcher)
+    timer.daemon = True
+    timer.start()
 
 
 def leave(code: int) -> NoReturn:
-    """End this process as MPI_Abort would, with all others."""
+    """End this process at once."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,7 +1,7 @@
-"""An error that every rank raises: how one rank's error becomes that of all.
+"""Errors that all ranks raise: send one rank's error to the others.
 
-Errors of dtrain's own tree arrive as what they were. Anything else arrives as a
-``RankError`` that carries the traceback of the rank that has it.
+A DtrainError arrives with its class. Any other error arrives as a ``RankError`` with
+the traceback of the rank that raised it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from operator import eq
 
 from dtrain.errors import DtrainError, MismatchError, RankError, UsageError
 
-WHOLE = 60  # characters of a value that a message shows whole
-BEFORE, AFTER = 20, 30  # characters that it shows around where longer ones differ
+WHOLE = 60  # the longest value, in characters, that a message shows whole
+BEFORE, AFTER = 20, 30  # characters shown around the difference of longer values
 
 
 def exit_code(error: BaseException) -> int:
-    """Give the code with which a process ends that raises ``error``."""
+    """Return the exit code of a process that ends with this error."""
     if isinstance(error, DtrainError):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
@@ -32,14 +32,14 @@ def exit_code(error: BaseException) -> int:
 
 
 def describe(error: BaseException) -> str:
-    """Write what a person should read: the traceback, or what was used wrongly."""
+    """Return the text to print: the traceback, or only the message of a UsageError."""
     if isinstance(error, UsageError):
         return "".join(traceback.format_exception_only(error))
     return "".join(traceback.format_exception(error))
 
 
 def encode(error: BaseException | None) -> bytes:
-    """Write the error as bytes for the other ranks; none where there is no error."""
+    """Encode an error for the other ranks; empty if there is none."""
     if error is None:
         return b""
     ours = isinstance(error, DtrainError)
@@ -53,7 +53,7 @@ def encode(error: BaseException | None) -> bytes:
 
 
 def decode(data: bytes, name: str) -> DtrainError:
-    """Make the error that the rank of this name has encoded, for another to raise."""
+    """Decode the error of the rank with this name, to raise it on another rank."""
     fields = json.loads(data)
     message = fields["message"]
     kinds: list[type[DtrainError]] = [DtrainError, *descendants(DtrainError)]
@@ -69,25 +69,25 @@ def decode(data: bytes, name: str) -> DtrainError:
 
 
 def descendants(kind: type[DtrainError]) -> Iterator[type[DtrainError]]:
-    """List all classes below ``kind`` that this process knows."""
+    """Yield all subclasses of ``kind`` in this process."""
     for child in kind.__subclasses__():
         yield child
         yield from descendants(child)
 
 
 def agreed(error: BaseException) -> bool:
-    """Tell whether every rank raises this error, at the same point."""
+    """Return whether all ranks raise this error, at the same point."""
     return getattr(error, "agreed", False)
 
 
 def mark_agreed(error: BaseException, rank: int) -> BaseException:
-    """Note on the error, of any class, that all ranks raise what ``rank`` found."""
+    """Mark an error as one that all ranks raise because of ``rank``; return it."""
     vars(error).update(agreed=True, rank=rank)
     return error
 
 
 def differing_parts(texts: Sequence[str], usual: str) -> dict[str, str]:
-    """Cut long texts, all alike, to the part that holds what differs from ``usual``."""
+    """Shorten long texts to the same range, where they differ from ``usual``."""
     if max(map(len, texts)) <= WHOLE:
         return {text: text for text in texts}
     firsts = [
@@ -103,9 +103,9 @@ def differing_parts(texts: Sequence[str], usual: str) -> dict[str, str]:
 def mismatch(
     what: str, digests: Sequence[str], names: Sequence[str]
 ) -> MismatchError | None:
-    """Make the error that names the ranks whose digest is not the one most have.
+    """Return an error that names the ranks whose digest is not the most frequent one.
 
-    In a tie, what the lowest rank has is taken for right.
+    In a tie the digest of the lowest rank counts as the most frequent.
     """
     usual, votes = Counter(digests).most_common(1)[0]
     odd = [rank for rank, digest in enumerate(digests) if digest != usual]

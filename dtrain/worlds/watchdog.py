@@ -1,9 +1,9 @@
-"""A rank that stands still ends the job, and each says where it stands.
+"""Abort all ranks when one makes no progress; each rank prints its position first.
 
-Ranks wait for each other, so when one is stopped, lost or stuck, all stand still. A
-rank counts what it does, and a thread of its own looks now and then whether that has
-changed: the rank pays for some writes of attributes, and for no lock and no clock.
-Nobody asks anybody else, since all that can still speak run out of time together.
+Ranks wait for each other, so if one is stopped, lost or stuck, none makes progress. A
+rank records its position, and a thread checks at intervals whether it has changed. The
+rank only writes a few attributes; it takes no lock and reads no clock. The watchdogs of
+different ranks do not communicate: they all time out together.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from types import FrameType
 
 from dtrain.errors import RankLostError
 
-DEFAULT = 300.0  # seconds without progress, where processes wait for each other
-LONGEST = 1e9  # seconds; timers do not take much more, and 0 is never
-MOMENT = 2.0  # seconds for the other ranks to say where they stand, too
-LAST_RESORT = 10.0  # seconds after which a process ends though MPI or a pipe is stuck
-NAMED = 16  # ranks that one message names
-LOOKS = 10  # in the time that is allowed, but at least one a second
+DEFAULT = 300.0  # seconds without progress, for processes that wait for each other
+LONGEST = 1e9  # seconds; the limit of Python's timers is not much larger
+MOMENT = 2.0  # seconds for the other ranks to print their positions, too
+LAST_RESORT = 10.0  # seconds until a process ends even if MPI or a pipe is stuck
+NAMED = 16  # the most ranks that a message names
+CHECKS = 10  # within the limit, but at least one per second
 
 _HERE = str(Path(__file__).parent)
-# What a rank waits in, by the function on its stack.
+# The exchange that a rank waits in, by the name of a function on its stack.
 _EXCHANGES = {
     "tree_sum": "the sum over all ranks",
-    "rows": "the memory for sums",
+    "rows": "the allocation of memory for sums",
     "broadcast": "a broadcast",
-    "gather_rows": "a gathering of rows",
-    "agree": "a verdict of all ranks",
+    "gather_rows": "a gather of rows",
+    "agree": "an agreement of all ranks",
     "compare": "a comparison of all ranks",
-    "allgather": "a gathering of notes",
+    "allgather": "an exchange of notes",
     "start": "the start of MPI",
     "finish": "the end of MPI",
 }
@@ -51,10 +51,11 @@ class Position:
 
     Attributes:
         label: the rank's name, ``host:rank``.
-        phase: what it does.
+        phase: its current activity, such as ``training``.
         step: of training, from 1; 0 before.
-        moves: how many exchanges it has begun.
-        reached: the first block of its current or last sum that is not added yet.
+        moves: the number of exchanges that it has started.
+        reached: the first block of the current or last sum that has not arrived; -1
+            before any sum.
 
     """
 
@@ -62,14 +63,14 @@ class Position:
     phase: str = "working"
     step: int = 0
     moves: int = 0
-    reached: int = -1  # before any sum
+    reached: int = -1
 
     def mark(self) -> tuple[str, int, int, int]:
-        """Give what changes while the rank makes progress."""
+        """Return a value that changes when the rank makes progress."""
         return self.phase, self.step, self.moves, self.reached
 
     def describe(self, stack: traceback.StackSummary, seconds: float) -> str:
-        """Say where the rank stands, its name before each line."""
+        """Return text about the position, with the rank's name before each line."""
         text = f"no progress for {seconds:g} s while {self.phase}"
         if self.step:
             block = f", block {self.reached}" if self.reached >= 0 else ""
@@ -87,15 +88,15 @@ def _listed(names: Sequence[str]) -> str:
 
 
 class Watchdog:
-    """The watch over one rank.
+    """Watches one rank.
 
     Args:
         position: how far the rank has come.
-        abort: called from the watching thread, to end all ranks with an exit code.
-        limit: seconds without progress that end the job; 0 is never.
+        abort: called in the watching thread to end all ranks with an exit code.
+        limit: abort after so many seconds without progress; 0 disables.
 
     Attributes:
-        awaited: return the names of the ranks that this rank waits for.
+        awaited: returns the names of the ranks that this rank waits for.
 
     """
 
@@ -114,7 +115,7 @@ class Watchdog:
 
     @property
     def limit(self) -> float:
-        """Seconds without progress that end the job; 0 is never."""
+        """The seconds without progress after which to abort; 0 disables."""
         return self._limit
 
     @limit.setter
@@ -123,16 +124,16 @@ class Watchdog:
         self._begin()
 
     def keep(self) -> None:
-        """Keep the thread between phases, so that it can watch a shutdown, too.
+        """Keep the thread between phases, so that it can also watch a shutdown.
 
-        From 3.12 on Python refuses to start a thread at interpreter shutdown.
+        Since 3.12 Python refuses to start a thread at interpreter shutdown.
         """
         self._kept = True
         self._begin()
 
     @contextlib.contextmanager
     def watching(self, phase: str) -> Iterator[None]:
-        """Watch the rank, which is the thread that calls this, while it lasts."""
+        """Watch the calling thread, which is the rank, within the context."""
         if self._watched:
             yield
             return
@@ -152,10 +153,10 @@ class Watchdog:
 
     @contextlib.contextmanager
     def without_python(self) -> Iterator[None]:
-        """Limit a call that keeps the interpreter's lock, so that no thread can watch.
+        """Limit a call that holds the interpreter's lock, so that no thread can watch.
 
-        mpi4py starts and ends MPI so. All that is left then is to print the stack and
-        to end this process, with exit code 1.
+        mpi4py does so when it starts and ends MPI. At the limit faulthandler prints the
+        stack and ends this process with exit code 1.
         """
         if self._limit:
             with contextlib.suppress(AttributeError, OSError, ValueError):  # no stderr
@@ -167,7 +168,7 @@ class Watchdog:
                 faulthandler.cancel_dump_traceback_later()
 
     def _begin(self) -> None:
-        """Have the rank watched if it is wanted; start the thread if there is none."""
+        """Start watching if needed; start the thread if there is none."""
         if not self._limit or not (self._watched or self._kept):
             return
         if self._phases is None:
@@ -180,15 +181,15 @@ class Watchdog:
             self._phases.put(self._over)
 
     def _serve(self, phases: queue.SimpleQueue[threading.Event | None]) -> None:
-        """Watch one phase after the other, until there is none to come."""
+        """Watch one phase after another until the end of the queue."""
         while (over := phases.get()) is not None:
             self._watch(over)
 
     def _watch(self, over: threading.Event) -> None:
         silent, seen, before = 0.0, self.position.mark(), time.monotonic()
-        while not over.wait(pause := min(self._limit / LOOKS or 1.0, 1.0)):
+        while not over.wait(pause := min(self._limit / CHECKS or 1.0, 1.0)):
             now, mark = time.monotonic(), self.position.mark()
-            # A job that was suspended as a whole has not stood still meanwhile.
+            # The time for which the whole job was suspended does not count.
             silent = silent + min(now - before, 2 * pause) if mark == seen else 0.0
             seen, before = mark, now
             if self._limit and silent >= self._limit:
@@ -196,28 +197,28 @@ class Watchdog:
                 return
 
     def _end(self) -> None:
-        """Say where this rank stands, let the others say it, and end all."""
+        """Print the position, let other ranks print theirs, and end all ranks."""
         with contextlib.ExitStack() as stack:
-            # This timer needs no Python thread, which a shutdown does not allow, and
-            # not the interpreter's lock, which MPI may keep.
+            # This timer needs neither a Python thread, which shutdown forbids, nor the
+            # interpreter's lock, which MPI may hold.
             with contextlib.suppress(OSError):
                 nowhere = stack.enter_context(open(os.devnull, "w"))
                 faulthandler.dump_traceback_later(
                     LAST_RESORT + MOMENT, exit=True, file=nowhere
                 )
                 stack.callback(faulthandler.cancel_dump_traceback_later)
-            self._say()
+            self._report()
             self._abort(RankLostError.exit_code)
 
-    def _say(self) -> None:
-        """Say where this rank stands, and let the others say it."""
-        with contextlib.suppress(Exception):  # nobody may be there to read it
+    def _report(self) -> None:
+        """Print the position, and let other ranks print theirs."""
+        with contextlib.suppress(Exception):  # stderr may be closed
             frame: FrameType | None = sys._current_frames().get(self._rank)
             stack = traceback.StackSummary.extract(traceback.walk_stack(frame))
             stack.reverse()
             sys.stderr.write(self.position.describe(stack, self._limit))
             sys.stderr.flush()
-            if awaited := self.awaited():  # asks MPI, so only now
+            if awaited := self.awaited():  # calls MPI, so it comes last
                 named = _listed(awaited)
                 sys.stderr.write(f"{self.position.label}: it waits for {named}\n")
                 sys.stderr.flush()

@@ -8,7 +8,7 @@ import json
 import sys
 
 from dtrain import train
-from dtrain.worlds.launch import open_world
+from dtrain.worlds.opening import open_world
 from tests.training.programs import net, net_data
 
 SAMPLES = (101, 3)

@@ -15,7 +15,7 @@ from dtrain import train
 from dtrain.errors import UsageError
 from dtrain.host import numerics, pinning
 from dtrain.worlds import numerics as across_ranks
-from dtrain.worlds.world import SoloWorld, ThreadWorld
+from dtrain.worlds.local import SoloWorld, ThreadWorld
 from tests.training.programs import line, line_data
 
 PINNED = ("NPY_DISABLE_CPU_FEATURES", "OPENBLAS_CORETYPE", "DTRAIN_BITS")

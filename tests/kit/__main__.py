@@ -31,7 +31,7 @@ elif first.endswith(".py"):
     sys.argv = [first, *words]
     runpy.run_path(first, run_name="__main__")
 else:
-    from dtrain.worlds.launch import open_world
+    from dtrain.worlds.opening import open_world
 
     module, _, name = first.partition(":")
     open_world().run(getattr(importlib.import_module(module), name))

@@ -30,7 +30,7 @@ PLANTED = "DTRAIN_TEST_FAULTS"
 # Where the work can be interrupted: the function that begins the phase.
 PHASES = {
     "start": "",  # before MPI, or anything of dtrain, is loaded
-    "join": "dtrain.worlds.mpi:start",  # as MPI is about to be initialised
+    "join": "dtrain.worlds.mpi_library:start",  # as MPI is about to be initialised
     "program": "dtrain.cli.sources:load_program",
     "read": "dtrain.problem.problem:open_data",
     "trace": "dtrain.problem.problem:loss_graph",
@@ -43,13 +43,13 @@ PHASES = {
     "apply": "dtrain.training.state:State.step",  # summed, not yet applied
     "evaluate": "dtrain.problem.evaluate:measure",
     "save": "dtrain.training.run:save",
-    "leave": "dtrain.worlds.mpi:finish",  # as MPI is about to be finalised
+    "leave": "dtrain.worlds.mpi_library:finish",  # as MPI is about to be finalised
 }
 
 # The same where a run comes through it only if ranks are lost, or if it is asked to.
 SOMETIMES = {
     "checkpoint": "dtrain.checkpoint.folder:Folder.save",
-    "agree": "dtrain.worlds.ulfm:say",
+    "agree": "dtrain.worlds.ulfm:agree",
     "shrink": "dtrain.worlds.mpi:MPIWorld._shrink",
     "catch up": "dtrain.training.recovery:catch_up",
 }

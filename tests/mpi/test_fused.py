@@ -8,7 +8,7 @@ import pytest
 
 from dtrain import SoloWorld, train
 from dtrain.engine.fused import native
-from dtrain.worlds.launch import open_world
+from dtrain.worlds.opening import open_world
 from tests.training.programs import net, net_data
 
 pytestmark = pytest.mark.mpi

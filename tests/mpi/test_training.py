@@ -37,7 +37,7 @@ from dtrain.reduction.blocks import share
 from dtrain.training.loop import Loop
 from dtrain.training.settings import Settings
 from dtrain.training.trainer import Trainer
-from dtrain.worlds.launch import open_world
+from dtrain.worlds.opening import open_world
 from tests.training.programs import line, line_data, net, net_data
 
 pytestmark = pytest.mark.mpi

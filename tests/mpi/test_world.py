@@ -12,8 +12,9 @@ import pytest
 
 from dtrain.errors import DataError, MismatchError, RankError
 from dtrain.reduction import memory
-from dtrain.worlds.launch import launched, open_world
+from dtrain.worlds.launcher import launched
 from dtrain.worlds.mpi import MPIWorld
+from dtrain.worlds.opening import open_world
 from tests.worlds.cases import Case, deliver
 
 pytestmark = pytest.mark.mpi

@@ -1,4 +1,4 @@
-"""Sums that show the order of their additions, and the slow definition of the sum."""
+"""Sums that reveal the order of their additions, and a slow reference sum."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from dtrain.worlds.world import World
 
 @dataclass
 class Buffer:
-    """A Record in its own memory."""
+    """A partial sum, and a total, in its own memory."""
 
     slots: NDArray[Any]
     tail: NDArray[np.float64]
     level: int = 0
 
     def receive(self, slots: NDArray[Any]) -> None:
-        """Keep a sum that is made elsewhere."""
+        """Copy a sum from shared memory."""
         if slots is not self.slots:
             np.copyto(self.slots, slots)
 
 
 @dataclass(frozen=True)
 class Case:
-    """``count`` blocks whose records are drawn from their number alone."""
+    """``count`` blocks whose numbers depend only on the block's index."""
 
     count: int
     length: int = 16
     dtype: str = "float64"
 
     def buffer(self) -> Buffer:
-        """Make a record full of nonsense, as unused memory is."""
+        """Return a partial sum of meaningless numbers, like uninitialised memory."""
         return Buffer(np.full(self.length, 7, self.dtype), np.full(3, 7.0))
 
     def fill(self, record: Any, number: int) -> Any:
-        """Write a block's numbers: of very different sizes, so that order shows."""
+        """Write a block's numbers, of different magnitudes so that order matters."""
         draw = np.random.default_rng([self.count, self.length, number])
         size = self.length + 3
         numbers = draw.standard_normal(size) * 10.0 ** draw.integers(-6, 7, size)
@@ -50,15 +50,15 @@ class Case:
         return record
 
     def partials(self, rank: int, size: int) -> Iterator[Buffer]:
-        """Give the records of a rank's blocks, all in one reused buffer."""
+        """Yield the partial sums of a rank's blocks, all in the same buffer."""
         record = self.buffer()
         for number in share(self.count, rank, size):
             yield self.fill(record, number)
-            record.slots[:] = 99  # what a late reader would see
+            record.slots[:] = 99  # a late reader would add these
             record.tail[:] = 99
 
     def subtree(self, level: int, index: int) -> Buffer | None:
-        """Sum by the definition: left child plus right child, if there is one."""
+        """Sum by definition: the left child plus the right child, if there is one."""
         if index << level >= self.count:
             return None
         if level == 0:
@@ -71,12 +71,12 @@ class Case:
         return left
 
     def reference(self) -> Buffer:
-        """Sum all blocks by the definition; zeros if there are none."""
+        """Sum all blocks by definition; zeros if there are none."""
         zero = Buffer(np.zeros(self.length, self.dtype), np.zeros(3))
         return self.subtree(self.count.bit_length(), 0) or zero
 
     def sum(self, world: World) -> Buffer:
-        """Sum by the world's ``tree_sum``, and check the flag words."""
+        """Sum by ``World.tree_sum``, and check the flag words."""
         total = self.buffer()
         partials = self.partials(world.rank, world.size)
         flags = world.tree_sum(self.count, partials, total, flags=1 << world.rank)
@@ -84,7 +84,7 @@ class Case:
         return total
 
     def sum_in_place(self, world: World) -> Buffer:
-        """Sum partials made where they are summed, and double the sum on its way."""
+        """Compute partial sums in the memory of the sum, and scale the sum by 2."""
         total, other = self.buffer(), self.buffer()
         rows = world.rows(self.count, total)
 
@@ -101,7 +101,7 @@ class Case:
         return total
 
     def differs(self, total: Buffer) -> bool:
-        """Tell whether any bit is not the reference's."""
+        """Return whether any bit differs from the reference."""
         right = self.reference()
         return (
             total.slots.tobytes() != right.slots.tobytes()
@@ -110,7 +110,7 @@ class Case:
 
 
 def deliver(world: World, root: int) -> NDArray[Any] | None:
-    """Send different things from each rank, and check what arrives."""
+    """Send different arrays and bytes from each rank, and check what arrives."""
     size = world.size
     array = np.full((2, 3), float(world.rank))
     world.broadcast(array, root=root)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dtrain.errors import RankLostError
-from dtrain.reduction.memory import alone
-from dtrain.reduction.peers import Message
+from dtrain.reduction.communicator import Message
+from dtrain.reduction.partition import solo_groups
 from dtrain.reduction.reduction import Reduction
-from dtrain.worlds.meeting import Abandoned, Meeting
-from dtrain.worlds.world import ThreadWorld, World
+from dtrain.worlds.local import Abandoned, Meeting, ThreadWorld
+from dtrain.worlds.world import World
 
 T = TypeVar("T")
 
@@ -127,7 +127,7 @@ class MortalWorld(ThreadWorld):
         self.lost += [f"rank {n}" for n in self.numbers if n not in living]
         self.numbers, self.size = living, len(living)
         self.rank, self.hosts = living.index(self.number), [self.host] * self.size
-        self._reduction = Reduction(alone(self.size))
+        self._reduction = Reduction(solo_groups(self.size))
         return False
 
     def run(self, work: Callable[[World], T]) -> T:

@@ -1,4 +1,4 @@
-"""What a launcher promises is read from the environment, and held against MPI."""
+"""The launcher is read from the environment and compared with MPI's world."""
 
 import subprocess
 import sys
@@ -36,14 +36,14 @@ def test_the_innermost_launcher_counts(environ, launch):
     assert launched(environ) == launch
 
 
-def test_a_promise_that_is_kept_is_no_error():
+def test_a_matching_library_and_size_is_accepted():
     Launch(OPEN_MPI, 4, 3).check_library("Open MPI 5.0.11")
     Launch(HYDRA, 4, 3).check_library("Intel MPI 2021.16.0")
     Launch(OPEN_MPI, 4, 3).check_size(4, "Open MPI 5.0.11")
     Launch(PMIX, None, 3).check_size(9, "Open MPI 5.0.11")
 
 
-def test_a_broken_promise_names_launcher_library_and_way_out():
+def test_another_size_is_refused_with_launcher_library_and_fix():
     with pytest.raises(LaunchError, match=r"srun started 4 ranks.*5\.0\.11.*pmix") as e:
         Launch(SLURM, 4, 3).check_size(1, "Open MPI 5.0.11")
     assert (e.value.rank, e.value.exit_code) == (3, 2)
@@ -52,7 +52,7 @@ def test_a_broken_promise_names_launcher_library_and_way_out():
 def test_without_a_launcher_mpi_is_never_loaded():
     code = """
 import sys
-from dtrain.worlds.launch import open_world
+from dtrain.worlds.opening import open_world
 assert open_world().size == 1
 assert "mpi4py" not in sys.modules
 """
@@ -64,7 +64,7 @@ assert "mpi4py" not in sys.modules
 OPEN = """
 import sys
 from dtrain.errors import LaunchError
-from dtrain.worlds.launch import open_world
+from dtrain.worlds.opening import open_world
 try:
     open_world()
 except LaunchError as error:
@@ -75,15 +75,15 @@ except LaunchError as error:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"), [("openmpi", "mpich"), ("mpich", "openmpi")]
+    ("launcher", "other"), [("openmpi", "mpich"), ("mpich", "openmpi")]
 )
-def test_mpirun_of_one_library_refuses_the_other(ours, theirs):
-    run = mpirun(3, ["-c", OPEN], library=ours, python=python_of(theirs))
+def test_mpirun_of_one_library_refuses_the_other(launcher, other):
+    run = mpirun(3, ["-c", OPEN], library=launcher, python=python_of(other))
     assert run.returncode == 2
     name = {"openmpi": "Open MPI", "mpich": "MPICH"}
-    assert run.outputs[0].startswith(f"{name[ours]}'s mpirun started 3 ranks, but")
-    assert f"mpi4py has loaded {name[theirs]} " in run.outputs[0]
-    assert f"start with {name[theirs]}'s own mpirun" in run.outputs[0]
+    assert run.outputs[0].startswith(f"{name[launcher]}'s mpirun started 3 ranks, but")
+    assert f"mpi4py has loaded {name[other]} " in run.outputs[0]
+    assert f"start with the mpirun of {name[other]}" in run.outputs[0]
     assert run.outputs[1:] == ["", ""]
 
 
@@ -110,15 +110,15 @@ def test_singletons_of_srun_are_refused(library, rank):
         (HYDI | {"PMI_RANK": "0"}, "mpich"),
     ],
 )
-@pytest.mark.parametrize("lacking", ["mpi4py", "libmpi"])
-def test_a_launcher_without_mpi_says_what_to_install(lacking, launch, wheel, tmp_path):
+@pytest.mark.parametrize("absent", ["mpi4py", "libmpi"])
+def test_a_launcher_without_mpi_says_what_to_install(absent, launch, wheel, tmp_path):
     package = tmp_path / "mpi4py"
     package.mkdir()
     reason = {
         "mpi4py": "raise ModuleNotFoundError('no mpi4py')",
         "libmpi": "import types; rc = types.SimpleNamespace()",
     }
-    (package / "__init__.py").write_text(reason[lacking])
+    (package / "__init__.py").write_text(reason[absent])
     (package / "MPI.py").write_text("raise RuntimeError('cannot load MPI library')")
     run = subprocess.run(
         [sys.executable, "-c", OPEN],

@@ -109,7 +109,7 @@ def test_a_kept_watchdog_needs_no_new_thread(watched, monkeypatch, capsys):
 # Leave as under CPython 3.12, whatever the version.
 NO_NEW_THREAD = """
 import atexit, os, sys, threading, time
-from dtrain.worlds.launch import open_world
+from dtrain.worlds.opening import open_world
 
 def refuse(_):
     raise RuntimeError("can't create new thread at interpreter shutdown")

@@ -1,4 +1,4 @@
-"""One sum, bit for bit, in worlds of any size; and decisions that all ranks share."""
+"""Sums are equal bit for bit in worlds of any size; all ranks decide the same."""
 
 import math
 import time
@@ -14,13 +14,13 @@ from dtrain.errors import DataError, DtrainError, MismatchError, RankError
 from dtrain.reduction.blocks import share
 from dtrain.reduction.partition import radices
 from dtrain.reduction.reduction import Reduction
-from dtrain.worlds.world import SoloWorld, ThreadWorld
+from dtrain.worlds.local import SoloWorld, ThreadWorld
 from tests.worlds.cases import Buffer, Case, deliver
 
 WORLDS = [SoloWorld(), *(ThreadWorld(size) for size in range(1, 17))]
 
 
-@settings(derandomize=True, deadline=5000, max_examples=300)
+@settings(derandomize=True, deadline=None, max_examples=300)
 @given(
     world=st.sampled_from(WORLDS),
     count=st.integers(0, 40),
@@ -40,19 +40,19 @@ def test_the_sum_has_the_bits_of_its_definition(world, count, length, dtype):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 8, 13])
-def test_partials_may_be_made_where_they_are_summed(size, count):
+def test_partial_sums_may_be_computed_in_the_memory_of_the_sum(size, count):
     case = Case(count)
     world = ThreadWorld(size)
     assert not world.run(lambda rank: case.differs(case.sum_in_place(rank)))
 
 
-def test_the_cases_would_show_another_order():
+def test_the_cases_detect_another_order_of_additions():
     case = Case(40)
     other = sum(case.fill(case.buffer(), n).slots for n in range(40))
     assert other.tobytes() != case.reference().slots.tobytes()
 
 
-def test_a_missing_child_adds_no_zeros_and_no_flag_is_lost():
+def test_an_absent_child_adds_no_zeros_and_flags_are_combined():
     def work(world):
         record = Buffer(np.full(16, -0.0), np.array([np.inf, np.nan, -0.0]))
         partials = [record] * (world.rank < 3)
@@ -69,7 +69,7 @@ def test_a_missing_child_adds_no_zeros_and_no_flag_is_lost():
     assert np.signbit(total.tail[2])
 
 
-def test_partials_are_asked_for_one_by_one_and_few_are_kept():
+def test_partial_sums_are_taken_one_by_one_and_few_are_kept():
     alive = [0]
 
     class Counted:
@@ -91,31 +91,33 @@ def test_partials_are_asked_for_one_by_one_and_few_are_kept():
     total = Buffer(np.empty(16), np.empty(1))
     world.tree_sum(1000, partials(), total)
     assert total.slots[0] == total.tail[0] == 1000
-    assert len(world._reduction._spare._rows) <= 10
+    assert len(world._reduction._subtree._rows) <= 10
 
 
 @pytest.mark.parametrize(
     ("levels", "found"),
     [
-        ([0, 0], "those up to 2"),
-        ([0, 0, 0, 0], "more"),
-        ([1], "those up to 2"),
-        ([2], "a sum of 4 from 0"),
-        ([0, 1], "a sum of 2 from 1"),
+        ([0, 0], "partial sums of only those up to 2"),
+        ([0, 0, 0, 0], "more partial sums"),
+        ([1], "partial sums of only those up to 2"),
+        ([2], "a sum of 4 blocks starting at 0"),
+        ([0, 1], "a sum of 2 blocks starting at 1"),
     ],
 )
-def test_partials_that_are_not_the_ranks_blocks_are_refused(levels, found):
+def test_partial_sums_of_other_blocks_are_refused(levels, found):
     case = Case(3)
     partials = [replace(case.buffer(), level=level) for level in levels]
-    with pytest.raises(ValueError, match=f"owns 3 blocks, 0 to 3; it brings {found}"):
+    with pytest.raises(
+        ValueError, match=f"0 to 3, but was given {found}"
+    ):
         SoloWorld().tree_sum(3, partials, case.buffer())
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 @pytest.mark.parametrize("count", [1, 2, 5, 8, 13, 40])
 @pytest.mark.parametrize("most", [1, 2, 5])
-def test_sums_of_subtrees_may_come_in_place_of_blocks(size, count, most):
-    """As an engine brings them that runs several blocks at once."""
+def test_partial_sums_may_be_of_subtrees(size, count, most):
+    """An engine that runs several blocks at once yields such sums."""
     case = Case(count)
 
     def work(world):
@@ -141,8 +143,8 @@ def pieces(start, stop, most):
         start += 1 << level
 
 
-def test_one_exchange_a_sum_and_no_new_memory_after_the_first():
-    cases = Case(11, 40_000), Case(7, 40_000)  # as of a short last batch
+def test_a_sum_is_one_exchange_and_allocates_only_the_first_time():
+    cases = Case(11, 40_000), Case(7, 40_000)  # the second like a short last batch
 
     def work(world):
         totals = [case.buffer() for case in cases]
@@ -165,7 +167,7 @@ def test_one_exchange_a_sum_and_no_new_memory_after_the_first():
         if world.rank == 0:
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
-            assert peak < 40_000  # bytes; one record has eight times as many
+            assert peak < 40_000  # bytes, an eighth of one partial sum
         return world.exchanges
 
     assert ThreadWorld(3).run(work) == 4
@@ -174,7 +176,7 @@ def test_one_exchange_a_sum_and_no_new_memory_after_the_first():
 GROUPS = [
     ((0, 1, 2),),
     ((0, 1), (2, 3)),
-    ((0, 2), (1, 3)),  # placed in turns
+    ((0, 2), (1, 3)),  # alternating
     ((0, 2, 3), (1,)),
     ((0, 1, 2), (3,), (4, 5)),
     ((0, 1), (2, 3), (4, 5), (6,), (7, 8), (9, 10), (11, 12), (13, 14)),  # 4 × 2
@@ -187,12 +189,12 @@ def test_stages_send_few_messages_to_many_hosts():
         assert math.prod(radices(groups)) == groups
     assert radices(4) == (4,)
     assert sum(radix - 1 for radix in radices(1024)) < 20
-    assert radices(7) == (7,)  # a prime: all with all
+    assert radices(7) == (7,)  # a prime: one stage
 
 
 @pytest.mark.parametrize("groups", GROUPS)
 @pytest.mark.parametrize("length", [16, 400, 20_000])
-def test_ranks_that_share_memory_in_groups_make_the_same_sum(groups, length):
+def test_ranks_in_groups_with_shared_memory_get_the_same_sum(groups, length):
     size = sum(map(len, groups))
 
     def work(world):
@@ -210,17 +212,17 @@ def test_ranks_that_share_memory_in_groups_make_the_same_sum(groups, length):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_arrays_and_bytes_reach_the_ranks_they_should(size):
+def test_arrays_and_bytes_arrive_at_the_right_ranks(size):
     whole = ThreadWorld(size).run(lambda world: deliver(world, root=size - 1))
     assert whole.shape == (size * (size - 1) // 2, 2)
 
 
-def test_an_array_with_gaps_is_not_broadcast():
+def test_broadcasting_an_array_with_gaps_raises():
     with pytest.raises(ValueError, match="contiguous"):
         SoloWorld().broadcast(np.zeros((4, 4))[:, :2])
 
 
-def test_the_lowest_error_becomes_everybody_s():
+def test_all_ranks_raise_the_error_of_the_lowest_rank():
     def work(world):
         own = {1: DataError("row 3"), 2: DataError("row 9")}.get(world.rank)
         world.agree(None)
@@ -235,7 +237,7 @@ def test_the_lowest_error_becomes_everybody_s():
     assert caught.value.__notes__ == ["on rank 1 of 4"]
 
 
-def test_a_stranger_s_error_comes_with_its_traceback():
+def test_an_error_of_another_class_arrives_with_its_traceback():
     seen = []
 
     def culprit():
@@ -263,7 +265,7 @@ def test_a_stranger_s_error_comes_with_its_traceback():
         assert "in culprit" in str(error)
 
 
-def test_who_holds_something_else_is_named():
+def test_a_rank_with_another_digest_is_named():
     def work(world):
         world.compare("weights", "same")
         world.compare("data", "other" if world.rank == 2 else "same")
@@ -272,33 +274,31 @@ def test_who_holds_something_else_is_named():
         ThreadWorld(4).run(work)
 
 
-def test_a_rank_that_raises_frees_the_others():
+def test_a_rank_that_raises_releases_the_others():
     def work(world):
         if world.rank == 2:
             time.sleep(0.05)
             raise ValueError("mine")
         world.allgather(b"")
 
-    start = time.perf_counter()
     with pytest.raises(ValueError, match="mine") as caught:
         ThreadWorld(5).run(work)
-    assert time.perf_counter() - start < 5
     assert caught.value.__notes__ == ["on rank 2 of 5"]
 
 
-def test_a_rank_that_leaves_early_frees_the_others():
-    with pytest.raises(DtrainError, match=r"rank 1 waits .* rank 0 has left"):
+def test_a_rank_that_returns_early_releases_the_others():
+    with pytest.raises(DtrainError, match=r"rank 1 waits .* rank 0 has exited"):
         ThreadWorld(2).run(lambda world: world.rank and world.allgather(b""))
 
 
-def test_the_handle_of_threads_is_no_rank():
+def test_a_thread_world_outside_run_is_no_rank():
     with pytest.raises(RuntimeError, match="inside its run"):
         ThreadWorld(2).allgather(b"")
     with pytest.raises(ValueError, match="at least one rank"):
         ThreadWorld(0)
 
 
-def test_an_answer_to_an_agreed_error_does_not_hide_it():
+def test_an_error_raised_in_response_to_an_agreed_error_does_not_hang():
     def work(world):
         try:
             world.agree(DataError("theirs") if world.rank == 0 else None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from dtrain import train, zoo
-from dtrain.worlds.launch import open_world
+from dtrain.worlds.opening import open_world
 
 
 def samples(name, count):

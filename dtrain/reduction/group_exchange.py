@@ -1,12 +1,13 @@
 """The exchange of sums between groups of ranks, by messages, in stages.
 
-The groups are numbered in mixed radix. In each stage a group exchanges with those that
-differ in one digit, the lowest first: it cuts what it holds into as many parts, sends
-each the part that the other goes on with, and adds what it receives to its own. So
-after each stage it holds the sums of a larger cluster of neighbouring groups, of fewer
-slots; after the last those of all, finished. Then the parts go back, stage by stage.
-With one stage that is a direct exchange of all with all; with several each rank sends
-as many bytes in fewer messages. The additions are the tree's in any case.
+Groups are numbered in mixed radix. In each stage a group exchanges with those that
+differ from it in one digit, the lowest digit first. It cuts its sums into as many
+parts, sends each part to the group that continues with it, and adds the parts that it
+receives. After each stage it has sums over a larger cluster of neighbouring groups, for
+fewer slots; after the last stage it has the finished sums over all groups. Then the
+parts return, stage by stage. One stage is a direct exchange between all groups; with
+several stages each rank sends as many bytes in fewer messages. The order of additions
+is always the tree's.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.reduction.additions import bind, run
-from dtrain.reduction.partition import Call, Partition, Row, cut, span
-from dtrain.reduction.peers import Message, Peers, Scale
-from dtrain.reduction.region import Region
-from dtrain.reduction.tree import Node, Record
+from dtrain.reduction.buffers import Buffers
+from dtrain.reduction.communicator import Communicator, Message, Scale
+from dtrain.reduction.partition import Partition, cut, span
+from dtrain.reduction.tree import Node, PartialSum, Row
+from dtrain.reduction.tree_sum import Call, prepare, run
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums that a cluster of groups makes up, ascending.
+    """The partial sums of a cluster of groups, ascending.
 
     Attributes:
-        head: a flag word, and the sums' tails, in one message.
-        rows: the sums, their tails being in the head.
+        head: a flag word and the tails of the rows, in one message.
+        rows: the partial sums; their tails are views of the head.
     """
 
     head: NDArray[np.float64]
@@ -40,16 +41,16 @@ class Sums:
 
 @dataclass
 class Stage:
-    """One stage, prepared: messages to send and to receive, and what they bring.
+    """A prepared stage: its messages and additions.
 
     Attributes:
         words: (1,) int64, the flag word of each cluster that takes part.
-        own: which of them this rank's group belongs to.
-        sends: sums of the parts that others go on with.
-        receives: others' sums of this rank's part.
-        additions: the calls that join them.
-        returns: this rank's part, finished, to the others.
-        arrivals: the others' parts, finished.
+        own: the index of the cluster of this rank's group.
+        sends: sums of the parts that other clusters continue with.
+        receives: other clusters' sums of this rank's part.
+        additions: the calls that add them.
+        returns: this rank's finished part, to the other clusters.
+        arrivals: the other clusters' finished parts.
     """
 
     words: list[NDArray[np.int64]]
@@ -61,16 +62,14 @@ class Stage:
     arrivals: list[Message] = field(default_factory=list)
 
 
-class Between:
-    """The exchange of a carrier with those of the same slice in other groups.
-
-    A rank alone sums in the total's own memory.
+class GroupExchange:
+    """The exchange of one carrier with the carriers of its slice in other groups.
 
     Args:
         part: the partition.
-        region: the group's memory.
-        total: where the sum goes.
-        nodes: what the group's rows are the sums of.
+        buffers: the group's memory.
+        total: the destination of the sum; a rank alone also adds in its slots.
+        nodes: the subtrees of the group's rows.
 
     Attributes:
         inside: the calls that add this rank's slice of the group's rows, to run first.
@@ -80,19 +79,19 @@ class Between:
     """
 
     def __init__(
-        self, part: Partition, region: Region, total: Record, nodes: Sequence[Node]
+        self, part: Partition, buffers: Buffers, total: PartialSum, nodes: list[Node]
     ) -> None:
-        self._part, self._region, self._total = part, region, total
-        self._speaks = part.local == 0  # tells the others of its group what came out
-        self._result = total.slots if region.result is None else region.result
+        self._part, self._buffers, self._total = part, buffers, total
+        self._publishes = part.local == 0  # writes flags and tail for its group
+        self._result = total.slots if buffers.result is None else buffers.result
         self.finished = self._result[:0]
         self._tail = np.empty(part.tail)
         self.stages: list[Stage] = []
         self.inside: list[Call] = []
-        if not part.pieces:  # it has nothing to say, but a swap is collective
+        if not part.pieces:  # no messages, but ``swap`` is collective
             self.stages = [Stage([np.zeros(1, np.int64)], 0) for _ in part.stages]
             return
-        rows = dict(zip(nodes, cut(region.rows, part.mine), strict=True))
+        rows = dict(zip(nodes, cut(buffers.rows, part.mine), strict=True))
         sums, self.inside = self._joined(rows, self._cluster(part.home, 1))
         pieces: Sequence[slice] = part.pieces
         width = 1
@@ -107,10 +106,10 @@ class Between:
                 self.finished = self._result[pieces[0]]
                 target = Row(self.finished, self._tail)
                 order, last = list(found), list(found.values())
-                stage.additions = bind(order, last, target, mine=True)
+                stage.additions = prepare(order, last, target, overwrite=True)
 
     def _cluster(self, group: int, width: int) -> list[Node]:
-        """Give the subtrees that the ``width`` groups make up which one is among."""
+        """Return the subtrees of the cluster of ``width`` groups that has a group."""
         first = group // width * width
         clustered = self._part.groups[first : first + width]
         return self._part.nodes_of(sorted(chain(*clustered)))
@@ -118,15 +117,17 @@ class Between:
     def _joined(
         self, rows: Mapping[Node, Row], nodes: Sequence[Node]
     ) -> tuple[Sums, list[Call]]:
-        """Add rows, which may be written over, up to other nodes; by what calls."""
+        """Return sums over larger subtrees, and the calls that add ``rows`` to them."""
         head, tails = _head(len(nodes), self._part.tail)
         sums: dict[Node, Row] = {}
         calls: list[Call] = []
         for node, tail in zip(nodes, tails, strict=True):
-            below = [other for other in rows if _under(node, other, self._part.count)]
+            below = [
+                other for other in rows if _contains(node, other, self._part.count)
+            ]
             mine = [rows[other] for other in below]
             sums[node] = Row(mine[0].slots, tail)
-            calls += bind(below, mine, sums[node], mine=True)
+            calls += prepare(below, mine, sums[node], overwrite=True)
         return Sums(head, sums), calls
 
     def _stage(
@@ -135,10 +136,10 @@ class Between:
         """Prepare the messages of a stage of ``radix`` clusters of ``width`` groups.
 
         Args:
-            sums: those of this group's cluster.
-            pieces: the pieces of the slots that they hold.
-            radix: how many clusters take part.
-            width: of how many groups each is.
+            sums: the sums of this group's cluster.
+            pieces: the pieces of the slots that they cover.
+            radix: the number of clusters that take part.
+            width: the number of groups of a cluster.
 
         Returns:
             The stage, all clusters' sums of this rank's part, and its pieces.
@@ -151,8 +152,8 @@ class Between:
         stage = Stage([], own)
         found: dict[Node, Row] = {}
         for other in range(radix):
-            where = span(parts[other])
-            within = slice(where.start - start, where.stop - start)
+            slots = span(parts[other])
+            within = slice(slots.start - start, slots.stop - start)
             rows = cut(list(sums.rows.values()), within)
             if other == own:
                 stage.words.append(_word(sums.head))
@@ -168,48 +169,48 @@ class Between:
             stage.sends += [(to, sums.head), *((to, row.slots) for row in rows)]
             stage.receives += [(to, head), *((to, row) for row in inbox)]
             stage.returns.append((to, result[mine]))
-            stage.arrivals.append((to, result[where]))
+            stage.arrivals.append((to, result[slots]))
         first = sorted(found, key=lambda node: node[1] << node[0])
         return stage, {node: found[node] for node in first}, parts[own]
 
-    def swap(self, peers: Peers, flags: int, scale: Scale) -> None:
-        """Exchange, add, scale, exchange what is finished; collective, as a swap is.
+    def swap(self, ranks: Communicator, flags: int, scale: Scale) -> None:
+        """Exchange and add, scale, then exchange the finished parts; collective.
 
-        See ``World.tree_sum`` for what ``scale`` does.
+        See ``World.tree_sum`` for ``scale``.
         """
         for stage in self.stages:
             stage.words[stage.own][0] = flags
-            peers.swap(stage.sends, stage.receives)
+            ranks.swap(stage.sends, stage.receives)
             run(stage.additions)
             for word in stage.words:
                 flags |= int(word[0])
         if self._part.pieces:
             scale(self.finished, self._tail)
         for stage in reversed(self.stages):
-            peers.swap(stage.returns, stage.arrivals)
-        if self._speaks:
-            self._region.verdict[0] = flags
-            self._region.tail[:] = self._tail
+            ranks.swap(stage.returns, stage.arrivals)
+        if self._publishes:
+            self._buffers.flags[0] = flags
+            self._buffers.tail[:] = self._tail
 
-    def verdict(self) -> int:
-        """Bring the tails' sum to the total; return all flag words, OR-ed."""
-        self._total.tail[:] = self._region.tail
-        return int(self._region.verdict[0])
+    def flags(self) -> int:
+        """Copy the summed tail to the total; return all flag words, OR-ed."""
+        self._total.tail[:] = self._buffers.tail
+        return int(self._buffers.flags[0])
 
 
 def _head(sums: int, tail: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Make a head, and give the tails in it."""
+    """Return a head for so many sums, and the tails in it."""
     head = np.zeros(1 + sums * tail)
     return head, head[1:].reshape(sums, tail)
 
 
 def _word(head: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Give the flag word in a head."""
+    """Return the flag word in a head."""
     return head[:1].view(np.int64)
 
 
-def _under(node: Node, other: Node, count: int) -> bool:
-    """Tell whether the blocks of ``other`` are some of those of ``node``."""
-    (level, index), (low, place) = node, other
+def _contains(node: Node, other: Node, count: int) -> bool:
+    """Return whether the blocks of ``other`` are blocks of ``node``."""
+    (level, index), (low, low_index) = node, other
     first, last = index << level, min((index + 1) << level, count)
-    return first <= place << low < last
+    return first <= low_index << low < last

@@ -1,4 +1,4 @@
-"""What the sums need to know of the other ranks: a part of the World."""
+"""The part of a World that sums need: messages between ranks, and their names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Scale = Callable[[NDArray[Any], NDArray[np.float64]], object]  # see World.tree_
 
 
 class Position(Protocol):
-    """The part of a rank's position that a sum sets.
+    """The part of a rank's position that a sum updates.
 
     Attributes:
         reached: the first block whose partial sum has not arrived yet.
@@ -22,23 +22,23 @@ class Position(Protocol):
     reached: int
 
 
-class Peers(Protocol):
-    """The part of a World that an exchange needs."""
+class Communicator(Protocol):
+    """The ranks, seen from one of them."""
 
     rank: int
     size: int
     hosts: list[str]
 
     @property
-    def position(self) -> Position:
-        """How far this rank has come, for its watchdog."""
+    def names(self) -> list[str]:
+        """The name of each rank in messages."""
 
     @property
-    def names(self) -> list[str]:
-        """What each rank is called."""
+    def position(self) -> Position:
+        """How far this rank has come, for its watchdog."""
 
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         """Send and receive buffers; see ``World.swap``."""
 
     def allgather(self, data: bytes) -> list[bytes]:
-        """Each rank's bytes, on every rank; see ``World.allgather``."""
+        """Return each rank's bytes on every rank; see ``World.allgather``."""
