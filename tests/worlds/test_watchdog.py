@@ -1,4 +1,4 @@
-"""A rank that stands still: noticed, told, ended; one that moves is left alone."""
+"""A rank without progress is reported and ended; one with progress is not."""
 
 import io
 import os
@@ -18,7 +18,7 @@ from tests.mpirun import clean_environment, mpirun
 
 @pytest.fixture
 def watched(monkeypatch):
-    """A position, its watchdog, and the codes with which it has ended all ranks."""
+    """Return a position, its watchdog, and a list of the codes that it aborts with."""
     monkeypatch.setattr(watchdog, "MOMENT", 0.0)
     ended = []
     position = Position("here:1")
@@ -26,14 +26,14 @@ def watched(monkeypatch):
 
 
 def closed():
-    """A stream that somebody has closed."""
+    """Return a closed stream."""
     stream = io.StringIO()
     stream.close()
     return stream
 
 
 class Broken(io.StringIO):
-    """A stream whose reader has left."""
+    """A stream whose reader has exited."""
 
     def write(self, _):
         """Fail."""
@@ -41,14 +41,14 @@ class Broken(io.StringIO):
 
 
 def until(condition):
-    """Wait for what a watchdog does; the limit is for slow machines."""
+    """Wait for the watchdog, at most 20 s on a slow machine."""
     deadline = time.monotonic() + 20
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert condition()
 
 
-def test_a_rank_that_stands_still_is_ended_and_says_where(watched, capsys):
+def test_a_rank_without_progress_is_ended_and_prints_its_position(watched, capsys):
     position, dog, ended = watched
     with dog.watching("training"):
         position.step = 7
@@ -61,7 +61,7 @@ def test_a_rank_that_stands_still_is_ended_and_says_where(watched, capsys):
 
 
 @pytest.mark.parametrize("what", ["phase", "step", "moves"])
-def test_a_rank_that_moves_is_left_alone(watched, what):
+def test_a_rank_with_progress_is_not_ended(watched, what):
     position, dog, ended = watched
     with dog.watching("training"):
         for number in range(40):
@@ -70,7 +70,7 @@ def test_a_rank_that_moves_is_left_alone(watched, what):
     assert ended == []
 
 
-def test_nobody_is_watched_after_the_work_or_without_a_limit(watched):
+def test_nothing_is_watched_after_the_work_or_without_a_limit(watched):
     _, dog, ended = watched
     with dog.watching("training"):
         dog.limit = 0.0
@@ -82,7 +82,9 @@ def test_nobody_is_watched_after_the_work_or_without_a_limit(watched):
 
 
 @pytest.mark.parametrize("stream", [None, closed, Broken])
-def test_all_are_ended_though_nobody_can_read_it(watched, monkeypatch, stream):
+def test_all_ranks_are_ended_even_if_stderr_cannot_be_written(
+    watched, monkeypatch, stream
+):
     _, dog, ended = watched
     monkeypatch.setattr(sys, "stderr", stream and stream())
     monkeypatch.setattr(sys, "stdout", stream and stream())
@@ -106,7 +108,7 @@ def test_a_kept_watchdog_needs_no_new_thread(watched, monkeypatch, capsys):
     assert "while leaving" in capsys.readouterr().err
 
 
-# Leave as under CPython 3.12, whatever the version.
+# Exit like CPython 3.12, in any version.
 NO_NEW_THREAD = """
 import atexit, os, sys, threading, time
 from dtrain.worlds.opening import open_world
@@ -142,8 +144,8 @@ def test_no_thread_is_started_at_shutdown(kind, end):
 
 
 STUCK = {
-    "before the set-up": Fault("hang", rank=1, at="program"),
-    "in the set-up": Fault("hang", rank=1, at="trace"),
+    "before the setup": Fault("hang", rank=1, at="program"),
+    "in the setup": Fault("hang", rank=1, at="trace"),
     "before the first step": Fault("hang", rank=1, at="plan"),
     "in a step": Fault("hang", rank=1, at="step", n=3),
 }
@@ -161,7 +163,7 @@ def test_ranks_name_the_rank_that_they_wait_for(library, when):
     assert "it waits for" not in run.errors[1]
 
 
-def test_a_rank_without_shared_memory_names_whom_it_waits_for():
+def test_a_rank_without_shared_memory_names_the_rank_that_it_waits_for():
     code = """if True:
         import time
         import numpy as np
@@ -182,7 +184,7 @@ def test_a_rank_without_shared_memory_names_whom_it_waits_for():
     assert "it waits for rank 2 on" in run.errors[1]
 
 
-def test_threads_that_play_ranks_name_the_one_they_wait_for():
+def test_threads_name_the_rank_that_they_wait_for():
     code = """if True:
         import time
         from dtrain import ThreadWorld
@@ -208,7 +210,7 @@ def test_threads_that_play_ranks_name_the_one_they_wait_for():
     assert ":2: it waits for rank 1 on" in run.stderr
 
 
-def test_a_job_that_was_suspended_as_a_whole_goes_on():
+def test_a_job_that_was_suspended_as_a_whole_continues():
     code = """if True:
         import numpy as np, time
         from dtrain import program, train, weight
@@ -236,7 +238,7 @@ def test_a_job_that_was_suspended_as_a_whole_goes_on():
     assert process.returncode == 0
 
 
-def test_a_thread_that_plays_a_rank_is_watched_if_asked_for():
+def test_threads_are_watched_if_a_timeout_is_set():
     code = """if True:
         import numpy as np, time
         from dtrain import ThreadWorld, program, train, weight
@@ -274,7 +276,7 @@ def leave_early(world):
     world.compare("nothing", "")
 
 
-def test_a_rank_that_returns_early_keeps_nobody():
+def test_a_rank_that_returns_early_does_not_block_the_others():
     run = mpirun(3, leave_early, library="mpich")
     assert run.returncode == 71
     for rank, where in enumerate(["comparison of all ranks", "the end of MPI"]):
@@ -282,7 +284,7 @@ def test_a_rank_that_returns_early_keeps_nobody():
         assert where in run.errors[rank]
 
 
-def test_a_script_s_own_limit_holds_while_ranks_join():
+def test_the_timeout_of_a_script_applies_while_ranks_join():
     code = """if True:
         import os, time
         from dtrain import program, train, weight
@@ -299,5 +301,5 @@ def test_a_script_s_own_limit_holds_while_ranks_join():
     """
     run = mpirun(2, ["-c", code], library="mpich")
     assert run.returncode != 0
-    assert "Timeout (0:00:02)" in run.errors[0]  # MPI_Init lets no Python run
+    assert "Timeout (0:00:02)" in run.errors[0]  # MPI_Init holds the interpreter's lock
     assert "line 13 in <module>" in run.errors[0]

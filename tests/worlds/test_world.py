@@ -107,9 +107,7 @@ def test_partial_sums_are_taken_one_by_one_and_few_are_kept():
 def test_partial_sums_of_other_blocks_are_refused(levels, found):
     case = Case(3)
     partials = [replace(case.buffer(), level=level) for level in levels]
-    with pytest.raises(
-        ValueError, match=f"0 to 3, but was given {found}"
-    ):
+    with pytest.raises(ValueError, match=f"0 to 3, but was given {found}"):
         SoloWorld().tree_sum(3, partials, case.buffer())
 
 
