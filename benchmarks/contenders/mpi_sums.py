@@ -22,7 +22,7 @@ from dtrain.worlds.opening import open_world
 
 @dataclass
 class Vector:
-    """A PartialSum of our own."""
+    """A partial sum and a total."""
 
     slots: NDArray[Any]
     tail: NDArray[np.float64]
@@ -75,7 +75,7 @@ class InPlace(_Sum):
 
 
 class Copied(_Sum):
-    """dtrain with records and the sum in each rank's own memory."""
+    """dtrain with partial sums and the sum in each rank's own memory."""
 
     def run(self, steps: int) -> None:
         """Sum so many times."""

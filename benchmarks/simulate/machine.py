@@ -50,7 +50,7 @@ class Machine:
         Args:
             rates: one of those above.
             size: how many bytes.
-            among: the bytes of a record that they are part of: it is records that a
+            among: the bytes of a partial sum that they are part of: it is sums that a
                 cache holds or does not.
 
         """

@@ -23,7 +23,7 @@ from dtrain.reduction.partition import Partition
 from dtrain.reduction.tree import Row
 from dtrain.reduction.tree_sum import Call
 
-TAIL = 3  # numbers in a record's tail: loss, count, one metric
+TAIL = 3  # numbers in a partial sum's tail: loss, count, one metric
 LINE = 16  # slots that a layout fills up to
 SAMPLED = 12  # ranks that are looked at where there are more
 
@@ -181,7 +181,7 @@ class Total(Row):
 
 
 def _additions(machine: Machine, calls: Iterable[Call], among: int) -> float:
-    """Seconds of calls on one core, on parts of records of so many bytes."""
+    """Seconds of calls on one core, on parts of partial sums of so many bytes."""
     sizes = [args[-1].nbytes for _, args in calls if hasattr(args[-1], "nbytes")]
     return sum(machine.call + machine.at(machine.gamma, size, among) for size in sizes)
 

@@ -64,20 +64,20 @@ class MPIWorld(World):
         self, launch: Launch | None, watchdog: Watchdog, longest: int, *, shared: bool
     ) -> None:
         self._mpi, library = mpi_library.start(launch, watchdog)
-        everybody = self._mpi.COMM_WORLD
+        comm_world = self._mpi.COMM_WORLD
         if launch:
-            launch.check_size(everybody.size, library)
-        super().__init__(everybody.rank, everybody.size, library, watchdog)
+            launch.check_size(comm_world.size, library)
+        super().__init__(comm_world.rank, comm_world.size, library, watchdog)
         self.longest = longest
         self.fault_tolerant = ulfm.can_lose(launch, os.environ)
         self._shared = shared
         self._interrupted: list[object] = []  # buffers that MPI may still write to
         self._pending = NONE  # requests, the rank of each, the messages
-        self._comm = everybody.Dup()
+        self._comm = comm_world.Dup()
         label = f"{self.host}:{self.rank}"
         # An object that outlives a world must not refer to it, or its memory is kept.
         announce = self._announce if self.fault_tolerant else None
-        self._alarm = Alarm(everybody.Dup(), label, announce)
+        self._alarm = Alarm(comm_world.Dup(), label, announce)
         if self.fault_tolerant:
             atexit.register(self._leave_together)
             watchdog.keep()

@@ -37,6 +37,6 @@ def test_one_rank_compiles_and_all_get_the_bits_of_one(monkeypatch):
             alone = train(net, data, world=SoloWorld(), backend="fused", **options)
             assert run.digest == alone.digest
             assert run.report["backend"] == "fused"
-            world.allgather(b"")  # nobody needs the folder any more
+            world.allgather(b"")  # no rank needs the folder any more
 
     open_world().run(work)

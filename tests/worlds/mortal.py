@@ -1,8 +1,8 @@
-"""A ThreadWorld whose ranks can be killed: laws of recovery in milliseconds.
+"""A ThreadWorld whose ranks can be killed, to test recovery in milliseconds.
 
-A rank is killed in its n-th exchange, after it has given what the others need. So each
-of them may have the exchange's result, or have seen the failure before: both happen
-where processes are killed, and which do is part of the plan.
+A rank is killed in its n-th exchange, after it has sent what the others need. Each of
+them may then have the result of the exchange, or detect the loss before. Both happen
+with real processes; here a plan decides.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ T = TypeVar("T")
 
 
 class KilledError(BaseException):
-    """What ends a thread that plays a killed process."""
+    """Ends a thread that simulates a killed process."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """A rank's end.
+    """A planned loss of a rank.
 
     Attributes:
-        rank: which one, by the number that it started with.
-        exchange: in which of its exchanges, from 1.
-        missed: the others that see the failure before they have the result.
+        rank: its original number.
+        exchange: the number of its exchange, from 1, in which it is killed.
+        missed: the ranks that detect the loss before they have the result.
 
     """
 
@@ -43,12 +43,12 @@ class Kill:
 
 
 class MortalMeeting(Meeting):
-    """A meeting that a killed rank leaves, and all others by a RankLostError."""
+    """A meeting where waiting raises a RankLostError after a rank is killed."""
 
-    def wait(self) -> None:
-        """Return when all ranks are here; see ``Meeting.wait``."""
+    def wait(self, rank: int) -> None:
+        """Return when all ranks have called it; see ``Meeting.wait``."""
         try:
-            super().wait()
+            super().wait(rank)
         except Abandoned:
             if self.errors:
                 raise
@@ -56,26 +56,26 @@ class MortalMeeting(Meeting):
 
 
 class Company:
-    """The threads that live, and the meeting point of those that know of each other."""
+    """The survivors, and the meeting of those that know of the same losses."""
 
     def __init__(self, size: int) -> None:
-        self.living = list(range(size))
+        self.survivors = list(range(size))
         self.meeting = MortalMeeting(size)
         self._words: dict[int, bool] = {}
         self._round = 0
         self._verdict = False
-        self._known = size  # how many there were when all last said a word
+        self._known = size  # the number of survivors at the last agreement
         self._changed = threading.Condition()
 
     def leave(self, number: int, error: BaseException | None = None) -> None:
-        """Count a thread out that is killed, has failed or is done."""
+        """Remove a thread that is killed, has failed or is done."""
         with self._changed:
-            self.living.remove(number)
+            self.survivors.remove(number)
             self.meeting.leave(number, error)
             self._count()
 
     def settled(self, number: int, done: bool) -> bool:
-        """Wait for all that live to say whether they are done; see ``World``."""
+        """Wait until all survivors have said whether they are done; see ``World``."""
         with self._changed:
             if not done:
                 self.meeting.leave(number, None)  # release those that wait
@@ -86,19 +86,19 @@ class Company:
             return self._verdict
 
     def _count(self) -> None:
-        if self._words and set(self._words) >= set(self.living):
-            done = all(self._words[number] for number in self.living)
-            self._verdict = done and len(self.living) == self._known
-            self._known = len(self.living)
+        if self._words and set(self._words) >= set(self.survivors):
+            done = all(self._words[number] for number in self.survivors)
+            self._verdict = done and len(self.survivors) == self._known
+            self._known = len(self.survivors)
             if not self._verdict:
-                self.meeting = MortalMeeting(len(self.living))
+                self.meeting = MortalMeeting(len(self.survivors))
             self._words.clear()
             self._round += 1
             self._changed.notify_all()
 
 
 class MortalWorld(ThreadWorld):
-    """``size`` ranks in one process that are killed as planned."""
+    """``size`` threads that are killed as planned."""
 
     def __init__(self, size: int, kills: Sequence[Kill], rank: int = 0) -> None:
         super().__init__(size, rank=rank)
@@ -108,7 +108,7 @@ class MortalWorld(ThreadWorld):
         self._exchange = 0
 
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
-        """Read the others' buffers where they are, unless it is time to be killed."""
+        """Copy the buffers of the other threads, then raise if a kill is planned."""
         self._meeting = self.company.meeting
         self._exchange += 1
         super().swap(sends, receives)
@@ -117,21 +117,21 @@ class MortalWorld(ThreadWorld):
                 if kill.rank == self.number:
                     raise KilledError
                 if self.number in kill.missed:
-                    raise RankLostError("seen before the result was there")
+                    raise RankLostError("detected before the result arrived")
 
     def settled(self, done: bool) -> bool:
-        """Tell whether all that live are done; if not, be the world of these."""
+        """Return whether all survivors are done; if not, become their world."""
         if self.company.settled(self.number, done):
             return True
-        living = list(self.company.living)
-        self.lost += [f"rank {n}" for n in self.numbers if n not in living]
-        self.numbers, self.size = living, len(living)
-        self.rank, self.hosts = living.index(self.number), [self.host] * self.size
+        survivors = list(self.company.survivors)
+        self.lost += [f"rank {n}" for n in self.numbers if n not in survivors]
+        self.numbers, self.size = survivors, len(survivors)
+        self.rank, self.hosts = survivors.index(self.number), [self.host] * self.size
         self._reduction = Reduction(solo_groups(self.size))
         return False
 
     def run(self, work: Callable[[World], T]) -> T:
-        """Call ``work`` on each rank; return what the lowest that lives returns."""
+        """Call ``work`` on each rank; return the result of the lowest survivor."""
         company, results, errors = self.company, {}, []  # type: ignore[var-annotated]
 
         def rank_main(number: int) -> None:
@@ -155,7 +155,7 @@ class MortalWorld(ThreadWorld):
             thread.start()
         for thread in threads:
             thread.join(60)
-            assert not thread.is_alive(), "a rank waits for ever"
+            assert not thread.is_alive(), "a rank hangs"
         real = [error for error in errors if not isinstance(error, Abandoned)]
         if real:
             raise real[0]
