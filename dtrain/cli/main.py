@@ -163,13 +163,14 @@ def _set_bits(words: Sequence[str]) -> None:
 def _run(args: Namespace) -> int:
     from threadpoolctl import threadpool_limits
 
+    from dtrain.host import numerics
     from dtrain.problem.agreement import together
     from dtrain.training.recovery import recovering
 
     def work(rank: World, args: Namespace) -> int:
         def check() -> None:
             with together(rank):
-                pinning.check()
+                numerics.check_pins()
 
         recovering(rank, check)
         code: int = args.run(rank, args)

@@ -22,6 +22,7 @@ from dtrain.cli import options, sources
 from dtrain.data.columns import Samples
 from dtrain.errors import UsageError
 from dtrain.problem.agreement import compare_programs, together
+from dtrain.problem.differences import compare_arrays
 from dtrain.problem.outputs import Outputs
 from dtrain.problem.problem import read_samples
 from dtrain.reduction.blocks import share
@@ -75,7 +76,8 @@ def _predict(world: World, args: Namespace) -> tuple[dict[str, NDArray[Any]], Sa
     with together(world):
         made = Outputs(program, samples, weights)
     compare_programs(world, made.graph)
-    world.compare("weights", made.weights.digest)
+    values = made.weights
+    compare_arrays(world, "weights", values.digest, values.values, "weight")
     rows = share(len(samples), world.rank, world.size)
     mine = made.rows(rows.start, rows.stop)
     gathered = {name: world.gather_rows(values) for name, values in mine.items()}

@@ -30,7 +30,7 @@ from dtrain.diagnose.definition import Definition
 from dtrain.diagnose.kinks import Kinks
 from dtrain.errors import DataError
 from dtrain.gradient.vector import Weights
-from dtrain.host import pinning
+from dtrain.host import numerics
 from dtrain.problem.evaluator import Evaluator, whole
 from dtrain.problem.problem import Problem
 from dtrain.problem.samples import Inputs, as_samples
@@ -152,7 +152,7 @@ def check(
         >>> check(zoo.lecture, [np.linspace(-1, 1, 5), np.ones(5)]).passed
         True
     """
-    pinning.check()
+    numerics.check_pins()
     the_loss = losses.named(loss)
     samples = as_samples(program, inputs, targets, target=target, columns=columns)
     named = isinstance(inputs, Mapping) or target is not None

@@ -1,6 +1,6 @@
-"""What a doctor knows, and what a finding is.
+"""The facts that the doctor gathers, and the findings that it derives from them.
 
-A finding is a function of facts alone, so every case can be tested without the machine
+A finding is a function of facts alone, so each case can be tested without the machine
 that has it.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dtrain.doctor.links import Link
+from dtrain.doctor.measure import Folder, Link
 from dtrain.doctor.site import Site
 from dtrain.host.numerics import Difference
 from dtrain.reduction.partition import Groups
@@ -21,13 +21,13 @@ MB = 1e6
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's.
+    """One line of the doctor's output.
 
     Attributes:
         level: ok, note (worth knowing) or wrong.
-        subject: what it is about.
-        text: what has been found.
-        command: what mends it; empty where nothing has to be mended.
+        subject: one or two words.
+        text: a description.
+        command: a command that fixes it; empty if there is nothing to fix.
 
     """
 
@@ -38,40 +38,22 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Folder:
-    """What a folder for checkpoints is like.
-
-    Attributes:
-        path: of the folder.
-        bytes_per_second: written and synchronised.
-        free: bytes that are left.
-        error: why nothing could be written; empty if it could.
-
-    """
-
-    path: str
-    bytes_per_second: float = 0.0
-    free: int = 0
-    error: str = ""
-
-
-@dataclass(frozen=True)
 class Facts:
-    """What has been gathered from all ranks.
+    """The facts gathered from all ranks.
 
     Attributes:
-        mpi: the library and its version; ``None`` where none can be loaded.
+        mpi: the MPI library and its version; ``None`` if none can be loaded.
         sites: where each rank runs.
-        groups: the ranks that share memory, once they have tried.
-        arithmetic: what the first rank's bits depend on, by name.
-        differences: in what ranks are not alike.
-        threads: of BLAS, on the first rank.
-        links: from rank 0 to others.
-        sum_bytes: of a GradientVector that was summed over all ranks.
-        sum_seconds: how long that took.
-        folder: of checkpoints, if one was named.
-        refused: why MPI's ranks could not be joined; empty if they could.
-        fault_tolerant: whether the others can go on when a rank is lost.
+        groups: the ranks that share memory, after they have tried.
+        arithmetic: the numerical environment of rank 0, by name.
+        differences: how the ranks' numerical environments differ.
+        threads: of BLAS, on rank 0.
+        links: the connections from rank 0 to others.
+        sum_bytes: the size of a vector that was summed over all ranks.
+        sum_seconds: the time of that sum.
+        folder: the folder for checkpoints, if one was given.
+        refused: why the ranks could not join MPI; empty if they could.
+        fault_tolerant: whether the other ranks can continue when one is lost.
 
     """
 
@@ -90,7 +72,7 @@ class Facts:
 
     @property
     def size(self) -> int:
-        """How many ranks there are."""
+        """The number of ranks."""
         return len(self.sites)
 
     @property
@@ -104,6 +86,6 @@ class Facts:
         return "Open MPI" in (self.mpi or "")
 
     def start(self, options: str) -> str:
-        """The command that starts as many ranks with the launcher's options."""
+        """Return the command that starts as many ranks with the launcher's options."""
         launcher = "srun" if self.sites[0].launcher == SLURM else "mpirun"
         return f"{launcher} {options} -n {self.size} python -m dtrain"

@@ -71,8 +71,11 @@ class Layout:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of names, shapes and dtype."""
-        text = repr((list(self.shapes.items()), self.dtype.str, self.metrics))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(self.describe().encode()).hexdigest()
+
+    def describe(self) -> str:
+        """Return names, shapes, dtype and the number of metrics as text."""
+        return repr((list(self.shapes.items()), self.dtype.str, self.metrics))
 
     def zeros(self) -> NDArray[Any]:
         """A flat array of zeros.

@@ -1,14 +1,13 @@
-"""What the bits of this process depend on, and whether all ranks are alike in it.
+"""The numerical environment: NumPy, BLAS, C library and CPU features.
 
-Ranks that differ still end with the same weights on every rank, because sums are
-exchanged; but these weights then depend on which rank computed which block.
+If it differs between ranks, training still ends with the same weights on all of them,
+because sums are exchanged. But these weights then depend on which rank computed which
+block.
 """
 
 from __future__ import annotations
 
 import array
-import json
-import logging
 import math
 import os
 import platform
@@ -22,24 +21,23 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from dtrain import __version__
-from dtrain.host.pinning import PINS
-from dtrain.worlds.world import World
+from dtrain.errors import UsageError
+from dtrain.host import pinning
 
-LOG = logging.getLogger("dtrain")
 FUNCTIONS = "sin, exp and others of the C library"
 PRODUCTS = "matrix products"
-# What comes out otherwise for one of these reasons need not be told, too.
+# Results that differ need no report where their cause does.
 _CAUSES = {FUNCTIONS: ("C library",), PRODUCTS: ("NumPy", "BLAS", "BLAS kernels")}
-_WIDE = "  # on every rank (mpirun -x NAME), or train with --bits portable"
+_ON_RANKS = "  # on every rank (mpirun -x NAME), or train with --bits portable"
 _LIBM = "export GLIBC_TUNABLES=glibc.cpu.hwcaps=-FMA,-FMA4,-AVX2  # on every rank"
 _IMAGE = "docker pull IMAGE  # the same image, or the same system, on every host"
 
 
 @cache
 def arithmetic() -> dict[str, str]:
-    """What results depend on, by name; the last two by what comes out of them."""
+    """Return what results depend on, by name; the last two by CRCs of results."""
     extensions = np.show_config("dicts")["SIMD Extensions"]
-    # NumPy leaves "found" out where a processor has nothing above the baseline.
+    # NumPy omits "found" if the processor has no feature above the baseline.
     features = extensions["baseline"] + extensions.get("found", [])
     libraries: list[dict[str, str]] = threadpool_info()
     blas = next((b for b in libraries if b["user_api"] == "blas"), {})
@@ -64,7 +62,7 @@ def _c_library() -> str:
 
 
 def _functions() -> int:
-    """CRC-32 of values of the C library, which chooses by the processor, too."""
+    """Return the CRC-32 of C library results, which depend on the processor, too."""
     x = [20 * (0.618033988749895 * i % 1) - 10 for i in range(500)]
     values = array.array("d")
     for function in (math.exp, math.sin, math.cos, math.tan, math.tanh, math.atan):
@@ -74,7 +72,7 @@ def _functions() -> int:
 
 
 def _products() -> int:
-    """CRC-32 of two matrix products, as any dense layer has them."""
+    """Return the CRC-32 of two matrix products like those of a dense layer."""
     x = np.modf(np.arange(48 * 700) * 0.618033988749895)[0].reshape(48, 700)
     found = 0
     for dtype in (np.float32, np.float64):
@@ -83,55 +81,75 @@ def _products() -> int:
     return found
 
 
+def check_pins() -> None:
+    """Check that NumPy and BLAS use the arithmetic that DTRAIN_BITS requests.
+
+    Raises:
+        UsageError: they do not, with the reason and a fix.
+    """
+    if pinning.chosen() == "native":
+        return
+    here = arithmetic()
+    wrong = pinning.shortfall(here["processor features"].split(), here["BLAS kernels"])
+    if wrong:
+        raise UsageError(
+            f"--bits portable is the AVX2 level, but {wrong}; if NumPy was imported "
+            f"before dtrain, import dtrain first, with {pinning.VARIABLE}=portable in "
+            "the environment"
+        )
+
+
 @dataclass(frozen=True)
 class Difference:
-    """Something that bits depend on, in which ranks are not alike.
+    """A part of the numerical environment that differs between ranks.
 
     Attributes:
         what: its name in `arithmetic`.
-        values: what each rank has.
-        odd: the ranks that are not as most are.
-        cure: what makes them alike.
+        values: its value on each rank.
+        odd: the ranks whose value is not the most frequent one.
+        fix: a command that removes the difference.
     """
 
     what: str
     values: Sequence[str]
     odd: Sequence[int]
-    cure: str
+    fix: str
 
     def describe(self, hosts: Sequence[str]) -> str:
-        """Who has what, for a person."""
+        """Return which ranks, as host:rank, have which value."""
         most = next(v for r, v in enumerate(self.values) if r not in self.odd)
-        each: dict[str, list[str]] = {}
+        ranks: dict[str, list[str]] = {}
         for rank in self.odd:
-            each.setdefault(self.values[rank], []).append(f"{hosts[rank]}:{rank}")
-        told = [f"{value} on {', '.join(ranks)}" for value, ranks in each.items()]
-        return f"{self.what}: {', '.join(told)}, {most} on the others"
+            ranks.setdefault(self.values[rank], []).append(f"{hosts[rank]}:{rank}")
+        parts = [f"{value} on {', '.join(names)}" for value, names in ranks.items()]
+        return f"{self.what}: {', '.join(parts)}, {most} on the others"
 
 
-def differences(each: Sequence[dict[str, str]]) -> list[Difference]:
-    """In what ranks are not alike, given the `arithmetic` of each."""
+def differences(environments: Sequence[dict[str, str]]) -> list[Difference]:
+    """Compare the `arithmetic` of all ranks; leave out what another one causes."""
     found: list[Difference] = []
-    for what in each[0]:
+    for what in environments[0]:
         if {known.what for known in found} & set(_CAUSES.get(what, ())):
             continue
-        values = [facts.get(what, "unknown") for facts in each]
+        values = [facts.get(what, "unknown") for facts in environments]
         most = Counter(values).most_common(1)[0][0]
         odd = [rank for rank, value in enumerate(values) if value != most]
         if odd:
-            found.append(Difference(what, values, odd, _cure(what, values)))
+            found.append(Difference(what, values, odd, _fix(what, values)))
     return found
 
 
-def _cure(what: str, values: Sequence[str]) -> str:
-    """What makes ranks alike that have these values."""
+def _fix(what: str, values: Sequence[str]) -> str:
+    """Return a command that makes these values the same on all ranks."""
     if what == "processor features":
         sets = [frozenset(value.split()) for value in values]
         common = frozenset.intersection(*sets)
         extra = " ".join(sorted(frozenset.union(*sets) - common))
-        return f"export NPY_DISABLE_CPU_FEATURES='{extra}'{_WIDE}"
+        return f"export NPY_DISABLE_CPU_FEATURES='{extra}'{_ON_RANKS}"
     if what in ("BLAS kernels", PRODUCTS):
-        return f"export OPENBLAS_CORETYPE={PINS['OPENBLAS_CORETYPE']}{_WIDE}"
+        return (
+            f"export OPENBLAS_CORETYPE={pinning.PINS['OPENBLAS_CORETYPE']}{_ON_RANKS}"
+        )
     if what == FUNCTIONS:
         return _LIBM
     if what in ("dtrain", "NumPy"):
@@ -140,24 +158,3 @@ def _cure(what: str, values: Sequence[str]) -> str:
         version = np.__version__
         return f"pip install --force-reinstall numpy=={version}  # on every host"
     return _IMAGE
-
-
-def gather(world: World) -> list[dict[str, str]]:
-    """The `arithmetic` of each rank, on every rank; collective, one exchange."""
-    return [json.loads(d) for d in world.allgather(json.dumps(arithmetic()).encode())]
-
-
-def compare(world: World) -> list[str]:
-    """Warn, on rank 0, where ranks are not alike; give the names; collective."""
-    if world.size == 1:
-        return []
-    found = differences(gather(world))
-    if found and world.rank == 0:
-        LOG.warning(
-            "ranks compute with other bits: %s; so the result depends on how many "
-            "ranks there are, and where. What makes them alike: %s. `dtrain doctor` "
-            "under the same mpirun tells more",
-            "; ".join(each.describe(world.hosts) for each in found),
-            "; ".join(dict.fromkeys(each.cure for each in found)),
-        )
-    return [each.what for each in found]

@@ -1,7 +1,7 @@
-"""`--bits portable`: the arithmetic that every processor with AVX2 has, on every rank.
+"""`--bits portable`: pin NumPy and OpenBLAS to the AVX2 level, the same on every rank.
 
-NumPy and OpenBLAS choose their kernels by the processor, when they are loaded, so the
-pins are set before. Nothing here imports NumPy before.
+Both choose their kernels by the processor when they are loaded, so the variables that
+pin them must be set before. Nothing here imports NumPy earlier.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ ABOVE = (
     *("X86_V4", "AVX512F", "AVX512CD", "AVX512_KNL", "AVX512_KNM", "AVX512_SKX"),
     *("AVX512_CLX", "AVX512_CNL", "AVX512_ICL", "AVX512_SPR", "FMA4", "XOP"),
 )
-"""NumPy's dispatched features above AVX2: X86_V4 since NumPy 2.4, others before."""
+"""NumPy's features above AVX2: X86_V4 since NumPy 2.4, the others before."""
 
 PINS = {"NPY_DISABLE_CPU_FEATURES": " ".join(ABOVE), "OPENBLAS_CORETYPE": "Haswell"}
-"""What reaches NumPy and OpenBLAS.
+"""The variables that NumPy and OpenBLAS read.
 
-The C library needs none: its functions have one variant for all processors with AVX2
-and FMA, and none above.
+The C library needs no pin: it has one variant of its functions for all processors with
+AVX2 and FMA, and none above.
 """
 
 
 def chosen() -> str:
-    """Which arithmetic this process was asked for.
+    """Return the arithmetic requested by DTRAIN_BITS: native or portable.
 
     Raises:
-        UsageError: for a word that means nothing.
+        UsageError: the variable has another value.
     """
     return _known(os.environ.get(VARIABLE) or "native")
 
@@ -44,10 +44,10 @@ def _known(bits: str) -> str:
 
 
 def choose(bits: str) -> None:
-    """Do as a command's --bits says; before NumPy is imported.
+    """Apply a command's --bits; call it before NumPy is imported.
 
     Raises:
-        UsageError: for a word that means nothing, or that comes too late.
+        UsageError: another word, or native where DTRAIN_BITS says portable.
     """
     if _known(bits) == "native" != chosen():
         raise UsageError(f"--bits native, but {VARIABLE} is set: unset it")
@@ -57,39 +57,20 @@ def choose(bits: str) -> None:
 
 
 def pin() -> None:
-    """Load NumPy at the AVX2 level, unless it is loaded; `check` tells whether it is.
+    """Load NumPy at the AVX2 level; no effect if it is loaded already.
 
-    Other pins of the same variables give way: the same on all ranks is the point.
+    It replaces other values of the same variables, so that all ranks are the same.
+    ``numerics.check_pins`` raises if it had no effect.
     """
-    os.environ.pop("NPY_ENABLE_CPU_FEATURES", None)  # NumPy takes one of the two
+    os.environ.pop("NPY_ENABLE_CPU_FEATURES", None)  # NumPy refuses both variables
     os.environ.update(PINS)
-    with warnings.catch_warnings():  # about features that this NumPy does not have
+    with warnings.catch_warnings():  # NumPy warns of features that it does not have
         warnings.simplefilter("ignore", ImportWarning)
         import numpy  # noqa: F401
 
 
-def check() -> None:
-    """Hold what NumPy and BLAS use against what was asked for.
-
-    Raises:
-        UsageError: saying what is not as it should be, and what to do.
-    """
-    if chosen() == "native":
-        return
-    from dtrain.host.numerics import arithmetic
-
-    here = arithmetic()
-    wrong = shortfall(here["processor features"].split(), here["BLAS kernels"])
-    if wrong:
-        raise UsageError(
-            f"--bits portable is the AVX2 level, but {wrong}; if NumPy was imported "
-            f"before dtrain, import dtrain first, with {VARIABLE}=portable in the "
-            "environment"
-        )
-
-
 def shortfall(features: Iterable[str], kernels: str) -> str:
-    """What keeps features and BLAS kernels from the AVX2 level; empty if nothing."""
+    """Return how features and BLAS kernels differ from the AVX2 level; "" if not."""
     features = set(features)
     above = sorted(features & set(ABOVE))
     if above:

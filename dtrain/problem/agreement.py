@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -12,9 +13,12 @@ import numpy as np
 from dtrain.errors import MismatchError, UsageError
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import CONSTANT, FlowGraph
-from dtrain.tracing.printing import formula, label
-from dtrain.worlds.verdict import mark_agreed
+from dtrain.tracing.printing import formula
+from dtrain.worlds.verdict import differing_parts, mark_agreed
 from dtrain.worlds.world import World
+
+_SHOWN = 10_000
+"""Numbers of a constant that ranks exchange to show a difference."""
 
 
 @contextmanager
@@ -34,14 +38,19 @@ def together(world: World) -> Iterator[None]:
     world.agree(None)
 
 
-def compare_programs(world: World, graph: FlowGraph) -> None:
-    """Check that all ranks have the same program; compare nodes only where they differ.
+def compare_programs(world: World, graph: FlowGraph, what: str = "program") -> None:
+    """Check that all ranks have the same graph; compare nodes only where they differ.
+
+    Args:
+        world: the ranks.
+        graph: this rank's graph.
+        what: the graph's name in a message.
 
     Raises:
         MismatchError: on every rank, naming the first node that differs and its lines.
     """
     try:
-        world.compare("program", graph.fingerprint)
+        world.compare(what, graph.fingerprint)
     except MismatchError as error:
         graph = expand(graph)
         sums = [zlib.crc32(node.identity) for node in graph.nodes]
@@ -52,24 +61,35 @@ def compare_programs(world: World, graph: FlowGraph) -> None:
         shorter = min(map(len, each))
         unequal = np.flatnonzero(each[0][:shorter] != each[1][:shorter])
         first = int(unequal[0]) if unequal.size else shorter
-        texts = [text.decode() for text in world.allgather(_node_text(graph, first))]
+        notes = [json.loads(note) for note in world.allgather(_node_text(graph, first))]
         if gathered[rank] != gathered[other]:
+            values = [notes[rank][1], notes[other][1]]
+            shown = differing_parts(values, values[1])
+            texts = [
+                notes[i][0] + (f" with values {shown[notes[i][1]]}" * bool(notes[i][1]))
+                for i in (rank, other)
+            ]
             found = MismatchError(
-                f"{error}; the first node that differs: {texts[rank]} on rank {rank}, "
-                f"{texts[other]} on rank {other}"
+                f"{error}; the first node that differs: {texts[0]} on rank {rank}, "
+                f"{texts[1]} on rank {other}"
             )
             raise mark_agreed(found, rank) from None
         raise
 
 
 def _node_text(graph: FlowGraph, number: int) -> bytes:
-    """Describe a node and the line that made it, for a person."""
+    """Return a node with its line, and a constant's values, as JSON."""
     if number >= len(graph.nodes):
-        return b"none"
+        return json.dumps(["none", ""]).encode()
     node = graph.nodes[number]
-    what = formula(graph, node)
-    if node.function is CONSTANT:
-        what += f" {label(graph, number)}" if node.shape == () else ""
+    what, values = formula(graph, node), ""
+    if node.function is CONSTANT and node.constant is not None:
+        constant = np.asarray(node.constant)
+        if node.shape == ():
+            what += f" {constant.item()!r}"
+        elif constant.size <= _SHOWN:
+            values = str(constant.reshape(-1).tolist())
     elif not node.inputs:
         what += f" {node.name!r}"
-    return f"{what} of shape {node.shape} at {node.source}".encode()
+    text = f"{what} of shape {node.shape} at {node.source}"
+    return json.dumps([text, values]).encode()

@@ -13,7 +13,7 @@ from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Norms, Penalty
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import Weights
-from dtrain.host import pinning
+from dtrain.host import numerics
 from dtrain.host.blas import blas_threads
 from dtrain.problem.columns import check_target_values, columns_of
 from dtrain.problem.evaluator import Computing, Evaluator, reading, threads_of, whole
@@ -92,7 +92,7 @@ def loss_and_gradient(
     dtype = check_dtype(dtype)
     if block is not None and (isinstance(block, bool) or not block > 0):
         raise UsageError(f"block is {block!r}; it must be a whole number ≥ 1")
-    pinning.check()
+    numerics.check_pins()
     the_loss = losses.named(loss)
     samples = as_samples(
         program,
@@ -175,7 +175,7 @@ def evaluate(
         >>> evaluate(double, {"W": 1.5}, data)["loss"]
         0.625
     """
-    pinning.check()
+    numerics.check_pins()
     the_loss = losses.named(loss)
 
     def work(rank: World) -> dict[str, float]:
@@ -256,7 +256,7 @@ def predict(
         >>> predict(double, {"W": 2.0}, [[1.0, 2.0]])
         array([2., 4.])
     """
-    pinning.check()
+    numerics.check_pins()
     check_program(program)
     weights = named_weights(weights)
     samples = as_samples(program, inputs, columns=columns)

@@ -14,7 +14,7 @@ from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import GradientVector, Weights
-from dtrain.host import pinning
+from dtrain.host import numerics
 from dtrain.host.blas import blas_threads
 from dtrain.problem.evaluator import Computing, Evaluator, threads_of, whole
 from dtrain.problem.problem import Problem, read_samples
@@ -80,7 +80,7 @@ def objective(
         >>> f.unflatten([3.0]), f.value([3.0])
         ({'slope': array(3.)}, 0.0)
     """
-    pinning.check()
+    numerics.check_pins()
     dtype = check_dtype(dtype)
     the_loss = losses.named(loss)
     world = world or open_world()

@@ -15,6 +15,7 @@ from dtrain.errors import ProgramError
 from dtrain.gradient.vector import Weights
 from dtrain.problem.agreement import compare_programs, together
 from dtrain.problem.columns import check_target, check_target_values, columns_of
+from dtrain.problem.differences import compare_arrays, compare_data
 from dtrain.problem.samples import Data, as_weights, check_program
 from dtrain.reduction.blocks import share
 from dtrain.tracing.trace import Program
@@ -84,10 +85,10 @@ class Problem:
             self.layout = self.quantity.layout(dtype)
             self.penalty = None if penalty is None else of_weights(penalty, self.graph)
         compare_programs(world, self.graph)
-        world.compare("program with its loss", self.quantity.graph.fingerprint)
-        world.compare("layout of the weights", self.layout.digest)
+        compare_programs(world, self.quantity.graph, "program with its loss")
+        world.compare("layout of the weights", self.layout.describe())
         if self.penalty is not None:
-            world.compare("penalty", self.penalty.graph.fingerprint)
+            compare_programs(world, self.penalty.graph, "penalty")
         world.position.phase = "checking the data"
         with together(world):
             rows = share(len(samples), world.rank, world.size)
@@ -115,7 +116,7 @@ class Problem:
             else:
                 first = as_weights(self.layout, weights, self.program.inputs)
                 given = first.digest
-        world.compare("first weights", given)
+        compare_arrays(world, "first weights", given, first.values, "weight")
         world.broadcast(first.flat)  # hosts with another libm draw other values
         return first
 
@@ -153,7 +154,7 @@ def read_samples(
         check_program(program)
         dataset = open_data(data)
         digest = dataset.digest()
-    world.compare("data set", digest)
+    compare_data(world, dataset, digest)
     with together(world):
         samples = bind(
             dataset, program.inputs, target, columns, with_target=with_target

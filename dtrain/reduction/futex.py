@@ -1,6 +1,6 @@
-"""A barrier of processes in shared memory that costs a waiting process no core.
+"""A barrier of processes in shared memory; a process that waits uses no core.
 
-Each process writes only its own word: how many barriers it has reached. The others
+Each process writes only its own word: the number of barriers it has reached. The others
 sleep on that word in the kernel (futex(2); Drepper, "Futexes are tricky", 2011).
 """
 
@@ -18,19 +18,20 @@ from numpy.typing import NDArray
 
 from dtrain.errors import RankLostError
 
-LINE = 64  # bytes: no two processes write to one cache line
-ASLEEP = 1  # which word of a process's line says that it may sleep; 0 is its count
-LEFT = 2  # which word says that it has left for good
-SLICE = 0.01  # seconds of sleep until it is looked after who is waited for
-SPINS = 1000  # looks at a word before sleep, about 0.1 ms in all
-YIELDS = 20  # the same where cores are shared: each look lets another process run
+LINE = 64  # bytes of a cache line: no two processes write to the same one
+# The words of a process's line: its count of barriers, then two flags.
+ASLEEP = 1  # it may be asleep
+LEFT = 2  # it has left for good
+SLICE = 0.01  # seconds of sleep between two checks that the awaited process is alive
+SPINS = 1000  # reads of a word before sleeping, about 0.1 ms in all
+YIELDS = 20  # the same where processes share cores: each read lets another one run
 
-WAIT, WAKE = 0, 1  # without FUTEX_PRIVATE_FLAG: the word is other processes', too
+WAIT, WAKE = 0, 1  # without FUTEX_PRIVATE_FLAG: several processes share the word
 SYSCALL = {"x86_64": 202, "aarch64": 98, "riscv64": 98}.get(platform.machine())
-EVERYBODY = 2**31 - 1
+ALL = 2**31 - 1
 
 X86 = platform.machine() == "x86_64"
-NOBODY = ctypes.c_uint32()  # a word that nobody sleeps on
+UNUSED = ctypes.c_uint32()  # a word that no process sleeps on
 LOCK = threading.Lock()
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -45,43 +46,44 @@ libc.syscall.restype = ctypes.c_long
 
 
 class Timespec(ctypes.Structure):
-    """Seconds and nanoseconds, as the kernel reads them."""
+    """The kernel's struct timespec."""
 
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
 
 def wait(address: int, value: int, seconds: float) -> None:
-    """Sleep while the word at ``address`` is ``value``, until woken or time is up.
+    """Sleep until woken or timed out, if the word at ``address`` is ``value``.
 
-    It also ends for a signal, or for nothing: look at the word again.
+    It may also return early, so read the word again.
     """
     limit = Timespec(int(seconds), int(seconds % 1 * 1e9))
     call(address, WAIT, value, ctypes.byref(limit))
 
 
 def wake(address: int) -> None:
-    """Wake all that sleep on the word at ``address``."""
-    call(address, WAKE, EVERYBODY, None)
+    """Wake all processes that sleep on the word at ``address``."""
+    call(address, WAKE, ALL, None)
 
 
 def fence() -> None:
-    """Let no load pass an earlier store, nor on other processors than x86 anything.
+    """Order memory accesses: no load before an earlier store.
 
-    Python has no such barrier. On x86 each atomic instruction is one, and a lock is
-    taken by one; elsewhere FUTEX_WAKE begins with one, in the kernel.
+    Python has no memory fence. On x86, where only that order is not given, any atomic
+    instruction is one, such as taking a lock; elsewhere, where this fence orders all
+    accesses, FUTEX_WAKE begins with one in the kernel.
     """
     if X86:
         with LOCK:
             pass
     else:
-        wake(ctypes.addressof(NOBODY))
+        wake(ctypes.addressof(UNUSED))
 
 
 def call(address: int, operation: int, value: int, limit: object) -> None:
     """Call futex(2).
 
     Raises:
-        OSError: it cannot be used here.
+        OSError: the kernel refuses it.
 
     """
     code = libc.syscall(SYSCALL or -1, address, operation, value, limit)
@@ -93,16 +95,16 @@ def call(address: int, operation: int, value: int, limit: object) -> None:
 class Barrier:
     """A point that no process passes before all have reached it.
 
-    What a process wrote to shared memory before, the others read after it. Who comes
-    first looks for the others for a short time, and then sleeps; only those that sleep
-    cost the others a call of the kernel.
+    What a process writes to shared memory before the barrier, the others can read after
+    it. The first to arrive polls for a short time and then sleeps; only processes that
+    sleep cost the others a system call.
 
     Args:
-        lines: shared memory of zeros, a cache line for each process.
-        rank: which of the processes this is.
-        spin: whether there is a core for each; else looking on is left to the others.
-        look_after: called now and then while ``wait`` lasts, with the process that is
-            waited for, to raise what ends it. One that waits itself looks after others.
+        lines: zeroed shared memory, a cache line for each process.
+        rank: the index of this process.
+        spin: whether each process has a core; otherwise polling yields the core.
+        check_alive: called repeatedly during ``wait`` with the index of the awaited
+            process, to raise if it has ended. A waiting process checks others, too.
 
     """
 
@@ -112,7 +114,7 @@ class Barrier:
         rank: int,
         *,
         spin: bool,
-        look_after: Callable[[int], None],
+        check_alive: Callable[[int], None],
     ) -> None:
         step = LINE // 4
         words = lines.data.cast("I")
@@ -122,14 +124,15 @@ class Barrier:
         self._rank = rank
         self._others = [other for other in range(len(self._counts)) if other != rank]
         self._spin = spin
-        self._look_after = look_after
+        self._check_alive = check_alive
 
     def wait(self) -> None:
         """Return when all processes have called it as often as this one.
 
         Raises:
-            RankLostError: one that has not come has left, or knows of one that has.
-            BaseException: what ``look_after`` or a signal's handler raises.
+            RankLostError: a process that has not arrived has left, or knows of one that
+                has.
+            BaseException: from ``check_alive`` or a signal handler.
 
         """
         counts, asleep, rank = self._counts, self._asleep, self._rank
@@ -137,22 +140,23 @@ class Barrier:
         if not X86:
             fence()
         counts[rank] = (before + 1) % 2**32
-        # Who is about to sleep says so and then looks at the count once more, in the
-        # kernel; this one has changed it and then looks who sleeps: one sees the other.
+        # A process that is about to sleep sets its flag, then reads the count again, in
+        # the kernel. This one has changed the count, then reads the flags. So at least
+        # one of the two sees the other's write.
         fence()
         for other in self._others:
             if asleep[other]:
                 wake(self._addresses[rank])
                 break
         for other in self._others:
-            # It is at most one ahead of this one, so it is there if it has moved on.
-            if counts[other] == before and not self._seen(other, before):
+            # It is at most one barrier ahead, so any other count means it has arrived.
+            if counts[other] == before and not self._poll(other, before):
                 self._sleep(other, before)
         if not X86:
             fence()
 
-    def _seen(self, other: int, before: int) -> bool:
-        """Look for some time whether another process has come."""
+    def _poll(self, other: int, before: int) -> bool:
+        """Poll for some time; return whether another process has arrived."""
         counts = self._counts
         if self._spin:
             for _ in range(SPINS):
@@ -166,7 +170,7 @@ class Barrier:
         return False
 
     def _sleep(self, other: int, before: int) -> None:
-        """Sleep until another process has come."""
+        """Sleep until another process has arrived."""
         self._asleep[self._rank] = 1
         try:
             while self._counts[other] == before:
@@ -174,12 +178,17 @@ class Barrier:
                 if self._counts[other] == before:
                     if any(self._left):
                         raise RankLostError("another rank has left the barrier")
-                    self._look_after(other)
+                    self._check_alive(other)
         finally:
             self._asleep[self._rank] = 0
 
+    def absent(self) -> list[int]:
+        """Return the processes that have not reached the barrier this one waits at."""
+        before = (self._counts[self._rank] - 1) % 2**32
+        return [other for other in self._others if self._counts[other] == before]
+
     def leave(self) -> None:
-        """Never come again, and release all that wait; they raise a RankLostError."""
+        """Leave for good: all processes that wait raise a RankLostError."""
         self._left[self._rank] = 1
         for address in self._addresses:
             wake(address)

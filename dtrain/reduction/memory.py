@@ -91,6 +91,12 @@ class Memory:
         if self._segment is not None:
             self._segment.barrier.leave()
 
+    def absent(self) -> list[int]:
+        """Return the ranks of the group that this one waits for at its barrier."""
+        if self._segment is None:
+            return []
+        return [self._segment.group[i] for i in self._segment.barrier.absent()]
+
     def _place(
         self, part: Partition, *, short: bool, shared: bool
     ) -> tuple[Region, ...]:

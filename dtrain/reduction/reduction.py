@@ -122,6 +122,10 @@ class Reduction:
         """Release the ranks that wait for this one: it takes part in no more sums."""
         self._memory.leave()
 
+    def absent(self) -> list[int]:
+        """Return the ranks that this one waits for in shared memory."""
+        return self._memory.absent()
+
     def _rows(self, part: Partition, total: Total) -> Mapping[int, Record]:
         # Alone, the sum is made where it is wanted.
         return {0: total} if _alone(part) else self._memory.region(part).own

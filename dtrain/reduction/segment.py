@@ -1,7 +1,8 @@
-"""Memory that the ranks of one node share, and that nothing can leave behind.
+"""Memory that the ranks of one machine share and that vanishes with them.
 
-It has no name in any file system: rank 0 makes it, the others open it through /proc,
-and it ends with the last process that maps it (memfd_create(2), proc_pid_fd(5)).
+It has no name in any file system: one rank creates it, the others open it through
+/proc, and the kernel frees it when the last process that maps it ends
+(memfd_create(2), proc_pid_fd(5)).
 """
 
 from __future__ import annotations
@@ -14,66 +15,69 @@ import secrets
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.errors import RankLostError
+from dtrain.host import machine, processes
 from dtrain.reduction import futex
 from dtrain.reduction.blocks import share
 
 T = TypeVar("T")
 
-NAME = "dtrain"  # to be seen in /proc only
-TOKEN = slice(16, 32)  # where in its line each rank writes what only it knows
-STRANGE = "what is open there is not the ranks' memory"
+NAME = "dtrain"  # in /proc only
+TOKEN = slice(16, 32)  # the bytes of a rank's cache line that hold its token
+WRONG_FILE = "the opened file is not the memory of these ranks"
 
 
 class Peers(Protocol):
-    """The part of a World that sharing needs."""
+    """The part of a World that `open_segment` needs."""
 
     rank: int
     size: int
 
     @property
     def names(self) -> list[str]:
-        """What each rank is called."""
+        """The name of each rank."""
 
     def allgather(self, data: bytes) -> list[bytes]:
-        """Each rank's bytes, on every rank; see ``World.allgather``."""
+        """Return every rank's bytes on every rank; see ``World.allgather``."""
 
 
 class NotSharedError(Exception):
-    """The ranks cannot share memory, and why; all of them raise it together."""
+    """The ranks cannot share memory; all of them raise it together."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of memory that all ranks have mapped.
+    """Memory that all ranks of a group have mapped.
 
     Attributes:
-        data: its bytes, reserved, and zeros at first.
-        barrier: where the ranks wait for each other.
+        data: its bytes, allocated, initially zero.
+        barrier: the barrier of these ranks.
+        group: these ranks, ascending.
 
     """
 
     data: NDArray[np.uint8]
     barrier: futex.Barrier
+    group: Sequence[int]
 
 
 def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
-    """Make ``size`` bytes that a group of ranks shares; collective for all groups.
+    """Create ``size`` bytes that a group of ranks shares; collective for all groups.
 
     Args:
         peers: all ranks.
-        group: those that share with this one, ascending; the first makes the memory.
+        group: the ranks that share with this one, ascending; the first creates the
+            memory.
         size: of the memory, in bytes.
 
     Raises:
-        NotSharedError: a group cannot share: a rank of it runs elsewhere, or there is
-            no memory. All ranks of all groups raise it.
+        NotSharedError: a group cannot share, because one of its ranks runs elsewhere
+            or no memory is left. All ranks of all groups raise it.
 
     """
     local = group.index(peers.rank)
@@ -82,23 +86,24 @@ def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
     made: list[int] = []
     try:
         agreed(peers, lambda: None if local else made.append(make(head + size, token)))
-        notes = peers.allgather(note(made[0] if made else -1, token))
-        processes = [Process(*json.loads(notes[rank])) for rank in group]
+        notes = peers.allgather(introduce(made[0] if made else -1, token))
+        members = [Member(*json.loads(notes[rank])) for rank in group]
         part = share(head + size, local, len(group))
-        data = agreed(peers, lambda: map_shared(processes[0], part, head + size))
+        data = agreed(peers, lambda: map_shared(members[0], part, head + size))
     finally:
         for fd in made:
             os.close(fd)
     lines = data[:head].reshape(len(group), futex.LINE)
     lines[local, TOKEN] = np.frombuffer(bytes.fromhex(token), np.uint8)
-    tokens = [bytes.fromhex(process.token) for process in processes]
-    cores = set().union(*(process.cores for process in processes))
+    tokens = [bytes.fromhex(member.token) for member in members]
+    cores = set().union(*(member.cores for member in members))
     names = peers.names
 
-    def look_after(place: int) -> None:
-        rank, process = group[place], processes[place]
-        if born(process.pid) != process.born:
-            error = RankLostError(f"{names[rank]} is gone")
+    def check_alive(index: int) -> None:
+        rank, member = group[index], members[index]
+        found = processes.find(member.pid)
+        if found is None or found.started != member.started:
+            error = RankLostError(f"{names[rank]} has exited")
             error.rank = rank
             raise error
 
@@ -106,55 +111,46 @@ def open_segment(peers: Peers, group: Sequence[int], size: int) -> Segment:
         lines.reshape(-1),
         local,
         spin=len(cores) >= len(group),
-        look_after=look_after,
+        check_alive=check_alive,
     )
     try:
-        peers.allgather(b"")  # now all have written their tokens
+        peers.allgather(b"")  # wait until all ranks have written their tokens
         agreed(peers, lambda: check(lines, tokens))
     except RankLostError:
-        barrier.leave()  # another may have got by, and wait there already
+        barrier.leave()  # another rank may be waiting at the barrier already
         raise
-    return Segment(data[head:], barrier)
+    return Segment(data[head:], barrier, group)
 
 
 @dataclass(frozen=True)
-class Process:
-    """What a rank tells the others about its process.
+class Member:
+    """What a rank sends its group about its process.
 
     Attributes:
-        fd: the file of the memory that it has made, -1 for none.
-        pid: its number.
-        born: when it was started, since numbers are used again.
-        cores: those that it may run on.
-        token: what only this process can have written, in hexadecimal.
+        fd: the descriptor of the memory that it has created; -1 for none.
+        pid: its process ID.
+        started: when it started; see ``processes.Process``.
+        cores: the cores that it may run on.
+        token: a random number in hexadecimal that no other process knows.
 
     """
 
     fd: int
     pid: int
-    born: str | None
+    started: int | None
     cores: list[int]
     token: str
 
 
-def note(fd: int, token: str) -> bytes:
-    """Write this process down for the others."""
-    pid, cores = os.getpid(), sorted(os.sched_getaffinity(0))
-    return json.dumps([fd, pid, born(pid), cores, token]).encode()
-
-
-def born(pid: int) -> str | None:
-    """Tell when a process was started, in kernel time; ``None`` if it is gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    state, *rest = text.rpartition(")")[2].split()  # its name may hold anything
-    return None if state in "ZX" else rest[18]
+def introduce(fd: int, token: str) -> bytes:
+    """Encode this process's `Member`."""
+    this = processes.find(os.getpid())
+    started = this.started if this else None
+    return json.dumps([fd, os.getpid(), started, machine.cores(), token]).encode()
 
 
 def agreed(peers: Peers, step: Callable[[], T]) -> T:
-    """Take a step on each rank; if it fails on any, raise a NotSharedError on all."""
+    """Call ``step`` on each rank; if any raises OSError, all raise NotSharedError."""
     reason = b""
     try:
         result = step()
@@ -167,7 +163,7 @@ def agreed(peers: Peers, step: Callable[[], T]) -> T:
 
 
 def make(size: int, token: str) -> int:
-    """Make a file in memory, without a name, for a group; give its descriptor."""
+    """Create an anonymous file in memory; return its descriptor."""
     if sys.platform != "linux" or futex.SYSCALL is None:
         raise OSError(f"no futex known for {sys.platform} on {platform.machine()}")
     fd = os.memfd_create(NAME)
@@ -180,16 +176,17 @@ def make(size: int, token: str) -> int:
     return fd
 
 
-def map_shared(maker: Process, part: range, size: int) -> NDArray[np.uint8]:
-    """Map all of what another process has made, and reserve this rank's part of it."""
+def map_shared(maker: Member, part: range, size: int) -> NDArray[np.uint8]:
+    """Map the whole file that another process has created; allocate ``part`` of it."""
     path = f"/proc/{maker.pid}/fd/{maker.fd}"
     if not os.readlink(path).startswith(f"/memfd:{NAME} "):
-        raise OSError(STRANGE)  # where processes have other numbers: do not touch it
+        raise OSError(WRONG_FILE)  # another PID namespace: do not open it
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         if os.pread(fd, 16, TOKEN.start) != bytes.fromhex(maker.token):
-            raise OSError(STRANGE)
-        # Without this a full node would end the process by SIGBUS, in the middle.
+            raise OSError(WRONG_FILE)
+        # Without this, a machine without free memory would kill the process by SIGBUS
+        # at a later access.
         os.posix_fallocate(fd, part.start, len(part))
         return np.frombuffer(mmap.mmap(fd, size), np.uint8)
     finally:
@@ -199,4 +196,4 @@ def map_shared(maker: Process, part: range, size: int) -> NDArray[np.uint8]:
 def check(lines: NDArray[np.uint8], tokens: list[bytes]) -> None:
     """Raise an OSError unless every rank's token is in its line."""
     if [line[TOKEN].tobytes() for line in lines] != tokens:
-        raise OSError(STRANGE)
+        raise OSError(WRONG_FILE)

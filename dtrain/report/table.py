@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
-
-from dtrain.doctor.facts import NOTE, WRONG, Finding
 
 
 def print_table(rows: Mapping[str, Any]) -> None:
@@ -20,18 +18,6 @@ def print_table(rows: Mapping[str, Any]) -> None:
     width = max(map(len, rows), default=0)
     for name, value in rows.items():
         print(f"{name:{width}}  {value}")
-    sys.stdout.flush()
-
-
-def print_findings(found: Sequence[Finding]) -> None:
-    """Print findings, each command on a line of its own, to be copied whole."""
-    width = max(len(each.subject) for each in found)
-    for each in found:
-        print(f"{each.level:5}  {each.subject:{width}}  {each.text}")
-        if each.command:
-            print(f"{'':5}  {'':{width}}  $ {each.command}")
-    wrong, notes = (sum(x.level == level for x in found) for level in (WRONG, NOTE))
-    print(f"{wrong} wrong, {notes} worth knowing")
     sys.stdout.flush()
 
 

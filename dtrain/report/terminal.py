@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+
+from dtrain.host.processes import ancestors
 
 _LAUNCHERS = ("mpirun", "mpiexec", "prte", "hydra", "orte")
 
@@ -29,15 +30,10 @@ def on_terminal() -> bool:
 
 
 def _launcher() -> int | None:
-    """The process that the user started: the farthest ancestor that is a launcher's."""
+    """Return the pid of the most distant of consecutive ancestors that launch."""
     found = None
-    pid = os.getppid()
-    try:
-        while pid > 1:
-            name, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
-            if not name.partition("(")[2].startswith(_LAUNCHERS):
-                break
-            found, pid = pid, int(rest.split()[1])
-    except (OSError, ValueError, IndexError):
-        return found
+    for process in ancestors():
+        if not process.name.startswith(_LAUNCHERS):
+            break
+        found = process.pid
     return found

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from dtrain.errors import DtrainError, RankLostError, StoppedError, UsageError
 from dtrain.gradient.vector import GradientVector
 from dtrain.host import pinning
-from dtrain.host.clock import process_seconds
+from dtrain.host.processes import process_seconds
 from dtrain.tracing.printing import counted
 from dtrain.training.finite import check_weights
 from dtrain.training.recovery import catch_up, recovering

@@ -104,6 +104,17 @@ class Checkpoint:
             ABOVE_0.check("seconds", seconds)
             object.__setattr__(self, "seconds", float(seconds))
 
+    def describe(self) -> dict[str, str]:
+        """Return each field as text, by the name of its option."""
+        return {
+            "checkpoint": str(self.folder),
+            "resume": str(self.resume),
+            "force": str(self.force),
+            "save_every": str(self.every),
+            "save_seconds": str(self.seconds),
+            "keep": str(self.keep),
+        }
+
 
 def row(kind: Kind, help: str, default: Any = None, **facts: Any) -> Any:
     """Return a field of `Settings` that is a row of the table of options."""
@@ -332,6 +343,8 @@ class Settings:
         texts["columns"] = repr(sorted((self.columns or {}).items()))
         texts["learning_rate"] = described(self.learning_rate)
         texts["penalty"] = described(self.penalty)
+        if self.checkpoint is not None:
+            texts |= self.checkpoint.describe()
         return texts
 
     def identity(self) -> dict[str, str]:

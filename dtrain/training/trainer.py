@@ -7,7 +7,9 @@ same step.
 
 from __future__ import annotations
 
+import json
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,8 @@ from dtrain.training.replicas import Replicas
 from dtrain.training.settings import Settings
 from dtrain.training.signals import Ask
 from dtrain.training.state import State
+from dtrain.worlds.numerics import compare
+from dtrain.worlds.verdict import mismatch
 from dtrain.worlds.world import World
 
 
@@ -67,9 +71,9 @@ class Trainer:
     ) -> None:
         self.settings = settings
         compare_settings(world, settings)
-        self.differing = numerics.compare(world)
+        self.differing = compare(world)
         with together(world):
-            pinning.check()
+            numerics.check_pins()
         samples, digest = read_samples(
             world,
             program,
@@ -163,6 +167,10 @@ def compare_settings(world: World, settings: Settings) -> None:
         MismatchError: on every rank.
     """
     described = settings.describe()
-    if len(set(world.allgather(repr(described).encode()))) > 1:
-        for option, text in described.items():
-            world.compare(option, text)
+    notes = world.allgather(json.dumps(described).encode())
+    if len(set(notes)) > 1:
+        each = [json.loads(note) for note in notes]
+        for option in dict.fromkeys(chain(*each)):
+            values = [texts.get(option, "None") for texts in each]
+            if error := mismatch(option, values, world.names):
+                raise error

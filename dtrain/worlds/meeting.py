@@ -28,12 +28,12 @@ class Meeting:
         self.posts: list[Sequence[Message]] = [()] * size
         self.errors: list[tuple[int, BaseException]] = []
         self._changed = threading.Condition()
-        self._waiting = 0
+        self._waiting: set[int] = set()
         self._round = 0
         self._left: int | None = None
 
-    def wait(self) -> None:
-        """Return when all ranks are here.
+    def wait(self, rank: int) -> None:
+        """Return when all ranks are here, of which ``rank`` is one.
 
         Raises:
             Abandoned: one of them has left.
@@ -41,9 +41,9 @@ class Meeting:
         """
         with self._changed:
             entered = self._round
-            self._waiting += 1
-            if self._waiting == self.size:
-                self._waiting = 0
+            self._waiting.add(rank)
+            if len(self._waiting) == self.size:
+                self._waiting.clear()
                 self._round += 1
                 self._changed.notify_all()
             self._changed.wait_for(
@@ -51,6 +51,11 @@ class Meeting:
             )
             if self._round == entered:
                 raise Abandoned(f"rank {self._left} has left")
+
+    def absent(self) -> list[int]:
+        """Return the ranks that have not come yet."""
+        with self._changed:
+            return [rank for rank in range(self.size) if rank not in self._waiting]
 
     def leave(self, rank: int, error: BaseException | None) -> None:
         """Nobody may wait for ``rank`` any more."""

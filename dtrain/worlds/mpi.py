@@ -35,6 +35,7 @@ from dtrain.worlds.world import World, flat
 T = TypeVar("T")
 
 LONGEST = 1 << 30  # bytes of one message
+NOTHING: tuple[list[Any], list[int], Sequence[Message]] = [], [], []  # is pending
 PAUSE = 0.002  # seconds between two looks at whether all ranks are leaving
 
 
@@ -74,6 +75,7 @@ class MPIWorld(World):
         self.fault_tolerant = ulfm.can_lose(launch, os.environ)
         self._shared = shared
         self._touched: list[object] = []
+        self._pending = NOTHING
         self._comm = everybody.Dup()
         label = f"{self.host}:{self.rank}"
         # Nothing that outlives a world may hold it, or it would keep its memory.
@@ -81,6 +83,7 @@ class MPIWorld(World):
         self._alarm = Alarm(everybody.Dup(), label, announce)
         if self.fault_tolerant:
             atexit.register(self._part)
+            watchdog.keep()
         while not self.settled(self._learn_hosts()):
             pass
         if self.size > 1:
@@ -104,14 +107,18 @@ class MPIWorld(World):
         """Send and receive all at once, none waiting for another."""
         self.position.moves += 1
         requests: list[Any] = []
+        ranks: list[int] = []
+        self._pending = requests, ranks, receives or sends
         try:
             with self._noticing_losses():
                 for rank, buffer in receives:
                     for part in self._parts(buffer):
                         requests.append(self._comm.Irecv(part, source=rank))
+                        ranks.append(rank)
                 for rank, buffer in sends:
                     for part in self._parts(buffer):
                         requests.append(self._comm.Isend(part, dest=rank))
+                        ranks.append(rank)
                 if self.fault_tolerant:
                     self._until_complete(requests)
                 # Without statuses Open MPI 5.0.11 may call what has failed a success.
@@ -121,6 +128,22 @@ class MPIWorld(World):
             # What is not complete is no longer to be asked for, but MPI may write yet.
             self._touched.append((sends, receives, requests))
             raise
+        finally:
+            self._pending = NOTHING
+
+    def _absent(self) -> list[int]:
+        """Return the ranks of messages that are not complete, else of a barrier.
+
+        Open MPI 5.0.11 calls each message complete that another thread waits for. Then
+        the answer is all ranks that this one receives from.
+        """
+        requests, ranks, messages = self._pending
+        absent: set[int] = set()
+        if self._mpi.Query_thread() == self._mpi.THREAD_MULTIPLE:
+            pairs = zip(ranks, requests, strict=False)  # the rank may append to both
+            absent = {rank for rank, request in pairs if not request.Get_status()}
+        absent = absent or {rank for rank, _ in messages}
+        return sorted(absent) or super()._absent()
 
     def _until_complete(self, requests: Sequence[Any]) -> None:
         """Wait for requests, and free none of them if a rank is lost.
@@ -279,6 +302,7 @@ def start(launch: Launch | None, watchdog: Watchdog) -> tuple[Any, str]:
             warnings.simplefilter("ignore", RuntimeWarning)
             MPI.Init_thread()
         atexit.register(finish, MPI, watchdog)
+        watchdog.keep()
     return MPI, library
 
 

@@ -13,9 +13,9 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NoReturn
 
+from dtrain.host.processes import ancestors
 from dtrain.worlds.launcher import OPEN_MPI, Launch
 
 DONE = 0
@@ -59,21 +59,15 @@ def interrupted(mpi: Any, comm: Any, error: Any) -> bool:
 
 
 def end_launcher() -> None:
-    """Let the launcher end all ranks: where they can be lost, MPI_Abort does not.
+    """Terminate the launcher, which ends all ranks; MPI_Abort does not with ULFM.
 
-    It is the nearest of this process's parents that has its name: a shell may stand
-    between, or the launcher be gone and another have adopted this process.
+    It is the nearest ancestor with a launcher's name: there may be a shell between, or
+    the launcher may have ended and another process have adopted this one.
     """
-    pid = os.getppid()
-    while pid > 1:
-        try:
-            name, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
-        except OSError:  # it has ended this moment
+    for process in ancestors():
+        if process.name in LAUNCHERS:
+            os.kill(process.pid, signal.SIGTERM)
             return
-        if name.partition("(")[2] in LAUNCHERS:
-            os.kill(pid, signal.SIGTERM)
-            return
-        pid = int(rest.split()[1])
 
 
 def end_launcher_soon() -> None:

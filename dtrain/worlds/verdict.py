@@ -10,8 +10,13 @@ import json
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from operator import eq
 
 from dtrain.errors import DtrainError, MismatchError, RankError, UsageError
+
+WHOLE = 60  # characters of a value that a message shows whole
+BEFORE, AFTER = 20, 30  # characters that it shows around where longer ones differ
 
 
 def exit_code(error: BaseException) -> int:
@@ -81,6 +86,20 @@ def mark_agreed(error: BaseException, rank: int) -> BaseException:
     return error
 
 
+def differing_parts(texts: Sequence[str], usual: str) -> dict[str, str]:
+    """Cut long texts, all alike, to the part that holds what differs from ``usual``."""
+    if max(map(len, texts)) <= WHOLE:
+        return {text: text for text in texts}
+    firsts = [
+        sum(takewhile(bool, map(eq, text, usual))) for text in texts if text != usual
+    ]
+    start, stop = max(min(firsts) - BEFORE, 0), max(firsts) + AFTER
+    return {
+        text: "…" * (start > 0) + text[start:stop] + "…" * (len(text) > stop)
+        for text in texts
+    }
+
+
 def mismatch(
     what: str, digests: Sequence[str], names: Sequence[str]
 ) -> MismatchError | None:
@@ -92,9 +111,10 @@ def mismatch(
     odd = [rank for rank, digest in enumerate(digests) if digest != usual]
     if not odd:
         return None
-    found = ", ".join(f"{names[rank]} ({digests[rank][:12]})" for rank in odd)
+    shown = differing_parts(digests, usual)
+    found = ", ".join(f"{names[rank]} ({shown[digests[rank]]})" for rank in odd)
     error = MismatchError(
-        f"the ranks do not have the same {what}: {found} against {usual[:12]} on the "
+        f"the ranks do not have the same {what}: {found} against {shown[usual]} on the "
         f"other {votes}; start every rank with the same {what}"
     )
     mark_agreed(error, odd[0])

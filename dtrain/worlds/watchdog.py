@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
+import queue
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -26,6 +27,7 @@ DEFAULT = 300.0  # seconds without progress, where processes wait for each other
 LONGEST = 1e9  # seconds; timers do not take much more, and 0 is never
 MOMENT = 2.0  # seconds for the other ranks to say where they stand, too
 LAST_RESORT = 10.0  # seconds after which a process ends though MPI or a pipe is stuck
+NAMED = 16  # ranks that one message names
 LOOKS = 10  # in the time that is allowed, but at least one a second
 
 _HERE = str(Path(__file__).parent)
@@ -79,6 +81,11 @@ class Position:
         return "".join(f"{self.label}: {line}" for line in lines)
 
 
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 class Watchdog:
     """The watch over one rank.
 
@@ -87,15 +94,21 @@ class Watchdog:
         abort: called from the watching thread, to end all ranks with an exit code.
         limit: seconds without progress that end the job; 0 is never.
 
+    Attributes:
+        awaited: return the names of the ranks that this rank waits for.
+
     """
 
     def __init__(
         self, position: Position, abort: Callable[[int], object], limit: float = 0.0
     ) -> None:
         self.position = position
+        self.awaited: Callable[[], Sequence[str]] = tuple
         self._abort = abort
         self._limit = limit
         self._over: threading.Event | None = None
+        self._phases: queue.SimpleQueue[threading.Event | None] | None = None
+        self._kept = False
         self._rank = 0
         self._watched = False
 
@@ -107,6 +120,14 @@ class Watchdog:
     @limit.setter
     def limit(self, seconds: float) -> None:
         self._limit = seconds
+        self._begin()
+
+    def keep(self) -> None:
+        """Keep the thread between phases, so that it can watch a shutdown, too.
+
+        From 3.12 on Python refuses to start a thread at interpreter shutdown.
+        """
+        self._kept = True
         self._begin()
 
     @contextlib.contextmanager
@@ -125,6 +146,9 @@ class Watchdog:
             if self._over is not None:
                 self._over.set()
                 self._over = None
+            if self._phases is not None and not self._kept:
+                self._phases.put(None)
+                self._phases = None
 
     @contextlib.contextmanager
     def without_python(self) -> Iterator[None]:
@@ -143,12 +167,22 @@ class Watchdog:
                 faulthandler.cancel_dump_traceback_later()
 
     def _begin(self) -> None:
-        """Start the thread that watches, if one is wanted and there is none yet."""
-        if self._watched and self._limit and self._over is None:
-            self._over = threading.Event()
+        """Have the rank watched if it is wanted; start the thread if there is none."""
+        if not self._limit or not (self._watched or self._kept):
+            return
+        if self._phases is None:
+            self._phases = queue.SimpleQueue()
             threading.Thread(
-                target=self._watch, args=(self._over,), name="watchdog", daemon=True
+                target=self._serve, args=(self._phases,), name="watchdog", daemon=True
             ).start()
+        if self._watched and self._over is None:
+            self._over = threading.Event()
+            self._phases.put(self._over)
+
+    def _serve(self, phases: queue.SimpleQueue[threading.Event | None]) -> None:
+        """Watch one phase after the other, until there is none to come."""
+        while (over := phases.get()) is not None:
+            self._watch(over)
 
     def _watch(self, over: threading.Event) -> None:
         silent, seen, before = 0.0, self.position.mark(), time.monotonic()
@@ -163,18 +197,30 @@ class Watchdog:
 
     def _end(self) -> None:
         """Say where this rank stands, let the others say it, and end all."""
-        code = RankLostError.exit_code
-        last_resort = threading.Timer(LAST_RESORT + MOMENT, os._exit, (code,))
-        last_resort.daemon = True
-        last_resort.start()
+        with contextlib.ExitStack() as stack:
+            # This timer needs no Python thread, which a shutdown does not allow, and
+            # not the interpreter's lock, which MPI may keep.
+            with contextlib.suppress(OSError):
+                nowhere = stack.enter_context(open(os.devnull, "w"))
+                faulthandler.dump_traceback_later(
+                    LAST_RESORT + MOMENT, exit=True, file=nowhere
+                )
+                stack.callback(faulthandler.cancel_dump_traceback_later)
+            self._say()
+            self._abort(RankLostError.exit_code)
+
+    def _say(self) -> None:
+        """Say where this rank stands, and let the others say it."""
         with contextlib.suppress(Exception):  # nobody may be there to read it
             frame: FrameType | None = sys._current_frames().get(self._rank)
             stack = traceback.StackSummary.extract(traceback.walk_stack(frame))
             stack.reverse()
             sys.stderr.write(self.position.describe(stack, self._limit))
             sys.stderr.flush()
+            if awaited := self.awaited():  # asks MPI, so only now
+                named = _listed(awaited)
+                sys.stderr.write(f"{self.position.label}: it waits for {named}\n")
+                sys.stderr.flush()
         time.sleep(MOMENT)
         with contextlib.suppress(Exception):
             sys.stdout.flush()
-        self._abort(code)
-        last_resort.cancel()

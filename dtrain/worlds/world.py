@@ -11,6 +11,7 @@ import contextvars
 import os
 import socket
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
@@ -74,6 +75,8 @@ class World(ABC):
         position = Position(f"{self.host}:{rank}")
         self.watchdog = watchdog or Watchdog(position, self.abort)
         self.position = self.watchdog.position
+        awaited = weakref.WeakMethod(self.awaited)  # the watchdog may outlive a world
+        self.watchdog.awaited = lambda: found() if (found := awaited()) else ()
         self._reduction = Reduction(alone(size))
 
     @property
@@ -81,6 +84,13 @@ class World(ABC):
         """What each rank is called in a message."""
         pairs = zip(self.numbers, self.hosts, strict=True)
         return [f"rank {number} on {host}" for number, host in pairs]
+
+    def awaited(self) -> list[str]:
+        """Name the ranks that this one waits for; any thread may call it."""
+        return [self.names[rank] for rank in self._absent()]
+
+    def _absent(self) -> list[int]:
+        return self._reduction.absent()
 
     @abstractmethod
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
@@ -290,6 +300,9 @@ class ThreadWorld(World):
         super().__init__(rank, size)
         self._meeting = meeting
 
+    def _absent(self) -> list[int]:
+        return self._meeting.absent() if self._meeting else []
+
     def swap(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         """Read the others' buffers where they are."""
         if self._meeting is None:
@@ -297,12 +310,12 @@ class ThreadWorld(World):
         self.position.moves += 1
         posts = self._meeting.posts
         posts[self.rank] = sends
-        self._meeting.wait()
+        self._meeting.wait(self.rank)
         boxes = {rank: iter(posts[rank]) for rank, _ in receives}
         for rank, buffer in receives:
             sent = next(box for to, box in boxes[rank] if to == self.rank)
             np.copyto(buffer.view(np.uint8), sent.view(np.uint8))
-        self._meeting.wait()
+        self._meeting.wait(self.rank)
 
     def run(self, work: Callable[[World], T]) -> T:
         """Call ``work`` on each rank, rank 0 in this thread; return rank 0's result.

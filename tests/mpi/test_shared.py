@@ -119,7 +119,7 @@ def other_host(path):
     [
         (os, "posix_fallocate", no_space, "No space left"),
         (os, "readlink", other_host, "No such file"),
-        (os, "pread", lambda *_: b"another", segment.STRANGE),
+        (os, "pread", lambda *_: b"another", segment.WRONG_FILE),
         (segment, "check", no_space, "No space left"),
     ],
 )

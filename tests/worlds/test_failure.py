@@ -157,7 +157,7 @@ def test_a_rank_that_is_killed_in_a_sum_ends_all(library):
 
 @libraries
 def test_a_rank_that_finds_another_gone_ends_all(library):
-    pretend = "setattr(segment, 'born', lambda pid: None)"
+    pretend = "setattr(segment.processes, 'find', lambda pid: None)"
     late = f"world.rank == 1 and time.sleep(60); world.rank == 0 and {pretend}"
     run = job(f"{SUM}; {late}; {SUM}", library)
     assert aborted_with(run, 71)

@@ -12,6 +12,7 @@ import pytest
 
 from dtrain.worlds import watchdog
 from dtrain.worlds.watchdog import Position, Watchdog
+from tests.kit.faults import Fault
 from tests.mpirun import clean_environment, mpirun
 
 
@@ -88,6 +89,123 @@ def test_all_are_ended_though_nobody_can_read_it(watched, monkeypatch, stream):
     with dog.watching("training"):
         until(lambda: ended)
     assert ended == [71]
+
+
+def test_a_kept_watchdog_needs_no_new_thread(watched, monkeypatch, capsys):
+    _, dog, ended = watched
+    dog.keep()
+    with dog.watching("working"):
+        pass
+
+    def refuse(_):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with dog.watching("leaving"):
+        until(lambda: ended)
+    assert "while leaving" in capsys.readouterr().err
+
+
+# Leave as under CPython 3.12, whatever the version.
+NO_NEW_THREAD = """
+import atexit, os, sys, threading, time
+from dtrain.worlds.launch import open_world
+
+def refuse(_):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+
+world = open_world(timeout=3)
+assert world.size == 2
+atexit.register(setattr, threading.Thread, "start", refuse)
+"""
+ENDS = {
+    "normal": ("", 0),
+    "sys.exit(0)": ("sys.exit(0)", 0),
+    "error": ("raise ValueError", 70),
+    "agreed error": ("world.compare('data', str(world.rank))", 2),
+    "late rank": ("time.sleep(world.rank)", 0),
+    "stuck rank": ("if world.rank: atexit.register(time.sleep, 600)", 71),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("kind", ["openmpi", "mpich", "ulfm"])
+def test_no_thread_is_started_at_shutdown(kind, end):
+    library = "mpich" if kind == "mpich" else "openmpi"
+    options = ["--with-ft", "ulfm"] if kind == "ulfm" else []
+    last, code = ENDS[end]
+    run = mpirun(2, ["-c", NO_NEW_THREAD + last], library=library, options=options)
+    assert "can't create new thread" not in run.stderr
+    assert run.returncode == code or (code == 71 and run.returncode != 0), run.stderr
+    if code == 71:
+        assert "no progress for 3 s while leaving" in run.errors[0]
+
+
+STUCK = {
+    "before the set-up": Fault("hang", rank=1, at="program"),
+    "in the set-up": Fault("hang", rank=1, at="trace"),
+    "before the first step": Fault("hang", rank=1, at="plan"),
+    "in a step": Fault("hang", rank=1, at="step", n=3),
+}
+
+
+@pytest.mark.parametrize("library", ["openmpi", "mpich"])
+@pytest.mark.parametrize("when", STUCK)
+def test_ranks_name_the_rank_that_they_wait_for(library, when):
+    args = ["-m", "dtrain", "train", "lecture", "--epochs", "9", "--timeout", "2"]
+    run = mpirun(3, args, library=library, faults=[STUCK[when]])
+    assert run.returncode == 71, run.stderr
+    for rank in (0, 2):
+        lines = run.errors[rank].splitlines()
+        assert any(f":{rank}: it waits for rank 1 on " in line for line in lines)
+    assert "it waits for" not in run.errors[1]
+
+
+def test_a_rank_without_shared_memory_names_whom_it_waits_for():
+    code = """if True:
+        import time
+        import numpy as np
+        from dtrain.worlds.mpi import MPIWorld
+
+        world = MPIWorld(shared=False, timeout=2)
+        assert world.size == 3
+
+        def work(world):
+            if world.rank == 2:
+                time.sleep(600)
+            world.gather_rows(np.ones(world.rank))
+
+        world.run(work)
+    """
+    run = mpirun(3, ["-c", code])
+    assert run.returncode == 71, run.stderr
+    assert "it waits for rank 2 on" in run.errors[1]
+
+
+def test_threads_that_play_ranks_name_the_one_they_wait_for():
+    code = """if True:
+        import time
+        from dtrain import ThreadWorld
+
+        def work(world):
+            world.watchdog.limit = 1.0
+            if world.rank == 1:
+                time.sleep(600)
+            world.allgather(b"")
+
+        ThreadWorld(3).run(work)
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 71, run.stderr
+    assert ":0: it waits for rank 1 on" in run.stderr
+    assert ":2: it waits for rank 1 on" in run.stderr
 
 
 def test_a_job_that_was_suspended_as_a_whole_goes_on():

