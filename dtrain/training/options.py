@@ -92,6 +92,8 @@ TEXT = Kind("a name", lambda value: isinstance(value, str), str)
 FLAG = Kind("True or False", lambda value: isinstance(value, bool), bool)
 ANYTHING = Kind("anything", lambda _: True, str)
 """Checked where its meaning is known, such as a loss or an optimizer."""
+RATE = Kind("a finite number", lambda _: True, lambda text: NUMBER.word(text))
+"""In Python also a function of the step; checked where the schedule is made."""
 PAIRS = Kind(
     "a mapping of names of inputs to names of columns, such as {'p': 'a'}",
     lambda value: (

@@ -25,6 +25,7 @@ from dtrain.training.options import (
     INTEGER,
     PAIRS,
     PATH,
+    RATE,
     SECONDS,
     TEXT,
     Kind,
@@ -147,7 +148,7 @@ class Settings:
         bits=True,
     )
     learning_rate: float | Schedule | Spanning = row(
-        ANYTHING,
+        RATE,
         "the learning rate η, in Python also a function of the step (from 0)",
         0.01,
         metavar="η",
