@@ -51,7 +51,7 @@ class Outputs:
         self.graph = with_sample_outputs(vectorised)
         specs = self.graph.specs.items()
         layout = Layout.of({name: spec.shape for name, spec in specs}, dtype)
-        self.weights = as_weights(layout, weights, program.inputs)
+        self.weights = as_weights(layout, weights)
         self.block = default_block(self.graph, len(samples))
         self._samples = len(samples)
         columns = columns_of(samples, self.graph, dtype)

@@ -109,13 +109,12 @@ class Problem:
             UsageError: the values do not fit; MismatchError: ranks were given others.
         """
         with together(world):
+            first = Weights(self.layout)
             if weights is None:
-                weights = draw(self.graph, seed, self.dtype)
-                given = "drawn"
-                first = as_weights(self.layout, weights)
+                first.assign(draw(self.graph, seed, self.dtype))
             else:
-                first = as_weights(self.layout, weights, self.program.inputs)
-                given = first.digest
+                as_weights(self.layout, weights, first)
+            given = "drawn" if weights is None else first.digest
         compare_arrays(world, "first weights", given, first.values, "weight")
         world.broadcast(first.flat)  # hosts with another libm draw other values
         return first

@@ -22,6 +22,7 @@ from dtrain.training.options import (
     ABOVE_0,
     ANYTHING,
     FLAG,
+    FOLDER,
     INTEGER,
     PAIRS,
     PATH,
@@ -131,12 +132,19 @@ class Settings:
     """
 
     epochs: int = row(
-        whole(0), "visits of each sample", 10, metavar="E", shown="10", report=True
+        whole(0),
+        "visits of each sample",
+        10,
+        metavar="E",
+        shown="10",
+        report=True,
+        aliases=("n_epochs", "num_epochs", "max_epochs", "iterations"),
     )
     batch: int | str | None = row(
         full_or(whole(1)),
         "samples in a step, or full: all of them, as in the lecture",
         metavar="N|full",
+        aliases=("batch_size",),
         shown="full",
         bits=True,
     )
@@ -152,6 +160,7 @@ class Settings:
         "the learning rate η, in Python also a function of the step (from 0)",
         0.01,
         metavar="η",
+        aliases=("lr", "eta", "step_size", "rate"),
         shown="0.01",
         bits=True,
     )
@@ -160,6 +169,7 @@ class Settings:
         f"{', '.join(optimizers.OPTIMIZERS)}, or in Python one of dtrain.optimizers",
         "sgd",
         metavar="NAME",
+        aliases=("optim", "method", "solver"),
         shown="sgd",
         bits=True,
     )
@@ -201,6 +211,7 @@ class Settings:
         INTEGER,
         "of the first weights and of the order of samples",
         0,
+        aliases=("random_state",),
         metavar="S",
         shown="0",
         commands=("train", "check", "explain"),
@@ -256,9 +267,10 @@ class Settings:
         shown="100",
     )
     checkpoint: Checkpoint | None = row(
-        ANYTHING,
+        FOLDER,
         "a folder to save the run in, to continue after any interruption; in Python "
         "also a dtrain.Checkpoint",
+        aliases=("resume", "force", "save_every", "save_seconds", "keep"),
         metavar="DIR",
     )
     min_ranks: int = row(

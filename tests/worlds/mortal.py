@@ -45,10 +45,10 @@ class Kill:
 class MortalMeeting(Meeting):
     """A meeting that a killed rank leaves, and all others by a RankLostError."""
 
-    def wait(self) -> None:
+    def wait(self, rank: int) -> None:
         """Return when all ranks are here; see ``Meeting.wait``."""
         try:
-            super().wait()
+            super().wait(rank)
         except Abandoned:
             if self.errors:
                 raise

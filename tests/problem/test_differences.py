@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 import pytest
-from dtrain.training.differences import compare_arrays
 from dtrain.training.setup import compare_settings
 
 from dtrain import ThreadWorld, program, train, weight
 from dtrain.errors import MismatchError
+from dtrain.problem.differences import compare_arrays
 from dtrain.training.settings import Saving, Settings
 from dtrain.worlds import verdict
 from tests.mpirun import mpirun
