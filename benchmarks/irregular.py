@@ -26,6 +26,7 @@ from dtrain.engine.numpy_backend import BoundPlan
 from dtrain.engine.pool import Pool
 from dtrain.gradient.paths import Paths
 from dtrain.gradient.vector import Weights
+from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.trace import Program
 
 SIZES = (2500, 5000, 10_000, 20_000)
@@ -124,7 +125,7 @@ def stages(made: Program, shapes: Mapping[str, Any]) -> tuple[int, dict[str, flo
         lambda: BoundPlan(planned, weights.flat, slots, Model("dataflow", 2)),
     )
     timed("print", lambda: str(graph))
-    timed("fingerprint", lambda: graph.fingerprint)
+    timed("fingerprint", lambda: fingerprint(graph))
     timed("count paths", lambda: Paths(graph))
     return len(graph.nodes), taken
 

@@ -22,7 +22,8 @@ from dtrain.functions.block_axis import block_sum
 from dtrain.functions.shape import Slices, place, reshape
 from dtrain.gradient.vector import Layout
 from dtrain.tracing.expand import expand
-from dtrain.tracing.graph import CONSTANT, INPUT, SCALARS, WEIGHT, FlowGraph, Node
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import CONSTANT, INPUT, SCALARS, WEIGHT, Node
 
 
 def plan(

@@ -18,7 +18,7 @@ from dtrain.functions.base import Kind
 
 if TYPE_CHECKING:
     from dtrain.engine.lowering import Lowering
-    from dtrain.tracing.graph import Node
+    from dtrain.tracing.node import Node
 
 _STACK, _BLOCK = -1, -2
 Labels = tuple[int, ...]

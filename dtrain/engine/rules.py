@@ -21,7 +21,7 @@ from dtrain.functions.shape import Slices
 
 if TYPE_CHECKING:
     from dtrain.engine.lowering import Lowering
-    from dtrain.tracing.graph import Node
+    from dtrain.tracing.node import Node
 
 
 def _kernel(name: str) -> Callable[[Lowering, int, Node], View]:

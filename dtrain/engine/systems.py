@@ -19,7 +19,7 @@ from dtrain.functions.base import BaseFunction, Kind
 
 if TYPE_CHECKING:
     from dtrain.engine.lowering import Lowering
-    from dtrain.tracing.graph import Node
+    from dtrain.tracing.node import Node
 
 Array = NDArray[Any]
 

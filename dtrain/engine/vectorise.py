@@ -19,7 +19,8 @@ from dtrain.engine.groups import Group, Mapped, Part, Places, Stacked, Summed, e
 from dtrain.engine.sums import Term
 from dtrain.functions.shape import Positions, Slices, index, place, reshape
 from dtrain.tracing.builder import Builder
-from dtrain.tracing.graph import INPUT, WEIGHT, FlowGraph, Node
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import INPUT, WEIGHT, Node
 from dtrain.tracing.symbol import Symbol
 
 

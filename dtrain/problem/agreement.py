@@ -12,7 +12,9 @@ import numpy as np
 
 from dtrain.errors import MismatchError, UsageError
 from dtrain.tracing.expand import expand
-from dtrain.tracing.graph import CONSTANT, FlowGraph
+from dtrain.tracing.fingerprint import fingerprint
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import CONSTANT
 from dtrain.tracing.printing import formula
 from dtrain.worlds.verdict import differing_parts, mark_agreed
 from dtrain.worlds.world import World
@@ -50,7 +52,7 @@ def compare_programs(world: World, graph: FlowGraph, what: str = "program") -> N
         MismatchError: on every rank, naming the first node that differs and its lines.
     """
     try:
-        world.compare(what, graph.fingerprint)
+        world.compare(what, fingerprint(graph))
     except MismatchError as error:
         graph = expand(graph)
         sums = [zlib.crc32(node.identity) for node in graph.nodes]
