@@ -19,11 +19,11 @@ from dtrain import program, weight
 from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import SquareError
 from dtrain.engine.collector import paused
-from dtrain.engine.execution import Model
-from dtrain.engine.executor import execute
-from dtrain.engine.lowering import plan
-from dtrain.engine.numpy_backend import BoundPlan
-from dtrain.engine.pool import Pool
+from dtrain.engine.execution.executor import execute
+from dtrain.engine.execution.models import Model
+from dtrain.engine.execution.numpy_backend import BoundPlan
+from dtrain.engine.execution.pool import Pool
+from dtrain.engine.lowering.lower import plan
 from dtrain.gradient.paths import Paths
 from dtrain.gradient.vector import Weights
 from dtrain.tracing.fingerprint import fingerprint

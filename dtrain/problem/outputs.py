@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.columns import Samples
-from dtrain.engine.vectorise import vectorise
+from dtrain.engine.vectorise.vectorise import vectorise
 from dtrain.functions.base import Kind
 from dtrain.functions.block_axis import to_samples
 from dtrain.functions.piecewise import real

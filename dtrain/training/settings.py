@@ -15,7 +15,7 @@ from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
 from dtrain.descent.rule import Rule
 from dtrain.engine.engine import BACKENDS, chosen, chosen_backend
-from dtrain.engine.execution import EXECUTIONS
+from dtrain.engine.execution.models import EXECUTIONS
 from dtrain.errors import UsageError
 from dtrain.tracing.weights import DTYPES, check_dtype
 from dtrain.training.options import (

@@ -13,10 +13,10 @@ import pytest
 from dtrain import loss_and_gradient, program, weight
 from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import SquareError
-from dtrain.engine.batching import batched
-from dtrain.engine.dependences import dependences
-from dtrain.engine.lowering import plan
-from dtrain.engine.plan import Plan
+from dtrain.engine.lowering.lower import plan
+from dtrain.engine.plans.batching import batched
+from dtrain.engine.plans.dependences import dependences
+from dtrain.engine.plans.plan import Plan
 from dtrain.gradient.paths import Paths
 from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.trace import Program

@@ -25,8 +25,8 @@ from dtrain import (
 )
 from dtrain.descent import loss_graph
 from dtrain.descent.losses import SquareError
-from dtrain.engine.lowering import plan
-from dtrain.engine.vectorise import vectorise
+from dtrain.engine.lowering.lower import plan
+from dtrain.engine.vectorise.vectorise import vectorise
 from dtrain.functions.contraction import contract
 from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.trace import Program

@@ -14,8 +14,16 @@ from itertools import groupby
 
 import numpy as np
 
-from dtrain.engine.groups import Group, Mapped, Part, Places, Stacked, Summed, evenly
-from dtrain.engine.sums import Sums, Term
+from dtrain.engine.vectorise.groups import (
+    Group,
+    Mapped,
+    Part,
+    Places,
+    Stacked,
+    Summed,
+    evenly,
+)
+from dtrain.engine.vectorise.sums import Sums, Term
 from dtrain.functions.base import FUNCTIONS, Kind, broadcast_shape
 from dtrain.functions.shape import index, reshape, transpose
 from dtrain.tracing.graph import FlowGraph
