@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.contenders.dtrain_trainer import program_of
 from benchmarks.workloads import CASES
 from dtrain import SoloWorld, layers, program, weight
-from dtrain.engine.execution import EXECUTIONS
+from dtrain.engine.execution.models import EXECUTIONS
 from dtrain.tracing.trace import Program
 from dtrain.training.settings import Settings
 from dtrain.training.trainer import Trainer

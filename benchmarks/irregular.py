@@ -19,13 +19,14 @@ from dtrain import program, weight
 from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import SquareError
 from dtrain.engine.collector import paused
-from dtrain.engine.execution import Model
-from dtrain.engine.executor import execute
-from dtrain.engine.lowering import plan
-from dtrain.engine.numpy_backend import BoundPlan
-from dtrain.engine.pool import Pool
+from dtrain.engine.execution.executor import execute
+from dtrain.engine.execution.models import Model
+from dtrain.engine.execution.numpy_backend import BoundPlan
+from dtrain.engine.execution.pool import Pool
+from dtrain.engine.lowering.lower import plan
 from dtrain.gradient.paths import Paths
 from dtrain.gradient.vector import Weights
+from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.trace import Program
 
 SIZES = (2500, 5000, 10_000, 20_000)
@@ -124,7 +125,7 @@ def stages(made: Program, shapes: Mapping[str, Any]) -> tuple[int, dict[str, flo
         lambda: BoundPlan(planned, weights.flat, slots, Model("dataflow", 2)),
     )
     timed("print", lambda: str(graph))
-    timed("fingerprint", lambda: graph.fingerprint)
+    timed("fingerprint", lambda: fingerprint(graph))
     timed("count paths", lambda: Paths(graph))
     return len(graph.nodes), taken
 

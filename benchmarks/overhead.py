@@ -18,8 +18,8 @@ from typing import Any
 from benchmarks.contenders import pin
 from benchmarks.contenders.dtrain_trainer import Contender
 from benchmarks.workloads import CASES, Case
-from dtrain.engine.executor import execute
-from dtrain.engine.pool import Pool
+from dtrain.engine.execution.executor import execute
+from dtrain.engine.execution.pool import Pool
 
 ROUNDS = 51
 SECONDS = 0.03

@@ -25,6 +25,7 @@ EXAMPLE = """\
   dtrain train mlp --epochs 5 --save mlp.safetensors
   dtrain eval mlp --weights mlp.safetensors
   dtrain eval mlp digits --weights mlp.safetensors"""
+_KEYS = ("samples", "loss", "accuracy", "rmse", "r2")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -73,7 +74,8 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, dict[str, float]]:
     found = measure(world, program, samples, weights, loss, digest)
     with together(world):
         if world.rank == 0 and args.report:
-            write_report({"program": program.name, **found}, args.report)
+            report = {"program": program.name, **dict.fromkeys(_KEYS), **found}
+            write_report(report, args.report)
     return program.name, found
 
 

@@ -17,7 +17,7 @@ from dtrain.descent import losses, optimizers
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Norms, Penalty
 from dtrain.errors import UsageError
-from dtrain.training.options import FLAG, Option
+from dtrain.training.options import FLAG, PATH, Kind, Option
 from dtrain.training.settings import LIBRARY, Checkpoint, Settings, Spanning
 from dtrain.worlds.world import World
 from dtrain.zoo import Entry
@@ -41,9 +41,12 @@ def of(command: str) -> list[Option]:
 def add_options(parser: argparse.ArgumentParser, command: str) -> None:
     """Add a command's options to its parser."""
     for option in of(command):
-        facts: dict[str, Any] = {"metavar": option.metavar, "type": _parser(option)}
+        facts: dict[str, Any] = {
+            "metavar": option.metavar,
+            "type": parser_of(option.kind),
+        }
         if option.several:
-            facts["action"] = "append"
+            facts |= {"action": "append", "type": str}
         if option.alone is not None:
             facts |= {"nargs": "?", "const": option.alone}
         if option.kind is FLAG:
@@ -58,17 +61,15 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
         )
 
 
-def _parser(option: Option) -> Callable[[str], Any]:
-    """Return what argparse calls for the option's word."""
-    if option.several:
-        return str
+def parser_of(kind: Kind) -> Callable[[str], Any]:
+    """Return what argparse calls for a word of a kind."""
 
     def parse(text: str) -> Any:
         try:
-            return option.kind.word(text)
+            return kind.word(text)
         except (ValueError, OverflowError):
             raise argparse.ArgumentTypeError(
-                f"must be {option.kind.must}, not {text!r}"
+                f"must be {kind.must}, not {text!r}"
             ) from None
 
     return parse
@@ -103,6 +104,7 @@ def add_data(
         "data",
         metavar="DATA",
         nargs="?",
+        type=parser_of(PATH),
         help=f"{ACCEPTED}; or a data set of the zoo (default: {default})",
     )
 

@@ -14,7 +14,7 @@ from dtrain.descent.losses import Loss
 from dtrain.drawing.dot import dot
 from dtrain.drawing.svg import drawing
 from dtrain.engine.engine import chosen_backend
-from dtrain.engine.lowering import plan
+from dtrain.engine.lowering.lower import plan
 from dtrain.engine.printing import lines
 from dtrain.errors import ProgramError
 from dtrain.gradient.paths import Paths

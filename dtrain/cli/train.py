@@ -144,10 +144,13 @@ def _rows(result: Run, held_out: dict[str, float] | None) -> dict[str, Any]:
         "blocks": f"{report['blocks']:,} of {report['block']:,} samples a step",
         "epochs": f"{report['epochs']} ({counted(report['steps'], 'step')})",
         "skipped steps": f"{report['skipped_steps']:,} (not finite)",
-        "loss": f"{report['loss']:.6g} (mean over the last epoch)",
     }
     if not report["skipped_steps"]:
         del rows["skipped steps"]
+    if report["loss"] is not None:
+        rows["loss"] = f"{report['loss']:.6g} (mean over the last epoch)"
+    if report["stopped"] != "epochs":
+        rows["stopped"] = report["message"]
     if held_out is not None:
         found = metrics(held_out) or {"loss": f"{held_out['loss']:.6g}"}
         rows.update({f"held-out {name}": text for name, text in found.items()})

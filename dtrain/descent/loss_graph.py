@@ -14,7 +14,7 @@ from typing import Any
 from dtrain.descent.losses import Loss
 from dtrain.descent.metrics import Metric
 from dtrain.descent.targets import Target
-from dtrain.engine.vectorise import vectorise
+from dtrain.engine.vectorise.vectorise import vectorise
 from dtrain.errors import ProgramError
 from dtrain.functions.base import Kind, Shape
 from dtrain.functions.block_axis import block_sum, to_samples

@@ -33,7 +33,7 @@ from dtrain.gradient.vector import Weights
 from dtrain.host import numerics
 from dtrain.problem.evaluator import Evaluator, whole
 from dtrain.problem.problem import Problem
-from dtrain.problem.samples import Inputs, as_samples
+from dtrain.problem.samples import Inputs, as_samples, check_call
 from dtrain.problem.shard import RowBlocks
 from dtrain.tracing.printing import counted
 from dtrain.tracing.trace import Program
@@ -152,6 +152,7 @@ def check(
         >>> check(zoo.lecture, [np.linspace(-1, 1, 5), np.ones(5)]).passed
         True
     """
+    check_call("check", program)
     numerics.check_pins()
     the_loss = losses.named(loss)
     samples = as_samples(program, inputs, targets, target=target, columns=columns)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from dtrain.functions.base import Kind
 from dtrain.functions.piecewise import where
-from dtrain.tracing.graph import CONSTANT, INPUT, FlowGraph, Node
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import CONSTANT, INPUT, Node
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]

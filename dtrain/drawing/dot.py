@@ -7,7 +7,8 @@ import json
 from dtrain.drawing.layout import drawn, drawn_edges
 from dtrain.drawing.notation import name
 from dtrain.drawing.svg import formula
-from dtrain.tracing.graph import INPUT, WEIGHT, FlowGraph
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import INPUT, WEIGHT
 
 _STYLES = {INPUT: 'style="rounded"', WEIGHT: 'style="filled" fillcolor="#efe7fd"'}
 

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from dtrain.drawing.ordering import Spot, ordered
 from dtrain.gradient.paths import Edge
-from dtrain.tracing.graph import INPUT, FlowGraph
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import INPUT
 
 LEVEL_GAP, NODE_GAP = 36.0, 20.0
 _LANE = 10.0  # the height of a lane

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from dtrain.functions.base import FUNCTIONS
 from dtrain.functions.contraction import contract
 from dtrain.functions.shape import index
-from dtrain.tracing.graph import FlowGraph, Node
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import Node
 from dtrain.tracing.printing import SUPERSCRIPTS, index_text
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")

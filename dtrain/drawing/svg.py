@@ -9,7 +9,8 @@ from dtrain.drawing.layout import Layout, Size, drawn, layout
 from dtrain.drawing.notation import applied, name, text
 from dtrain.errors import UsageError
 from dtrain.gradient.paths import Edge
-from dtrain.tracing.graph import CONSTANT, INPUT, WEIGHT, FlowGraph
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import CONSTANT, INPUT, WEIGHT
 
 Lines = list[tuple[str, str]]
 """The texts in a box, each with its class."""

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.engine.collector import paused
-from dtrain.engine.execution import EXECUTIONS, Model
-from dtrain.engine.executor import execute
+from dtrain.engine.execution.executor import execute
+from dtrain.engine.execution.models import EXECUTIONS, Model
+from dtrain.engine.execution.numpy_backend import BoundPlan
+from dtrain.engine.execution.pool import Pool
 from dtrain.engine.fused.backend import FusedPlan
-from dtrain.engine.lowering import plan
-from dtrain.engine.numpy_backend import BoundPlan
-from dtrain.engine.plan import Plan
-from dtrain.engine.pool import Pool
+from dtrain.engine.lowering.lower import plan
+from dtrain.engine.plans.plan import Plan
 from dtrain.engine.stack import Place, Stack, Sum
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import Layout, Weights

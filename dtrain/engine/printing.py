@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dtrain.engine.arena import Arena
+from dtrain.engine.execution.arena import Arena
 from dtrain.engine.fused.form import form_of
 from dtrain.engine.fused.regions import Piece
-from dtrain.engine.plan import Plan, Step, View
+from dtrain.engine.plans.plan import Plan, Step, View
 from dtrain.tracing.printing import counted
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine.numpy_backend import Array, BoundPlan
+from dtrain.engine.execution.numpy_backend import Array, BoundPlan
 
 
 class Place(Protocol):

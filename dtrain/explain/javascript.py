@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dtrain.explain.pieces import Piece
 from dtrain.functions.base import FUNCTIONS as BASE_FUNCTIONS
 from dtrain.tracing.expand import expand
-from dtrain.tracing.graph import INPUT, FlowGraph, Node
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import INPUT, Node
 
 FUNCTIONS = {
     "absolute": "Math.abs(a)",

@@ -33,7 +33,8 @@ from dtrain.explain.javascript import (
 )
 from dtrain.explain.pieces import value
 from dtrain.gradient.paths import Edge, Path
-from dtrain.tracing.graph import WEIGHT, FlowGraph
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import WEIGHT
 from dtrain.tracing.printing import numeral
 
 _VALUE, _ADJOINT = "−1.234e−05", "v −1.234e−05"  # the widest that are shown

@@ -19,7 +19,7 @@ from dtrain.functions.shape import place
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph
-from dtrain.tracing.symbol import Symbol
+from dtrain.tracing.symbol import Emitter, Symbol
 from dtrain.tracing.trace import user_frames
 
 
@@ -190,7 +190,7 @@ def _total(parts: Sequence[Symbol]) -> Symbol:
     return total
 
 
-def _depends(builder: Builder, last: int, wrt: Sequence[int]) -> list[bool]:
+def _depends(builder: Emitter, last: int, wrt: Sequence[int]) -> list[bool]:
     """Which nodes up to the last one are computed from those in ``wrt``."""
     depends = [False] * (last + 1)
     for number in wrt:

@@ -22,7 +22,8 @@ from dtrain.errors import UsageError
 from dtrain.gradient.differentiate import backward
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.expand import expand
-from dtrain.tracing.graph import INPUT, WEIGHT, FlowGraph, Node
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import INPUT, WEIGHT, Node
 from dtrain.tracing.printing import counted
 
 LIMIT = 100_000

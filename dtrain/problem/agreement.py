@@ -12,12 +12,15 @@ import numpy as np
 
 from dtrain.errors import MismatchError, UsageError
 from dtrain.tracing.expand import expand
-from dtrain.tracing.graph import CONSTANT, FlowGraph
+from dtrain.tracing.fingerprint import fingerprint
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import CONSTANT
 from dtrain.tracing.printing import formula
 from dtrain.worlds.verdict import differing_parts, mark_agreed
 from dtrain.worlds.world import World
 
-_SHOWN = 10_000  # numbers of a constant that ranks exchange to show a difference
+_SHOWN = 10_000
+"""Numbers of a constant that ranks exchange to show a difference."""
 
 
 @contextmanager
@@ -38,13 +41,18 @@ def together(world: World) -> Iterator[None]:
 
 
 def compare_programs(world: World, graph: FlowGraph, what: str = "program") -> None:
-    """Check that all ranks have the same program; compare nodes only where they differ.
+    """Check that all ranks have the same graph; compare nodes only where they differ.
+
+    Args:
+        world: the ranks.
+        graph: this rank's graph.
+        what: the graph's name in a message.
 
     Raises:
         MismatchError: on every rank, naming the first node that differs and its lines.
     """
     try:
-        world.compare(what, graph.fingerprint)
+        world.compare(what, fingerprint(graph))
     except MismatchError as error:
         graph = expand(graph)
         sums = [zlib.crc32(node.identity) for node in graph.nodes]
@@ -72,7 +80,7 @@ def compare_programs(world: World, graph: FlowGraph, what: str = "program") -> N
 
 
 def _node_text(graph: FlowGraph, number: int) -> bytes:
-    """Describe a node, the line that made it, and a constant's values, for a person."""
+    """Return a node with its line, and a constant's values, as JSON."""
     if number >= len(graph.nodes):
         return json.dumps(["none", ""]).encode()
     node = graph.nodes[number]

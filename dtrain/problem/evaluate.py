@@ -25,7 +25,7 @@ from dtrain.problem.samples import (
     Inputs,
     as_samples,
     as_weights,
-    check_program,
+    check_call,
     dtype_of,
     named_weights,
 )
@@ -90,6 +90,7 @@ def loss_and_gradient(
         >>> loss_and_gradient(double, {"W": 1.0}, [[1.0, 2.0]], [2.0, 4.0])
         (2.5, {'W': array(-5.)})
     """
+    check_call("loss_and_gradient", program, weights)
     dtype = check_dtype(dtype)
     if block is not None and (isinstance(block, bool) or not block > 0):
         raise UsageError(f"block is {block!r}; it must be a whole number ≥ 1")
@@ -124,7 +125,7 @@ def loss_and_gradient(
         )
     problem = evaluator.problem
     check_target_values(problem.quantity, samples, range(len(samples)))
-    as_weights(problem.layout, weights, program.inputs, into=values)
+    as_weights(problem.layout, weights, values)
     columns_read = columns_of(samples, problem.quantity.graph, dtype)
     with blas_threads(1), reading(evaluator.engine, columns_read):
         total = evaluator.sum(values, whole(len(samples)))
@@ -176,6 +177,7 @@ def evaluate(
         >>> evaluate(double, {"W": 1.5}, data)["loss"]
         0.625
     """
+    check_call("evaluate", program, weights)
     numerics.check_pins()
     the_loss = losses.named(loss)
 
@@ -257,8 +259,8 @@ def predict(
         >>> predict(double, {"W": 2.0}, [[1.0, 2.0]])
         array([2., 4.])
     """
+    check_call("predict", program, weights)
     numerics.check_pins()
-    check_program(program)
     weights = named_weights(weights)
     samples = as_samples(program, inputs, columns=columns)
     made = _outputs.get(
@@ -267,7 +269,7 @@ def predict(
         lambda: Outputs(program, samples, weights),
         lambda outputs: outputs.traced,
     )
-    as_weights(made.weights.layout, weights, program.inputs, into=made.weights)
+    as_weights(made.weights.layout, weights, made.weights)
     with blas_threads(1), made.reading(samples):
         outputs = made.rows(0, len(samples))
     return outputs if len(outputs) > 1 else next(iter(outputs.values()))

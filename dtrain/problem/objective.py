@@ -18,7 +18,7 @@ from dtrain.host import numerics
 from dtrain.host.blas import blas_threads
 from dtrain.problem.evaluator import Computing, Evaluator, threads_of, whole
 from dtrain.problem.problem import Problem, read_samples
-from dtrain.problem.samples import Data, as_weights
+from dtrain.problem.samples import Data, as_weights, check_call
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import check_dtype
 from dtrain.worlds.opening import open_world
@@ -80,6 +80,7 @@ def objective(
         >>> f.unflatten([3.0]), f.value([3.0])
         ({'slope': array(3.)}, 0.0)
     """
+    check_call("objective", program)
     numerics.check_pins()
     dtype = check_dtype(dtype)
     the_loss = losses.named(loss)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.columns import Samples
-from dtrain.engine.vectorise import vectorise
+from dtrain.engine.vectorise.vectorise import vectorise
 from dtrain.functions.base import Kind
 from dtrain.functions.block_axis import to_samples
 from dtrain.functions.piecewise import real
@@ -51,7 +51,7 @@ class Outputs:
         self.graph = with_sample_outputs(vectorised)
         specs = self.graph.specs.items()
         layout = Layout.of({name: spec.shape for name, spec in specs}, dtype)
-        self.weights = as_weights(layout, weights, program.inputs)
+        self.weights = as_weights(layout, weights)
         self.block = default_block(self.graph, len(samples))
         self._samples = len(samples)
         columns = columns_of(samples, self.graph, dtype)

@@ -18,6 +18,7 @@ from dtrain.problem.columns import check_target, check_target_values, columns_of
 from dtrain.problem.differences import compare_arrays, compare_data
 from dtrain.problem.samples import Data, as_weights, check_program
 from dtrain.reduction.blocks import share
+from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import draw
 from dtrain.worlds.world import World
@@ -109,13 +110,12 @@ class Problem:
             UsageError: the values do not fit; MismatchError: ranks were given others.
         """
         with together(world):
+            first = Weights(self.layout)
             if weights is None:
-                weights = draw(self.graph, seed, self.dtype)
-                given = "drawn"
-                first = as_weights(self.layout, weights)
+                first.assign(draw(self.graph, seed, self.dtype))
             else:
-                first = as_weights(self.layout, weights, self.program.inputs)
-                given = first.digest
+                as_weights(self.layout, weights, first)
+            given = "drawn" if weights is None else first.digest
         compare_arrays(world, "first weights", given, first.values, "weight")
         world.broadcast(first.flat)  # hosts with another libm draw other values
         return first
@@ -123,11 +123,11 @@ class Problem:
     @property
     def identity(self) -> dict[str, str]:
         """What identifies the problem in a checkpoint: equal texts, equal problem."""
-        penalty = "none" if self.penalty is None else self.penalty.graph.fingerprint
+        penalty = "none" if self.penalty is None else fingerprint(self.penalty.graph)
         return {
             "columns": repr(list(self.samples.origins)),
             "data set": self._data_digest,
-            "program": self.quantity.graph.fingerprint,
+            "program": fingerprint(self.quantity.graph),
             "penalty's graph": penalty,
         }
 
@@ -175,7 +175,7 @@ def check_trainable(world: World, problem: Problem) -> None:
         if not graph.weights:
             raise ProgramError(f"program {program.name} has no weights to train")
         shapes = {name: graph.nodes[i].shape for name, i in graph.inputs.items()}
-        if program.trace(**shapes).fingerprint != graph.fingerprint:
+        if fingerprint(program.trace(**shapes)) != fingerprint(graph):
             raise ProgramError(
                 f"program {program.name} changes each time it is traced: it uses "
                 "random numbers, the time, or something else that varies, and such "

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from dtrain.data.columns import Samples
 from dtrain.tracing.dependencies import Dependencies
+from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.trace import Program
 
@@ -65,7 +66,7 @@ class Reuse(threading.local, Generic[T]):
 def _stable(program: Program, graph: FlowGraph) -> bool:
     """Whether tracing the program again gives the same graph."""
     shapes = {name: graph.nodes[i].shape for name, i in graph.inputs.items()}
-    return program.trace(**shapes).fingerprint == graph.fingerprint
+    return fingerprint(program.trace(**shapes)) == fingerprint(graph)
 
 
 def signature(samples: Samples) -> tuple[Any, ...]:

@@ -15,13 +15,33 @@ from dtrain.data.columns import Dataset, Samples, as_array
 from dtrain.data.readers import open_data
 from dtrain.errors import DataError, ProgramError, UsageError
 from dtrain.gradient.vector import Layout, Weights
-from dtrain.tracing.trace import Program
+from dtrain.tracing.trace import Program, check_outside
 
 Data = Mapping[str, Any] | str | os.PathLike[str] | Dataset
 """Named columns: a mapping, a path, or a data set that is already open."""
 
 Inputs = Data | Sequence[Any] | NDArray[Any]
 """Named columns, or one array for each input in the program's order."""
+
+
+def check_call(what: str, program: Any, weights: Any = None) -> None:
+    """Check that a public function is called outside of programs, with a program.
+
+    Args:
+        what: the function's name.
+        program: what was given as the program.
+        weights: what was given as weights, to recognise arguments in another order.
+
+    Raises:
+        ProgramError: it is not; UsageError: weights and inputs are interchanged.
+    """
+    check_outside(what)
+    names = set(weights) if isinstance(weights, Mapping) else set()
+    if check_program(program).inputs and names >= set(program.inputs):
+        raise UsageError(
+            f"weights has the program's inputs ({', '.join(program.inputs)}): the "
+            "order of the arguments is program, weights, inputs"
+        )
 
 
 def check_program(program: Any) -> Program:
@@ -130,30 +150,20 @@ def _checked(arrays: Mapping[str, NDArray[Any]], targets: Any) -> Samples:
     return Samples(dict(arrays), target, "the arrays given", origins)
 
 
-def as_weights(
-    layout: Layout, values: Any, inputs: Sequence[str] = (), into: Weights | None = None
-) -> Weights:
+def as_weights(layout: Layout, values: Any, into: Weights | None = None) -> Weights:
     """Return what a caller gave as weights, in a layout.
 
     Args:
         layout: the names, shapes and dtype that are expected.
         values: numbers or arrays by name, a `Run`, or the path of a weights file or of
             a folder of checkpoints.
-        inputs: the program's inputs, to recognise arguments in the wrong order.
         into: weights of that layout to write into; by default new ones.
 
     Raises:
         UsageError: a name or a shape does not fit.
     """
-    values = named_weights(values)
-    names = set(values)
-    if names & set(inputs) and not names & set(layout.shapes):
-        raise UsageError(
-            f"weights has the program's inputs ({', '.join(sorted(names))}): the order "
-            "of the arguments is program, weights, inputs"
-        )
     weights = Weights(layout) if into is None else into
-    weights.assign(values)
+    weights.assign(named_weights(values))
     return weights
 
 

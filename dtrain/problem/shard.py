@@ -11,7 +11,8 @@ from dtrain.engine.engine import Engine, Rows
 from dtrain.functions import shape
 from dtrain.functions.contraction import contract
 from dtrain.reduction.blocks import block_count, share
-from dtrain.tracing.graph import SCALARS, WEIGHT, FlowGraph
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import SCALARS, WEIGHT
 from dtrain.worlds.world import World
 
 _VIEWS = (shape.transpose, shape.reshape, shape.index, shape.broadcast, shape.place)

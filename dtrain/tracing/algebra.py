@@ -7,7 +7,7 @@ one contraction. The rules are few, and each removes a node, so they end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,18 +22,15 @@ from dtrain.functions import (
 from dtrain.functions import shape as shapes
 from dtrain.functions.base import FUNCTIONS, BaseFunction, Kind
 from dtrain.functions.transcendental import exp, sigmoid
-from dtrain.tracing.graph import INPUT
-
-if TYPE_CHECKING:
-    from dtrain.tracing.builder import Builder
-    from dtrain.tracing.symbol import Symbol
+from dtrain.tracing.node import INPUT
+from dtrain.tracing.symbol import Emitter, Symbol
 
 # Constants are folded up to this size; larger ones are computed once per step anyway.
 _FOLDED_SIZE = 1 << 16
 
 
 def simplify(
-    builder: Builder,
+    builder: Emitter,
     function: BaseFunction,
     xs: Sequence[Symbol],
     params: Mapping[str, Any],
@@ -48,7 +45,7 @@ def simplify(
 
 
 def _fold(
-    builder: Builder,
+    builder: Emitter,
     function: BaseFunction,
     xs: Sequence[Symbol],
     params: Mapping[str, Any],

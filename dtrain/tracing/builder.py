@@ -27,13 +27,13 @@ from dtrain.functions.gather import integer
 from dtrain.functions.piecewise import real
 from dtrain.functions.shape import reshape
 from dtrain.tracing import algebra
-from dtrain.tracing.graph import (
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import (
     CONSTANT,
     INPUT,
     SCALARS,
     WEIGHT,
     Constant,
-    FlowGraph,
     Node,
     WeightSpec,
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dtrain.functions.base import Kind
 from dtrain.functions.block_axis import to_samples
 from dtrain.tracing.builder import Builder
-from dtrain.tracing.graph import INPUT, SCALARS, WEIGHT, FlowGraph, Node
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import INPUT, SCALARS, WEIGHT, Node
 from dtrain.tracing.symbol import Symbol
 
 

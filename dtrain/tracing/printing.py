@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from dtrain.functions.shape import Index, Slices
-
-if TYPE_CHECKING:
-    from dtrain.tracing.graph import FlowGraph, Node
+from dtrain.tracing.node import Node, Wiring
 
 _INFIX = {
     "add": "+",
@@ -30,7 +27,7 @@ _LEAVES = ("input", "weight", "scalars", "constant")
 _MATRIX_PRODUCTS = ("ij,j->i", "ij,jk->ik", "i,ij->j", "i,i->")
 
 
-def lines(graph: FlowGraph) -> Iterator[str]:
+def lines(graph: Wiring) -> Iterator[str]:
     """The graph's lines: a summary, then one for each node; scalars stand inline."""
     functions = sum(node.function.name not in _LEAVES for node in graph.nodes)
     yield (
@@ -47,7 +44,7 @@ def lines(graph: FlowGraph) -> Iterator[str]:
         yield f"  {names[i]:{width}}  {node.shape!s:{shapes}}  {formula(graph, node)}"
 
 
-def label(graph: FlowGraph, number: int) -> str:
+def label(graph: Wiring, number: int) -> str:
     """How a node is called: its name, its number, or its value if a scalar."""
     node = graph.nodes[number]
     if _inline(node):
@@ -55,7 +52,7 @@ def label(graph: FlowGraph, number: int) -> str:
     return node.name or str(number)
 
 
-def formula(graph: FlowGraph, node: Node) -> str:
+def formula(graph: Wiring, node: Node) -> str:
     """The function applied to its inputs."""
     function, xs = node.function.name, [label(graph, i) for i in node.inputs]
     if function in _LEAVES:

@@ -7,7 +7,7 @@ cannot be traced is refused with the user's line and what to write in its place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Protocol
 
 import numpy as np
 
@@ -16,11 +16,8 @@ from dtrain.functions import gather, shape
 from dtrain.functions.base import ADAPTERS, UFUNCS, BaseFunction, Shape, is_truth
 from dtrain.functions.special import of_scipy
 from dtrain.functions.unsupported import REFUSED
-from dtrain.tracing.source import called
-
-if TYPE_CHECKING:
-    from dtrain.tracing.builder import Builder
-    from dtrain.tracing.graph import Node
+from dtrain.tracing.node import Node
+from dtrain.tracing.source import Source, called
 
 _ADD = (
     "write it with the functions there are, or make it a base function with its own "
@@ -57,6 +54,33 @@ _QUESTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
 }
 
 
+class Emitter(Protocol):
+    """What a symbol needs of the builder that it belongs to."""
+
+    nodes: list[Node]
+    source: Source | None
+    through: Node | None
+
+    def symbol(self, x: Any) -> Symbol:
+        """Return a symbol for a symbol, an array or a number."""
+
+    def constant(self, value: Any) -> Symbol:
+        """Return a symbol for a value written in the program."""
+
+    def apply(
+        self, function: BaseFunction, xs: Sequence[Any], params: Mapping[str, Any]
+    ) -> Symbol:
+        """Return the value of a base function."""
+
+    def shape_of(
+        self, function: BaseFunction, shapes: Sequence[Shape], params: Mapping[str, Any]
+    ) -> Shape:
+        """Return the shape of a function's value."""
+
+    def error(self, message: str) -> ProgramError:
+        """Return an error about the user's current line."""
+
+
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Symbol, *args: Any, **keywords: Any) -> Any:
         return function(self, *args, **keywords)
@@ -71,7 +95,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     __slots__ = ("builder", "number")
     __hash__ = object.__hash__
 
-    def __init__(self, builder: Builder, number: int) -> None:
+    def __init__(self, builder: Emitter, number: int) -> None:
         self.builder = builder
         self.number = number
 

@@ -173,6 +173,19 @@ def current(what: str) -> Builder:
     return builder
 
 
+def check_outside(what: str) -> None:
+    """Refuse a call that works on numbers while a program is being traced.
+
+    Raises:
+        ProgramError: naming the user's line.
+    """
+    if _BUILDER.get() is not None:
+        raise ProgramError(
+            f"{here()}: {what} runs on numbers and cannot be used inside a program, "
+            "whose values are symbols: call it outside, on the program"
+        )
+
+
 def user_frames(error: BaseException) -> str:
     """A traceback as text, without the frames of dtrain and of the import system."""
     kept = [

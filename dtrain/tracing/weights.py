@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.errors import ProgramError, UsageError
-from dtrain.tracing.graph import FlowGraph, WeightSpec
+from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.initializers import Initializer, initializer
+from dtrain.tracing.node import WeightSpec
 from dtrain.tracing.source import here
 from dtrain.tracing.trace import Program, current, scoped
 

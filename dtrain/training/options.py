@@ -88,10 +88,18 @@ PATH = Kind(
     lambda value: isinstance(value, str | os.PathLike) and bool(os.fspath(value)),
     str,
 )
+FOLDER = Kind(
+    "a path",
+    lambda value: not isinstance(value, str | os.PathLike) or PATH.fits(value),
+    str,
+)
+"""In Python also a `Checkpoint`, which checks itself."""
 TEXT = Kind("a name", lambda value: isinstance(value, str), str)
 FLAG = Kind("True or False", lambda value: isinstance(value, bool), bool)
 ANYTHING = Kind("anything", lambda _: True, str)
 """Checked where its meaning is known, such as a loss or an optimizer."""
+RATE = Kind("a finite number", lambda _: True, lambda text: NUMBER.word(text))
+"""In Python also a function of the step; checked where the schedule is made."""
 PAIRS = Kind(
     "a mapping of names of inputs to names of columns, such as {'p': 'a'}",
     lambda value: (
@@ -129,6 +137,7 @@ class Option:
         report: whether its value is in the report of a run.
         several: whether a command takes it several times.
         required: whether a command refuses to run without it.
+        aliases: what other libraries call it, for messages.
         alone: its value if a command names it without a value; ``None``: not allowed.
     """
 
@@ -145,6 +154,7 @@ class Option:
     several: bool = False
     required: bool = False
     alone: Any = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def flag(self) -> str:

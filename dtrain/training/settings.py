@@ -15,16 +15,18 @@ from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
 from dtrain.descent.rule import Rule
 from dtrain.engine.engine import BACKENDS, chosen, chosen_backend
-from dtrain.engine.execution import EXECUTIONS
+from dtrain.engine.execution.models import EXECUTIONS
 from dtrain.errors import UsageError
 from dtrain.tracing.weights import DTYPES, check_dtype
 from dtrain.training.options import (
     ABOVE_0,
     ANYTHING,
     FLAG,
+    FOLDER,
     INTEGER,
     PAIRS,
     PATH,
+    RATE,
     SECONDS,
     TEXT,
     Kind,
@@ -130,12 +132,19 @@ class Settings:
     """
 
     epochs: int = row(
-        whole(0), "visits of each sample", 10, metavar="E", shown="10", report=True
+        whole(0),
+        "visits of each sample",
+        10,
+        metavar="E",
+        shown="10",
+        report=True,
+        aliases=("n_epochs", "num_epochs", "max_epochs", "iterations"),
     )
     batch: int | str | None = row(
         full_or(whole(1)),
         "samples in a step, or full: all of them, as in the lecture",
         metavar="N|full",
+        aliases=("batch_size",),
         shown="full",
         bits=True,
     )
@@ -147,10 +156,11 @@ class Settings:
         bits=True,
     )
     learning_rate: float | Schedule | Spanning = row(
-        ANYTHING,
+        RATE,
         "the learning rate η, in Python also a function of the step (from 0)",
         0.01,
         metavar="η",
+        aliases=("lr", "eta", "step_size", "rate"),
         shown="0.01",
         bits=True,
     )
@@ -159,6 +169,7 @@ class Settings:
         f"{', '.join(optimizers.OPTIMIZERS)}, or in Python one of dtrain.optimizers",
         "sgd",
         metavar="NAME",
+        aliases=("optim", "method", "solver"),
         shown="sgd",
         bits=True,
     )
@@ -200,6 +211,7 @@ class Settings:
         INTEGER,
         "of the first weights and of the order of samples",
         0,
+        aliases=("random_state",),
         metavar="S",
         shown="0",
         commands=("train", "check", "explain"),
@@ -255,9 +267,10 @@ class Settings:
         shown="100",
     )
     checkpoint: Checkpoint | None = row(
-        ANYTHING,
+        FOLDER,
         "a folder to save the run in, to continue after any interruption; in Python "
         "also a dtrain.Checkpoint",
+        aliases=("resume", "force", "save_every", "save_seconds", "keep"),
         metavar="DIR",
     )
     min_ranks: int = row(
@@ -343,6 +356,8 @@ class Settings:
         texts["columns"] = repr(sorted((self.columns or {}).items()))
         texts["learning_rate"] = described(self.learning_rate)
         texts["penalty"] = described(self.penalty)
+        if self.checkpoint is not None:
+            texts |= self.checkpoint.describe()
         return texts
 
     def identity(self) -> dict[str, str]:

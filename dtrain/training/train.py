@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+import inspect
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
@@ -14,7 +17,7 @@ from dtrain.descent.rule import Rule
 from dtrain.errors import UsageError
 from dtrain.host.blas import blas_threads
 from dtrain.problem.agreement import together
-from dtrain.problem.samples import Data
+from dtrain.problem.samples import Data, check_call
 from dtrain.tracing.printing import counted
 from dtrain.tracing.trace import Program
 from dtrain.training.loop import Callback, Loop
@@ -27,9 +30,28 @@ from dtrain.training.trainer import Trainer
 from dtrain.worlds.opening import open_world
 from dtrain.worlds.world import World
 
+P = ParamSpec("P")
+T = TypeVar("T")
 LOG = logging.getLogger("dtrain")
 
 
+def _known_options(function: Callable[P, T]) -> Callable[P, T]:
+    """Answer an unknown option with the name that it has here."""
+    known = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **options: P.kwargs) -> T:
+        for name in options.keys() - known.keys():
+            near = [option.name for option in LIBRARY if name in option.aliases]
+            near += difflib.get_close_matches(name, known, n=1)
+            guess = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"{function.__name__} has no option {name!r}{guess}")
+        return function(*args, **options)
+
+    return checked
+
+
+@_known_options
 def train(  # noqa: D417 (the options' lines come from their table)
     program: Program,
     data: Data,
@@ -97,6 +119,7 @@ def train(  # noqa: D417 (the options' lines come from their table)
         {'offset': 1.0, 'slope': 3.0}
     """
     given = locals()
+    check_call("train", program)
     options = {option.name: given[option.name] for option in LIBRARY}
     if timeout is not None:
         SECONDS.check("timeout", timeout)  # it also limits how long ranks may join

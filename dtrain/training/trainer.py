@@ -167,8 +167,6 @@ def compare_settings(world: World, settings: Settings) -> None:
         MismatchError: on every rank.
     """
     described = settings.describe()
-    if settings.checkpoint is not None:
-        described |= settings.checkpoint.describe()
     notes = world.allgather(json.dumps(described).encode())
     if len(set(notes)) > 1:
         each = [json.loads(note) for note in notes]

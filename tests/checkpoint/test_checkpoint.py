@@ -207,7 +207,7 @@ def test_nothing_to_resume_starts_afresh_and_says_so(tmp_path, caplog):
     caplog.set_level(logging.INFO, "dtrain")
     run = fit(tmp_path, resume=True)
     assert run.report["resumed_from_step"] is None
-    assert "starting afresh" in caplog.text
+    assert "starting from the beginning" in caplog.text
 
 
 def test_a_finished_run_is_done_and_may_be_given_more_epochs(tmp_path):

@@ -10,7 +10,7 @@ from dtrain.checkpoint.output import save
 from dtrain.cli.main import COMMANDS
 from dtrain.descent import losses, optimizers, schedules
 from dtrain.engine.engine import BACKENDS
-from dtrain.engine.execution import EXECUTIONS
+from dtrain.engine.execution.models import EXECUTIONS
 from dtrain.host.pinning import CHOICES
 from dtrain.tracing.weights import DTYPES
 from dtrain.training.settings import ON_NONFINITE

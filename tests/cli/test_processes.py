@@ -332,10 +332,10 @@ def test_an_error_that_ranks_agree_on_has_one_traceback():
     """Rank 1 cannot read a file for a reason that is none of dtrain's errors."""
     code = (
         "import os, sys; from dtrain.cli.main import main; "
-        "import dtrain.training.trainer as trainer; "
+        "import dtrain.problem.problem as problem; "
         "rank = os.environ['OMPI_COMM_WORLD_RANK']; "
-        "real = trainer.open_data; "
-        "trainer.open_data = lambda data: real(data) if rank != '1' else 1 / 0; "
+        "real = problem.open_data; "
+        "problem.open_data = lambda data: real(data) if rank != '1' else 1 / 0; "
         "sys.exit(main(['lecture', '--epochs', '1']))"
     )
     run = on_ranks(3, "-c", code)

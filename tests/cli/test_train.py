@@ -144,7 +144,7 @@ def test_a_run_goes_on_from_its_checkpoints(dtrain, folder):
     assert digest(library.load("runs")) == first["weights_sha256"]
     refused = dtrain("train", *saved)
     assert refused.code == 2
-    assert "go on with --resume" in refused.err
+    assert "continue it with --resume" in refused.err
     again = report_of(dtrain, *saved, "--resume")
     assert again["resumed_from_step"] == 12
     for key in ("weights_sha256", "loss_history", "steps"):
@@ -158,7 +158,7 @@ def test_a_run_goes_on_from_its_checkpoints(dtrain, folder):
     assert "seed was 0 and is 3" in refused.err
     forced = dtrain("train", *more, "--seed", 3, "--force")
     assert forced.code == 0
-    assert "going on from step 20" in forced.err
+    assert "resuming from step 20" in forced.err
     evaluated = dtrain("eval", "model.py:net", "data.npz", "--weights", "runs")
     assert evaluated.code == 0
 

@@ -13,11 +13,11 @@ from dtrain import layers, program, weight
 from dtrain.descent.loss_graph import TARGET, LossGraph, loss_graph
 from dtrain.descent.losses import SquareError
 from dtrain.engine.engine import BACKENDS
-from dtrain.engine.execution import Model as Execution
-from dtrain.engine.executor import execute
-from dtrain.engine.lowering import plan
-from dtrain.engine.numpy_backend import BoundPlan
-from dtrain.engine.pool import Pool
+from dtrain.engine.execution.executor import execute
+from dtrain.engine.execution.models import Model as Execution
+from dtrain.engine.execution.numpy_backend import BoundPlan
+from dtrain.engine.execution.pool import Pool
+from dtrain.engine.lowering.lower import plan
 from dtrain.functions.base import Shape
 from dtrain.gradient.vector import Weights
 from dtrain.tracing.trace import Program

@@ -8,9 +8,9 @@ import pytest
 from dtrain import program, weight, zoo
 from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import LOSSES
-from dtrain.engine.arena import Arena
-from dtrain.engine.batching import batched
-from dtrain.engine.lowering import plan
+from dtrain.engine.execution.arena import Arena
+from dtrain.engine.lowering.lower import plan
+from dtrain.engine.plans.batching import batched
 from tests.engine.models import irregular
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from dtrain import layers, program, weight
-from dtrain.engine import numpy_backend
-from dtrain.engine.batching import batched
-from dtrain.engine.lowering import plan
-from dtrain.engine.plan import Plan
+from dtrain.engine.execution import numpy_backend
+from dtrain.engine.lowering.lower import plan
+from dtrain.engine.plans.batching import batched
+from dtrain.engine.plans.plan import Plan
 from dtrain.tracing.trace import Program
 from tests.engine.models import MODELS, Model
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from dtrain import ThreadWorld, layers, loss_and_gradient, program, train, weight, zoo
-from dtrain.engine import execution
-from dtrain.engine.arena import Arena
-from dtrain.engine.cost import seconds
 from dtrain.engine.engine import BACKENDS
-from dtrain.engine.execution import EXECUTIONS, Schedule, Task
-from dtrain.engine.execution import Model as Execution
-from dtrain.engine.lowering import plan
-from dtrain.engine.plan import Plan, View
-from dtrain.engine.pool import Pool
+from dtrain.engine.execution import models as execution
+from dtrain.engine.execution.arena import Arena
+from dtrain.engine.execution.cost import seconds
+from dtrain.engine.execution.models import EXECUTIONS, Schedule, Task
+from dtrain.engine.execution.models import Model as Execution
+from dtrain.engine.execution.pool import Pool
+from dtrain.engine.lowering.lower import plan
+from dtrain.engine.plans.plan import Plan, View
 from tests.engine import test_batching
 from tests.engine.models import MODELS, Model
 from tests.engine.wired import INPUTS, wired

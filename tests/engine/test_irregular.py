@@ -13,11 +13,12 @@ import pytest
 from dtrain import loss_and_gradient, program, weight
 from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import SquareError
-from dtrain.engine.batching import batched
-from dtrain.engine.dependences import dependences
-from dtrain.engine.lowering import plan
-from dtrain.engine.plan import Plan
+from dtrain.engine.lowering.lower import plan
+from dtrain.engine.plans.batching import batched
+from dtrain.engine.plans.dependences import dependences
+from dtrain.engine.plans.plan import Plan
 from dtrain.gradient.paths import Paths
+from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.trace import Program
 from tests.engine.models import Model
 from tests.engine.test_batching import wired
@@ -43,7 +44,7 @@ def test_a_chain_of_20_000_nodes_goes_all_the_way() -> None:
     assert len(graph.nodes) == 2 * layers + 4
     assert len(graph.levels) == 2 * layers + 1
     assert str(graph).count("\n") == len(graph.nodes)
-    assert len(graph.fingerprint) == 64
+    assert len(fingerprint(graph)) == 64
     assert Paths(graph).count(graph.inputs["x"]) == 1
     weights = {"w0": 1.5, "w1": 1.9, "w2": 2.5}
     x, t = np.array([0.3, -0.7]), np.array([0.1, 0.2])

@@ -11,7 +11,7 @@ import pytest
 
 from dtrain import loss_and_gradient, predict, program, weight
 from dtrain.engine.engine import Engine
-from dtrain.engine.lowering import plan
+from dtrain.engine.lowering.lower import plan
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import Layout, Weights
 from dtrain.problem.shard import RowBlocks

@@ -23,6 +23,7 @@ from dtrain import (
     weight,
 )
 from dtrain.errors import MismatchError, ProgramError
+from dtrain.tracing.fingerprint import fingerprint
 from dtrain.training.settings import Settings
 from dtrain.training.trainer import Trainer
 
@@ -247,7 +248,7 @@ def test_a_shape_that_breaks_its_promise_is_found_as_it_runs() -> None:
     ],
 )
 def test_another_transfer_function_is_another_program(one: Any, other: Any) -> None:
-    prints = {fingerprint(lambda x: x * x, **given) for given in (one, one, other)}
+    prints = {digest_of(lambda x: x * x, **given) for given in (one, one, other)}
     assert len(prints) == 2
 
 
@@ -257,12 +258,12 @@ def test_another_value_is_another_program() -> None:
 
     given = {"shape": np.broadcast_shapes, "vjp": lambda v, y, x: (v,)}
     values = (power(2), power(2), power(3), lambda x: x + 1)
-    assert len({fingerprint(value, **given) for value in values}) == 3
+    assert len({digest_of(value, **given) for value in values}) == 3
 
 
-def fingerprint(value: Callable[..., Any], **given: Any) -> str:
+def digest_of(value: Callable[..., Any], **given: Any) -> str:
     function = base_function(value, **given)
-    return program(lambda x: function(weight("w") * x)).trace().fingerprint
+    return fingerprint(program(lambda x: function(weight("w") * x)).trace())
 
 
 def test_other_functions_on_two_ranks_are_found() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dtrain
-from dtrain.engine.rules import lowered
+from dtrain.engine.lowering.rules import lowered
 from dtrain.functions.base import FUNCTIONS, BaseFunction
 from dtrain.problem.shard import RowBlocks
 from tests.functions.cases import CASES, SAMPLES, Case

@@ -96,9 +96,9 @@ def test_unequal_shares_give_the_bits_of_one_process(world, samples, name):
 @pytest.mark.parametrize("execution", ["levels", "dataflow"])
 def test_execution_models_give_the_same_bits(world, execution, monkeypatch):
     monkeypatch.setattr(
-        "dtrain.engine.execution._HANDOFF", 0.0
+        "dtrain.engine.execution.models._HANDOFF", 0.0
     )  # use threads for any work
-    monkeypatch.setattr("dtrain.engine.execution._GRAIN", 1e-9)
+    monkeypatch.setattr("dtrain.engine.execution.models._GRAIN", 1e-9)
 
     def work(_):
         options = {"epochs": 3, "learning_rate": 0.05, "block": 5, "batch": 24}

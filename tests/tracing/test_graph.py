@@ -23,6 +23,7 @@ from dtrain import (
     zoo,
 )
 from dtrain.errors import ProgramError
+from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.trace import Program
 
 
@@ -283,7 +284,7 @@ class TestFingerprint:
         )
         scope: dict[str, Any] = {}
         exec(compile(source, f"<string {lines}>", "exec"), scope)  # noqa: S102
-        return Program(scope["f"]).trace().fingerprint
+        return fingerprint(Program(scope["f"]).trace())
 
     BODY = "np.sin(weight('w') * x) + 2.0 * y"
 
@@ -320,7 +321,7 @@ class TestFingerprint:
         assert self.of("g(x)", sine) != self.of("g(x)", cosine)
 
     def test_depends_on_shapes(self) -> None:
-        assert zoo.mlp.trace(x=3).fingerprint != zoo.mlp.trace(x=4).fingerprint
+        assert fingerprint(zoo.mlp.trace(x=3)) != fingerprint(zoo.mlp.trace(x=4))
 
 
 class TestBaseFunctions:

@@ -124,7 +124,7 @@ def test_what_was_asked_while_data_were_read_is_done_once(verdict, tmp_path):
 
 
 def test_too_few_ranks_stop_with_a_checkpoint(undisturbed, tmp_path):
-    kills = [Kill(0, 60, [1]), Kill(2, 65)]
+    kills = [Kill(0, 80, [1]), Kill(2, 85)]
     with pytest.raises(StoppedError, match="stopped after step") as caught:
         trained(MortalWorld(3, kills), checkpoint=tmp_path, min_ranks=2)
     assert caught.value.exit_code == 75
@@ -141,7 +141,7 @@ def test_too_few_ranks_without_checkpoints_end_with_the_code_of_a_lost_rank(at):
 
 
 def test_too_few_ranks_from_the_start_are_refused():
-    with pytest.raises(UsageError, match="--min-ranks 3: there are 2 from the start"):
+    with pytest.raises(UsageError, match="--min-ranks 3: the run starts with 2"):
         trained(dtrain.ThreadWorld(2), min_ranks=3)
 
 

@@ -44,7 +44,7 @@ def test_callbacks_that_cannot_be_called_are_refused(callbacks):
 @pytest.mark.parametrize(
     ("weights", "text"),
     [
-        ("w.safetensors", "dtrain.load"),
+        (3.0, "arrays by name, a Run, or the path"),
         ({"slope": "steep", "offset": 0.0}, "'slope' must hold finite real"),
         ({"slope": 1j, "offset": 0.0}, "'slope' must hold finite real"),
         ({"slope": 1.0, "offset": np.nan}, "'offset' must hold finite real"),
@@ -71,13 +71,6 @@ def test_bad_options_are_refused_by_all_ranks_together():
     with pytest.raises(UsageError, match="epochs") as caught:
         train(line, line_data(), epochs=-1, learning_rate=0.1, world=ThreadWorld(3))
     assert caught.value.agreed
-
-
-def test_a_callable_rate_takes_no_other_schedule():
-    from dtrain.training.settings import Settings
-
-    with pytest.raises(UsageError, match="is a callable"):
-        Settings(epochs=1, learning_rate=lambda _step: 0.1, warmup=3)
 
 
 @pytest.mark.parametrize("dtype", ["int32", "foo", "float16"])

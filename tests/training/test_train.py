@@ -12,7 +12,7 @@ import dtrain
 from dtrain import SoloWorld, ThreadWorld, losses, optimizers, train
 from dtrain.data.order import Order
 from dtrain.engine.engine import BACKENDS
-from dtrain.engine.execution import EXECUTIONS
+from dtrain.engine.execution.models import EXECUTIONS
 from dtrain.errors import DataError, NotFiniteError, ProgramError, UsageError
 from dtrain.tracing.weights import DTYPES
 from tests.training.programs import (

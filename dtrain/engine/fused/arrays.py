@@ -7,8 +7,8 @@ from typing import Any
 from llvmlite import ir
 
 from dtrain.engine.fused.form import Port
-from dtrain.engine.fused.lanes import Lanes
-from dtrain.engine.fused.lanes_ir import VectorArithmetic
+from dtrain.engine.fused.lanes.lanes import Lanes
+from dtrain.engine.fused.lanes.lanes_ir import VectorArithmetic
 
 BYTE, INDEX, WORD = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 POINTER = ir.PointerType()

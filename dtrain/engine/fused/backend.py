@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine.execution import Model, Phase
-from dtrain.engine.executor import BoundPhase, Call
+from dtrain.engine.execution.executor import BoundPhase, Call
+from dtrain.engine.execution.models import Model, Phase
+from dtrain.engine.execution.numpy_backend import Array, BoundPlan, with_masks
 from dtrain.engine.fused.form import Form, form_of
 from dtrain.engine.fused.kernels import loaded
 from dtrain.engine.fused.regions import Piece, fused
-from dtrain.engine.numpy_backend import Array, BoundPlan, with_masks
-from dtrain.engine.plan import Plan, Step, View
+from dtrain.engine.plans.plan import Plan, Step, View
 from dtrain.errors import UsageError
 
 _Reader = tuple[NDArray[np.int64], NDArray[np.intp]]

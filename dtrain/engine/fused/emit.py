@@ -17,8 +17,8 @@ from llvmlite import ir
 from dtrain.engine.fused.arrays import BYTE, INDEX, MEMORY, POINTER, WORD, Array
 from dtrain.engine.fused.elementary import sincos
 from dtrain.engine.fused.form import LANES, Form
-from dtrain.engine.fused.lanes import Lanes, select
-from dtrain.engine.fused.lanes_ir import VectorArithmetic
+from dtrain.engine.fused.lanes.lanes import Lanes, select
+from dtrain.engine.fused.lanes.lanes_ir import VectorArithmetic
 from dtrain.engine.fused.operations import OPERATIONS
 
 TURNS = {"sin": 0, "cos": 1}

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dtrain.engine.fused.regions import Piece
-from dtrain.engine.plan import Shape, View
+from dtrain.engine.plans.plan import Shape, View
 
 LANES = {"float32": 16, "float64": 8}
 """Accumulators of a sum: element i of a row is added to number i modulo these."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dtrain.engine.fused import elementary
 from dtrain.engine.fused.elementary.steps import FRACTION
-from dtrain.engine.fused.lanes import Lanes, maximum, minimum, select
+from dtrain.engine.fused.lanes.lanes import Lanes, maximum, minimum, select
 
 
 @dataclass(frozen=True)

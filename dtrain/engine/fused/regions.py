@@ -17,7 +17,7 @@ from itertools import groupby
 import numpy as np
 
 from dtrain.engine.fused.operations import OPERATIONS
-from dtrain.engine.plan import Plan, Shape, Step, View
+from dtrain.engine.plans.plan import Plan, Shape, Step, View
 
 WHOLE = 96
 """A region of so many steps is cut only where the elements are others."""
@@ -60,6 +60,11 @@ class Piece(Step):
     def outs(self) -> tuple[View, ...]:
         """All that it writes."""
         return self.stored
+
+    @property
+    def compiled(self) -> Sequence[tuple[str, int]]:
+        """The kernel and the size of each loop."""
+        return [(node.operation, math.prod(node.domain)) for node in self.nodes]
 
 
 def fused(plan: Plan) -> Plan:

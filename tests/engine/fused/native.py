@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dtrain.engine.fused.lanes import DTYPE
+from dtrain.engine.fused.lanes.lanes import DTYPE
 
 FLOATS = ["float32", "float64"]
 # Processors with and without fused multiply-add and AVX-512.
@@ -52,7 +52,7 @@ def _loop(
 ) -> None:
     from llvmlite import ir
 
-    from dtrain.engine.fused.lanes_ir import ELEMENT, VectorArithmetic
+    from dtrain.engine.fused.lanes.lanes_ir import ELEMENT, VectorArithmetic
 
     word = ir.IntType(64)
     pointer = ELEMENT[kind].as_pointer()

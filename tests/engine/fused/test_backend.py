@@ -16,7 +16,7 @@ from dtrain.engine.engine import Engine
 from dtrain.engine.fused import kernels, native, regions
 from dtrain.engine.fused.operations import OPERATIONS
 from dtrain.engine.fused.regions import Piece, fused
-from dtrain.engine.lowering import plan
+from dtrain.engine.lowering.lower import plan
 from dtrain.functions.base import FUNCTIONS
 from dtrain.gradient.vector import Layout, Weights
 from dtrain.problem.shard import RowBlocks

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dtrain.engine.fused import elementary
 from dtrain.engine.fused.elementary import FUNCTIONS
-from dtrain.engine.fused.lanes import DTYPE, ArrayArithmetic
+from dtrain.engine.fused.lanes.lanes import DTYPE, ArrayArithmetic
 from tests.engine.fused.native import (
     FLOATS,
     TARGETS,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dtrain.engine.fused.elementary.steps import nearest
-from dtrain.engine.fused.lanes import (
+from dtrain.engine.fused.lanes.lanes import (
     DTYPE,
     ArrayArithmetic,
     Lanes,

@@ -36,7 +36,7 @@ from dtrain.engine.fused.elementary.trigonometric import (
     sincos,
     tan,
 )
-from dtrain.engine.fused.lanes import Lanes
+from dtrain.engine.fused.lanes.lanes import Lanes
 
 __all__ = ["FUNCTIONS", "sincos"]
 

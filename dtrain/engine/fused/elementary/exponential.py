@@ -9,7 +9,7 @@ from dtrain.engine.fused.elementary.steps import (
     power_of_two,
     scaled,
 )
-from dtrain.engine.fused.lanes import Lanes, at_least, at_most, select
+from dtrain.engine.fused.lanes.lanes import Lanes, at_least, at_most, select
 
 # (eʳ − 1 − r)/r² for |r| ≤ log(2)/2
 EXPONENTIAL: Coefficients = {

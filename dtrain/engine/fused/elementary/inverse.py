@@ -7,7 +7,7 @@ import math
 from dtrain.engine.fused.elementary.exponential import LOG_2_NEAREST
 from dtrain.engine.fused.elementary.logarithm import log1p
 from dtrain.engine.fused.elementary.steps import Coefficients, polynomial
-from dtrain.engine.fused.lanes import Lanes, select
+from dtrain.engine.fused.lanes.lanes import Lanes, select
 
 # (arctan t − t)/t³ in t², for |t| ≤ 1/2
 ARCTAN: Coefficients = {

@@ -14,7 +14,7 @@ from dtrain.engine.fused.elementary.steps import (
     Coefficients,
     polynomial,
 )
-from dtrain.engine.fused.lanes import Lanes, at_most, select
+from dtrain.engine.fused.lanes.lanes import Lanes, at_most, select
 
 # (2·artanh(s)/s − 2)/s² in s², for s ≤ (√2 − 1)/(√2 + 1)
 ARTANH: Coefficients = {

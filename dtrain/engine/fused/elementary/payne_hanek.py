@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from dtrain.engine.fused.elementary.steps import flipped, upper
-from dtrain.engine.fused.lanes import Lanes, select
+from dtrain.engine.fused.lanes.lanes import Lanes, select
 
 # 2/π in words of 32 bits, after two of zeros.
 BITS = int(

@@ -18,7 +18,7 @@ from dtrain.engine.fused.elementary.steps import (
     scaled,
     upper,
 )
-from dtrain.engine.fused.lanes import Lanes, at_least, at_most, select
+from dtrain.engine.fused.lanes.lanes import Lanes, at_least, at_most, select
 
 # (3·artanh(s)/s − 3 − s²)/s⁴ in s²
 SERIES = (

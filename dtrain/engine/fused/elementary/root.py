@@ -6,7 +6,7 @@ import math
 
 from dtrain.engine.fused.elementary.logarithm import parts
 from dtrain.engine.fused.elementary.steps import nearest, polynomial, scaled
-from dtrain.engine.fused.lanes import Lanes, maximum, minimum, select
+from dtrain.engine.fused.lanes.lanes import Lanes, maximum, minimum, select
 
 # ∛x for x from 2^-3/2 to 2^3/2, to 1 part in 500
 CUBE_ROOT = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dtrain.engine.fused.lanes import Lanes
+from dtrain.engine.fused.lanes.lanes import Lanes
 
 FRACTION = {"float32": 23, "float64": 52}
 BIAS = {"float32": 127, "float64": 1023}

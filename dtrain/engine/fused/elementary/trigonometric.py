@@ -9,7 +9,7 @@ from dtrain.engine.fused.elementary.steps import (
     nearest,
     polynomial,
 )
-from dtrain.engine.fused.lanes import Lanes, rarely, select
+from dtrain.engine.fused.lanes.lanes import Lanes, rarely, select
 
 # (sin r − r)/r³ and (cos r − 1 + r²/2)/r⁴ in r², for |r| ≤ π/4
 SINE: Coefficients = {

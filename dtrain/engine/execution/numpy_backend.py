@@ -16,12 +16,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine import places, systems
-from dtrain.engine.arena import ALIGNMENT, Arena
-from dtrain.engine.batching import batched
-from dtrain.engine.execution import Model, Phase
-from dtrain.engine.executor import BoundPhase, Call
-from dtrain.engine.plan import Buffer, Plan, Step, View, contiguous
+from dtrain.engine.execution import indexing as places
+from dtrain.engine.execution import linear
+from dtrain.engine.execution.arena import ALIGNMENT, Arena
+from dtrain.engine.execution.executor import BoundPhase, Call
+from dtrain.engine.execution.models import Model, Phase
+from dtrain.engine.plans.batching import batched
+from dtrain.engine.plans.plan import Buffer, Plan, Step, View, contiguous
 from dtrain.errors import ProgramError
 from dtrain.functions import linalg
 from dtrain.functions.base import FUNCTIONS
@@ -280,9 +281,9 @@ KERNELS: dict[str, Callable[..., list[Call]]] = {
     "gather": places.gather,
     "scatter": places.scatter,
     "sort": places.sort,
-    "solve": systems.solve,
+    "solve": linear.solve,
     **{
-        function.name: systems.of_matrix(function)
+        function.name: linear.of_matrix(function)
         for function in (
             *(linalg.det, linalg.logabsdet, linalg.sign_of_det),
             *(linalg.cholesky, linalg.eigenvalues, linalg.eigenvectors),

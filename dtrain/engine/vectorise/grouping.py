@@ -14,11 +14,20 @@ from itertools import groupby
 
 import numpy as np
 
-from dtrain.engine.groups import Group, Mapped, Part, Places, Stacked, Summed, evenly
-from dtrain.engine.sums import Sums, Term
+from dtrain.engine.vectorise.groups import (
+    Group,
+    Mapped,
+    Part,
+    Places,
+    Stacked,
+    Summed,
+    evenly,
+)
+from dtrain.engine.vectorise.sums import Sums, Term
 from dtrain.functions.base import FUNCTIONS, Kind, broadcast_shape
 from dtrain.functions.shape import index, reshape, transpose
-from dtrain.tracing.graph import WEIGHT, FlowGraph
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import WEIGHT
 
 # What pays, measured on regular and irregular layers (docs/performance.md).
 _WIDTH = 4  # scalars in an array whose operands lie together

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-from dtrain.engine.plan import Plan, Step, View
+from dtrain.engine.plans.plan import Plan, Step, View
 
 Dependences = list[list[int]]
 """For each step, the earlier ones it waits for, in order."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from dtrain.engine.fused.lanes import (
+from dtrain.engine.fused.lanes.lanes import (
     DTYPE,
     FLOAT,
     Arithmetic,

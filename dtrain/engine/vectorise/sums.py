@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from dtrain.functions.arithmetic import add, multiply, negative, subtract
 from dtrain.functions.base import Kind
-from dtrain.tracing.graph import FlowGraph, Node
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import Node
 
 _ADDITIVE = (add, subtract, negative)
 

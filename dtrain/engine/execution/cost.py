@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from dtrain.engine.fused.regions import Piece
-from dtrain.engine.plan import Step, View
+from dtrain.engine.plans.plan import Step, View
 from dtrain.functions import transcendental
 from dtrain.functions.base import BaseFunction
 
@@ -25,8 +24,8 @@ _SORTING = {"sort", "argsort", "add_at", "scatter"}
 
 def seconds(step: Step) -> float:
     """The time a step takes beyond its calls, which Python makes one at a time."""
-    if isinstance(step, Piece):
-        loops = (_each(node.operation) * math.prod(node.domain) for node in step.nodes)
+    if step.compiled:
+        loops = (_each(kernel) * size for kernel, size in step.compiled)
         return sum(loops) * _NATIVE
     if step.kernel == "matmul":
         return _size(step.out) * step.inputs[0].shape[-1] * _PRODUCT

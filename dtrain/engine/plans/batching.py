@@ -18,7 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from dtrain.engine.plan import Buffer, Plan, Step, View, contiguous
+from dtrain.engine.plans.plan import Buffer, Plan, Step, View, contiguous
 from dtrain.functions.base import FUNCTIONS
 
 _KERNELS = {name for name, f in FUNCTIONS.items() if f.elementwise} | {

@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from dtrain.engine.cost import seconds
-from dtrain.engine.dependences import Dependences, dependences
-from dtrain.engine.plan import Plan, Step
+from dtrain.engine.execution.cost import seconds
+from dtrain.engine.plans.dependences import Dependences, dependences
+from dtrain.engine.plans.plan import Plan, Step
 
 _HANDOFF = 50e-6  # seconds to wake a thread and to hear of it
 _GRAIN = 50e-6  # what a task should take at least

@@ -14,8 +14,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 
-from dtrain.engine.execution import Model, Phase, Schedule
-from dtrain.engine.plan import Plan, Step, View
+from dtrain.engine.execution.models import Model, Phase, Schedule
+from dtrain.engine.plans.plan import Plan, Step, View
 from dtrain.functions.base import FUNCTIONS
 
 ALIGNMENT = 64  # bytes, a cache line

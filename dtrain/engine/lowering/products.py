@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from dtrain.engine.plan import Step, View
+from dtrain.engine.lowering.frame import Frame
+from dtrain.engine.plans.plan import Step, View
 from dtrain.functions.base import Kind
-
-if TYPE_CHECKING:
-    from dtrain.engine.lowering import Lowering
-    from dtrain.tracing.graph import Node
+from dtrain.tracing.node import Node
 
 _STACK, _BLOCK = -1, -2
 Labels = tuple[int, ...]
@@ -46,7 +43,7 @@ class _Operand:
         return view
 
 
-def lower(low: Lowering, number: int, node: Node) -> View:
+def lower(low: Frame, number: int, node: Node) -> View:
     """Append the steps of a contraction; return where its value is."""
     la, lb, ly = node.keywords["labels"]
     kinds = [low.graph.nodes[i].kind for i in node.inputs]
@@ -61,7 +58,7 @@ def lower(low: Lowering, number: int, node: Node) -> View:
     return out
 
 
-def _with_block(low: Lowering, x: _Operand) -> _Operand:
+def _with_block(low: Frame, x: _Operand) -> _Operand:
     """An operand that has the block's label, for a sum over it."""
     if _BLOCK in x.labels:
         return x
@@ -71,7 +68,7 @@ def _with_block(low: Lowering, x: _Operand) -> _Operand:
     return _Operand(view.inserted(1, low.plan.block), (_STACK, _BLOCK, *labels[1:]))
 
 
-def _product(low: Lowering, number: int, a: _Operand, b: _Operand, y: _Operand) -> None:
+def _product(low: Frame, number: int, a: _Operand, b: _Operand, y: _Operand) -> None:
     stacked = tuple(
         label
         for label in y.labels
@@ -93,7 +90,7 @@ def _product(low: Lowering, number: int, a: _Operand, b: _Operand, y: _Operand) 
 
 
 def _dot(
-    low: Lowering,
+    low: Frame,
     number: int,
     a: _Operand,
     b: _Operand,
@@ -110,7 +107,7 @@ def _dot(
 
 
 def _matmul(
-    low: Lowering,
+    low: Frame,
     number: int,
     a: _Operand,
     b: _Operand,
@@ -135,7 +132,7 @@ def _matmul(
 
 
 def _matrices(
-    low: Lowering,
+    low: Frame,
     number: int,
     x: _Operand,
     stacked: Labels,
@@ -159,7 +156,7 @@ def _matrices(
     return matrices
 
 
-def _by_rows(low: Lowering, right: View, x: _Operand) -> View:
+def _by_rows(low: Frame, right: View, x: _Operand) -> View:
     """A matrix that all samples share, turned once a step so that rows are contiguous.
 
     BLAS takes twice as long for a small product with a transposed right-hand side,
@@ -168,10 +165,10 @@ def _by_rows(low: Lowering, right: View, x: _Operand) -> View:
     shared = _STACK not in x.labels and right.buffer == x.view.buffer  # not yet copied
     if not shared or 1 in right.shape[-2:] or right.strides[-1] == 1:
         return right
-    if right not in low.turned:
-        low.turned[right] = low.fresh(right.shape, low.layout.dtype)
-        low.plan.once.append(Step("copy", (right,), low.turned[right]))
-    return low.turned[right]
+    if right not in low.transposed:
+        low.transposed[right] = low.fresh(right.shape, low.layout.dtype)
+        low.plan.once.append(Step("copy", (right,), low.transposed[right]))
+    return low.transposed[right]
 
 
 def _fits(view: View) -> bool:

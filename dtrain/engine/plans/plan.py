@@ -158,6 +158,11 @@ class Step:
         """All that it writes."""
         return (self.out, *self.scratch)
 
+    @property
+    def compiled(self) -> Sequence[tuple[str, int]]:
+        """The kernel and the size of each loop, if it is compiled loops."""
+        return ()
+
 
 @dataclass
 class Plan:

@@ -14,12 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.engine.grouping import Grouping
-from dtrain.engine.groups import Group, Mapped, Part, Places, Stacked, Summed, evenly
-from dtrain.engine.sums import Term
+from dtrain.engine.vectorise.grouping import Grouping
+from dtrain.engine.vectorise.groups import (
+    Group,
+    Mapped,
+    Part,
+    Places,
+    Stacked,
+    Summed,
+    evenly,
+)
+from dtrain.engine.vectorise.sums import Term
 from dtrain.functions.shape import Positions, Slices, index, place, reshape
 from dtrain.tracing.builder import Builder
-from dtrain.tracing.graph import INPUT, WEIGHT, FlowGraph, Node
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import INPUT, WEIGHT, Node
 from dtrain.tracing.symbol import Symbol
 
 

@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine import products, systems
-from dtrain.engine.plan import View
+from dtrain.engine.lowering import products, systems
+from dtrain.engine.lowering.frame import Frame
+from dtrain.engine.plans.plan import View
 from dtrain.functions import windows
 from dtrain.functions.base import BaseFunction, Kind
 from dtrain.functions.shape import Slices
-
-if TYPE_CHECKING:
-    from dtrain.engine.lowering import Lowering
-    from dtrain.tracing.graph import Node
+from dtrain.tracing.node import Node
 
 
-def _kernel(name: str) -> Callable[[Lowering, int, Node], View]:
+def _kernel(name: str) -> Callable[[Frame, int, Node], View]:
     """The lowering of a function that is one elementwise kernel."""
     return lambda low, number, node: low.elementwise(number, node, name)
 
 
-def _where(low: Lowering, number: int, node: Node) -> View:
+def _where(low: Frame, number: int, node: Node) -> View:
     """A choice; where one side is 0, as in most adjoints, a mask."""
     _, a, b = (low.graph.nodes[i].constant for i in node.inputs)
     inputs = tuple(low.operand(i, number) for i in node.inputs)
@@ -50,8 +48,8 @@ def _is_zero(value: NDArray[Any]) -> bool:
     return not value.any() and not np.signbit(value).any()
 
 
-def _last_axis(kernel: str) -> Callable[[Lowering, int, Node], View]:
-    def lower(low: Lowering, number: int, node: Node) -> View:
+def _last_axis(kernel: str) -> Callable[[Frame, int, Node], View]:
+    def lower(low: Frame, number: int, node: Node) -> View:
         out = low.result(number)
         low.step(number, kernel, (low.values[node.inputs[0]],), out)
         return out
@@ -59,30 +57,30 @@ def _last_axis(kernel: str) -> Callable[[Lowering, int, Node], View]:
     return lower
 
 
-def _sum(low: Lowering, number: int, node: Node) -> View:
+def _sum(low: Frame, number: int, node: Node) -> View:
     out = low.result(number)
     axes = tuple(node.kind + i for i in node.keywords["axis"])
     low.step(number, "sum", (low.values[node.inputs[0]],), out, axes)
     return out
 
 
-def _reshape(low: Lowering, number: int, node: Node) -> View:
+def _reshape(low: Frame, number: int, node: Node) -> View:
     view = low.values[node.inputs[0]]
     return low.compact(number, view, low.lead[node.kind] + node.shape)
 
 
-def _transpose(low: Lowering, _: int, node: Node) -> View:
+def _transpose(low: Frame, _: int, node: Node) -> View:
     lead = tuple(range(node.kind))
     order = tuple(node.kind + i for i in node.keywords["axes"])
     return low.values[node.inputs[0]].permuted(lead + order)
 
 
-def _broadcast(low: Lowering, number: int, node: Node) -> View:
+def _broadcast(low: Frame, number: int, node: Node) -> View:
     (i,) = node.inputs
     return low.aligned(i, number).stretched(low.lead[node.kind] + node.shape)
 
 
-def _index(low: Lowering, number: int, node: Node) -> View:
+def _index(low: Frame, number: int, node: Node) -> View:
     (i,) = node.inputs
     at = node.keywords["at"]
     view = low.values[i]
@@ -95,7 +93,7 @@ def _index(low: Lowering, number: int, node: Node) -> View:
     return out
 
 
-def _place(low: Lowering, number: int, node: Node) -> View:
+def _place(low: Frame, number: int, node: Node) -> View:
     parts = node.keywords["at"]
     lead = low.lead[node.kind]
     if all(isinstance(at, Slices) for at in parts):
@@ -120,7 +118,7 @@ def _place(low: Lowering, number: int, node: Node) -> View:
     return out
 
 
-def _in_rows(low: Lowering, number: int, node: Node) -> tuple[View, View]:
+def _in_rows(low: Frame, number: int, node: Node) -> tuple[View, View]:
     """Where a node's value goes, and the same as rows of elements in C order.
 
     A part of another's slot may not be such rows: then the value goes elsewhere, and is
@@ -145,7 +143,7 @@ def coverage(node: Node) -> NDArray[np.int32]:
 
 
 def _scatter(
-    low: Lowering,
+    low: Frame,
     number: int,
     x: View,
     out: View,
@@ -163,14 +161,14 @@ def _scatter(
         low.step(number, "put", (x,), out, places)
 
 
-def _integer(low: Lowering, number: int, node: Node) -> View:
+def _integer(low: Frame, number: int, node: Node) -> View:
     (i,) = node.inputs
     if low.graph.nodes[i].dtype == "int":  # an input that is used for nothing else
         return low.values[i]
     return low.elementwise(number, node, "integer")
 
 
-def _gathered(low: Lowering, number: int, node: Node) -> View:
+def _gathered(low: Frame, number: int, node: Node) -> View:
     i, j = node.inputs
     places, x = (low.graph.nodes[k] for k in node.inputs)
     batch = node.keywords["batch"]
@@ -186,7 +184,7 @@ def _gathered(low: Lowering, number: int, node: Node) -> View:
     return low.compact(number, out, lead + node.shape)
 
 
-def _scattered(low: Lowering, number: int, node: Node) -> View:
+def _scattered(low: Frame, number: int, node: Node) -> View:
     i, j = node.inputs
     batch = node.keywords["batch"]
     shape = low.graph.nodes[i].shape
@@ -206,7 +204,7 @@ def _scattered(low: Lowering, number: int, node: Node) -> View:
     return low.compact(number, out, low.lead[node.kind] + node.shape)
 
 
-def _windows(low: Lowering, _: int, node: Node) -> View:
+def _windows(low: Frame, _: int, node: Node) -> View:
     view = low.values[node.inputs[0]]
     d = len(node.keywords["size"])
     strides = view.strides[-d:]
@@ -216,7 +214,7 @@ def _windows(low: Lowering, _: int, node: Node) -> View:
     return View(view.buffer, view.offset, shape, (*view.strides[:-d], *inner))
 
 
-def _overlap_add(low: Lowering, number: int, node: Node) -> View:
+def _overlap_add(low: Frame, number: int, node: Node) -> View:
     view = low.values[node.inputs[0]]
     stride, dilation = (node.keywords[name] for name in ("stride", "dilation"))
     out = low.result(number)
@@ -233,12 +231,12 @@ def _overlap_add(low: Lowering, number: int, node: Node) -> View:
     return out
 
 
-def _to_samples(low: Lowering, _: int, node: Node) -> View:
+def _to_samples(low: Frame, _: int, node: Node) -> View:
     (i,) = node.inputs
     return low.led(low.values[i], i, Kind.SAMPLE)
 
 
-def _block_sum(low: Lowering, number: int, node: Node) -> View:
+def _block_sum(low: Frame, number: int, node: Node) -> View:
     (i,) = node.inputs
     out = low.result(number)
     if i in low.dotted:
@@ -261,7 +259,7 @@ def _block_sum(low: Lowering, number: int, node: Node) -> View:
     return out
 
 
-LOWERINGS: dict[str, Callable[[Lowering, int, Node], View]] = {
+LOWERINGS: dict[str, Callable[[Frame, int, Node], View]] = {
     "sigmoid": _kernel("sigmoid"),
     "where": _where,
     "real": _kernel("copy"),

@@ -8,8 +8,8 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import Any
 
-from dtrain.engine.execution import Phase
-from dtrain.engine.pool import Pool
+from dtrain.engine.execution.models import Phase
+from dtrain.engine.execution.pool import Pool
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 

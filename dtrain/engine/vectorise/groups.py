@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine.sums import Term
+from dtrain.engine.vectorise.sums import Term
 
 Places = NDArray[np.integer[Any]]
 

@@ -1,0 +1,1 @@
+"""Run plans: memory, order, threads, and the calls of NumPy."""

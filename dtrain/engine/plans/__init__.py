@@ -1,0 +1,1 @@
+"""A plan: the flat list of steps on virtual buffers that a graph becomes."""

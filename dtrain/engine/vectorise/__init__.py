@@ -1,0 +1,1 @@
+"""Turn scalars of a graph into arrays: sums flattened, like nodes grouped."""

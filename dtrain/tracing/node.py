@@ -1,0 +1,138 @@
+"""A node of a flow graph, and the leaves: inputs, weights, constants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrain.functions.base import BaseFunction, DType, Kind, Shape
+from dtrain.tracing.initializers import Initializer
+from dtrain.tracing.source import Source
+
+
+def _leaf(name: str, doc: str) -> BaseFunction:
+    return BaseFunction(name=name, value=_no_value, shape=tuple, doc=doc)
+
+
+def _no_value(*_: Any) -> Any:
+    raise TypeError("a leaf of a flow graph has no inputs to compute it from")
+
+
+INPUT = _leaf("input", "A value of one sample, given from outside.")
+WEIGHT = _leaf("weight", "A parameter of the program.")
+SCALARS = _leaf("scalars", "Scalar weights with successive names, in one vector.")
+CONSTANT = _leaf("constant", "A value written in the program.")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An array that compares and hashes by its content."""
+
+    dtype: str
+    shape: Shape
+    content: bytes
+
+    @classmethod
+    def of(cls, value: NDArray[Any]) -> Constant:
+        """Freeze an array."""
+        return cls(value.dtype.str, value.shape, value.tobytes())
+
+    @cached_property
+    def value(self) -> NDArray[Any]:
+        """The array, read-only."""
+        return np.frombuffer(self.content, self.dtype).reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """A weight: its name, shape, initialiser and the line that first named it."""
+
+    name: str
+    shape: Shape
+    initializer: Initializer
+    source: Source
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One point of the flow graph: a base function applied to earlier nodes.
+
+    Attributes:
+        function: the base function, or one of the leaves.
+        inputs: the numbers of the nodes it is applied to.
+        params: keyword arguments of the function, by name.
+        shape: the value's shape for one sample.
+        kind: whether it varies by sample, by block, or with the weights alone.
+        dtype: real, bool or int.
+        source: the user's line that made it.
+        name: a name that the user or the program gave it.
+        through: the node whose transfer function it is a part of; ``None`` in the
+            forward graph.
+    """
+
+    function: BaseFunction
+    inputs: tuple[int, ...]
+    params: tuple[tuple[str, Any], ...]
+    shape: Shape
+    kind: Kind
+    dtype: DType
+    source: Source
+    name: str | None = None
+    through: Node | None = field(default=None, repr=False)
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The parameters as keyword arguments."""
+        return dict(self.params)
+
+    @property
+    def identity(self) -> bytes:
+        """What makes it what it is: function, wiring, values, and a leaf's name."""
+        params: Iterable[Any] = self.params
+        content = b""
+        if self.function is CONSTANT:
+            value = self.params[0][1]
+            content = value.content
+            params = (value.dtype, value.shape)
+        label = self.name if self.function in (INPUT, WEIGHT, SCALARS) else None
+        name = self.function.name + self.function.code
+        fields = (name, label, self.inputs, *params, self.shape)
+        return content + repr(fields).encode() + b"\0"
+
+    @property
+    def constant(self) -> NDArray[Any] | None:
+        """The value, if it is a constant."""
+        return self.params[0][1].value if self.function is CONSTANT else None
+
+
+class Wiring(Protocol):
+    """The part of a flow graph that says what is computed from what."""
+
+    @property
+    def name(self) -> str:
+        """The program's name."""
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes in topological order."""
+
+    @property
+    def inputs(self) -> Mapping[str, int]:
+        """Node numbers of the inputs, by name."""
+
+    @property
+    def specs(self) -> Mapping[str, WeightSpec]:
+        """Shape and initialiser of each weight, by name."""
+
+    @property
+    def outputs(self) -> Mapping[str, int]:
+        """Node numbers of the outputs, by name."""
+
+    @property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        """Node numbers by level."""
