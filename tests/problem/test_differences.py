@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
-from dtrain.training.setup import compare_settings
 
 from dtrain import ThreadWorld, program, train, weight
 from dtrain.errors import MismatchError
 from dtrain.problem.differences import compare_arrays
-from dtrain.training.settings import Saving, Settings
+from dtrain.training.settings import Checkpoint, Settings
+from dtrain.training.trainer import compare_settings
 from dtrain.worlds import verdict
 from tests.mpirun import mpirun
 
@@ -37,7 +37,7 @@ def message(ranks, work):
 def test_the_option_of_checkpoints_that_differs_is_named(options, says):
     def work(world):
         given = {"folder": "/none/a"} | (options if world.rank == 1 else {})
-        settings = Settings(epochs=1, learning_rate=0.1, checkpoint=Saving(**given))
+        settings = Settings(epochs=1, learning_rate=0.1, checkpoint=Checkpoint(**given))
         compare_settings(world, settings)
 
     assert re.search(says, message(3, work))
@@ -45,7 +45,7 @@ def test_the_option_of_checkpoints_that_differs_is_named(options, says):
 
 def test_a_rank_without_checkpoints_is_named():
     def work(world):
-        saving = Saving(folder="/none/a") if world.rank else None
+        saving = Checkpoint(folder="/none/a") if world.rank else None
         settings = Settings(epochs=1, learning_rate=0.1, checkpoint=saving)
         compare_settings(world, settings)
 
