@@ -97,7 +97,7 @@ def test_a_rank_0_that_is_terminated_in_a_long_step_saves_and_ends_the_job(tmp_p
 
 
 def test_too_few_ranks_do_when_all_steps_are_done(tmp_path, digest):
-    lost = [killed(1, "agree", 5)]  # the verdict on the steps
+    lost = [killed(1, "agree", 6)]  # the verdict on the steps
     run, report = train(2, tmp_path, lost, words=["--min-ranks", "2"])
     assert run.returncode == 0, run.stderr
     assert report["weights_sha256"] == digest
