@@ -4,8 +4,6 @@ import pytest
 
 from tests.mpirun import mpirun
 
-SECONDS = 20  # a limit for slow machines; it takes about two
-
 SCRIPT = """
 import os, signal, sys, time
 import numpy as np
@@ -32,11 +30,9 @@ libraries = pytest.mark.parametrize("library", ["openmpi", "mpich"])
 
 
 def job(body, library, call="world.run(work)"):
-    run = mpirun(
+    return mpirun(
         3, ["-c", SCRIPT.format(body=body, call=call)], library=library, timeout=60
     )
-    assert run.seconds < SECONDS
-    return run
 
 
 def failed(run):
