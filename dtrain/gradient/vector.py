@@ -109,6 +109,24 @@ def not_finite(values: Mapping[str, NDArray[Any]]) -> list[str]:
     return [name for name, value in values.items() if not np.isfinite(value).all()]
 
 
+def _number(name: str, given: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return what was given for a weight as an array, if it fits.
+
+    Raises:
+        UsageError: it is not an array of real numbers, or has another shape.
+    """
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise UsageError(f"weight {name!r} has masked elements: fill them")
+    value = np.asarray(given)
+    if value.dtype.kind not in "biuf":
+        raise UsageError(f"weight {name!r} must hold finite real numbers")
+    if value.shape != shape:
+        raise UsageError(
+            f"weight {name!r} has shape {value.shape}, but the program's has {shape}"
+        )
+    return value
+
+
 class Weights:
     """The values of all weights, in one flat array.
 
@@ -141,23 +159,25 @@ class Weights:
             raise UsageError(
                 f"weight {name!r} is {kind}; the program has {', '.join(self.values)}"
             )
-        for name, view in self.values.items():
-            if np.ma.is_masked(values[name]):  # NumPy would drop the mask
-                raise UsageError(f"weight {name!r} has masked elements: fill them")
-            value = np.asarray(values[name])
-            if value.dtype.kind not in "biuf" or not np.isfinite(value).all():
-                raise UsageError(f"weight {name!r} must hold finite real numbers")
-            if value.shape != view.shape:
-                raise UsageError(
-                    f"weight {name!r} has shape {value.shape}, but the program's has "
-                    f"{view.shape}"
-                )
-            with np.errstate(over="ignore"):
-                cast = value.astype(view.dtype, copy=False)
-            if not np.isfinite(cast).all():
-                raise UsageError(f"weight {name!r} is too large for {view.dtype}")
-            view[...] = cast
+        before = self.flat.copy()
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                for name, view in self.values.items():
+                    view[...] = _number(name, values[name], view.shape)
+            if not np.isfinite(self.flat).all():  # one pass: most values are finite
+                self._refuse_infinite(values)
+        except UsageError:
+            self.flat[...] = before
+            raise
         self.version += 1
+
+    def _refuse_infinite(self, values: Mapping[str, Any]) -> None:
+        """Raise the UsageError for the first value that is not finite."""
+        for name, view in self.values.items():
+            if not np.isfinite(np.asarray(values[name])).all():
+                raise UsageError(f"weight {name!r} must hold finite real numbers")
+            if not np.isfinite(view).all():
+                raise UsageError(f"weight {name!r} is too large for {view.dtype}")
 
     def copies(self) -> dict[str, NDArray[Any]]:
         """A copy of each weight, by name."""

@@ -113,6 +113,7 @@ def loss_and_gradient(
         threads = threads_of(world, execution, None)
         computing = Computing(execution, threads, backend)
         evaluator = Evaluator(problem, world, block=block, computing=computing)
+        problem.release()
         return evaluator, Weights(problem.layout)
 
     # A penalty may be a closure over anything, a program is looked into.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dtrain.data.binding import bind
@@ -119,6 +120,11 @@ class Problem:
         compare_arrays(world, "first weights", given, first.values, "weight")
         world.broadcast(first.flat)  # hosts with another libm draw other values
         return first
+
+    def release(self) -> None:
+        """Forget the samples; an evaluator that was made can read others."""
+        self.samples = replace(self.samples, inputs={}, target=None, line_of=None)
+        self.columns = {}
 
     @property
     def identity(self) -> dict[str, str]:

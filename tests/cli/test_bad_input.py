@@ -476,8 +476,8 @@ for option, names in LISTS.items():
     CASES[f"{option} nope"] = (["train", "lecture", option, "nope"], ["'nope'", *names])
 
 # A count is 1 or more (some: 0 or more); a number is finite.
-FROM_0 = ("--warmup", "--verify-every")
-COUNTS = ("--epochs", "--batch", "--block", "--threads", *FROM_0)
+FROM_0 = ("--epochs", "--warmup", "--verify-every")
+COUNTS = ("--batch", "--block", "--threads", *FROM_0)
 COUNTS += ("--save-every", "--keep", "--min-ranks")
 NUMBERS = {
     "--learning-rate": ["-0.1", "nan", "inf", "fast", ""],

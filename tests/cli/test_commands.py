@@ -62,6 +62,7 @@ EFFECTS = {
     "show": {
         "--shape": ["--shape", "p=3,2"],
         "--plan": ["--plan"],
+        "--loss": ["--plan", "--loss", "huber"],
         "--dot": ["--dot", "graph.dot"],
         "--svg": ["--svg", "graph.svg"],
     },

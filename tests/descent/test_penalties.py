@@ -175,7 +175,7 @@ class Returns:
 @pytest.mark.parametrize(
     ("penalty", "error", "pattern"),
     [
-        (3.0, UsageError, "penalty is 3.0; give a function of the weights"),
+        (3.0, UsageError, "penalty is 3.0; it must be a function of the weights"),
         (lambda w: w["nope"], ProgramError, "'nope'; there are .*slope"),
         (lambda w: np.stack([*w.values()]), ProgramError, r"real of shape \(2,\)"),
         (lambda w: w["slope"] > 0, ProgramError, "bool of shape"),

@@ -74,7 +74,7 @@ def test_the_scalar_view_takes_the_steps_of_the_vector_view() -> None:
     assert sorted(steps[0]) == sorted(steps[1])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6))
 def test_random_layers_of_scalars(seed: int) -> None:
     program = wired(seed)

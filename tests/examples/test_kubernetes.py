@@ -9,13 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
 import pytest
-import yaml
 
 from dtrain.cli.main import parse
 from tests.examples.mpijob import MPI_JOB
+
+reason = "the validators of Kubernetes are not installed (--peers)"
+kubernetes_validate = pytest.importorskip("kubernetes_validate", reason=reason)
+jsonschema = pytest.importorskip("jsonschema", reason=reason)
+yaml = pytest.importorskip("yaml", reason=reason)
+pytestmark = pytest.mark.peers
 
 ROOT = Path(__file__).parents[2]
 JOB = yaml.safe_load((ROOT / "examples/kubernetes/mpijob.yaml").read_text())

@@ -18,7 +18,8 @@ from tests.functions.page import numpy_name
 from tests.functions.slopes import program_of
 from tests.tracing.numpy_calls import CALLS
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed (--peers)")
+pytestmark = pytest.mark.peers
 from tests.functions import torch_peers  # noqa: E402
 
 NEAR = 1e-10

@@ -144,8 +144,6 @@ def test_every_function_has_its_jacobian(case):
 
 @settings(
     max_examples=60,
-    derandomize=True,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -118,8 +118,6 @@ def interpret(steps: Sequence[tuple[int, int, int]], weights: Arrays, x: Arrays)
 
 @settings(
     max_examples=200,
-    derandomize=True,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

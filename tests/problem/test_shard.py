@@ -12,7 +12,7 @@ from dtrain.data.order import Batch
 from dtrain.problem.shard import Shard, default_block
 
 
-@settings(derandomize=True, deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     samples=st.integers(1, 500),
     block=st.integers(1, 60),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dtrain.reduction.blocks import block_count, share
 from dtrain.reduction.tree import fold, subtrees
 
-LAW = settings(derandomize=True, deadline=None, max_examples=300)
+LAW = settings(max_examples=300)
 
 
 def covered(node: tuple[int, int], count: int) -> range:

@@ -15,11 +15,12 @@ from tests.mpirun import clean_environment, python_of
 
 
 def show(steps, steps_per_epoch, **options):
-    """Go through a run's records, a hundredth of a second each."""
-    with Progress(steps, steps_per_epoch, **options) as progress:
+    """Go through a run's steps, a hundredth of a second each."""
+    with Progress(**options) as progress:
         for step in range(1, steps + 1):
             epoch = -(-step // steps_per_epoch)
-            progress(Step(step, epoch, 1 / step, 8, 0.1, step / 100))
+            end = step % steps_per_epoch == 0
+            progress(Step(step, steps, epoch, end, 1 / step, 8, 0.1, step / 100))
 
 
 def test_lines_name_epoch_step_loss_rate_and_time_left(capsys):

@@ -29,13 +29,13 @@ def wide(x: Any) -> Any:
 
 def note_steps(loop: type[Loop], finished: list[tuple[float, int]]) -> None:
     """Have a time and the number of ranks added for each step that is finished."""
-    tell = loop._tell
+    tell = loop._publish
 
     def noted(self: Loop, record: Any) -> None:
         tell(self, record)
         finished.append((time.monotonic(), self.trainer.world.size))
 
-    loop._tell = noted  # type: ignore[method-assign]
+    loop._publish = noted  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def arrays(draw: Any) -> Any:
 
 @pytest.mark.parametrize("name", CALLS)
 @given(data=st.data())
-@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@settings(max_examples=25)
 def test_numpys_value_or_a_refusal(name: str, data: Any) -> None:
     x, y = data.draw(arrays()), data.draw(arrays())
     a, b, n, k = (data.draw(each) for each in (AXIS, AXIS, SMALL, SMALL))

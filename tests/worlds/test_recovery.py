@@ -93,7 +93,7 @@ def test_rank_0_terminated_in_a_long_step_saves_and_ends_the_job(tmp_path):
     """MPI would tolerate the loss, and the survivors would wait until the timeout."""
     faults = [
         Fault("SIGTERM", rank=0, at="step", n=5),
-        Fault("delay", rank=1, at="step", n=5, value=600.0),
+        Fault("delay", rank=1, at="step", n=5, value=300.0),
     ]
     words = ["--checkpoint", f"{tmp_path}/saved", "--save-every", "999"]
     run, report = train(3, tmp_path, faults, words=words)
@@ -103,7 +103,7 @@ def test_rank_0_terminated_in_a_long_step_saves_and_ends_the_job(tmp_path):
 
 
 def test_too_few_survivors_are_enough_after_the_last_step(tmp_path, digest):
-    lost = [killed(1, "agree", 5)]  # the agreement after the steps
+    lost = [killed(1, "agree", 6)]  # the agreement after the steps
     run, report = train(2, tmp_path, lost, words=["--min-ranks", "2"])
     assert run.returncode == 0, run.stderr
     assert report["weights_sha256"] == digest

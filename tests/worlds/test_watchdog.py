@@ -15,6 +15,8 @@ from dtrain.worlds.watchdog import Position, Watchdog
 from tests.kit.faults import Fault
 from tests.mpirun import clean_environment, mpirun
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def watched(monkeypatch):

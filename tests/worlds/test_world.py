@@ -20,7 +20,7 @@ from tests.worlds.cases import Buffer, Case, deliver
 WORLDS = [SoloWorld(), *(ThreadWorld(size) for size in range(1, 17))]
 
 
-@settings(derandomize=True, deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     world=st.sampled_from(WORLDS),
     count=st.integers(0, 40),

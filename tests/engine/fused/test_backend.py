@@ -38,8 +38,6 @@ NEAR = 1e-12
 
 @settings(
     max_examples=25,
-    derandomize=True,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
