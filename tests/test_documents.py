@@ -16,18 +16,20 @@ from tests.functions.page import page
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "docs/guide.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def namespace(tmp_path_factory):
-    """The names that the README's Python leaves behind, run in one go."""
+    """The names that the Python of README and guide leave behind, run in one go."""
     folder = tmp_path_factory.mktemp("readme")
     source = folder / "model.py"
-    source.write_text("\n".join(blocks("python")))
+    source.write_text("\n".join(blocks(README, "python") + blocks(GUIDE, "python")))
     names: dict[str, object] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -35,32 +37,41 @@ def namespace(tmp_path_factory):
     return names
 
 
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 160
+
+
 def test_the_readme_trains_and_repeats_its_digest(namespace):
     assert namespace["again"].digest == namespace["run"].digest
     assert namespace["run"].report["loss"] < 0.01
 
 
+def test_the_guide_stops_when_its_callback_asks(namespace):
+    assert namespace["fitted"].report["message"].startswith("good enough")
+
+
 def test_the_readme_prints_its_graph(namespace):
-    assert f"{namespace['R'].trace()}\n" in blocks("text")
+    assert f"{namespace['R'].trace()}\n" in blocks(README, "text")
 
 
 def commands() -> list[str]:
-    lines = "".join(blocks("console")).splitlines()
+    lines = "".join(blocks(README, "console") + blocks(GUIDE, "console")).splitlines()
     return [line[2:] for line in lines if " python -m dtrain " in line]
 
 
-def test_the_readme_has_commands():
+def test_the_documents_have_commands():
     assert len(commands()) == 10
 
 
-def test_the_commands_of_the_readme_run(namespace, tmp_path):
-    (tmp_path / "model.py").write_text(blocks("python")[0])
+def test_the_commands_of_the_documents_run(namespace, tmp_path):
+    (tmp_path / "model.py").write_text(blocks(README, "python")[0])
     rows = zip(namespace["p"], namespace["q"], namespace["t"], strict=True)
     (tmp_path / "data.csv").write_text(
         "p,q,t\n" + "".join(f"{p},{q},{t}\n" for p, q, t in rows)
     )
+    digests = set()
     for command in commands():
-        words = re.sub("^mpirun .*-n 4 ", "", command).split()
+        words = re.sub("^mpirun .*-n [0-9] ", "", command).split()
         assert words[:3] == ["python", "-m", "dtrain"]
         done = subprocess.run(
             [sys.executable, *words[1:]],
@@ -70,7 +81,16 @@ def test_the_commands_of_the_readme_run(namespace, tmp_path):
             timeout=60,
         )
         assert done.returncode == 0, done.stderr
+        digests.update(re.findall("^weights_sha256 +(.*)", done.stdout, re.MULTILINE))
+    assert len(digests) == 1
     assert (tmp_path / "R.csv").read_text().startswith("R\n")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
 
 
 def test_the_drawing_of_the_lecture_is_what_show_draws():
