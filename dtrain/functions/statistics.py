@@ -81,6 +81,8 @@ def _norm(x: Any, ord: Any = None, axis: Axis = None, *, keepdims: bool = False)
     """
     normal_axes(axis, np.ndim(x))
     axes = tuple(range(np.ndim(x)) if axis is None else listed(axis))
+    if axis is not None and len(axes) not in (1, 2):
+        raise ValueError(f"a norm is of one or two axes, not of {len(axes)}")
     if ord is None or (ord == "fro" and len(axes) == 2):
         return root(np.sum(np.square(x), axis=axes, keepdims=keepdims))
     if len(axes) == 1 and not isinstance(ord, str):

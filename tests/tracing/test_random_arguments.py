@@ -137,7 +137,7 @@ CALLS: dict[str, Callable[..., Any]] = {
 # Where NumPy is lenient: it takes the mean of nothing with a warning, and so on.
 STRICTER = re.compile(
     "no mean of|no variance|no elements|no quantile|vectors of three|two points|"
-    "negative|out of bounds|no axis|at least one"
+    "of 2 axes is not supported|negative|out of bounds|no axis|at least one"
 )
 
 
