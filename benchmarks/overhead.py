@@ -55,10 +55,10 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     contender = Contender(case, 0, 1, "")
     contender.run(2)
     trainer = contender.trainer
-    engine = trainer.engine
+    engine = trainer.evaluator.engine
     phases = [
         phase
-        for part in trainer.shard.blocks(contender.batch)
+        for part in trainer.evaluator.shard.blocks(contender.batch)
         for phase in engine._stack(trainer.weights, part).bound.phases
     ]
     calls = [call for phase in phases for task in phase.tasks for call in task]

@@ -118,19 +118,23 @@ def loss_and_gradient(
 
     # A penalty may be a closure over anything, a program is looked into.
     key = (signature(samples), the_loss, penalty, dtype, block, execution, backend)
-    if execution != "sequential" or not isinstance(penalty, Norms | None):
-        evaluator, values = make()
-    else:
-        evaluator, values = _evaluators.get(
-            program, key, make, lambda made: made[0].problem.graph
-        )
+    kept = execution == "sequential" and isinstance(penalty, Norms | None)
+    evaluator, values = (
+        _evaluators.get(program, key, make, lambda made: made[0].problem.graph)
+        if kept
+        else make()
+    )
     problem = evaluator.problem
     check_target_values(problem.quantity, samples, range(len(samples)))
     as_weights(problem.layout, weights, values)
     columns_read = columns_of(samples, problem.quantity.graph, dtype)
-    with blas_threads(1), reading(evaluator.engine, columns_read):
-        total = evaluator.sum(values, whole(len(samples)))
-        return total.loss, {name: view.copy() for name, view in total.values.items()}
+    try:
+        with blas_threads(1), reading(evaluator.engine, columns_read):
+            total = evaluator.sum(values, whole(len(samples)))
+    finally:
+        if not kept:
+            evaluator.close()
+    return total.loss, {name: view.copy() for name, view in total.values.items()}
 
 
 def evaluate(
