@@ -62,6 +62,10 @@ class Reuse(threading.local, Generic[T]):
                 self._kept.popitem(last=False)
         return made
 
+    def clear(self) -> None:
+        """Forget all results of this thread."""
+        self._kept.clear()
+
 
 def _stable(program: Program, graph: FlowGraph) -> bool:
     """Whether tracing the program again gives the same graph."""

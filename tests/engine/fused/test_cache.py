@@ -15,6 +15,7 @@ import pytest
 from dtrain import loss_and_gradient, program, weight
 from dtrain.engine.fused import cache, kernels
 from dtrain.errors import UsageError
+from dtrain.problem import evaluate
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate._evaluators.clear()  # its plans call the code that is forgotten
     monkeypatch.setattr(kernels, "_addresses", {})
     monkeypatch.setattr(kernels, "_libraries", [])
     cache._say.cache_clear()
