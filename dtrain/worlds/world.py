@@ -204,7 +204,10 @@ class World(ABC):
             )
 
     def allgather(self, data: bytes) -> list[bytes]:
-        """Return each rank's bytes, of any length, on every rank, for short ones."""
+        """Return each rank's bytes on every rank.
+
+        Lengths may differ. Use it for short messages.
+        """
         lengths = self._gathered(np.array([len(data)]), [1] * self.size)
         joined = self._gathered(np.frombuffer(data, np.uint8), lengths.tolist())
         texts = [text.tobytes() for text in np.split(joined, np.cumsum(lengths)[:-1])]
@@ -267,6 +270,10 @@ class World(ABC):
 
     def compare(self, what: str, digest: str) -> None:
         """Check that all ranks have the same digest or text.
+
+        Args:
+            what: its name in the message.
+            digest: this rank's.
 
         Raises:
             MismatchError: on every rank, naming the ranks and hosts that differ from
