@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from dtrain.tracing.trace import Program, named, program, scope
     from dtrain.tracing.weights import init, weight
     from dtrain.training.run import Run, Step
-    from dtrain.training.settings import Checkpoint
     from dtrain.training.train import train
+    from dtrain.training.values import Checkpoint
     from dtrain.worlds.local import SoloWorld, ThreadWorld
     from dtrain.worlds.mpi import MPIWorld
     from dtrain.worlds.opening import open_world
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
-    "Checkpoint": "dtrain.training.settings",
+    "Checkpoint": "dtrain.training.values",
     "FlowGraph": "dtrain.tracing.graph",
     "MPIWorld": "dtrain.worlds.mpi",
     "Program": "dtrain.tracing.trace",

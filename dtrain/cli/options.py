@@ -18,7 +18,8 @@ from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Norms, Penalty
 from dtrain.errors import UsageError
 from dtrain.training.options import FLAG, PATH, Kind, Option
-from dtrain.training.settings import LIBRARY, Checkpoint, Settings, Spanning
+from dtrain.training.settings import LIBRARY, Settings
+from dtrain.training.values import Checkpoint, Spanning
 from dtrain.worlds.world import World
 from dtrain.zoo import Entry
 

@@ -25,8 +25,8 @@ from dtrain.checkpoint.folder import Folder
 from dtrain.errors import DtrainError, UsageError
 from dtrain.host.numerics import arithmetic
 from dtrain.problem.agreement import together
-from dtrain.training.settings import Spanning
 from dtrain.training.trainer import Trainer
+from dtrain.training.values import Spanning
 
 LOG = logging.getLogger("dtrain")
 _HEADER = 1 << 16  # bytes that are enough for what a file holds beside the arrays

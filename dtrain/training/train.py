@@ -24,9 +24,10 @@ from dtrain.training.loop import Callback, Loop
 from dtrain.training.options import SECONDS
 from dtrain.training.recovery import recovering
 from dtrain.training.run import Run
-from dtrain.training.settings import LIBRARY, Checkpoint, Schedule, Settings, Spanning
+from dtrain.training.settings import LIBRARY, Settings
 from dtrain.training.signals import Interrupt, Signals
 from dtrain.training.trainer import Trainer
+from dtrain.training.values import Checkpoint, Schedule, Spanning
 from dtrain.worlds.opening import open_world
 from dtrain.worlds.world import World
 

@@ -15,8 +15,9 @@ from dtrain import SoloWorld, ThreadWorld, load, losses, optimizers, schedules, 
 from dtrain.checkpoint import file
 from dtrain.checkpoint.folder import Folder
 from dtrain.errors import DataError, StoppedError, UsageError
-from dtrain.training.settings import Checkpoint, Settings
+from dtrain.training.settings import Settings
 from dtrain.training.trainer import Trainer
+from dtrain.training.values import Checkpoint
 from tests.soak import saves
 from tests.training.programs import line, line_data, net, net_data, saving, settle
 
@@ -224,8 +225,9 @@ def test_a_finished_run_is_done_and_may_be_given_more_epochs(tmp_path):
 
 def test_another_length_of_a_schedule_is_warned_of(tmp_path, caplog):
     from dtrain.training.loop import Loop
-    from dtrain.training.settings import Settings, Spanning
+    from dtrain.training.settings import Settings
     from dtrain.training.trainer import Trainer
+    from dtrain.training.values import Spanning
 
     for epochs in (2, 4):
         settings = Settings(

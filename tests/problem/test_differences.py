@@ -8,8 +8,9 @@ import pytest
 from dtrain import ThreadWorld, program, train, weight
 from dtrain.errors import MismatchError
 from dtrain.problem.differences import compare_arrays
-from dtrain.training.settings import Checkpoint, Settings
+from dtrain.training.settings import Settings
 from dtrain.training.trainer import compare_settings
+from dtrain.training.values import Checkpoint
 from dtrain.worlds import verdict
 from tests.mpirun import mpirun
 

@@ -10,9 +10,10 @@ from dtrain.checkpoint.folder import Folder
 from dtrain.errors import RankLostError, StoppedError, UsageError
 from dtrain.training.loop import Loop
 from dtrain.training.recovery import recovering
-from dtrain.training.settings import Checkpoint, Settings
+from dtrain.training.settings import Settings
 from dtrain.training.signals import Ask, Signals
 from dtrain.training.trainer import Trainer
+from dtrain.training.values import Checkpoint
 from tests.training.programs import line, saving
 from tests.worlds.mortal import Kill, MortalWorld
 
