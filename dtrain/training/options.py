@@ -128,6 +128,7 @@ class Option:
         kind: the kind of its values.
         help: what it does, in one line; the default is added to it.
         default: its value if it is not given.
+        python: what else it may be in Python.
         shown: the default as the help shows it; empty to show none.
         metavar: the word that stands for its value.
         commands: the commands that have it.
@@ -145,6 +146,7 @@ class Option:
     kind: Kind
     help: str
     default: Any = None
+    python: str = ""
     shown: str = ""
     metavar: str = ""
     commands: tuple[str, ...] = ("train",)
@@ -163,8 +165,14 @@ class Option:
 
     @property
     def text(self) -> str:
-        """The help with the default."""
+        """The help of a command, with the default."""
         return f"{self.help} ({self.shown})" if self.shown else self.help
+
+    @property
+    def python_text(self) -> str:
+        """The line of a docstring, with the default."""
+        more = f"; or {self.python}" if self.python else ""
+        return f"{self.help}{more}" + (f" ({self.shown})" if self.shown else "")
 
     def check(self, value: Any) -> None:
         """Refuse a value that is not of the option's kind; its default is always one.

@@ -80,8 +80,9 @@ class Settings:
     )
     learning_rate: float | Schedule | Spanning = row(
         RATE,
-        "the learning rate η, in Python also a function of the step (from 0)",
+        "the learning rate η",
         0.01,
+        python="a function of the step (from 0)",
         metavar="η",
         aliases=("lr", "eta", "step_size", "rate"),
         shown="0.01",
@@ -89,8 +90,9 @@ class Settings:
     )
     optimizer: str | Rule = row(
         ANYTHING,
-        f"{', '.join(optimizers.OPTIMIZERS)}, or in Python one of dtrain.optimizers",
+        ", ".join(optimizers.OPTIMIZERS),
         "sgd",
+        python="one of dtrain.optimizers",
         metavar="NAME",
         aliases=("optim", "method", "solver"),
         shown="sgd",
@@ -100,9 +102,9 @@ class Settings:
         ANYTHING,
         "square, absolute or huber: of the output's errors; cross_entropy: the output "
         "holds logits, the target a class label or one-hot; binary_cross_entropy: of "
-        "logits, the target is 0 or 1; mean: the output is the loss; in Python also "
-        "one of dtrain.losses",
+        "logits, the target is 0 or 1; mean: the output is the loss",
         "square",
+        python="one of dtrain.losses",
         metavar="NAME",
         shown="square, or the zoo program's",
         commands=LOSS,
@@ -191,8 +193,8 @@ class Settings:
     )
     checkpoint: Checkpoint | None = row(
         FOLDER,
-        "a folder to save the run in, to continue after any interruption; in Python "
-        "also a dtrain.Checkpoint",
+        "a folder to save the run in, to continue after any interruption",
+        python="a dtrain.Checkpoint",
         aliases=("resume", "force", "save_every", "save_seconds", "keep"),
         metavar="DIR",
     )

@@ -198,5 +198,7 @@ def _too_few_blocks(trainer: Trainer) -> str:
 if train.__doc__:  # not under python -OO
     train.__doc__ = train.__doc__.replace(
         "{options}",
-        "\n        ".join(f"{option.name}: {option.text}." for option in LIBRARY),
+        "\n        ".join(
+            f"{option.name}: {option.python_text}." for option in LIBRARY
+        ),
     )

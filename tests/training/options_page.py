@@ -38,7 +38,8 @@ def _table(rows: list[Option], prefix: str = "") -> str:
     for option in rows:
         name = f"{option.flag} {option.metavar}".strip() if prefix else option.name
         name = name.replace("|", "\\|")
-        text = option.text.replace("|", "\\|")
+        text = option.text if prefix else option.python_text
+        text = text.replace("|", "\\|")
         lines.append(f"| `{name}` | {text} | {'yes' if option.bits else ''} |")
     return "\n".join(lines) + "\n"
 
