@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtrain import check, program, weight, zoo
+from dtrain import check, program, train, weight, zoo
 from dtrain.drawing.svg import drawing
 from tests.functions.page import page
 
@@ -84,6 +84,18 @@ def test_the_commands_of_the_documents_run(namespace, tmp_path):
         digests.update(re.findall("^weights_sha256 +(.*)", done.stdout, re.MULTILINE))
     assert len(digests) == 1
     assert (tmp_path / "R.csv").read_text().startswith("R\n")
+
+
+def test_the_examples_of_how_to_extend_train(namespace):
+    names = {}
+    for source in blocks((ROOT / "docs/extending.md").read_text(), "python"):
+        exec(source, names)  # noqa: S102
+    x = np.linspace(-1, 1, 20)
+    net = program(lambda x: names["my_tanh"](weight("w", init=0.5) * x))
+    assert check(net, {"x": x}, x).passed
+    data = {"x": x, "t": np.tanh(2 * x)}
+    run = train(net, data, epochs=60, learning_rate=0.05, optimizer=names["scaled"]())
+    assert run.weights["w"] == pytest.approx(2, abs=0.1)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -77,7 +77,7 @@ class GradientDescent(Method):
 class _Descending(Course):
     def __init__(self, rule: Rule, weights: Weights) -> None:
         self._weights = weights
-        self._descent = rule.start(weights.flat)
+        self._descent = rule.start(weights.flat, weights.layout.parts)
         self.state = self._descent.state
         self._gradient: GradientVector | None = None
         self._rate = 0.0

@@ -1,8 +1,8 @@
 """Step rules: how a gradient changes the weights, one formula each.
 
 w are the weights, g the gradient of the mean loss, η the learning rate, λ the weight
-decay; every formula acts on each weight alone. What rules share is in
-`dtrain.descent.rule`.
+decay. Formulas act on each number alone, except that of `lamb`, which acts on each
+weight. What rules share is in `dtrain.descent.rule`.
 """
 
 from __future__ import annotations
@@ -92,21 +92,10 @@ class adam(Rule):
 
     def update(self, piece: Piece, rate: float, count: int) -> None:
         """Change the weights of a piece (the formula above)."""
-        gradient, scratch = piece.gradient, piece.scratch
-        first, second = piece.slots["first_moment"], piece.slots["second_moment"]
-        np.multiply(gradient, 1 - self.beta1, out=scratch)
-        np.multiply(first, self.beta1, out=first)
-        np.add(first, scratch, out=first)
-        _average_of_squares(second, self.beta2, gradient, scratch)
-        np.divide(second, 1 - self.beta2**count, out=scratch)
-        np.sqrt(scratch, out=scratch)
-        np.add(scratch, self.epsilon, out=scratch)
-        direction = gradient  # the gradient is in the moments now: reuse its space
-        np.divide(first, 1 - self.beta1**count, out=direction)
-        np.divide(direction, scratch, out=direction)
+        direction = _adam_direction(self, piece, count)
         if self.decoupled and self.weight_decay:
-            np.multiply(piece.weights, self.weight_decay, out=scratch)
-            np.add(direction, scratch, out=direction)
+            np.multiply(piece.weights, self.weight_decay, out=piece.scratch)
+            np.add(direction, piece.scratch, out=direction)
         np.multiply(direction, rate, out=direction)
         np.subtract(piece.weights, direction, out=piece.weights)
 
@@ -176,9 +165,52 @@ class rmsprop(Rule):
         np.subtract(piece.weights, piece.scratch, out=piece.weights)
 
 
+@dataclass(frozen=True, kw_only=True)
+class lamb(Rule):
+    """LAMB: Adam's direction, scaled for each weight by the norms of both.
+
+    With Adam's m̂ and v̂, r = m̂ / (√v̂ + ε) + λ w and, for each whole weight,
+    w ← w − η (‖w‖ / ‖r‖) r, where the ratio is 1 if a norm is 0: You et al. 2020,
+    algorithm 2, with the identity as φ.
+
+    Raises:
+        UsageError: a setting is out of its bounds.
+
+    >>> weights = np.array([3.0, 4.0])
+    >>> lamb().start(weights).step(np.array([1.0, -100.0]), learning_rate=0.1)
+    >>> weights.round(3)
+    array([2.646, 4.354])
+
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-6
+
+    decoupled: ClassVar[bool] = True
+    layerwise: ClassVar[bool] = True
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The moments m and v."""
+        return ("first_moment", "second_moment")
+
+    def update(self, piece: Piece, rate: float, count: int) -> None:
+        """Change one weight (the formula above)."""
+        direction = _adam_direction(self, piece, count)
+        if self.weight_decay:
+            np.multiply(piece.weights, self.weight_decay, out=piece.scratch)
+            np.add(direction, piece.scratch, out=direction)
+        size, length = piece.norm(piece.weights), piece.norm(direction)
+        ratio = size / length if size and length else 1.0
+        np.multiply(direction, rate * ratio, out=direction)
+        np.subtract(piece.weights, direction, out=piece.weights)
+
+
 OPTIMIZERS: dict[str, type[Rule]] = {
     "adam": adam,
     "adamw": adamw,
+    "lamb": lamb,
     "rmsprop": rmsprop,
     "sgd": sgd,
 }
@@ -208,6 +240,23 @@ def named(rule: str | Rule, **options: Any) -> Rule:
             + ", ".join(settings)
         )
     return kind(**options) if isinstance(rule, str) else replace(rule, **options)
+
+
+def _adam_direction(rule: adam | lamb, piece: Piece, count: int) -> Vector:
+    """Update the moments, and return m̂ / (√v̂ + ε) in the memory of the gradient."""
+    gradient, scratch = piece.gradient, piece.scratch
+    first, second = piece.slots["first_moment"], piece.slots["second_moment"]
+    np.multiply(gradient, 1 - rule.beta1, out=scratch)
+    np.multiply(first, rule.beta1, out=first)
+    np.add(first, scratch, out=first)
+    _average_of_squares(second, rule.beta2, gradient, scratch)
+    np.divide(second, 1 - rule.beta2**count, out=scratch)
+    np.sqrt(scratch, out=scratch)
+    np.add(scratch, rule.epsilon, out=scratch)
+    direction = gradient  # the moments hold the gradient now, so its memory is free
+    np.divide(first, 1 - rule.beta1**count, out=direction)
+    np.divide(direction, scratch, out=direction)
+    return direction
 
 
 def _average_of_squares(

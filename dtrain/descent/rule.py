@@ -1,20 +1,22 @@
-"""A step rule at work: one flat vector of weights, changed in place.
+"""Step rules: settings and a formula; and the rule at work on a vector of weights.
 
-A `Rule` is a frozen set of settings and one formula (they are in
-`dtrain.descent.optimizers`). `Rule.start` gives a `Descent`: the rule with the weights,
-and with the state that a checkpoint must hold.
+A `Rule` is a frozen set of settings and one formula (see `dtrain.descent.optimizers`).
+`Rule.start` gives a `Descent`: the rule with the weights, and with the state that a
+checkpoint must hold.
 
 Every rank takes the whole step on the whole vector. The formulas use only operations
-that IEEE 754 rounds correctly (+ − × ÷ √), so their bits depend neither on the rank
-count nor on the processor; only the order of the sum in `Descent.norm` is NumPy's own.
-And they run over short pieces of the vector, so the scratch space is small, stays in
-cache and is never allocated again.
+that IEEE 754 rounds correctly (+ − × ÷ √), so their bits depend neither on the number
+of ranks nor on the processor; only the order of the sum in a norm is NumPy's. They run
+over short pieces of the vector, so the scratch memory is small, stays in the cache and
+is allocated once. A rule whose formula needs a whole weight, such as LAMB, gets one
+weight as a piece.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -45,11 +47,15 @@ _BOUNDS = {
 class Rule(ABC):
     """The settings that all step rules share.
 
-    A gradient is first clipped, then decayed, then handed to the rule's formula.
+    A gradient is first clipped, then decayed, then passed to the rule's formula.
+
+    Class attributes:
+        decoupled: whether the rule applies the weight decay by itself.
+        layerwise: whether each piece is one whole weight instead of a short stretch.
 
     Attributes:
-        weight_decay: λ; λ·w is added to the gradient (L2), or, where the rule decays by
-            itself (`adamw`), to the update.
+        weight_decay: λ; λ·w is added to the gradient (L2), or, if the rule is
+            decoupled (`adamw`), to the update.
         clip_norm: a bound on the Euclidean norm of the whole gradient (Pascanu et al.
             2013, algorithm 1), or ``None``.
 
@@ -62,6 +68,7 @@ class Rule(ABC):
     clip_norm: float | None = None
 
     decoupled: ClassVar[bool] = False
+    layerwise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -72,19 +79,26 @@ class Rule(ABC):
                 number = _bounded(type(self).__name__, field.name, value)
                 object.__setattr__(self, field.name, number)
 
-    def start(self, weights: Vector) -> Descent:
+    def start(
+        self, weights: Vector, parts: Mapping[str, slice] | None = None
+    ) -> Descent:
         """Return this rule at work on a flat vector of weights, which it changes.
+
+        Args:
+            weights: (W,).
+            parts: where each weight is in the vector, by name; by default the vector is
+                one weight.
 
         Raises:
             ValueError: the weights are not one flat vector of floats.
 
         """
-        return Descent(self, weights)
+        return Descent(self, weights, parts)
 
     @property
     @abstractmethod
     def slots(self) -> tuple[str, ...]:
-        """The names of the vectors that the rule remembers; they start at zero."""
+        """The names of the rule's state vectors, (W,) each; they start at zero."""
 
     @abstractmethod
     def update(self, piece: Piece, rate: float, count: int) -> None:
@@ -96,17 +110,26 @@ class Piece:
     """A stretch of the weights with what a rule needs there, all of one length.
 
     Attributes:
+        name: the weight's name, if the rule is layerwise.
         weights: a view of the weights.
-        slots: views of what the rule remembers, by name.
+        slots: views of the rule's state, by name.
         gradient: the gradient, clipped and decayed; a copy, for the rule to overwrite.
-        scratch: space for the rule.
+        scratch: memory for the rule.
+        squares: memory for `norm`.
 
     """
 
+    name: str
     weights: Vector
     slots: dict[str, Vector]
     gradient: Vector
     scratch: Vector
+    squares: NDArray[np.float64]
+
+    def norm(self, vector: Vector) -> float:
+        """Return the Euclidean norm of a vector as long as the piece."""
+        root, unit = _root(vector, self.squares)
+        return root * unit
 
 
 class Descent:
@@ -120,7 +143,9 @@ class Descent:
 
     """
 
-    def __init__(self, rule: Rule, weights: Vector) -> None:
+    def __init__(
+        self, rule: Rule, weights: Vector, parts: Mapping[str, slice] | None = None
+    ) -> None:
         if weights.ndim != 1 or weights.dtype.kind != "f":
             raise ValueError(
                 f"weights must be a flat vector of floats, not {weights.dtype} of "
@@ -130,14 +155,18 @@ class Descent:
         self.weights = weights
         slots = {name: np.zeros_like(weights) for name in rule.slots}
         self.state: dict[str, NDArray[Any]] = {"step": np.zeros((), np.int64), **slots}
+        whole = {"": slice(0, weights.size)}
+        named = (parts or whole).items() if rule.layerwise else _stretches(weights.size)
+        named = [(name, part) for name, part in named if part.stop > part.start]
+        longest = max((part.stop - part.start for _, part in named), default=0)
+        space = np.empty((2, longest), weights.dtype)
         self._squares = np.empty(min(PIECE, weights.size))
-        space = np.empty((2, self._squares.size), weights.dtype)
         self._pieces = []
-        for start in range(0, weights.size, PIECE):
-            part = slice(start, min(start + PIECE, weights.size))
+        for name, part in named:
             size = part.stop - part.start
-            views = {name: slot[part] for name, slot in slots.items()}
-            piece = Piece(weights[part], views, space[0, :size], space[1, :size])
+            views = {slot: values[part] for slot, values in slots.items()}
+            scratch = space[0, :size], space[1, :size], self._squares
+            piece = Piece(name, weights[part], views, *scratch)
             self._pieces.append((part, piece))
 
     def step(self, gradient: Vector, learning_rate: float) -> None:
@@ -176,49 +205,56 @@ class Descent:
             self.rule.update(piece, rate, count)
 
     def _clipping(self, gradient: Vector) -> tuple[float, float]:
-        """What a gradient is divided by, and what it is then multiplied by.
+        """Return a divisor and a factor for the gradient.
 
-        These are two numbers, since their quotient may be too small to be one.
+        They are two numbers, because their quotient may be too small to represent.
         """
         if self.rule.clip_norm is None:
             return 1.0, 1.0
-        root, unit = self._root(gradient)
+        root, unit = _root(gradient, self._squares)
         bound = self.rule.clip_norm / unit
         return (1.0, 1.0) if root <= bound else (unit, self.rule.clip_norm / root)
 
     def norm(self, gradient: Vector) -> float:
-        """Return the Euclidean norm of a gradient, (W,), summed in float64.
-
-        The order is fixed: NumPy's pairwise sum inside a piece, then piece after piece.
-        A BLAS dot would be faster, but its order depends on its threads.
-        """
-        root, unit = self._root(gradient)
+        """Return the Euclidean norm of a gradient, (W,), by which it is clipped."""
+        root, unit = _root(gradient, self._squares)
         return root * unit
 
-    def _root(self, gradient: Vector) -> tuple[float, float]:
-        """The norm as a product, whose second factor is 1 unless squares overflow.
 
-        It is then the power of two at the largest element: dividing by it is exact.
-        """
-        with np.errstate(over="ignore"):
-            total = self._sum_of_squares(gradient, 1.0)
-        if math.isinf(total):
-            largest = max(float(np.max(gradient)), -float(np.min(gradient)))
-            if math.isfinite(largest):
-                unit = 2.0 ** (math.frexp(largest)[1] - 1)
-                return math.sqrt(self._sum_of_squares(gradient, unit)), unit
-        return math.sqrt(total), 1.0
+def _stretches(size: int) -> list[tuple[str, slice]]:
+    """Return stretches of PIECE elements that make up a vector."""
+    starts = range(0, size, PIECE)
+    return [("", slice(start, min(start + PIECE, size))) for start in starts]
 
-    def _sum_of_squares(self, gradient: Vector, unit: float) -> float:
-        total = 0.0
-        for part, _ in self._pieces:
-            squares = self._squares[: part.stop - part.start]
-            np.copyto(squares, gradient[part])
-            if unit != 1.0:
-                np.divide(squares, unit, out=squares)
-            np.multiply(squares, squares, out=squares)
-            total += float(np.add.reduce(squares))
-        return total
+
+def _root(vector: Vector, squares: Vector) -> tuple[float, float]:
+    """Return the Euclidean norm, summed in float64 in a fixed order, as a product.
+
+    The order is NumPy's pairwise sum inside a stretch of PIECE elements, then stretch
+    after stretch. A BLAS dot would be faster, but its order depends on its threads. The
+    second factor is 1 unless squares overflow; then it is the power of two at the
+    largest element, because dividing by it is exact.
+    """
+    with np.errstate(over="ignore"):
+        total = _sum_of_squares(vector, squares, 1.0)
+    if math.isinf(total):
+        largest = max(float(np.max(vector)), -float(np.min(vector)))
+        if math.isfinite(largest):
+            unit = 2.0 ** (math.frexp(largest)[1] - 1)
+            return math.sqrt(_sum_of_squares(vector, squares, unit)), unit
+    return math.sqrt(total), 1.0
+
+
+def _sum_of_squares(vector: Vector, squares: Vector, unit: float) -> float:
+    total = 0.0
+    for _, part in _stretches(vector.size):
+        stretch = squares[: part.stop - part.start]
+        np.copyto(stretch, vector[part])
+        if unit != 1.0:
+            np.divide(stretch, unit, out=stretch)
+        np.multiply(stretch, stretch, out=stretch)
+        total += float(np.add.reduce(stretch))
+    return total
 
 
 def _bounded(rule: str, name: str, value: object) -> float:

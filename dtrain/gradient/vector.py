@@ -53,6 +53,14 @@ class Layout:
         return offsets
 
     @cached_property
+    def parts(self) -> dict[str, slice]:
+        """Where each weight is in a flat array."""
+        return {
+            name: slice(start, start + math.prod(self.shapes[name]))
+            for name, start in self.offsets.items()
+        }
+
+    @cached_property
     def count(self) -> int:
         """The number of weights, as scalars."""
         return sum(math.prod(shape) for shape in self.shapes.values())

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from dtrain.descent import optimizers
-from dtrain.descent.optimizers import adam, adamw, named, rmsprop, sgd
-from dtrain.descent.rule import PIECE, Rule
+from dtrain.descent.optimizers import adam, adamw, lamb, named, rmsprop, sgd
+from dtrain.descent.rule import PIECE, Piece, Rule
 from dtrain.errors import UsageError
 
 Array = NDArray[np.float64]
@@ -56,6 +56,15 @@ def textbook_rmsprop(
         yield w
 
 
+def textbook_lamb(w: Array, gs: list[Array], decay: float = 0) -> Textbook:
+    m, v = 0 * w, 0 * w
+    for t, g in enumerate(gs, 1):
+        m, v = 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g**2
+        r = m / (1 - 0.8**t) / (np.sqrt(v / (1 - 0.95**t)) + 1e-6) + decay * w
+        w = w - RATE * np.linalg.norm(w) / np.linalg.norm(r) * r
+        yield w
+
+
 ADAM: dict[str, float] = {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-6}
 RMS: dict[str, float] = {"decay": 0.7, "epsilon": 1e-6}
 SAMPLES: list[tuple[Rule, Callable[..., Textbook], dict[str, Any]]] = [
@@ -67,6 +76,8 @@ SAMPLES: list[tuple[Rule, Callable[..., Textbook], dict[str, Any]]] = [
     (adam(**ADAM, weight_decay=0.3), textbook_adam, {"l2": 0.3}),
     (adamw(**ADAM), textbook_adam, {"decoupled": 0.01}),
     (adamw(**ADAM, weight_decay=0.3), textbook_adam, {"decoupled": 0.3}),
+    (lamb(**ADAM), textbook_lamb, {}),
+    (lamb(**ADAM, weight_decay=0.3), textbook_lamb, {"decay": 0.3}),
     (rmsprop(**RMS), textbook_rmsprop, {}),
     (rmsprop(**RMS, momentum=0.9), textbook_rmsprop, {"mu": 0.9}),
     (rmsprop(**RMS, weight_decay=0.3), textbook_rmsprop, {"l2": 0.3}),
@@ -152,7 +163,7 @@ def test_a_quadratic_is_minimised(rule: Rule) -> None:
     minimum = np.zeros(10)  # where weight decay leaves it
     descent = rule.start(np.linspace(-1, 1, 10))
     for step in range(2000):
-        descent.step(curvature * (descent.weights - minimum), 0.02 * 0.997**step)
+        descent.step(curvature * (descent.weights - minimum), 0.03 * 0.997**step)
     np.testing.assert_allclose(descent.weights, minimum, atol=2e-3)
 
 
@@ -238,7 +249,11 @@ def test_no_weights_at_all() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("adm", {}, "no optimizer is named 'adm'; there are adam, adamw, rmsprop, sgd"),
+        (
+            "adm",
+            {},
+            "'adm'; there are adam, adamw, lamb, rmsprop, sgd",
+        ),
         ("adam", {"momentum": 0.9}, "adam has no setting momentum; it has .*beta1"),
         ("sgd", {"momentum": 1.0}, "sgd: momentum is 1.0, it must be ≥ 0 and < 1"),
         ("sgd", {"momentum": None}, "sgd: momentum is None"),
@@ -270,3 +285,22 @@ def test_what_does_not_fit_the_weights_is_refused() -> None:
         descent.step(np.zeros(3), math.nan)
     with pytest.raises(ValueError, match="flat vector"):
         sgd().start(np.zeros((2, 3)))
+
+
+def test_a_layerwise_rule_gets_whole_weights_by_name() -> None:
+    seen = {}
+
+    class noted(lamb):
+        def update(self, piece: Piece, rate: float, count: int) -> None:
+            seen[piece.name] = piece.weights.size
+            super().update(piece, rate, count)
+
+    parts = {"a": slice(0, PIECE + 5), "b": slice(PIECE + 5, PIECE + 6)}
+    weights, gradient = gradients(PIECE + 16, 2)  # with padding at the end
+    before = weights.copy()
+    noted(**ADAM).start(weights, parts).step(gradient, RATE)
+    assert seen == {"a": PIECE + 5, "b": 1}
+    for part in parts.values():
+        (expected,) = textbook_lamb(before[part], [gradient[part]])
+        np.testing.assert_allclose(weights[part], expected, rtol=1e-12)
+    np.testing.assert_array_equal(weights[PIECE + 6 :], before[PIECE + 6 :])
