@@ -86,7 +86,7 @@ def test_the_commands_of_the_documents_run(namespace, tmp_path):
     assert (tmp_path / "R.csv").read_text().startswith("R\n")
 
 
-def test_the_examples_of_how_to_extend_train(namespace):
+def test_the_examples_of_how_to_extend_train():
     names = {}
     for source in blocks((ROOT / "docs/extending.md").read_text(), "python"):
         exec(source, names)  # noqa: S102
