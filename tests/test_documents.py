@@ -99,6 +99,15 @@ def test_the_examples_of_how_to_extend_train():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_is_named_is_there(page):
+    found = re.findall(r"`([a-z]+/[a-z_/]+\.py)`", page.read_text())
+    for file in found:
+        assert any((ROOT / top / file).exists() for top in ("", "dtrain", "tests")), (
+            file
+        )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_to_a_file_leads_somewhere(page):
     for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if "://" not in link:
