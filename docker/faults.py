@@ -234,7 +234,9 @@ def tried(cluster: Cluster, fault: Fault, expected: str, logs: Path) -> str:
     if report is not None:
         if report["recovered_failures"] != fault.lost:
             raise SystemExit(f"faults.py: {fault.name}: {report}, {fault.lost} lost")
-        happened = f"went on with {6 - fault.lost} ranks" if fault.lost else "went on"
+        happened = (
+            f"continued with {6 - fault.lost} ranks" if fault.lost else "continued"
+        )
     else:
         again = waited(cluster, cluster.run(fault.name, options, log))
         report = cluster.report(fault.name)

@@ -7,6 +7,25 @@ all ranks raise it together, so the job can end without being aborted.
 
 from __future__ import annotations
 
+__all__ = [
+    "DataError",
+    "DtrainError",
+    "LaunchError",
+    "MismatchError",
+    "NotFiniteError",
+    "ProgramError",
+    "RankError",
+    "RankLostError",
+    "ReplicaError",
+    "StoppedError",
+    "UsageError",
+]
+
+
+def __dir__() -> list[str]:
+    """List the public names, for tab completion."""
+    return sorted(__all__)
+
 
 class DtrainError(Exception):
     """The root: everything dtrain raises on purpose.

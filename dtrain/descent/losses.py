@@ -8,6 +8,7 @@ enters the output R says by how much it should grow, and the scale is −1/N.
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass
 from numbers import Real
@@ -21,6 +22,23 @@ from dtrain.descent.targets import Target
 from dtrain.errors import ProgramError, UsageError
 from dtrain.functions.base import Shape
 from dtrain.functions.transcendental import sigmoid
+
+__all__ = [
+    "LOSSES",
+    "AbsoluteError",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Huber",
+    "Loss",
+    "Mean",
+    "SquareError",
+    "named",
+]
+
+
+def __dir__() -> list[str]:
+    """List the public names, for tab completion."""
+    return sorted(__all__)
 
 
 class Loss(Protocol):
@@ -265,11 +283,20 @@ _ALL: tuple[Loss, ...] = (
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in _ALL}
 
 
+_ALIASES = {
+    **dict.fromkeys(("mse", "l2", "squared_error", "mean_squared_error"), "square"),
+    **dict.fromkeys(("mae", "l1", "mean_absolute_error"), "absolute"),
+    **dict.fromkeys(("bce", "log_loss", "logistic"), "binary_cross_entropy"),
+    **dict.fromkeys(("ce", "nll", "crossentropy", "softmax"), "cross_entropy"),
+}
+"""What other libraries call some losses, for messages."""
+
+
 def named(loss: str | Loss) -> Loss:
-    """The loss of a name; a loss that is none of the named ones is itself.
+    """Return the loss of a name, or a loss as it is.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: there is no such loss.
     """
     if not isinstance(loss, str):
         if not hasattr(loss, "of_sample"):
@@ -279,5 +306,9 @@ def named(loss: str | Loss) -> Loss:
             )
         return loss
     if loss not in LOSSES:
-        raise UsageError(f"no loss {loss!r}; there are {', '.join(LOSSES)}")
+        near = _ALIASES.get(loss.lower()) or next(
+            iter(difflib.get_close_matches(loss, LOSSES, n=1)), ""
+        )
+        guess = f"; it is called {near!r} here" if near else ""
+        raise UsageError(f"no loss {loss!r}{guess}; there are {', '.join(LOSSES)}")
     return LOSSES[loss]

@@ -7,6 +7,7 @@ weight. What rules share is in `dtrain.descent.rule`.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
@@ -14,6 +15,21 @@ import numpy as np
 
 from dtrain.descent.rule import Piece, Rule, Vector
 from dtrain.errors import UsageError
+
+__all__ = [
+    "OPTIMIZERS",
+    "adam",
+    "adamw",
+    "lamb",
+    "named",
+    "rmsprop",
+    "sgd",
+]
+
+
+def __dir__() -> list[str]:
+    """List the public names, for tab completion."""
+    return sorted(__all__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,8 +244,10 @@ def named(rule: str | Rule, **options: Any) -> Rule:
 
     """
     if isinstance(rule, str) and rule not in OPTIMIZERS:
+        near = difflib.get_close_matches(rule.lower(), OPTIMIZERS, n=1)
+        guess = f"; did you mean {near[0]!r}?" if near else ";"
         raise UsageError(
-            f"no optimizer is named {rule!r}; there are " + ", ".join(OPTIMIZERS)
+            f"no optimizer is named {rule!r}{guess} there are {', '.join(OPTIMIZERS)}"
         )
     kind = OPTIMIZERS[rule] if isinstance(rule, str) else type(rule)
     settings = [field.name for field in fields(kind)]

@@ -28,6 +28,18 @@ from dtrain.tracing.source import Source
 from dtrain.tracing.symbol import Symbol
 from dtrain.tracing.trace import user_frames
 
+__all__ = [
+    "Norms",
+    "Penalty",
+    "of_weights",
+]
+
+
+def __dir__() -> list[str]:
+    """List the public names, for tab completion."""
+    return sorted(__all__)
+
+
 Penalty = Callable[[Mapping[str, Any]], Any]
 
 

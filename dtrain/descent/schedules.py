@@ -12,6 +12,21 @@ from dataclasses import dataclass
 
 from dtrain.errors import UsageError
 
+__all__ = [
+    "SCHEDULES",
+    "constant",
+    "cosine",
+    "named",
+    "step",
+    "warmup",
+]
+
+
+def __dir__() -> list[str]:
+    """List the public names, for tab completion."""
+    return sorted(__all__)
+
+
 Schedule = Callable[[int], float]
 
 

@@ -226,6 +226,7 @@ class _Probe:
         self._kinks = [Kinks(graph, layout, columns) for graph in graphs]
         self._sources = [source for kinks in self._kinks for source in kinks.sources]
 
+    @np.errstate(all="ignore")
     def loss_and_gradient(
         self, batch: Batch | None = None, *, penalised: bool = True
     ) -> tuple[float, dict[str, NDArray[Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.columns import Samples
@@ -39,6 +40,7 @@ _evaluators: Reuse[tuple[Evaluator, Weights]] = Reuse()
 _outputs: Reuse[Outputs] = Reuse()
 
 
+@np.errstate(all="ignore")  # a loss may be infinite
 def loss_and_gradient(
     program: Program,
     weights: Mapping[str, Any],
@@ -203,6 +205,7 @@ def evaluate(
         return (world or open_world()).run(work)
 
 
+@np.errstate(all="ignore")  # a loss may be infinite
 def measure(
     world: World,
     program: Program,

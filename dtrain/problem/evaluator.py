@@ -160,11 +160,12 @@ class Evaluator:
         """End the threads that run steps at once."""
         self.engine.close()
 
-    @np.errstate(all="ignore")  # callers check what must be finite
     def sum(
         self, weights: Weights, batch: Batch, flags: int = 0, *, penalised: bool = True
     ) -> GradientVector:
         """Sum over a batch and all ranks, scale, and add the penalty; collective.
+
+        Call it under ``np.errstate(all="ignore")``, and check what must be finite.
 
         Args:
             weights: where to evaluate, the same on every rank.

@@ -182,6 +182,7 @@ class Objective:
             )
         return flat
 
+    @np.errstate(all="ignore")  # a loss may be infinite
     def _sum(self, vector: ArrayLike) -> GradientVector:
         flat, world = self._checked(vector), self._evaluator.world
         if world.size > 1:

@@ -41,6 +41,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """List the public names, for tab completion."""
+    return sorted(__all__)
+
+
 @dataclass(frozen=True)
 class Entry:
     """A program of the zoo, and how it is trained if nothing else is said.

@@ -252,7 +252,7 @@ def test_no_weights_at_all() -> None:
         (
             "adm",
             {},
-            "'adm'; there are adam, adamw, lamb, rmsprop, sgd",
+            "'adm'; did you mean 'adam'",
         ),
         ("adam", {"momentum": 0.9}, "adam has no setting momentum; it has .*beta1"),
         ("sgd", {"momentum": 1.0}, "sgd: momentum is 1.0, it must be ≥ 0 and < 1"),
