@@ -84,7 +84,7 @@ class Errors:
     """The root of the mean squared error, and R².
 
     R² = 1 − Σ (t − R)² / Σ (t − t̄)²: the share of the targets' variance that the
-    outputs explain; of several outputs it is the sum of variances. Deviations are summed
+    outputs explain; the variances of several outputs are added. Deviations are summed
     from a centre near t̄, so that large targets that vary little lose no digits.
 
     Attributes:
