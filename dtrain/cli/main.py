@@ -185,8 +185,8 @@ def _run(args: Namespace) -> int:
 def _printed(run: Callable[..., int], world: World, args: Namespace) -> int:
     """Run; if output cannot be written, the other ranks are not affected.
 
-    Results are printed last, when the work itself is done. Rank 0, whichever process that
-    is then, prints what is logged meanwhile.
+    Results are printed last, when the work itself is done. Rank 0, whichever process
+    that is then, prints what is logged meanwhile.
     """
     from dtrain.report.table import spoken
 
