@@ -1,4 +1,4 @@
-"""The engine: a graph becomes numbers, one block of samples at a time."""
+"""The engine: run a graph on blocks of samples."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from dtrain.tracing.graph import FlowGraph
 BACKENDS = {"numpy": BoundPlan, "fused": FusedPlan}
 Rows = slice | NDArray[np.intp]
 _NOWHERE: Mapping[int, Place] = MappingProxyType({})
-_CACHE = 3 << 20  # bytes that stay in a core's cache, or near it
-_CALL = 64 << 10  # bytes: of what touches fewer, most time goes into the call
-_MOST = 64 << 20  # bytes that small arrays may take in all
+_CACHE = 3 << 20  # bytes that stay in or near a core's cache
+_CALL = 64 << 10  # bytes touched by a call; below this, call overhead dominates
+_MOST = 64 << 20  # bytes of memory for a stack whose calls touch few bytes each
 
 
 class Blocks(Protocol):
-    """Some consecutive blocks of a batch: which rows of the columns they hold."""
+    """Consecutive blocks of a batch, given by their rows in the columns."""
 
     @property
     def number(self) -> int:
@@ -39,11 +39,11 @@ class Blocks(Protocol):
 
     @property
     def count(self) -> int:
-        """How many blocks there are."""
+        """The number of blocks."""
 
     @property
     def length(self) -> int:
-        """How many rows each block has."""
+        """The number of rows in each block."""
 
     @property
     def rows(self) -> Rows:
@@ -51,21 +51,21 @@ class Blocks(Protocol):
 
 
 class Engine:
-    """Runs a graph on blocks of the rows of columns.
+    """Runs a graph on blocks of rows of the input columns.
 
-    Each number of blocks and each block length gets a plan of its own when it first
-    comes up; there are few: whole stacks, the rest, and a short last block. Threads
-    that run steps at once are gone when the engine's ``with`` block ends.
+    The engine builds one plan for each pair of block count and block length, when it
+    first occurs. There are few: full stacks, the remainder, and a short last block. The
+    engine's threads end when its ``with`` block ends.
 
     Args:
         graph: the graph to run. Its output ``loss`` and those named in ``tail`` are
             summed in the GradientVector's tail.
-        layout: where each weight lies.
-        columns: each input's values, first axis the sample.
-        gradients: which output is which weight's derivative.
+        layout: the position of each weight.
+        columns: the values of each input; the first axis is the sample.
+        gradients: the weight's name for each output that is a derivative.
         tail: further outputs for the tail, in order.
         execution: the execution model's name.
-        threads: how many run steps at once, if the model has such.
+        threads: the number of threads, if the execution model uses several.
         backend: the backend's name.
     """
 
@@ -102,7 +102,7 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """End the threads that run steps at once."""
+        """End the engine's threads."""
         self._pool.close()
 
     def gradients(
@@ -111,13 +111,14 @@ class Engine:
         parts: Iterable[Blocks],
         places: Mapping[int, Place] = _NOWHERE,
     ) -> Iterator[Sum]:
-        """Yield the partial GradientVectors of blocks: sums over samples, never means.
+        """Yield the partial GradientVectors of blocks: sums over samples, not means.
 
-        There is one for each subtree of the canonical tree that a stack makes up, in
-        its place, if there is one for its first block. Else it is the engine's own, as
-        those of single blocks are, and is overwritten when the next part is run.
+        Each stack yields one for each subtree of the canonical tree that it completes.
+        ``places`` maps a subtree's first block to the destination of its sum. Without a
+        destination, and always for a single block, the sum is in the engine's memory
+        and is overwritten when the next part runs.
 
-        What must be finite is for the caller to test, under ``np.errstate``.
+        The caller runs this under ``np.errstate`` and tests that results are finite.
         """
         for blocks in parts:
             stack = self._run(weights, blocks)
@@ -125,7 +126,10 @@ class Engine:
 
     @np.errstate(all="ignore")
     def run(self, weights: Weights, blocks: Blocks) -> Mapping[str, NDArray[Any]]:
-        """Run blocks; the outputs are the engine's own arrays, first axis the block."""
+        """Run blocks; return the outputs, with the block as first axis.
+
+        The arrays are the engine's memory: the next run overwrites them.
+        """
         return self._run(weights, blocks).bound.outputs
 
     def _run(self, weights: Weights, blocks: Blocks) -> Stack:
@@ -141,11 +145,11 @@ class Engine:
         return stack
 
     def most_blocks(self, length: int) -> int:
-        """How many blocks of a length, a power of 2, are best run by one call.
+        """Return the best number of blocks for one call: a power of 2.
 
-        A larger stack costs less Python for each block, until what it works on leaves
-        the cache; where arrays are small, Python costs more than that. It changes no
-        bits (docs/performance.md).
+        A larger stack spends less Python time on each block, until its memory exceeds
+        the cache. For small arrays the Python time matters more than the cache. The
+        choice changes no bits (docs/performance.md).
         """
         if length not in self._most:
             memory, touched = self._backend.load(self._plan(1, length), self._model)
@@ -164,7 +168,7 @@ class Engine:
         return self._plans[key]
 
     def _stack(self, weights: Weights, blocks: Blocks) -> Stack:
-        """Return the stack of so many blocks of a length."""
+        """Return the stack for the number and length of some blocks."""
         if weights is not self._weights:
             self._stacks.clear()
             self._weights = weights
@@ -187,7 +191,7 @@ def fetch(column: NDArray[Any], rows: Rows, out: NDArray[Any]) -> None:
     if isinstance(rows, slice):
         np.copyto(out, column[rows], casting="unsafe")
     elif column.dtype == out.dtype:
-        # In bounds by construction; without "clip" NumPy copies through a buffer.
+        # Rows are in bounds; without "clip" NumPy copies through a buffer.
         np.take(column, rows, axis=0, out=out, mode="clip")
     else:
         np.copyto(out, column[rows], casting="unsafe")
@@ -197,7 +201,7 @@ def chosen_backend(name: str) -> type[BoundPlan]:
     """Return a backend by name.
 
     Raises:
-        UsageError: if there is none, or it lacks a package.
+        UsageError: if there is no such backend, or if its package is not installed.
     """
     backend: type[BoundPlan] = chosen("backend", name, BACKENDS)
     backend.check()
@@ -205,10 +209,10 @@ def chosen_backend(name: str) -> type[BoundPlan]:
 
 
 def chosen(option: str, name: str, table: Mapping[str, Any]) -> Any:
-    """Return an option's value from its table.
+    """Return the entry of an option's table by name.
 
     Raises:
-        UsageError: if there is none of that name.
+        UsageError: if the table has no such name.
     """
     if name not in table:
         raise UsageError(f"no {option} {name!r}; there are {', '.join(table)}")

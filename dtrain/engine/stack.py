@@ -1,7 +1,7 @@
-"""A stack: several blocks run by one call, and added as the canonical tree adds them.
+"""A stack: several blocks run by one call and summed as the canonical tree demands.
 
-The blocks of a stack lie along the first axis of every array. Their vectors are rows,
-and rows that are siblings in the tree are added pairwise, many pairs by one call.
+The first axis of every array is the block. The blocks' GradientVectors are rows of one
+array; one call adds many pairs of rows that are siblings in the tree.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from dtrain.engine.execution.numpy_backend import Array, BoundPlan
 
 
 class Place(Protocol):
-    """Memory for a sum."""
+    """The destination of a sum."""
 
     @property
     def slots(self) -> Array:
-        """For the derivatives."""
+        """Memory for the derivatives."""
 
     @property
     def tail(self) -> NDArray[np.float64]:
-        """For loss, sample count and metrics."""
+        """Memory for loss, sample count and metrics."""
 
 
 class Sum(NamedTuple):
     """The GradientVector of a subtree of the canonical tree.
 
     Attributes:
-        slots: the derivatives' sums.
+        slots: the sums of the derivatives.
         tail: the sums of loss, sample count and metrics.
-        level: it is the sum of 2ˡᵉᵛᵉˡ blocks.
+        level: the subtree has 2ˡᵉᵛᵉˡ blocks.
     """
 
     slots: Array
@@ -42,19 +42,19 @@ class Sum(NamedTuple):
 
 
 class Stack:
-    """A bound plan for some blocks of one length, and the GradientVectors it fills.
+    """A bound plan for several blocks of one length, and their GradientVectors.
 
     Args:
         bound: the plan; it writes the derivatives to ``slots``.
         slots: shape (blocks, slots of a vector).
-        tail: how many numbers a vector's tail has.
+        tail: the length of a vector's tail.
         length: samples in a block.
         names: the outputs that the tail sums: the loss, then metrics.
 
     Attributes:
         bound: the plan.
-        inputs: the plan's inputs, the samples of all blocks along the first axis.
-        version: that of the weights for which the steps on weights alone have run.
+        inputs: the plan's inputs; the first axis is the sample, over all blocks.
+        version: the version of the weights for which the steps on weights alone ran.
     """
 
     def __init__(
@@ -78,13 +78,13 @@ class Stack:
         self._trees: dict[int, _Tree] = {}
 
     def sums(self, first: int, places: Mapping[int, Place]) -> Iterator[Sum]:
-        """The blocks' vectors, added to those of the largest subtrees they make up.
+        """Yield the sums of the largest subtrees that the blocks form.
 
         Args:
             first: the first block's number.
-            places: where the sum that begins with a block goes, by the block's number;
-                without a place it stays in the stack's own memory. A block alone
-                always does.
+            places: the destinations of sums, by the number of the subtree's first
+                block. Without a destination, and always for a single block, the sum
+                stays in the stack's memory.
         """
         loss, *metrics = self._summed
         self._tails[:, 0] = loss
@@ -94,7 +94,7 @@ class Stack:
             rows = metric.reshape(len(self._tails), -1)
             self._tails[:, column : column + rows.shape[1]] = rows
             column += rows.shape[1]
-        # Which rows are siblings depends on the first number up to this power of 2.
+        # Which rows are siblings depends on the first number modulo this power of 2.
         key = first % (1 << len(self._slots).bit_length())
         tree = self._trees.get(key)
         if tree is None:
@@ -103,7 +103,7 @@ class Stack:
 
 
 class _Tree:
-    """The additions of a stack that begins at a certain block."""
+    """The additions of a stack, for the number of its first block."""
 
     def __init__(self, slots: Array, tails: NDArray[np.float64], first: int) -> None:
         self._pairs: list[tuple[Array, Array]] = []
@@ -125,7 +125,7 @@ class _Tree:
             start = stop
 
     def add(self, first: int, places: Mapping[int, Place]) -> Iterator[Sum]:
-        """Add all pairs, the last of each subtree into its place; give the sums."""
+        """Add all pairs, the last of each subtree into its destination; yield sums."""
         for left, right in self._pairs:
             np.add(left, right, left)
         for start, one, other in self._halves:
