@@ -1,4 +1,4 @@
-"""An explanation as one self-contained page: it loads nothing and sends nothing."""
+"""An explanation as one self-contained HTML page without network access."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.node import WEIGHT
 from dtrain.tracing.printing import numeral
 
-_VALUE, _ADJOINT = "−1.234e−05", "v −1.234e−05"  # the widest that are shown
-_LABEL, _PORT = 80.0, 32.0  # an edge's label: its width and height
+_VALUE, _ADJOINT = "−1.234e−05", "v −1.234e−05"  # the widest texts
+_LABEL, _PORT = 80.0, 32.0  # the width and height of an edge's label
 
 
 def page(explanation: Explanation) -> str:
     """Return the page.
 
     Raises:
-        UsageError: if the graph is too large to be looked at.
+        UsageError: if the graph is too large to be drawn.
     """
     check_size(explanation.graph)
     here = files("dtrain.explain")
-    html = (here / "page.html").read_text("utf-8")  # with {{places}} for the parts
+    html = (here / "page.html").read_text("utf-8")  # has {{name}} for each part
     parts = {
         "title": escape(_title(explanation.graph)),
         "style": f":root {{ {LIGHT} }}\n@media (prefers-color-scheme: dark) "
@@ -66,7 +66,7 @@ def _title(graph: FlowGraph) -> str:
 
 
 def _graph(explanation: Explanation) -> str:
-    """The drawing, with room for values and adjoints, which the script writes."""
+    """Return the drawing, with room for values and adjoints, which the script fills."""
     graph = explanation.graph
     lines: dict[int, Lines] = {i: box_lines(graph, i) for i in drawn(graph)}
     wide: dict[int, Lines] = {
@@ -102,7 +102,7 @@ def _edge_label(placed: Layout, edge: Edge) -> str:
 
 
 def _data(explanation: Explanation) -> str:
-    """What the script knows: a constant PROGRAM, and functions to compute it anew."""
+    """Return the script's data: a constant PROGRAM, and functions to recompute it."""
     graph = explanation.graph
     level = levels(graph)
     program = {
@@ -171,7 +171,7 @@ def _path(explanation: Explanation, weight: str, path: Path) -> dict[str, Any]:
 
 
 def _code(explanation: Explanation) -> tuple[str, str]:
-    """Functions that compute values and adjoints; or why there are none."""
+    """Return functions that compute values and adjoints, or why there are none."""
     none = "const COMPUTE = null;\n"
     if not explanation.scalar:
         return none, "This program has arrays; sliders are for programs of scalars."
@@ -209,7 +209,7 @@ def _parts(parts: Parts) -> list[Any]:
 
 
 def _value(value: NDArray[Any]) -> Any:
-    """Return a number as it is; of an array what is shown on an edge, and in full."""
+    """Return a number unchanged; for an array, a short and a long text."""
     if value.ndim == 0:
         return value.item()
     if value.size <= 2:
@@ -220,5 +220,5 @@ def _value(value: NDArray[Any]) -> Any:
 
 
 def _json(value: Any) -> str:
-    """As a JavaScript literal that is nothing to HTML."""
+    """Return a value as a JavaScript literal that HTML does not interpret."""
     return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")

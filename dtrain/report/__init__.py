@@ -1,1 +1,1 @@
-"""What a person sees."""
+"""Output for people: tables, messages, progress, and log files."""

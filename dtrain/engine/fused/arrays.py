@@ -1,4 +1,4 @@
-"""An array of a kernel: how vectors of it are read and written in the loops."""
+"""The arrays of a kernel: loads and stores of vectors in its loops."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ ALIGNMENT = 64
 
 
 class Array:
-    """An array as it goes through a kernel's loops.
+    """An array that a kernel's loops read or write.
 
     Args:
-        port: what it is.
+        port: its dtype and access.
         real: the dtype of reals.
-        vectors: what emits.
-        address: where it begins.
+        vectors: the arithmetic that emits instructions.
+        address: the address of the first element.
         strides: in bytes, one for each loop.
 
     Attributes:
-        row: where the current row begins.
-        place: where the innermost loop reads or writes: the row, or the spare vector.
-        step: the stride there.
-        spare: room for a vector, for what is left over at the end of a row.
+        row: the address of the current row.
+        place: the address that the innermost loop uses: `row` or `spare`.
+        step: the stride at `place`, in bytes.
+        spare: a scratch vector for the remainder at the end of a row.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Array:
             self.spare.align, self.spare.type = ALIGNMENT, POINTER
 
     def splat(self) -> Lanes:
-        """Return the row's one element, in every lane."""
+        """Return the row's only element in every lane."""
         scalar = self._builder.load(self.row, typ=self.element, align=self.size)
         if self.port.dtype == "bool":
             scalar = self._builder.icmp_unsigned("!=", scalar, BYTE(0))
@@ -74,7 +74,7 @@ class Array:
         return self._vectors.splat(scalar, self._real)
 
     def load(self, i: ir.Value) -> Lanes:
-        """Return the vector that begins with element i."""
+        """Return the vector that starts at element i."""
         builder, at = self._builder, self._at(i)
         if self.port.access == "all":
             value = builder.load(at, typ=self._vector, align=self.size)
@@ -92,7 +92,7 @@ class Array:
         return self._vectors.lanes(value, self._real)
 
     def store(self, i: ir.Value, lanes: Lanes) -> None:
-        """Write the vector that begins with element i."""
+        """Write the vector that starts at element i."""
         builder, at, value = self._builder, self._at(i), lanes.value
         if self.port.dtype == "bool":
             value = builder.zext(value, self._vector)
@@ -105,7 +105,10 @@ class Array:
             at = builder.gep(at, [self.step], source_etype=BYTE)
 
     def fill(self, full: ir.Value, rest: ir.Value) -> None:
-        """Copy what is left over after ``full`` to the spare vector, after ones."""
+        """Fill the scratch vector with ones, then copy the remainder into it.
+
+        The remainder is the row's last ``rest`` elements, after the first ``full``.
+        """
         one = 1.0 if self.port.dtype.startswith("float") else 1
         ones = ir.Constant(self._vector, [one] * self._vectors.width)
         self._builder.store(ones, self.spare, align=ALIGNMENT)
@@ -113,7 +116,7 @@ class Array:
         self._copy(self.spare, size, start, self.strides[-1], rest)
 
     def empty(self, full: ir.Value, rest: ir.Value) -> None:
-        """Copy the spare vector to where it belongs."""
+        """Copy the scratch vector's first ``rest`` elements to the end of the row."""
         size, start = WORD(self.size), self._left_over(full)
         self._copy(start, self.strides[-1], self.spare, size, rest)
 
@@ -133,7 +136,7 @@ class Array:
 
 
 def _copier(module: ir.Module, size: int) -> ir.Function:
-    """A function ``copy(to, its stride, from, its stride, n)``, once a module."""
+    """Return the module's function ``copy(to, its stride, from, its stride, n)``."""
     name = f"copy{size}"
     if name in module.globals:
         return module.globals[name]

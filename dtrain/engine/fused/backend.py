@@ -1,4 +1,4 @@
-"""The fused backend: pieces of a plan as native kernels, the rest as NumPy's calls."""
+"""The fused backend: pieces of a plan as native kernels, other steps as NumPy calls."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from dtrain.engine.plans.plan import Plan, Step, View
 from dtrain.errors import UsageError
 
 _Reader = tuple[NDArray[np.int64], NDArray[np.intp]]
-"""Arguments of kernels, and which of them are addresses in a buffer."""
+"""Arguments of kernels, and the indices of those that are addresses in a buffer."""
 
 
 class _Loan:
-    """An input that native code alone reads, so that it need not be copied.
+    """An input that only native code reads, directly from its column if possible.
 
     Args:
-        own: the plan's memory for it.
-        readers: what has addresses in this memory.
+        own: the plan's memory for the input.
+        readers: the arguments that are addresses in this memory.
     """
 
     def __init__(self, own: Array, readers: Sequence[_Reader]) -> None:
@@ -40,7 +40,10 @@ class _Loan:
         self._first = 0
 
     def move(self, column: Array, rows: Any) -> bool:
-        """Let readers go to rows of a column, or home if these are not as they need."""
+        """Point the readers to rows of a column; return whether that is possible.
+
+        If not, the readers point to the plan's memory.
+        """
         if column is not self._column:
             self._column, self._first = column, _start(column)
         fits = (
@@ -62,14 +65,14 @@ def _start(array: Array) -> int:
 
 
 class FusedPlan(BoundPlan):
-    """A plan with memory, of which pieces run as native code."""
+    """A bound plan whose pieces run as native code."""
 
     @staticmethod
     def check() -> None:
-        """Refuse to be chosen where LLVM is not installed.
+        """Check that LLVM is installed.
 
         Raises:
-            UsageError: saying how to install it.
+            UsageError: if it is not; the message says how to install it.
         """
         if find_spec("llvmlite") is None:
             raise UsageError(
@@ -79,17 +82,17 @@ class FusedPlan(BoundPlan):
 
     @classmethod
     def arranged(cls, plan: Plan) -> Plan:
-        """Return the plan with pieces."""
+        """Return the plan with its elementwise steps fused into pieces."""
         return with_masks(fused(plan))
 
     @classmethod
     def load(cls, plan: Plan, model: Model) -> tuple[int, int]:
-        """Return the same of what is not in registers."""
+        """Estimate memory and bytes for each call, without values in registers."""
         return super().load(fused(plan), model)
 
     @classmethod
     def calls(cls, plan: Plan) -> int:
-        """Return the same, where consecutive pieces are one."""
+        """Return the number of calls; consecutive pieces are one call."""
         native = (isinstance(step, Piece) for step in plan.steps)
         return sum(1 if one else len(list(run)) for one, run in groupby(native))
 
@@ -98,7 +101,7 @@ class FusedPlan(BoundPlan):
     ) -> None:
         self._real = weights.dtype.name
         self._formed: dict[int, tuple[Form, list[View | int]]] = {}  # pieces, by step
-        self._tapes: list[NDArray[np.int64]] = []  # what native code reads
+        self._tapes: list[NDArray[np.int64]] = []  # kept alive for native code
         self._readers: dict[int, list[_Reader]] = {}  # by buffer
         self._elsewhere: set[int] = set()  # the buffers that NumPy reads
         super().__init__(plan, weights, slots, model)
@@ -110,7 +113,7 @@ class FusedPlan(BoundPlan):
         }
 
     def lend(self, name: str, column: Array, rows: Any) -> bool:
-        """Read an input where its column is, if it has the form of a block."""
+        """Try to read an input directly from its column; return whether it succeeds."""
         loan = self._loans.get(name)
         return loan is not None and loan.move(column, rows)
 
@@ -128,7 +131,7 @@ class FusedPlan(BoundPlan):
     def _task(self, steps: Sequence[Step], numbers: Sequence[int]) -> list[Call]:
         """Return a task's calls: one for each run of pieces, and those of other steps.
 
-        Native code lets other threads run Python, as NumPy's loops do.
+        Native code releases the global interpreter lock, as NumPy's loops do.
         """
         calls: list[Call] = []
         for native, run in groupby(numbers, self._formed.__contains__):
@@ -153,7 +156,7 @@ class FusedPlan(BoundPlan):
     def _arguments(
         self, arguments: Sequence[Sequence[View | int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Arguments of kernels in one array, and at which address those of each are."""
+        """Return all kernels' arguments in one array, and the address of each part."""
         words: list[int] = []
         starts: list[int] = []
         views: dict[int, list[int]] = {}

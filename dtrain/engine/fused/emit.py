@@ -1,10 +1,11 @@
-"""From a form to LLVM IR: one loop whose values are vectors.
+"""Emit LLVM IR for a form: one loop whose values are vectors.
 
-Lanes are fixed for each dtype, on every machine. What is left over at a row's end is
-copied to a full vector, goes through the same loop once more, and is copied back; so
-there is one loop, and an element's bits do not depend on where in a row it is. A sum
-has one accumulator for each lane, element i is added to lane i modulo the lanes, and
-the lanes are added as a binary tree: the order depends on the row's length alone.
+The number of lanes is fixed for each dtype, on every machine. The remainder at the end
+of a row is copied to a full vector, goes through the same loop once more, and is copied
+back. So there is one loop, and an element's bits do not depend on its position in a
+row. A sum has one accumulator for each lane: element i is added to lane i modulo the
+number of lanes, and the lanes are added as a binary tree. So the order of additions
+depends on the row's length alone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ TRUTH = ir.IntType(1)
 
 
 def source(forms: Sequence[Form]) -> str:
-    """The IR of a module with each form's kernel, ``void name(int64 arguments[])``."""
+    """Return the IR of a module with each form's kernel and the driver.
+
+    A kernel is ``void name(int64 arguments[])``.
+    """
     module = ir.Module("dtrain")
     signature = ir.FunctionType(ir.VoidType(), [POINTER])
     for form in forms:
@@ -112,7 +116,7 @@ class _Kernel:
         builder.position_at_end(done)
 
     def _row(self) -> None:
-        """A row: first what fills vectors, then what is left over, by one loop."""
+        """Emit the loop over a row: first the full vectors, then the remainder."""
         builder, block = self.builder, self.function.append_basic_block
         before = builder.block
         splats = {a: a.splat() for a in self.arrays if a.port.access == "one"}
@@ -172,7 +176,7 @@ class _Kernel:
             builder.store(self._tree(total), array.row, align=array.size)
 
     def _place(self, before: ir.Block, fill: ir.Block) -> None:
-        """Where the loop finds its arrays: in the row, then in the spare vectors."""
+        """Set the arrays' addresses: in the row, then in the scratch vectors."""
         for array in self.moving:
             array.place = self._phi(POINTER, (array.row, before), (array.spare, fill))
             if array.port.access == "some":
@@ -211,7 +215,7 @@ class _Kernel:
         for array in self.arrays[len(operands) :]:
             value = values[array.port.value]
             if array.port.access == "sum":
-                # Adding −0 changes nothing at all.
+                # Adding −0 does not change any value.
                 chosen = select(counted, value, -0.0)
                 added.append(self._added(so_far[len(added)], chosen.value))
             else:
@@ -219,7 +223,7 @@ class _Kernel:
         return added
 
     def _added(self, total: ir.Value, value: ir.Value) -> ir.Value:
-        """Accumulators with a vector added, a part after the other."""
+        """Add a vector to the accumulators, one part after another."""
         lanes = LANES[self.form.dtype]
         for start in range(0, self.form.width, lanes):
             total = self.builder.fadd(total, self._part(value, start, lanes))
@@ -231,11 +235,11 @@ class _Kernel:
         return self.builder.shuffle_vector(vector, vector, places)
 
     def _turns_twice(self, operand: int) -> bool:
-        """Return whether both the sine and the cosine of a value are wanted."""
+        """Return whether the form needs both the sine and the cosine of a value."""
         return all((name, (operand,)) in self.form.nodes for name in TURNS)
 
     def _first_lanes(self) -> ir.Value:
-        """Return a mask of the lanes that are left over."""
+        """Return a mask of the remainder's lanes."""
         numbers = ir.Constant(
             ir.VectorType(INDEX, self.form.width), list(range(self.form.width))
         )
@@ -244,7 +248,7 @@ class _Kernel:
         return self.builder.icmp_unsigned("<", numbers, rest)
 
     def _tree(self, vector: ir.Value) -> ir.Value:
-        """Return the lanes added: halves, then quarters, and so on."""
+        """Return the sum of the lanes: add halves, then quarters, and so on."""
         width = LANES[self.form.dtype]
         while width > 1:
             width //= 2

@@ -1,4 +1,4 @@
-"""Native code: compiled by LLVM for this machine, and loaded into the process."""
+"""Compile native code with LLVM for this machine, and load it into the process."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
 
 Host = tuple[str, str]
-"""A processor's name and its features, as LLVM calls them."""
+"""LLVM's names of a processor and of its features."""
 
 
 def host() -> Host:
-    """This machine's."""
+    """Return this machine's processor and features."""
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
 def key(forms: Sequence[Form], host: Host) -> str:
-    """Return a digest of all that the code depends on.
+    """Return a digest of everything that the code depends on.
 
-    The IR follows from the forms and from the files that write it, so a kernel that was
-    compiled before is found without writing it again.
+    The forms and the source files that emit the IR determine the IR. So a compiled
+    kernel is found in the cache without emitting its IR.
     """
     digest = hashlib.sha256()
     for part in (*host, llvmlite.__version__, *map(str, llvm.llvm_version_info)):
@@ -42,8 +42,8 @@ def key(forms: Sequence[Form], host: Host) -> str:
 
 
 def compiled(forms: Sequence[Form], host: Host) -> bytes:
-    """Return the object code of forms' kernels, and of the driver that runs them."""
-    from dtrain.engine.fused.emit import source  # only who compiles needs to emit
+    """Return the object code of the forms' kernels and of the driver."""
+    from dtrain.engine.fused.emit import source  # not needed if the code is cached
 
     module = llvm.parse_assembly(source(forms))
     module.verify()
@@ -66,11 +66,11 @@ def _machine(host: Host) -> Any:
 
 
 class Library:
-    """Object code in memory; it stays as long as this object.
+    """Object code in memory, kept as long as this object.
 
     Attributes:
-        run: ``run(tape, n)`` calls the n kernels of a tape: pairs of the address of a
-            kernel and that of its arguments.
+        run: ``run(tape, n)`` calls the n kernels of a tape. A tape has pairs of
+            addresses: a kernel's and its arguments'.
     """
 
     def __init__(self, code: bytes, host: Host) -> None:
@@ -83,6 +83,6 @@ class Library:
         self.run = signature(self._engine.get_function_address("dtrain_run"))
 
     def address(self, form: Form) -> int:
-        """Where a form's kernel is."""
+        """Return the address of a form's kernel."""
         address: int = self._engine.get_function_address(form.name)
         return address

@@ -1,8 +1,8 @@
-"""Regions: the elementwise steps of a plan, in pieces that one loop computes each.
+"""Regions: fuse the elementwise steps of a plan into pieces, one loop for each.
 
 A region is a run of elementwise steps, and of sums over the samples of a block, between
-two steps that NumPy computes. A piece is some steps of a region that go over the same
-elements. What only its own steps read stays in registers and needs no memory.
+two steps that NumPy computes. A piece is a set of steps of a region over the same
+domain. Values that only steps of the piece read stay in registers and need no memory.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from dtrain.engine.fused.operations import OPERATIONS
 from dtrain.engine.plans.plan import Plan, Shape, Step, View
 
 WHOLE = 96
-"""A region of so many steps is cut only where the elements are others."""
+"""A region of at most so many steps is cut only where the domain changes."""
 SMALL = 2
-"""Steps in a piece of a larger region, so that many pieces are alike."""
+"""The largest number of steps in a piece of a larger region: many pieces are equal."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Node:
 
     Attributes:
         operation: its name in the table of operations.
-        inputs: operands, with the domain's axes; a stride is 0 where one is repeated.
-        out: the result, with the domain's axes; of a sum, with all but the last.
+        inputs: operands, with the domain's axes; broadcast axes have stride 0.
+        out: the result, with the domain's axes; for a sum, with all but the last.
         summed: whether the operation's values are summed over the last axis.
         domain: the lengths of the axes, none of them 1.
     """
@@ -50,7 +50,7 @@ class Piece(Step):
 
     Attributes:
         nodes: the nodes, in order.
-        outs: what of them must be in memory.
+        stored: the results that must be in memory.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -58,7 +58,7 @@ class Piece(Step):
 
     @property
     def outs(self) -> tuple[View, ...]:
-        """All that it writes."""
+        """The views that the step writes."""
         return self.stored
 
     @property
@@ -68,7 +68,7 @@ class Piece(Step):
 
 
 def fused(plan: Plan) -> Plan:
-    """Return the plan with its elementwise steps gathered into pieces."""
+    """Return the plan with its elementwise steps fused into pieces."""
     whole = replace(plan, buffers=list(plan.buffers))
     whole.once, whole.steps = _gathered(plan, plan.once), _gathered(plan, plan.steps)
     _keep_in_registers(whole)
@@ -108,7 +108,7 @@ def node_of(plan: Plan, step: Step) -> Node | None:
 
 
 def _along(view: View, shape: Shape, axes: Sequence[int]) -> View:
-    """Return a view broadcast to a shape, with some of its axes."""
+    """Return a view broadcast to a shape, restricted to some of its axes."""
     if view.shape != shape:
         view = view.stretched(shape)
     if len(axes) == len(shape):
@@ -122,7 +122,7 @@ def _along(view: View, shape: Shape, axes: Sequence[int]) -> View:
 
 
 def _gathered(plan: Plan, steps: Sequence[Step]) -> list[Step]:
-    """Steps with pieces in place of what can be fused."""
+    """Return the steps, with those that can be fused replaced by pieces."""
     result: list[Step] = []
     places = _Places(plan)
     for region in _regions(plan, steps):
@@ -134,7 +134,7 @@ def _gathered(plan: Plan, steps: Sequence[Step]) -> list[Step]:
 
 
 class _Places:
-    """What counts as one piece of memory: a buffer, or the slot of a derivative."""
+    """Keys for disjoint memory: a buffer, or the slot of a derivative."""
 
     def __init__(self, plan: Plan) -> None:
         self._rows = {
@@ -146,7 +146,7 @@ class _Places:
         self._starts = sorted(v.offset for v in views if v.buffer in self._rows)
 
     def __call__(self, view: View) -> Iterable[tuple[int, int]]:
-        """Keys, of which two views have one in common if they may overlap."""
+        """Return the keys of a view; two views that may overlap share a key."""
         row = self._rows.get(view.buffer)
         if row is None:
             return ((view.buffer, 0),)
@@ -162,7 +162,10 @@ class _Places:
 
 
 def _regions(plan: Plan, steps: Sequence[Step]) -> Iterator[Step | list[Node]]:
-    """Runs of steps that are nodes, and the other steps; copies alone are NumPy's."""
+    """Yield runs of fusible steps as nodes, and the other steps unchanged.
+
+    NumPy runs regions that have only copies.
+    """
     pairs = ((step, node_of(plan, step)) for step in steps)
     for fusible, run in groupby(pairs, lambda pair: pair[1] is not None):
         region = list(run)
@@ -173,14 +176,14 @@ def _regions(plan: Plan, steps: Sequence[Step]) -> Iterator[Step | list[Node]]:
 
 
 def _pieces(region: Sequence[Node], places: _Places) -> list[list[Node]]:
-    """Cut a region: a node joins a piece that comes after all that it needs.
+    """Cut a region: a node joins a piece that is not before any piece it depends on.
 
-    A large region is cut small, along the values that pass from node to node.
+    A large region is cut into small pieces, along the values that pass between nodes.
     """
     whole = len(region) <= WHOLE
     limit = WHOLE if whole else SMALL
     pieces: list[list[Node]] = []
-    writers: dict[tuple[int, int], tuple[int, Node]] = {}  # the last, and its piece
+    writers: dict[tuple[int, int], tuple[int, Node]] = {}  # the last, with its piece
     touched: dict[tuple[int, int], int] = {}  # the last piece that reads or writes it
     newest: dict[Shape, int] = {}  # by domain
     for node in region:
@@ -223,7 +226,7 @@ def _piece(nodes: Sequence[Node]) -> Piece:
 
 
 def _keep_in_registers(plan: Plan) -> None:
-    """Let what no other step reads be stored nowhere."""
+    """Remove the memory of values that no other step reads."""
     everything = [*plan.once, *plan.steps]
     readers = Counter(view.buffer for step in everything for view in step.inputs)
     kept = {view.buffer for view in plan.outputs.values()}
@@ -241,5 +244,5 @@ def _keep_in_registers(plan: Plan) -> None:
                     plan.buffers[buffer] = replace(plan.buffers[buffer], size=0)
             if stored:
                 steps[i] = replace(step, out=stored[0], stored=tuple(stored))
-            else:  # of no elements, all of it
+            else:  # no result is needed
                 del steps[i]

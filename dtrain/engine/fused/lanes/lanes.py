@@ -1,12 +1,13 @@
 """Lane arithmetic: formulas written once, computed by NumPy or emitted as LLVM IR.
 
-A lane is one place of a vector. ``Lanes`` has just the operations that every processor
-does exactly as IEEE 754 says, each rounded by itself: no fused multiply-add, no
-estimate, no library call. So a formula over lanes has the same bits wherever and
-however it is computed, and the NumPy form of it is a proof of the compiled one.
+A lane is one element of a vector. ``Lanes`` has only operations that every processor
+executes exactly as IEEE 754 specifies, each rounded separately: no fused multiply-add,
+no estimate, no library call. So a formula over lanes has the same bits on every machine
+and in both arithmetics, and its NumPy form verifies the compiled form.
 
 Kinds of lanes: ``float32`` and ``float64``; ``word32`` and ``word64``, integers that
-wrap around; ``mask``, truth values. A Python number beside lanes takes their kind.
+wrap around; ``mask``, truth values. A Python number takes the kind of the other
+operand.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ KIND = {np.dtype(dtype): kind for kind, dtype in DTYPE.items()}
 
 
 def word(kind: str, number: float) -> int:
-    """Return an integer as a word of that kind: two's complement."""
+    """Return an integer as a two's complement word of a kind."""
     return int(number) & ((1 << int(kind.removeprefix("word"))) - 1)
 
 
@@ -38,9 +39,9 @@ class Lanes:
     """A value in every lane, with the operators of Python.
 
     Attributes:
-        arithmetic: what computes: ``ArrayArithmetic`` or ``VectorArithmetic``.
-        value: that arithmetic's own value: an array, or a vector of LLVM IR.
-        kind: what the lanes hold.
+        arithmetic: ``ArrayArithmetic`` or ``VectorArithmetic``.
+        value: the arithmetic's value: an array, or a vector of LLVM IR.
+        kind: the kind of lanes.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -52,7 +53,7 @@ class Lanes:
         self.kind = kind
 
     def like(self, number: Lanes | float) -> Lanes:
-        """Return a number in every lane, of this kind; lanes are left as they are."""
+        """Return a number in every lane, of this kind; return lanes unchanged."""
         if isinstance(number, Lanes):
             return number
         value = self.arithmetic.constant(self.kind, number)
@@ -128,11 +129,11 @@ class Lanes:
         return self ^ (True if self.kind == "mask" else -1)
 
     def __lshift__(self, other: Lanes | int) -> Lanes:
-        """Words, shifted by less than their width."""
+        """Shift words left by less than their width."""
         return self._apply("shift_left", other)
 
     def __rshift__(self, other: Lanes | int) -> Lanes:
-        """Words, shifted by less than their width; zeros come in."""
+        """Shift words right by less than their width; fill with zeros."""
         return self._apply("shift_right", other)
 
     @property
@@ -141,27 +142,27 @@ class Lanes:
         return 1 << 31 if self.kind == "float32" else 1 << 63
 
     def bits(self) -> Lanes:
-        """Return the words that floats are made of."""
+        """Return the bits of floats as words."""
         return self._apply("bits", to=WORD[self.kind])
 
     def number(self) -> Lanes:
-        """Return the floats that have these words as bits."""
+        """Return the floats whose bits are these words."""
         return self._apply("bits", to=FLOAT[self.kind])
 
     def signed_like(self, other: Lanes) -> Lanes:
-        """Lanes that are ≥ 0, given the signs of others."""
+        """Return these lanes, which must be ≥ 0, with the signs of others."""
         return (self.bits() | (other.bits() & self.sign_bit)).number()
 
     def sqrt(self) -> Lanes:
-        """Return the square root, correctly rounded, as IEEE 754 asks."""
+        """Return the square root, correctly rounded as IEEE 754 requires."""
         return self._apply("sqrt")
 
     def to(self, kind: str) -> Lanes:
-        """Floats of another width, low halves of words, or truth values as 0 and 1."""
+        """Convert floats to another width, words to low halves, or masks to 0 and 1."""
         return self if kind == self.kind else self._apply("convert", to=kind)
 
     def lookup(self, table: Sequence[int]) -> Lanes:
-        """Return the words of a table at these indices, which must lie inside of it."""
+        """Return the words of a table at these indices, which must be in range."""
         value = self.arithmetic.lookup(self.kind, table, self.value)
         return Lanes(self.arithmetic, value, self.kind)
 
@@ -170,7 +171,7 @@ Formula = Callable[..., tuple[Lanes, ...]]
 
 
 class Arithmetic(ABC):
-    """What computes the operations of ``Lanes``."""
+    """The implementation of the operations of ``Lanes``."""
 
     @abstractmethod
     def constant(self, kind: str, number: float) -> Any:
@@ -178,15 +179,15 @@ class Arithmetic(ABC):
 
     @abstractmethod
     def apply(self, operation: str, kind: str, to: str, *operands: Any) -> Any:
-        """An operation on values of one kind, with a result of the kind ``to``."""
+        """Apply an operation to values of one kind; the result has the kind ``to``."""
 
     @abstractmethod
     def lookup(self, kind: str, table: Sequence[int], index: Any) -> Any:
-        """Words of a table at the indices."""
+        """Return the words of a table at the indices."""
 
     @abstractmethod
     def select(self, condition: Any, chosen: Any, otherwise: Any) -> Any:
-        """Return one value where the condition holds, the other elsewhere."""
+        """Return ``chosen`` where the condition holds, ``otherwise`` elsewhere."""
 
     @abstractmethod
     def rarely(
@@ -196,14 +197,18 @@ class Arithmetic(ABC):
         operands: Sequence[Lanes],
         usual: Sequence[Lanes],
     ) -> tuple[Lanes, ...]:
-        """The usual lanes, and where the condition holds those of a slow formula."""
+        """Return the usual lanes; a slow formula's where the condition holds."""
 
 
 def select(condition: Lanes, chosen: Lanes | float, otherwise: Lanes | float) -> Lanes:
-    """One where the condition holds, else the other; one of them at least is lanes."""
+    """Return ``chosen`` where the condition holds, else ``otherwise``.
+
+    Raises:
+        TypeError: if both are numbers.
+    """
     model = chosen if isinstance(chosen, Lanes) else otherwise
     if not isinstance(model, Lanes):
-        raise TypeError("select needs lanes on one side, for their kind")
+        raise TypeError("select needs lanes as one of the two values, for their kind")
     a, b = model.like(chosen), model.like(otherwise)
     value = condition.arithmetic.select(condition.value, a.value, b.value)
     return Lanes(condition.arithmetic, value, model.kind)
@@ -220,28 +225,28 @@ def minimum(a: Lanes, b: Lanes | float) -> Lanes:
 
 
 def at_least(bound: float, x: Lanes) -> Lanes:
-    """x, or the bound where x is less; NaN stays. One instruction."""
+    """Return x, or the bound where x is less; keep NaN. This is one instruction."""
     return select(x < bound, bound, x)
 
 
 def at_most(bound: float, x: Lanes) -> Lanes:
-    """x, or the bound where x is more; NaN stays. One instruction."""
+    """Return x, or the bound where x is more; keep NaN. This is one instruction."""
     return select(x > bound, bound, x)
 
 
 def rarely(
     condition: Lanes, slow: Formula, operands: Sequence[Lanes], usual: Sequence[Lanes]
 ) -> tuple[Lanes, ...]:
-    """Return the usual lanes, and where the condition holds those of a slow formula.
+    """Return the usual lanes; a slow formula's where the condition holds.
 
-    The formula, a named function of the operands, runs only if some lane needs it; what
-    a lane gets depends on that lane alone.
+    The formula, a named function of the operands, runs only if some lane needs it. The
+    result of a lane depends on that lane alone.
     """
     return condition.arithmetic.rarely(condition, slow, operands, usual)
 
 
 class ArrayArithmetic(Arithmetic):
-    """Lanes are the elements of NumPy arrays: the reference."""
+    """The reference: lanes are the elements of NumPy arrays."""
 
     operations: dict[str, Callable[..., Any]] = {  # noqa: RUF012
         "add": np.add,
@@ -271,7 +276,7 @@ class ArrayArithmetic(Arithmetic):
         return DTYPE[kind](word(kind, number) if kind in FLOAT else number)
 
     def apply(self, operation: str, kind: str, to: str, *operands: Any) -> Any:  # noqa: ARG002
-        """Return an operation by the ufunc of that name."""
+        """Apply the ufunc of an operation."""
         if operation == "bits":
             return operands[0].view(DTYPE[to])
         with np.errstate(all="ignore"):
@@ -280,11 +285,11 @@ class ArrayArithmetic(Arithmetic):
             return self.operations[operation](*operands)
 
     def lookup(self, kind: str, table: Sequence[int], index: Any) -> Any:
-        """Words of a table at the indices."""
+        """Return the words of a table at the indices."""
         return np.array(table, DTYPE[kind])[index]
 
     def select(self, condition: Any, chosen: Any, otherwise: Any) -> Any:
-        """Return one value where the condition holds, the other elsewhere."""
+        """Return ``chosen`` where the condition holds, ``otherwise`` elsewhere."""
         return np.where(condition, chosen, otherwise)
 
     def rarely(
@@ -294,7 +299,7 @@ class ArrayArithmetic(Arithmetic):
         operands: Sequence[Lanes],
         usual: Sequence[Lanes],
     ) -> tuple[Lanes, ...]:
-        """Return the usual lanes, mended where the condition holds."""
+        """Return the usual lanes, replaced where the condition holds."""
         if not condition.value.any():
             return tuple(usual)
         mended = slow(*operands)

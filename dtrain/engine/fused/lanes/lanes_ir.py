@@ -1,7 +1,7 @@
-"""Lanes as vectors of LLVM IR: each operation is one instruction, with no flags.
+"""Lanes as vectors of LLVM IR: each operation is one instruction, without flags.
 
-Without fast-math flags LLVM neither re-associates nor contracts, so the bits are those
-of ``ArrayArithmetic`` on every processor (but for the sign and payload of a NaN).
+Without fast-math flags LLVM neither re-associates nor contracts. So the bits equal
+those of ``ArrayArithmetic`` on every processor, except the sign and payload of a NaN.
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ COMPARISONS = {"less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!="
 
 
 class Splat(ir.Constant):  # type: ignore[misc]
-    """A vector of one constant: written out, most of a module's text would be these."""
+    """A vector of one constant, written short: most of a module's text are these."""
 
     def __init__(self, vector: ir.VectorType, scalar: ir.Constant) -> None:
         super().__init__(vector, None)
         self.scalar = scalar
 
     def get_reference(self) -> str:
-        """Return the constant in LLVM's own words."""
+        """Return the constant in LLVM's syntax."""
         return f"splat ({self.scalar})"
 
 
 class VectorArithmetic(Arithmetic):
-    """Emits instructions on vectors where a builder stands.
+    """Emits instructions on vectors at a builder's position.
 
     Attributes:
-        builder: where instructions go; ``rarely`` moves it to a new block.
-        width: lanes of a vector.
+        builder: the destination of instructions; ``rarely`` moves it to a new block.
+        width: the number of lanes of a vector.
     """
 
     def __init__(self, builder: ir.IRBuilder, width: int) -> None:
@@ -76,7 +76,7 @@ class VectorArithmetic(Arithmetic):
         self.width = width
 
     def vector(self, kind: str) -> ir.VectorType:
-        """Return the type of such lanes."""
+        """Return the vector type for a kind of lanes."""
         return ir.VectorType(ELEMENT[kind], self.width)
 
     def lanes(self, value: ir.Value, kind: str) -> Lanes:
@@ -100,7 +100,7 @@ class VectorArithmetic(Arithmetic):
         return Splat(self.vector(kind), scalar)
 
     def apply(self, operation: str, kind: str, to: str, *operands: Any) -> ir.Value:
-        """Return one instruction, or a call of the intrinsic square root."""
+        """Emit one instruction, or a call of the intrinsic square root."""
         if operation == "bits":
             return self.builder.bitcast(*operands, self.vector(to))
         if operation == "convert":
@@ -134,7 +134,7 @@ class VectorArithmetic(Arithmetic):
         return self.builder.fptrunc(value, self.vector(to))
 
     def lookup(self, kind: str, table: Sequence[int], index: ir.Value) -> ir.Value:
-        """Loads from a constant array, one a lane."""
+        """Emit loads from a constant array, one for each lane."""
         module = self.builder.module
         array = ir.ArrayType(ELEMENT[kind], len(table))
         name = f"table.{kind}.{hash(tuple(table)):x}"
@@ -154,7 +154,7 @@ class VectorArithmetic(Arithmetic):
         return found
 
     def select(self, condition: Any, chosen: Any, otherwise: Any) -> ir.Value:
-        """Return one value where the condition holds, the other elsewhere."""
+        """Return ``chosen`` where the condition holds, ``otherwise`` elsewhere."""
         return self.builder.select(condition, chosen, otherwise)
 
     def rarely(
@@ -164,7 +164,7 @@ class VectorArithmetic(Arithmetic):
         operands: Sequence[Lanes],
         usual: Sequence[Lanes],
     ) -> tuple[Lanes, ...]:
-        """The usual lanes, mended behind a branch that is not taken as a rule."""
+        """Return the usual lanes, replaced where needed behind an unlikely branch."""
         builder = self.builder
         marks = ir.IntType(self.width)
         needed = builder.bitcast(condition.value, marks)
@@ -187,10 +187,10 @@ class VectorArithmetic(Arithmetic):
     def _mending(
         self, slow: Formula, operands: Sequence[Lanes], usual: Sequence[Lanes]
     ) -> ir.Function:
-        """Return a function that replaces the marked lanes, one after the other.
+        """Return a function that replaces the marked lanes, one after another.
 
-        One lane at a time compiles many times faster than all at once, and is as fast
-        where few are marked.
+        Code for one lane compiles many times faster than code for all lanes at once,
+        and runs as fast if few lanes are marked.
         """
         module, marks = self.builder.module, ir.IntType(self.width)
         kinds = [lanes.kind for lanes in operands]
@@ -232,6 +232,6 @@ class VectorArithmetic(Arithmetic):
         return function
 
     def _single(self, vector: ir.Value, kind: str, lane: ir.Value) -> Lanes:
-        """Return one lane of a vector, as the only one of this arithmetic."""
+        """Return one lane of a vector as a vector of width 1."""
         scalar = self.builder.extract_element(vector, lane)
         return self.lanes(self.builder.bitcast(scalar, self.vector(kind)), kind)
