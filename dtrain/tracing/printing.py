@@ -8,19 +8,6 @@ from collections.abc import Iterator, Sequence
 from dtrain.functions.shape import Index, Slices
 from dtrain.tracing.node import Node, Wiring
 
-_INFIX = {
-    "add": "+",
-    "subtract": "-",
-    "multiply": "*",
-    "divide": "/",
-    "power": "**",
-    "greater": ">",
-    "greater_equal": ">=",
-    "less": "<",
-    "less_equal": "<=",
-    "equal": "==",
-    "not_equal": "!=",
-}
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LEAVES = ("input", "weight", "scalars", "constant")
 # The contractions that a matrix product writes, by their labels.
@@ -53,12 +40,12 @@ def label(graph: Wiring, number: int) -> str:
 
 
 def formula(graph: Wiring, node: Node) -> str:
-    """The function applied to its inputs."""
+    """Return the function applied to its inputs."""
     function, xs = node.function.name, [label(graph, i) for i in node.inputs]
     if function in _LEAVES:
         return function
-    if function in _INFIX:
-        return f"{xs[0]} {_INFIX[function]} {xs[1]}"
+    if node.function.infix:
+        return f"{xs[0]} {node.function.infix} {xs[1]}"
     if function == "negative":
         return f"-{xs[0]}"
     params = node.keywords
@@ -104,13 +91,13 @@ def _slice(key: slice) -> str:
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
-    """Names with commas; of many the first, and how many more there are."""
+    """Return names with commas; of many the first, and how many more there are."""
     text = ", ".join(names[:most])
     return text + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def counted(number: int, noun: str) -> str:
-    """So many of something.
+    """Return so many of something.
 
     >>> counted(1, "path"), counted(2**12, "path"), counted(2**1000, "path")
     ('1 path', '4,096 paths', 'about 10³⁰¹ paths')
