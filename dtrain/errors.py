@@ -31,9 +31,9 @@ class DtrainError(Exception):
     """The root: everything dtrain raises on purpose.
 
     Attributes:
-        exit_code: what ``python -m dtrain`` returns when this ends it.
+        exit_code: what ``python -m dtrain`` returns if this error ends it.
         agreed: whether every rank raises it, at the same point.
-        rank: the rank that found it, or ``None`` where it is nobody's in particular.
+        rank: the rank that found it, or ``None`` if all found it.
     """
 
     exit_code = 70
@@ -45,7 +45,7 @@ class DtrainError(Exception):
 
 
 class UsageError(DtrainError):
-    """An option, argument or combination of them that means nothing."""
+    """An option or argument that has no such value, alone or with others."""
 
     exit_code = 2
 
@@ -71,11 +71,11 @@ class NotFiniteError(DtrainError):
 
 
 class ReplicaError(DtrainError):
-    """Ranks whose weights have ceased to be the same."""
+    """Ranks whose weights are no longer the same."""
 
 
 class RankError(DtrainError):
-    """Another rank raised something that is not of this tree; carries its traceback."""
+    """Another rank raised an error that is not of this tree; has its traceback."""
 
 
 class RankLostError(DtrainError):
@@ -85,6 +85,6 @@ class RankLostError(DtrainError):
 
 
 class StoppedError(DtrainError):
-    """Somebody asked the run to stop; it has been saved and can be gone on with."""
+    """A signal stopped the run; it was saved and can be resumed."""
 
     exit_code = 75

@@ -72,7 +72,7 @@ def _explanation(program: Program, args: Namespace) -> Explanation:
 
 
 def _point(texts: list[str]) -> dict[str, list[float]]:
-    """What ``--at`` says: the numbers that follow each name.
+    """Return what ``--at`` says: the numbers that follow each name.
 
     Raises:
         UsageError: for another form.
@@ -116,7 +116,7 @@ def _check_names(
 def _shaped(
     name: str, numbers: list[float], shapes: Mapping[str, tuple[int, ...]]
 ) -> NDArray[Any]:
-    """An input's numbers in its shape; one number fills it."""
+    """Return an input's numbers in its shape; one number fills it."""
     if name not in shapes:
         return np.array(numbers[0] if len(numbers) == 1 else numbers)
     shape = shapes[name]
@@ -130,7 +130,7 @@ def _shaped(
 
 
 def _weights(graph: FlowGraph, args: Namespace) -> dict[str, NDArray[Any]]:
-    """The values of ``--weights``, else the initialisers' own.
+    """Return the values of ``--weights``, else the initialisers' own.
 
     Raises:
         UsageError: if they are not those of the program.

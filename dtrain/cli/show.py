@@ -81,7 +81,7 @@ def _write(graph: FlowGraph, args: Namespace) -> None:
 
 
 def _plan_text(graph: FlowGraph, loss: Loss, backend: str) -> str:
-    """The plan of a program with a loss and its derivatives."""
+    """Return the plan of a program with a loss and its derivatives."""
     joined = loss_graph(graph, loss)
     planned = plan(
         joined.graph, joined.layout("float32"), _BLOCK, gradients=joined.gradients
@@ -109,7 +109,7 @@ def traced_with_shapes(program: Program, args: Namespace) -> FlowGraph:
 
 
 def input_shapes(program: Program, args: Namespace) -> dict[str, tuple[int, ...]]:
-    """What ``--shape`` says, else the shapes of the zoo's own data.
+    """Return what ``--shape`` says, else the shapes of the zoo's own data.
 
     Raises:
         ProgramError: if the program has no such input.

@@ -75,7 +75,7 @@ class Samples:
         return None if self.target is None else self.target.shape[1:]
 
     def first(self, count: int) -> Samples:
-        """The first ``count`` samples."""
+        """Return the first ``count`` samples."""
         return replace(
             self,
             inputs={name: column[:count] for name, column in self.inputs.items()},

@@ -95,7 +95,7 @@ class Order:
         return -(-self.samples // self.nominal)
 
     def at(self, step: int) -> Batch:
-        """The batch of a step, which is counted from 0 over all epochs."""
+        """Return the batch of a step, which is counted from 0 over all epochs."""
         epoch, number = divmod(step, self.steps_per_epoch)
         if self.batch is None:
             return Batch(number, slice(0, self.samples), self.samples)

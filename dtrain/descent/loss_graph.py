@@ -1,4 +1,4 @@
-"""The objective: a program and a loss, joined into one graph that is to be run.
+"""A program and a loss, joined into one graph to be run.
 
 Its outputs are sums over a block: ``loss``, the derivative ``d loss / d W`` of each
 weight W up to the loss's scale, and the sums that a metric is made of.
@@ -52,7 +52,7 @@ class LossGraph:
     sums: Sequence[str] = ()
 
     def layout(self, dtype: str) -> Layout:
-        """The layout of the program's weights, and of the sums."""
+        """Return the layout of the program's weights, and of the sums."""
         nodes, outputs = self.graph.nodes, self.graph.outputs
         sums = sum(math.prod(nodes[outputs[name]].shape) for name in self.sums)
         shapes = {name: spec.shape for name, spec in self.graph.specs.items()}
@@ -60,7 +60,7 @@ class LossGraph:
 
 
 def sample_loss_graph(program: FlowGraph, loss: Loss, given: Shape | None) -> FlowGraph:
-    """A program's graph whose only output is a sample's loss."""
+    """Return a program's graph whose only output is a sample's loss."""
     builder = Builder(program.name)
     output = builder.include(program)[program.output]
     takes = loss.target(output.shape, given)
@@ -69,7 +69,7 @@ def sample_loss_graph(program: FlowGraph, loss: Loss, given: Shape | None) -> Fl
 
 
 def _target(builder: Builder, takes: Target | None) -> Symbol | None:
-    """The target as an input; labels stay integers."""
+    """Return the target as an input; labels stay integers."""
     if takes is None:
         return None
     return builder.input(TARGET, takes.shape, "int" if takes.labels else "real")
@@ -92,7 +92,7 @@ def loss_graph(
         given: the shape of one sample's target in the data, if it is known.
         gradient: differentiate as well.
         metric: sum what it is made of as well.
-        as_written: leave scalars that are alike apart, each with its own line.
+        as_written: keep scalars apart, each with its own source line.
 
     Raises:
         ProgramError: if the program has several outputs, or the loss does not fit it.

@@ -1,4 +1,4 @@
-"""What is minimised: a loss of each sample, summed, and scaled once.
+"""Losses: what is minimised for each sample; summed over samples and scaled once.
 
 The lecture's loss is the mean square error. Its GradientVector sums (t − R) ∂R/∂W over
 the samples and is scaled by −2/N at the end; so the adjoint that enters the program's
@@ -53,7 +53,7 @@ class Loss(Protocol):
         """Whether outputs are compared with targets."""
 
     def target(self, output: Shape, given: Shape | None) -> Target | None:
-        """What one sample's target is, or ``None`` if there is none.
+        """Return what one sample's target is, or ``None`` if there is none.
 
         Args:
             output: the shape of the program's output.
@@ -64,13 +64,13 @@ class Loss(Protocol):
         """
 
     def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
-        """One sample's loss, and the adjoint that enters its output."""
+        """Return one sample's loss, and the adjoint that enters its output."""
 
     def scale(self, samples: int) -> float:
-        """What the summed GradientVector is multiplied by, once."""
+        """Return what the summed GradientVector is multiplied by, once."""
 
     def metric(self, targets: NDArray[Any]) -> Metric | None:
-        """What else says how well outputs fit these targets."""
+        """Return what else says how well outputs fit these targets."""
 
 
 class _OfErrors:
@@ -79,7 +79,7 @@ class _OfErrors:
     takes_target = True
 
     def target(self, output: Shape, given: Shape | None) -> Target:  # noqa: ARG002
-        """A target has the output's shape."""
+        """Return a target of the output's shape."""
         return Target(output)
 
     def scale(self, samples: int) -> float:
@@ -87,7 +87,7 @@ class _OfErrors:
         return -1.0 / samples
 
     def metric(self, targets: NDArray[Any]) -> Metric:
-        """The accuracy of one-hot targets, else RMSE and R²."""
+        """Return the accuracy of one-hot targets, else RMSE and R²."""
         return Accuracy(largest) if one_hot(targets) else Errors.about(targets)
 
 
@@ -200,7 +200,7 @@ class CrossEntropy:
         return -1.0 / samples
 
     def metric(self, targets: NDArray[Any]) -> Metric:  # noqa: ARG002
-        """The accuracy."""
+        """Return the accuracy."""
         return Accuracy(largest)
 
 
@@ -217,7 +217,7 @@ class BinaryCrossEntropy:
     takes_target = True
 
     def target(self, output: Shape, given: Shape | None) -> Target:  # noqa: ARG002
-        """A probability for each logit."""
+        """Return a probability for each logit."""
         return Target(output, 0, 1)
 
     def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
@@ -231,7 +231,7 @@ class BinaryCrossEntropy:
         return -1.0 / samples
 
     def metric(self, targets: NDArray[Any]) -> Metric | None:
-        """The accuracy, if each target is 0 or 1."""
+        """Return the accuracy, if each target is 0 or 1."""
         return Accuracy(positive) if np.isin(targets, (0, 1)).all() else None
 
 
@@ -261,7 +261,7 @@ class Mean:
             )
 
     def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:  # noqa: ARG002
-        """The output, and 1."""
+        """Return the output, and 1."""
         return output, 1.0
 
     def scale(self, samples: int) -> float:

@@ -14,19 +14,19 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_GLANCED = 1024  # samples that tell about where targets are
+_GLANCED = 1024  # samples from which the centre is taken
 
 
 class Metric(Protocol):
     """A metric: what is summed over samples, and what is made of the sums."""
 
     def of_sample(self, output: Any, target: Any) -> list[Any]:
-        """What is summed."""
+        """Return what is summed."""
 
     def values(
         self, sums: NDArray[np.float64], samples: int
     ) -> Mapping[str, float | None]:
-        """The metric's values by name; ``None`` where there is none.
+        """Return the metric's values by name; ``None`` where there is none.
 
         Args:
             sums: the sums, one after the other, each in C order.
@@ -54,7 +54,7 @@ class Accuracy:
         sums: NDArray[np.float64],
         samples: int,  # noqa: ARG002
     ) -> Mapping[str, float | None]:
-        """The accuracy, from 0 to 1."""
+        """Return the accuracy, from 0 to 1."""
         right, count = sums.tolist()
         return {"accuracy": right / count}
 
@@ -71,7 +71,7 @@ def largest(output: Any, target: Any) -> Any:
 
 
 def positive(output: Any, target: Any) -> Any:
-    """Whether a logit is positive where the target is 1, and only there.
+    """Return whether a logit is positive where the target is 1, and only there.
 
     A NaN is never right, though it is not positive.
     """
@@ -83,8 +83,8 @@ def positive(output: Any, target: Any) -> Any:
 class Errors:
     """The root of the mean squared error, and R².
 
-    R² = 1 − Σ (t − R)² / Σ (t − t̄)²: the share of the targets' variance that is
-    accounted for; of several outputs it is the variances' sum. Deviations are summed
+    R² = 1 − Σ (t − R)² / Σ (t − t̄)²: the share of the targets' variance that the
+    outputs explain; the variances of several outputs are added. Deviations are summed
     from a centre near t̄, so that large targets that vary little lose no digits.
 
     Attributes:
@@ -95,7 +95,7 @@ class Errors:
 
     @classmethod
     def about(cls, targets: NDArray[Any]) -> Errors:
-        """The errors of targets around the median of the first ones."""
+        """Return the errors of targets around the median of the first ones."""
         return cls(np.median(np.asarray(targets[:_GLANCED], np.float64), axis=0))
 
     def of_sample(self, output: Any, target: Any) -> list[Any]:
@@ -119,7 +119,7 @@ class Errors:
 
 
 def one_hot(targets: NDArray[Any]) -> bool:
-    """Whether every row has one 1 and zeros beside it."""
+    """Return whether every row has one 1 and zeros beside it."""
     if targets.ndim != 2 or targets.shape[1] < 2:
         return False
     return bool(

@@ -1,4 +1,4 @@
-"""Penalties: what is added to the mean loss, once, for the weights' own sake.
+"""Penalties: functions of the weights that are added to the mean loss, once.
 
 A penalty is a function of the weights by name, in plain NumPy, traced like a program:
 ``lambda w: 0.1 * np.sum(np.square(w["hidden.W"]))``. Since it has nothing to do with
@@ -74,7 +74,7 @@ class Norms:
                 raise UsageError(f"{name} is {strength}; it must be finite and ≥ 0")
 
     def __call__(self, weights: Mapping[str, Any]) -> Any:
-        """The penalty."""
+        """Return the penalty."""
         total: Any = np.zeros(())
         for name in self.of or weights:
             if self.l1:
@@ -120,8 +120,8 @@ def of_weights(penalty: Penalty, program: FlowGraph) -> LossGraph:
 
 
 def _one_number(builder: Builder, penalty: Penalty, result: Any) -> Symbol:
-    """What a penalty returned, as a value of its graph, if it is one number."""
-    # No line of the penalty runs any more: what is wrong is told of its first one.
+    """Return what a penalty returned, as a value of its graph, if it is one number."""
+    # The penalty has returned, so messages name its first line.
     builder.source = _source(penalty)
     start = "" if builder.source is None else f"{builder.source}: "
     try:
@@ -149,7 +149,7 @@ def _one_number(builder: Builder, penalty: Penalty, result: Any) -> Symbol:
 
 
 def _source(penalty: Penalty) -> Source | None:
-    """The file and first line of a penalty, if it is written in Python."""
+    """Return the file and first line of a penalty, if it is written in Python."""
     while isinstance(penalty, partial):
         penalty = penalty.func
     function = inspect.unwrap(penalty)

@@ -1,7 +1,7 @@
 """Learning-rate schedules: the rate as a function of the step, counted from 0.
 
-A schedule is any callable from a step to a rate. The ones here are frozen and print as
-what they are, so a checkpoint can tell whether the schedule has changed.
+A schedule is any callable from a step to a rate. These are frozen and print their
+settings, so a checkpoint can tell whether the schedule has changed.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Target:
     shares: bool = False
 
     def fits(self, values: NDArray[Any]) -> NDArray[np.bool]:
-        """Which elements of targets are what they must be."""
+        """Return which elements of targets are what they must be."""
         fit = (values >= self.low) & (values <= self.high)
         if self.labels:
             fit &= values == np.floor(values)
@@ -49,7 +49,7 @@ class Target:
         return f"{must} that sum to 1 over the classes" if self.shares else must
 
     def draw(self, rng: np.random.Generator, samples: int) -> NDArray[Any]:
-        """Random targets, for checks without data."""
+        """Return random targets, for checks without data."""
         size = (samples, *self.shape)
         if self.labels:
             return rng.integers(int(self.low), int(self.high), size, endpoint=True)

@@ -14,7 +14,7 @@ _STYLES = {INPUT: 'style="rounded"', WEIGHT: 'style="filled" fillcolor="#efe7fd"
 
 
 def dot(graph: FlowGraph) -> str:
-    """The graph as text that ``dot`` draws, from left to right."""
+    """Return the graph as text that ``dot`` draws, from left to right."""
     lines = [
         f"digraph {_quoted(graph.name)} {{",
         '  rankdir="LR"',

@@ -53,7 +53,7 @@ class Layout:
 
 
 def drawn(graph: FlowGraph) -> list[int]:
-    """The nodes that are drawn: scalar constants stand inside of formulas."""
+    """Return the nodes that are drawn: scalar constants stand inside of formulas."""
     return [
         number
         for number, node in enumerate(graph.nodes)
@@ -62,7 +62,7 @@ def drawn(graph: FlowGraph) -> list[int]:
 
 
 def drawn_edges(graph: FlowGraph) -> list[Edge]:
-    """The edges between drawn nodes."""
+    """Return the edges between drawn nodes."""
     there = set(drawn(graph))
     return [
         Edge(number, place)
@@ -73,7 +73,7 @@ def drawn_edges(graph: FlowGraph) -> list[Edge]:
 
 
 def levels(graph: FlowGraph) -> dict[int, int]:
-    """The level of each drawn node."""
+    """Return the level of each drawn node."""
     nodes, level = graph.nodes, dict.fromkeys(drawn(graph), 0)
     first_reader: dict[int, int] = {}
     for number in level:
@@ -108,7 +108,7 @@ def layout(graph: FlowGraph, sizes: dict[int, Size]) -> Layout:
 
 
 def _way(source: int, target: int, level: dict[int, int]) -> list[Spot]:
-    """The spots that an edge passes: its node, lanes, its target."""
+    """Return the spots that an edge passes: its node, lanes, its target."""
     lanes = [(source, at) for at in range(level[source], level[target])]
     return [*lanes, (target, level[target])]
 
@@ -141,7 +141,7 @@ def _heights(
     sizes: dict[int, Size],
     level: dict[int, int],
 ) -> dict[Spot, float]:
-    """The height of each spot's middle: near its neighbours', none too close."""
+    """Return the height of each spot's middle: near its neighbours', none too close."""
     left, right = (defaultdict[Spot, list[tuple[Spot, float]]](list) for _ in "lr")
     for edge, way in ways.items():
         for a, b in _pairs(way):

@@ -66,7 +66,7 @@ def name(graph: FlowGraph, number: int) -> str:
 def expression(
     graph: FlowGraph, number: int, references: Mapping[int, Reference]
 ) -> Parts | None:
-    """A node's value in terms of others; ``None`` if it is too long to be read.
+    """Return a node's value in terms of others; ``None`` if it is too long to be read.
 
     Args:
         graph: where the node is.
@@ -80,7 +80,7 @@ def expression(
 
 
 def applied(graph: FlowGraph, number: int) -> Parts:
-    """A node's function, applied to its inputs."""
+    """Return a node's function, applied to its inputs."""
     inputs = graph.nodes[number].inputs
     references = {
         i: Reference("x", i) for i in inputs if not _written_out(graph.nodes[i])
@@ -93,7 +93,7 @@ def applied(graph: FlowGraph, number: int) -> Parts:
 
 
 def text(parts: Parts, written: Callable[[Reference], str]) -> str:
-    """An expression as text.
+    """Return an expression as text.
 
     Args:
         parts: the expression.
@@ -103,7 +103,7 @@ def text(parts: Parts, written: Callable[[Reference], str]) -> str:
 
 
 def joined(terms: Sequence[Parts]) -> Parts:
-    """The sum of expressions."""
+    """Return the sum of expressions."""
     parts: list[str | Reference] = []
     for term in terms:
         if parts and isinstance(term[0], str) and term[0].startswith("−"):
@@ -114,7 +114,7 @@ def joined(terms: Sequence[Parts]) -> Parts:
 
 
 def number_text(value: float, digits: int = 4) -> str:
-    """A number with some digits and a true minus sign."""
+    """Return a number with some digits and a true minus sign."""
     return f"{value:.{digits}g}".replace("-", "−")
 
 
@@ -140,7 +140,7 @@ def _expression(
 
 
 def _of(node: Node, xs: Sequence[_Binding]) -> _Binding:
-    """A function of expressions."""
+    """Return a function of expressions."""
     function = node.function.name
     if FUNCTIONS.get(function) is not node.function:  # a user's, of whatever name
         return _call(function, xs)
@@ -246,7 +246,7 @@ def _contraction(node: Node, a: _Binding, b: _Binding) -> _Binding:
 
 
 def _canonical(signature: str) -> str:
-    """The same labels, in the order in which they appear."""
+    """Return the same labels, in the order in which they appear."""
     order: dict[str, str] = {}
     for letter in signature:
         if letter not in ",->":

@@ -21,7 +21,7 @@ _SWEEPS = 12
 def ordered(
     spots: Sequence[Spot], links: Sequence[tuple[Spot, Spot]]
 ) -> list[list[Spot]]:
-    """The spots of each level from top to bottom.
+    """Return the spots of each level from top to bottom.
 
     Args:
         spots: all of them.

@@ -16,7 +16,7 @@ Lines = list[tuple[str, str]]
 """The texts in a box, each with its class."""
 
 LARGEST = 600
-"""More nodes than this are not drawn: nobody could read them."""
+"""More nodes than this are not drawn: they could not be read."""
 
 _CHARACTER = 7.25  # the width of one at 12 pixels in a monospaced font
 _LINE = 17.0
@@ -87,7 +87,7 @@ def box_lines(graph: FlowGraph, number: int) -> Lines:
 
 
 def formula(graph: FlowGraph, number: int) -> str:
-    """A node's function applied to its inputs; a leaf's kind."""
+    """Return a node's function applied to its inputs; a leaf's kind."""
     node = graph.nodes[number]
     if not node.inputs:
         return node.function.name
@@ -116,7 +116,7 @@ def box_size(
 
 
 def shortened(line: str) -> str:
-    """A formula that fits into a box."""
+    """Return a formula that fits into a box."""
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
 
@@ -129,7 +129,7 @@ def figure(
     edge_labels: Callable[[Edge], str] | None = None,
     attributes: Callable[[int], str] = lambda number: "",  # noqa: ARG005
 ) -> str:
-    """An <svg> element of a graph that has been laid out.
+    """Return an <svg> element of a graph that has been laid out.
 
     Args:
         graph: the graph.
@@ -170,7 +170,7 @@ def figure(
 
 
 def _texts(lines: Lines, x: float, middle: float) -> str:
-    """The lines of a box, around its middle."""
+    """Return the lines of a box, around its middle."""
     first = middle - (len(lines) - 1) * _LINE / 2 + 4
     return "".join(
         f'<text class="{row}" text-anchor="middle" x="{x:.1f}" '

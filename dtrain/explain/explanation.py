@@ -162,7 +162,7 @@ class Explanation:
         return found
 
     def _after(self, start: int) -> list[int]:
-        """The nodes on paths from a node to the end, without the first."""
+        """Return the nodes on paths from a node to the end, without the first."""
         reached, nodes = {start}, self.graph.nodes
         for number in range(start + 1, self.end + 1):
             if self.point.paths.count(number) and reached & {*nodes[number].inputs}:
@@ -170,7 +170,7 @@ class Explanation:
         return sorted(reached - {start})
 
     def _entries(self, numbers: Iterable[int]) -> int:
-        """The size of the Jacobians of nodes by all their inputs."""
+        """Return the size of the Jacobians of nodes by all their inputs."""
         sizes, nodes = [value.size for value in self.values], self.graph.nodes
         return sum(sizes[n] * sizes[i] for n in numbers for i in nodes[n].inputs)
 

@@ -102,7 +102,7 @@ class Untranslated(Exception):
 
 
 def table(names: set[str]) -> str:
-    """The object F of functions by name, with those that they use themselves."""
+    """Return the object F of functions by name, with those that they use themselves."""
     wanted = set(names)
     for name in names:
         wanted |= {other for other in FUNCTIONS if f"F.{other}(" in FUNCTIONS[name]}
@@ -123,7 +123,7 @@ class Translation:
         self.used: set[str] = set()
 
     def arrow(self, piece: Piece) -> str:
-        """A piece as a function of all values x and of one adjoint v.
+        """Return a piece as a function of all values x and of one adjoint v.
 
         Raises:
             Untranslated: if a base function has no JavaScript.
@@ -141,7 +141,7 @@ class Translation:
     def _statements(
         self, piece: Piece, names: dict[int, str]
     ) -> Iterator[tuple[str, str]]:
-        """The calls of base functions, each with the name of its result."""
+        """Yield the calls of base functions, each with the name of its result."""
         for number, node in enumerate(piece.graph.nodes):
             if node.shape != ():
                 raise Untranslated(f"{node.function.name} of an array")
@@ -160,7 +160,7 @@ class Translation:
 
 
 def _expanded(graph: FlowGraph) -> FlowGraph:
-    """The graph, with what has no JavaScript replaced by what it is made of."""
+    """Return the graph, with what has no JavaScript replaced by what it is made of."""
     known = all(_known(node) for node in graph.nodes if node.inputs)
     return graph if known else expand(graph)
 

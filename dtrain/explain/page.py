@@ -42,7 +42,7 @@ _LABEL, _PORT = 80.0, 32.0  # an edge's label: its width and height
 
 
 def page(explanation: Explanation) -> str:
-    """The page.
+    """Return the page.
 
     Raises:
         UsageError: if the graph is too large to be looked at.
@@ -209,7 +209,7 @@ def _parts(parts: Parts) -> list[Any]:
 
 
 def _value(value: NDArray[Any]) -> Any:
-    """A number as it is; of an array what is shown on an edge, and in full."""
+    """Return a number as it is; of an array what is shown on an edge, and in full."""
     if value.ndim == 0:
         return value.item()
     if value.size <= 2:

@@ -40,7 +40,7 @@ class Piece:
 
 
 def value(graph: FlowGraph, number: int) -> Piece:
-    """A node's value, of its inputs'."""
+    """Return a node's value, of its inputs'."""
     node, builder = graph.nodes[number], Builder(graph.name)
     xs = _inputs(builder, graph, number)
     symbol = builder.emit(node.function, [xs[i] for i in node.inputs], node.keywords)
@@ -48,7 +48,7 @@ def value(graph: FlowGraph, number: int) -> Piece:
 
 
 def transfers(graph: FlowGraph, number: int) -> dict[int, Piece]:
-    """What a node passes back to each input, by its place.
+    """Return what a node passes back to each input, by its place.
 
     That is made of the node's adjoint v, its value and its inputs' values; constants
     get nothing.

@@ -17,7 +17,7 @@ from dtrain.tracing.printing import counted
 
 
 def lines(explanation: Explanation) -> Iterator[str]:
-    """The lines of the explanation."""
+    """Yield the lines of the explanation."""
     graph, end = explanation.graph, explanation.end
     output = name(graph, end)
     yield "forward"
@@ -47,13 +47,13 @@ def lines(explanation: Explanation) -> Iterator[str]:
 
 
 def written(explanation: Explanation, reference: Reference) -> str:
-    """A value or an adjoint by its name."""
+    """Return a value or an adjoint by its name."""
     called = name(explanation.graph, reference.node)
     return called if reference.kind == "x" else f"v_{called}"
 
 
 def summary(value: NDArray[Any]) -> str:
-    """A number with all its digits; of an array the shape and the range."""
+    """Return a number with all its digits; of an array the shape and the range."""
     if value.ndim == 0:
         return repr(value.item())
     if value.size == 0:
@@ -67,7 +67,7 @@ def summary(value: NDArray[Any]) -> str:
 
 
 def steps(explanation: Explanation, weight: str, path: Path) -> str:
-    """A path's nodes by name, from the weight to the output."""
+    """Return a path's nodes by name, from the weight to the output."""
     names = [weight, *(name(explanation.graph, edge.node) for edge in path)]
     return " → ".join(names)
 

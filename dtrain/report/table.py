@@ -27,7 +27,7 @@ def say(text: str) -> None:
 
 
 def remark(line: str) -> None:
-    """Print a line to standard error; work goes on where nobody can read it."""
+    """Print a line to standard error; continue if it cannot be written."""
     with suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
 

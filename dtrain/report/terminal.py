@@ -11,7 +11,7 @@ _LAUNCHERS = ("mpirun", "mpiexec", "prte", "hydra", "orte")
 
 
 def on_terminal() -> bool:
-    """Whether what is written to standard error ends up on a terminal.
+    """Return whether what is written to standard error ends up on a terminal.
 
     Under a launcher it is a pipe to the launcher, so the launcher's own standard error
     is looked at, where it runs on this host (and /proc shows it).

@@ -84,7 +84,7 @@ DATA: dict[str, Callable[[], Dataset]] = {
 
 
 def heldout(data: str) -> str | None:
-    """The name of the samples that are kept out of a data set of the zoo."""
+    """Return the name of the samples that are kept out of a data set of the zoo."""
     name = data + _HELDOUT
     return name if name in DATA else None
 

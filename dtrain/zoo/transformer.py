@@ -41,7 +41,7 @@ def attention(h: Any) -> Any:
 
 
 def feed_forward(h: Any) -> Any:
-    """A layer of relu neurons, the same for every place (eq. 2)."""
+    """Return a layer of relu neurons, the same for every place (eq. 2)."""
     b = weight("b", 2 * WIDTH, "zeros")
     up, down = weight("up", (WIDTH, 2 * WIDTH)), weight("down", (2 * WIDTH, WIDTH))
     return layers.relu(h @ up + b) @ down
