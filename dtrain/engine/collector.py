@@ -1,4 +1,4 @@
-"""Disable the cyclic garbage collector while building large, long-lived graphs."""
+"""Disable the cyclic garbage collector while building large, long-lived objects."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Disable the cyclic garbage collector within a ``with`` block.
+    """Disable the cyclic garbage collector for the duration of the context.
 
     A graph and its plan are hundreds of thousands of objects, none of them garbage.
-    Scanning them repeatedly took a quarter of the time before the first step.
+    Traversing them repeatedly took a quarter of the time to the first step.
     """
     enabled = gc.isenabled()
     gc.disable()

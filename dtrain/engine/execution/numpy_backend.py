@@ -83,12 +83,15 @@ class BoundPlan:
         self.phases = self._bind(plan.steps, schedule.steps)
 
     def lend(self, name: str, column: Array, rows: Any) -> bool:
-        """Try to read an input directly from its column; return whether it succeeds.
+        """Read an input directly from rows of a column; return whether that works.
 
-        If it returns False, the caller copies the rows to the input's array.
+        If not, the caller must copy the rows to ``inputs[name]``.
         """
         del name, column, rows
         return False
+
+    def release(self) -> None:
+        """Drop references to the columns that inputs were read from."""
 
     def _array(self, view: View) -> Array:
         """Return a view as an array in the plan's memory."""
