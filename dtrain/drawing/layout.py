@@ -1,10 +1,10 @@
-"""The layout of a flow graph's drawing: levels from left to right.
+"""Where a flow graph's nodes and edges lie in a drawing: levels from left to right.
 
-A node's level is the length of the longest path to it from the inputs; a weight is one
-level before its first reader. An edge that crosses levels has a lane in each of them,
-shared with the other edges from its source, so no edge crosses a node. Heights are the
-least-squares solution that keeps the order in each level (`dtrain.drawing.ordering`).
-Nothing is random, so a graph always has the same drawing.
+A node's level is the longest path to it from the inputs; a weight stands just before
+what first reads it. An edge that passes levels has a lane in each of them, which it
+shares with the other edges from its node; so no edge runs through a node. Heights are
+least squares that keep the order in a level (`dtrain.drawing.ordering`). Nothing is
+random, so a graph has one drawing.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from dtrain.tracing.node import INPUT
 LEVEL_GAP, NODE_GAP = 36.0, 20.0
 _LANE = 10.0  # the height of a lane
 _SWEEPS = 12
-_STRAIGHT = 8.0  # weight of a lane in the least squares; a node has 1
+_STRAIGHT = 8.0  # how much more a lane insists on its neighbours' height than a node
 
 
 class Size(NamedTuple):
-    """The size of a node's box, and the width of labels at its inputs, in pixels."""
+    """A node's box, and the room for labels where edges arrive, in pixels."""
 
     width: float
     height: float
@@ -39,11 +39,11 @@ class Layout:
     """A drawing's geometry, in pixels from its upper left corner.
 
     Attributes:
-        boxes: the left, upper, right and lower side of each drawn node, by number.
-        edges: the segments of each edge as (left, right, y): a segment is horizontal,
-            and a curve joins it to the next; the last one has the edge's label.
-        width: the width of the drawing.
-        height: the height of the drawing.
+        boxes: each drawn node's left, upper, right and lower side, by number.
+        edges: the corners of each edge's way, pairwise: it is straight inside a pair
+            and curves from one pair to the next; the last pair is the edge's label.
+        width: of the drawing.
+        height: of the drawing.
     """
 
     boxes: dict[int, tuple[float, float, float, float]]
@@ -53,7 +53,7 @@ class Layout:
 
 
 def drawn(graph: FlowGraph) -> list[int]:
-    """Return the nodes that are drawn: all but scalar constants, shown in formulas."""
+    """Return the nodes that are drawn: scalar constants stand inside of formulas."""
     return [
         number
         for number, node in enumerate(graph.nodes)
@@ -88,11 +88,11 @@ def levels(graph: FlowGraph) -> dict[int, int]:
 
 
 def layout(graph: FlowGraph, sizes: dict[int, Size]) -> Layout:
-    """Compute the positions of the drawn nodes and edges of a graph.
+    """Place the drawn nodes and edges of a graph.
 
     Args:
         graph: any flow graph.
-        sizes: the size of each drawn node.
+        sizes: of each drawn node.
     """
     level = levels(graph)
     ways = {
@@ -108,7 +108,7 @@ def layout(graph: FlowGraph, sizes: dict[int, Size]) -> Layout:
 
 
 def _way(source: int, target: int, level: dict[int, int]) -> list[Spot]:
-    """Return the spots of an edge: its source, its lanes, its target."""
+    """Return the spots that an edge passes: its node, lanes, its target."""
     lanes = [(source, at) for at in range(level[source], level[target])]
     return [*lanes, (target, level[target])]
 
@@ -120,7 +120,7 @@ def _pairs(way: Sequence[Spot]) -> list[tuple[Spot, Spot]]:
 def _ports(
     ways: dict[Edge, list[Spot]], order: list[list[Spot]], sizes: dict[int, Size]
 ) -> dict[Edge, float]:
-    """Return how far below the middle of its target each edge ends."""
+    """How far below its target's middle each edge arrives."""
     place = {spot: i for row in order for i, spot in enumerate(row)}
     arriving = defaultdict[int, list[Edge]](list)
     for edge in ways:
@@ -141,7 +141,7 @@ def _heights(
     sizes: dict[int, Size],
     level: dict[int, int],
 ) -> dict[Spot, float]:
-    """Return the y of each spot's middle: near its neighbours', without overlaps."""
+    """Return the height of each spot's middle: near its neighbours', none too close."""
     left, right = (defaultdict[Spot, list[tuple[Spot, float]]](list) for _ in "lr")
     for edge, way in ways.items():
         for a, b in _pairs(way):
@@ -181,11 +181,10 @@ def _spread(
     extent: dict[Spot, float],
     y: dict[Spot, float],
 ) -> None:
-    """Set the y of each spot of a row: least squares to the wishes, without overlaps.
+    """Set heights in order, near the wishes by least squares, with room for each.
 
-    After subtracting the extents of the spots above, the values must only be
-    non-decreasing: isotonic regression by pooling adjacent violators (Ayer et al.,
-    1955).
+    Less the room of those above, the heights need only not fall: isotonic regression,
+    by pooling neighbours that would (Ayer et al., 1955).
     """
     shifts, below = [], 0.0
     for spot in row:
@@ -212,7 +211,7 @@ def _placed(
     sizes: dict[int, Size],
     level: dict[int, int],
 ) -> Layout:
-    """Return the layout, with columns wide enough for boxes and labels."""
+    """Columns from left to right, wide enough for boxes and labels."""
     real = [[n for n, at in row if level[n] == at] for row in order]
     top = min((y[n, level[n]] - sizes[n].height / 2 for n in level), default=0.0)
     top = min([top, *y.values()]) - NODE_GAP

@@ -1,7 +1,7 @@
 """Expressions of base functions in the lecture's notation: ``v_E · W1 · (1 − E²)``.
 
-An expression is a sequence of texts and references, so it can be printed with names, or
-with the values of these names at a point.
+An expression is a sequence of texts and references, so that one can be printed with
+names, or with the values that these have at a point.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 class Reference(NamedTuple):
-    """A reference to a node's value (kind ``x``) or to its adjoint (kind ``v``)."""
+    """What stands for a node's value, ``x``, or its adjoint, ``v``."""
 
     kind: str
     node: int
@@ -30,7 +30,7 @@ Parts = tuple[str | Reference, ...]
 
 
 class _Binding(NamedTuple):
-    """An expression and the precedence of its outermost operator."""
+    """An expression and how tightly it holds together."""
 
     parts: Parts
     strength: int
@@ -40,7 +40,7 @@ class _TooLong(Exception):
     """An expression has more than `_LONGEST` parts."""
 
 
-_LONGEST = 160  # expressions can be exponentially long if nodes are read repeatedly
+_LONGEST = 160  # nodes that are read in many places may make it exponentially long
 
 _COMPARISON, _SUM, _PRODUCT, _POWER, _ATOM = range(5)
 _INFIX = {
@@ -55,23 +55,23 @@ _INFIX = {
     "equal": ("=", _COMPARISON, _SUM),
     "not_equal": ("≠", _COMPARISON, _SUM),
 }
-"""The sign, its precedence, and the least precedence of its right operand."""
+"""The sign, how tightly it holds, and how tightly its right side must."""
 
 
 def name(graph: FlowGraph, number: int) -> str:
-    """Return a node's name, or x with the node's number as a subscript."""
+    """How a node is called: its name, or x with its number."""
     return graph.nodes[number].name or "x" + str(number).translate(_SUBSCRIPTS)
 
 
 def expression(
     graph: FlowGraph, number: int, references: Mapping[int, Reference]
 ) -> Parts | None:
-    """Return a node's value in terms of other nodes; ``None`` if it is too long.
+    """Return a node's value in terms of others; ``None`` if it is too long to be read.
 
     Args:
-        graph: the graph.
+        graph: where the node is.
         number: the node's number.
-        references: references for some nodes, including all leaves but constants.
+        references: what stands for which nodes; all leaves but constants are there.
     """
     try:
         return _expression(graph, number, references).parts
@@ -80,7 +80,7 @@ def expression(
 
 
 def applied(graph: FlowGraph, number: int) -> Parts:
-    """Return a node's function applied to its inputs."""
+    """Return a node's function, applied to its inputs."""
     inputs = graph.nodes[number].inputs
     references = {
         i: Reference("x", i) for i in inputs if not _written_out(graph.nodes[i])
@@ -97,7 +97,7 @@ def text(parts: Parts, written: Callable[[Reference], str]) -> str:
 
     Args:
         parts: the expression.
-        written: a function that returns the text of a reference.
+        written: what to write for a reference.
     """
     return "".join(p if isinstance(p, str) else written(p) for p in parts)
 
@@ -114,7 +114,7 @@ def joined(terms: Sequence[Parts]) -> Parts:
 
 
 def number_text(value: float, digits: int = 4) -> str:
-    """Return a number with some significant digits and a Unicode minus sign."""
+    """Return a number with some digits and a true minus sign."""
     return f"{value:.{digits}g}".replace("-", "−")
 
 
@@ -140,9 +140,9 @@ def _expression(
 
 
 def _of(node: Node, xs: Sequence[_Binding]) -> _Binding:
-    """Return a node's function applied to expressions."""
+    """Return a function of expressions."""
     function = node.function.name
-    if FUNCTIONS.get(function) is not node.function:  # a custom function
+    if FUNCTIONS.get(function) is not node.function:  # a user's, of whatever name
         return _call(function, xs)
     if function in _SILENT:
         return xs[0]
@@ -209,10 +209,10 @@ _FORMS: dict[str, Callable[..., _Binding]] = {
     "transpose": lambda x: _raised(x, "ᵀ"),
 }
 _SILENT = ("real", "reshape", "broadcast")
-"""Functions that only change a value's shape or dtype: the notation omits them."""
+"""Functions that only fit a value to its place: inside of others nothing is written."""
 
-# Contractions with a notation, by their labels: whether the operands are swapped, and
-# whether the left and the right operand, as written, are transposed.
+# Contractions that have a notation, by their labels: whether the second comes first,
+# and which of the two, as they are written, are transposed.
 _PRODUCTS = {
     "ij,j->i": (False, False, False),
     "i,ji->j": (True, False, False),
@@ -246,7 +246,7 @@ def _contraction(node: Node, a: _Binding, b: _Binding) -> _Binding:
 
 
 def _canonical(signature: str) -> str:
-    """Rename labels to i, j, k, ... in order of appearance."""
+    """Return the same labels, in the order in which they appear."""
     order: dict[str, str] = {}
     for letter in signature:
         if letter not in ",->":

@@ -1,8 +1,8 @@
-"""Order the spots of each level with few crossings: the barycentre heuristic.
+"""The order of what lies in a level, with few crossings: sweeps of barycentres.
 
-Each sweep sorts the spots of a level by the mean position of their neighbours in the
-level before, level by level, alternately forward and backward (Sugiyama, Tagawa and
-Toda, 1981). The order with the fewest crossings is returned.
+Level by level, what is linked to the level before is sorted by the mean place of what
+it is linked to, then the same backward (Sugiyama, Tagawa and Toda, 1981); the best
+order that a sweep has found is kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 Spot = tuple[int, int]
-"""A node, or a lane of its edges in a later level: the node's number and the level."""
+"""A node, or the lane of its edges in a later level: the node's number, and a level."""
 
 _SWEEPS = 12
 
@@ -24,8 +24,8 @@ def ordered(
     """Return the spots of each level from top to bottom.
 
     Args:
-        spots: all spots.
-        links: pairs of spots, each from one level to the next.
+        spots: all of them.
+        links: each from one level to the next.
     """
     before, after = (
         defaultdict[Spot, list[Spot]](list),
@@ -56,10 +56,7 @@ def ordered(
 def _sorted(
     row: Sequence[Spot], fixed: Sequence[Spot], linked: Mapping[Spot, Sequence[Spot]]
 ) -> list[Spot]:
-    """Sort a level by the mean position of each spot's neighbours.
-
-    Spots without neighbours keep about their position.
-    """
+    """A level by the mean place of what is linked to it; the rest stays about there."""
     place = {spot: i for i, spot in enumerate(fixed)}
     centre = {}
     for i, spot in enumerate(row):
@@ -71,7 +68,7 @@ def _sorted(
 def _crossings(
     order: Sequence[Sequence[Spot]], after: Mapping[Spot, Sequence[Spot]]
 ) -> int:
-    """Return the number of pairs of links that cross."""
+    """How many pairs of links cross."""
     total = 0
     for row, following in itertools.pairwise(order):
         place = {spot: i for i, spot in enumerate(following)}

@@ -1,4 +1,4 @@
-"""Draw a flow graph as SVG, without external programs."""
+"""A flow graph as an SVG drawing, made without any other program."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.node import CONSTANT, INPUT, WEIGHT
 
 Lines = list[tuple[str, str]]
-"""The texts in a box, each as a pair of CSS class and text."""
+"""The texts in a box, each with its class."""
 
 LARGEST = 600
-"""The largest number of nodes that is drawn: larger drawings are unreadable."""
+"""More nodes than this are not drawn: they could not be read."""
 
-_CHARACTER = 7.25  # the width of a character of a monospaced font at 12 pixels
+_CHARACTER = 7.25  # the width of one at 12 pixels in a monospaced font
 _LINE = 17.0
-_LONGEST = 26  # characters of a formula in a box; the tooltip has the whole formula
+_LONGEST = 26  # characters of a formula; the whole one is in the tooltip
 
 STYLE = """\
 .graph { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
@@ -43,26 +43,26 @@ DARK = """\
 
 
 def check_size(graph: FlowGraph) -> None:
-    """Check that a graph is small enough to be drawn.
+    """Refuse a graph that is too large to be looked at.
 
     Raises:
-        UsageError: if it is not; the message gives its size and alternatives.
+        UsageError: saying how large it is, and what shows it.
     """
     count = len(drawn(graph))
     if count > LARGEST:
         raise UsageError(
             f"the flow graph of {graph.name} has {count:,} nodes; a drawing of more "
-            f"than {LARGEST} is unreadable. `dtrain show` prints the graph and --dot "
-            "writes it for Graphviz; `dtrain explain` without --html prints its "
-            "values; a program with fewer steps or units can be drawn"
+            f"than {LARGEST} could not be read. `dtrain show` prints it and --dot "
+            "writes it for Graphviz, `dtrain explain` without --html says its values; "
+            "with fewer steps or units it would be drawn"
         )
 
 
 def drawing(graph: FlowGraph) -> str:
-    """Return the graph as a standalone SVG file, with a light and a dark theme.
+    """The graph as an SVG file of its own, light or dark as the reader's screen is.
 
     Raises:
-        UsageError: if the graph is too large to be drawn.
+        UsageError: if it is too large to be looked at.
     """
     check_size(graph)
     lines = {number: box_lines(graph, number) for number in drawn(graph)}
@@ -80,14 +80,14 @@ def drawing(graph: FlowGraph) -> str:
 
 
 def box_lines(graph: FlowGraph, number: int) -> Lines:
-    """Return the texts in a node's box: name, formula, and the shape of an array."""
+    """What is written in a node's box: its name, its formula, an array's shape."""
     shape = graph.nodes[number].shape
     lines = [("name", name(graph, number)), ("formula", formula(graph, number))]
     return [*lines, ("formula", str(shape))] if shape else lines
 
 
 def formula(graph: FlowGraph, number: int) -> str:
-    """Return a node's function applied to its inputs; for a leaf, its kind."""
+    """Return a node's function applied to its inputs; a leaf's kind."""
     node = graph.nodes[number]
     if not node.inputs:
         return node.function.name
@@ -97,14 +97,14 @@ def formula(graph: FlowGraph, number: int) -> str:
 def box_size(
     graph: FlowGraph, number: int, lines: Lines, *, port: float, labels: float = 0.0
 ) -> Size:
-    """Return the size of a node's box.
+    """How large a node's box is.
 
     Args:
         graph: the graph.
         number: the node's number.
-        lines: the texts in the box.
-        port: the height that one arriving edge needs.
-        labels: the width of the labels of arriving edges.
+        lines: the texts in it.
+        port: the height that an arriving edge takes.
+        labels: the room for the labels of arriving edges, if any arrive.
     """
     longest = max(len(shortened(line)) for _, line in lines)
     arriving = len(graph.nodes[number].inputs)
@@ -116,7 +116,7 @@ def box_size(
 
 
 def shortened(line: str) -> str:
-    """Return a formula, truncated to fit into a box."""
+    """Return a formula that fits into a box."""
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
 
@@ -129,15 +129,15 @@ def figure(
     edge_labels: Callable[[Edge], str] | None = None,
     attributes: Callable[[int], str] = lambda number: "",  # noqa: ARG005
 ) -> str:
-    """Return the ``<svg>`` element of a graph with a given layout.
+    """Return an <svg> element of a graph that has been laid out.
 
     Args:
         graph: the graph.
-        placed: the layout.
-        lines: the texts in each box, starting with name and formula.
-        before: the first content of the element.
-        edge_labels: a function that returns further elements of an edge.
-        attributes: a function that returns further attributes of a node.
+        placed: where everything lies.
+        lines: the texts in each box, its name and its formula first.
+        before: what comes first inside of it.
+        edge_labels: further elements of an edge.
+        attributes: further attributes of a node.
     """
     width, height = round(placed.width), round(placed.height)
     parts = [
@@ -170,7 +170,7 @@ def figure(
 
 
 def _texts(lines: Lines, x: float, middle: float) -> str:
-    """Return the texts of a box, centred at its middle."""
+    """Return the lines of a box, around its middle."""
     first = middle - (len(lines) - 1) * _LINE / 2 + 4
     return "".join(
         f'<text class="{row}" text-anchor="middle" x="{x:.1f}" '
@@ -180,7 +180,7 @@ def _texts(lines: Lines, x: float, middle: float) -> str:
 
 
 def _curve(points: list[tuple[float, float, float]]) -> str:
-    """Return an SVG path: horizontal in each level, curved between levels."""
+    """Straight through each level, curved between."""
     start, end, y = points[0]
     path = f"M{start:.1f} {y:.1f}H{end:.1f}"
     for left, right, below in points[1:]:

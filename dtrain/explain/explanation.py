@@ -1,9 +1,8 @@
-"""A program at one point: values, adjoints, transfer functions, sums over paths.
+"""A program at one point: values, adjoints and what passed them, sums over paths.
 
 The lecture computes v_X = ∂Output/∂X at every point X ("Efficient computation of all
-derivatives"): the sum, over all readers of X, of the adjoints that their transfer
-functions pass back. Each edge's transfer function is a small graph
-(`dtrain.explain.pieces`).
+derivatives"): the sum, over what reads X, of what its transfer function passes back.
+Each edge's transfer function is a small graph (`dtrain.explain.pieces`).
 """
 
 from __future__ import annotations
@@ -26,35 +25,35 @@ from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.trace import Program
 
 LISTED = 60
-"""The largest number of paths from one weight that are listed."""
+"""More paths than this from one weight are counted, not listed."""
 _EDGES = 1 << 15  # of all listed paths together
 _ENTRIES = 1 << 20  # of all Jacobians together
 
 
 class Explanation:
-    """All values of a program at one point, forward and backward.
+    """Everything that is computed at one point, forward and backward.
 
     Args:
         program: the program.
         graph: its graph, for the inputs' shapes.
-        inputs: a value for each input, for one sample.
+        inputs: a value for each input, of one sample.
         weights: a value for each weight.
-        output: the output to differentiate; required if there are several.
+        output: which output is differentiated; needed if there are several.
 
     Attributes:
-        graph: the graph that is explained; functions without a transfer function are
-            replaced by their definitions.
+        graph: what is explained: functions without a transfer function of their own
+            are replaced by what they are made of.
         end: the number of the differentiated node.
-        values: the value of each node.
-        adjoints: v_X of each node X that the output depends on, by number. If the
-            output is an array, v_X is the derivative of the sum of its elements.
-        passed: the adjoint that each edge passes back.
-        transfers: the transfer function of each such edge.
+        values: each node's value.
+        adjoints: v_X of each node X that the output depends on, by number. The adjoint
+            of an array's elements is the derivative of the sum of the output's.
+        passed: what each edge passes back.
+        transfers: each such edge's transfer function.
 
     Raises:
-        ProgramError: if there are several outputs and none is chosen, or if a custom
-            transfer function is not valid.
-        DataError: if an input's value is not valid, such as an index out of range.
+        ProgramError: if it is not clear which output is meant, or a user's transfer
+            function does not fit.
+        DataError: if an input's value cannot be computed with.
     """
 
     def __init__(
@@ -69,9 +68,9 @@ class Explanation:
         if name not in graph.outputs:
             listed = ", ".join(graph.outputs)
             raise ProgramError(
-                f"{graph.name} has the outputs {listed}: choose one with --output"
+                f"{graph.name} has the outputs {listed}: say which one with --output"
             )
-        differentiate(graph, name)  # raises if a transfer function is not valid
+        differentiate(graph, name)  # refuses transfer functions that do not fit
         self.graph = expand(graph, only_without_vjp=True)
         self.end = self.graph.outputs[name]
         outputs, gradient = _by_engine(program, graph, inputs, weights)
@@ -112,17 +111,17 @@ class Explanation:
 
     @property
     def scalar(self) -> bool:
-        """Whether all values are scalars."""
+        """Whether every value is one number."""
         return all(node.shape == () for node in self.graph.nodes)
 
     def gradient(self, weight: str) -> NDArray[Any]:
-        """Return the back-propagated derivative by a weight; 0 if it is not used."""
+        """The back-propagated derivative by a weight; 0 if nothing depends on it."""
         number = self.graph.weights[weight]
         shape = self.graph.nodes[number].shape
         return self.adjoints.get(number, np.zeros(shape))
 
     def arriving(self, number: int) -> list[Edge]:
-        """Return the edges that pass an adjoint to a node, in the graph's order."""
+        """The edges that pass something back to a node, in the order of the graph."""
         return self._arriving.get(number, [])
 
     @cached_property
@@ -134,7 +133,7 @@ class Explanation:
         return found
 
     def adjoint_parts(self, number: int) -> Parts:
-        """Return v_X in terms of the adjoints of its readers: ``v_C·W1 + v_D·W2``."""
+        """v_X in terms of what reads X: ``v_C · W1 + v_D · W2``."""
         if number == self.end:
             return ("1",)
         return joined([self.transfers[edge].parts for edge in self.arriving(number)])
@@ -147,23 +146,23 @@ class Explanation:
 
     @cached_property
     def paths(self) -> dict[str, list[Path] | str]:
-        """The paths from each weight, or the reason why they are not listed."""
+        """The paths from each weight; or why they are not multiplied out."""
         left, found = _EDGES, dict[str, list[Path] | str]()
         small = self._entries(range(len(self.values))) <= _ENTRIES
         for name, number in self.graph.weights.items():
             if self.point.paths.count(number) > LISTED:
-                found[name] = "too many to list"
+                found[name] = "too many to multiply out"
             elif left < 0:
-                found[name] = "not listed, because the limit for all weights is reached"
+                found[name] = "not multiplied out: those listed before are enough"
             elif small or self._entries(self._after(number)) <= _ENTRIES:
                 found[name] = paths = list(self.point.paths.all(number))
                 left -= sum(map(len, paths))
             else:
-                found[name] = "not listed, because their Jacobians are too large"
+                found[name] = "of Jacobians that are too large to multiply out"
         return found
 
     def _after(self, start: int) -> list[int]:
-        """Return the nodes on paths from a node to the end, without that node."""
+        """Return the nodes on paths from a node to the end, without the first."""
         reached, nodes = {start}, self.graph.nodes
         for number in range(start + 1, self.end + 1):
             if self.point.paths.count(number) and reached & {*nodes[number].inputs}:
@@ -176,7 +175,7 @@ class Explanation:
         return sum(sizes[n] * sizes[i] for n in numbers for i in nodes[n].inputs)
 
     def product(self, path: Path) -> NDArray[Any]:
-        """Return the product of derivatives along a path, summed over the output."""
+        """The product of the derivatives along a path, summed over the output."""
         with np.errstate(all="ignore"):
             product = self.point.product(path)
         over = tuple(range(self.values[self.end].ndim))
@@ -189,11 +188,11 @@ def _by_engine(
     inputs: Mapping[str, Any],
     weights: Mapping[str, Any],
 ) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
-    """Return the outputs as the engine computes them, and the gradient of a scalar.
+    """The outputs as training computes them, and the gradient of one that is a number.
 
-    The explanation shows these: the engine may add in another order than the NumPy
-    definitions, so the last digit can differ. The engine also raises for values that
-    are not valid, such as an index out of range.
+    They are what is shown: the engine may add in another order, so that its last digit
+    can differ from that of the plain definitions. It also refuses what cannot be
+    computed, such as a place that an array does not have.
     """
     if not inputs:
         return {}, {}

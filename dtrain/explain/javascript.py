@@ -1,4 +1,4 @@
-"""Translate base functions and flow graphs of scalars to JavaScript."""
+"""Base functions and flow graphs of scalars as JavaScript."""
 
 from __future__ import annotations
 
@@ -94,15 +94,15 @@ FUNCTIONS = {
     "trunc": "Math.trunc(a)",
     "where": "a ? b : c",
 }
-"""Each base function of scalars as an expression of its inputs a, b and c."""
+"""Each base function of scalars, of its inputs a, b and c."""
 
 
 class Untranslated(Exception):
-    """A function has no JavaScript; its name is the message."""
+    """A function that has no JavaScript; its name is the message."""
 
 
 def table(names: set[str]) -> str:
-    """Return the object F of functions by name, including functions that they call."""
+    """Return the object F of functions by name, with those that they use themselves."""
     wanted = set(names)
     for name in names:
         wanted |= {other for other in FUNCTIONS if f"F.{other}(" in FUNCTIONS[name]}
@@ -113,17 +113,17 @@ def table(names: set[str]) -> str:
 
 
 class Translation:
-    """Translates graphs of scalars to arrow functions.
+    """Graphs of scalars as arrow functions.
 
     Attributes:
-        used: the base functions that the arrow functions call.
+        used: the base functions that they call.
     """
 
     def __init__(self) -> None:
         self.used: set[str] = set()
 
     def arrow(self, piece: Piece) -> str:
-        """Return a piece as a function of all values x and one adjoint v.
+        """Return a piece as a function of all values x and of one adjoint v.
 
         Raises:
             Untranslated: if a base function has no JavaScript.
@@ -160,16 +160,13 @@ class Translation:
 
 
 def _expanded(graph: FlowGraph) -> FlowGraph:
-    """Return the graph, expanded if one of its functions has no JavaScript."""
+    """Return the graph, with what has no JavaScript replaced by what it is made of."""
     known = all(_known(node) for node in graph.nodes if node.inputs)
     return graph if known else expand(graph)
 
 
 def _known(node: Node) -> bool:
-    """Return whether a node's function has JavaScript.
-
-    Compare functions, not names: a custom function may have a base function's name.
-    """
+    """Whether its function has JavaScript; a user's may have the name of another."""
     name = node.function.name
     return name in FUNCTIONS and BASE_FUNCTIONS.get(name) is node.function
 

@@ -46,7 +46,7 @@ function make(tag, properties = {}, ...children) {
 const adjointName = (i) => make("span", { className: "v" }, "v", make("sub", {}, nodes[i].name));
 const valueName = (i) => make("span", { className: "x" }, nodes[i].name);
 
-// An expression's parts, written with names or with their values.
+// An expression's parts, with names, or with the numbers that they stand for.
 function written(parts, withNumbers) {
   return parts.map((part) => {
     if (typeof part === "string") return part;
@@ -84,9 +84,9 @@ function describe(step) {
   }
   const { parts, edges: sources } = adjoint.get(i);
   const named = i === PROGRAM.end
-    ? (PROGRAM.scalarOutput ? "The derivative of the output by itself." : "The output is an array: the sum of its elements is differentiated.")
+    ? (PROGRAM.scalarOutput ? "The derivative of the output by itself." : "The output is an array: what is differentiated is the sum of its elements.")
     : sources.length > 1
-      ? `${node.name} has ${sources.length} readers: the adjoints that their transfer functions pass back are added.`
+      ? `${node.name} is read in ${sources.length} places: what their transfer functions pass back is added.`
       : `By the transfer function of ${reader(sources[0])}.`;
   return [equation(adjointName(i), parts, v[i]), make("p", { className: "doc" }, named)];
 }
@@ -129,7 +129,7 @@ function go(to) {
   if (at > 0) bring(boxes.get(steps[at].node));
 }
 
-// Scroll the board, not the page, so that a node is visible.
+// Scroll the board, and not the page, so that a node is inside of it.
 function bring(box) {
   const board = byId("board"), frame = board.getBoundingClientRect(), here = box.getBoundingClientRect();
   const margin = Math.min(110, (frame.width - here.width) / 2);
@@ -179,7 +179,7 @@ function light() {
   listPaths(weight);
 }
 
-// The edges on any path from the weight, found without enumerating the paths.
+// The edges on any path from the weight, found without visiting the paths.
 function litEdges(weight) {
   if (onlyPath !== null) return weight.paths[onlyPath].edges;
   const from = new Set([weight.node]), to = new Set([PROGRAM.end]);
@@ -225,7 +225,7 @@ function verdict(weight) {
   return make("p", { className: "verdict" }, words);
 }
 
-// Recompute all values, for programs of scalars.
+// Computing anew, for programs of scalars.
 function compute() {
   for (const i of numbers) if (!nodes[i].leaf) x[i] = COMPUTE.forward[i](x, 0);
   for (const { node } of PROGRAM.adjoints) v[node] = node === PROGRAM.end ? 1 : 0;
@@ -249,9 +249,9 @@ function compute() {
   light();
   show();
 }
-// The derivative of a node by an edge's value; 0 for comparisons and the like.
+// Of a node by what an edge brings; comparisons and their like pass nothing.
 const derivative = (key) => (key in COMPUTE.back ? COMPUTE.back[key](x, 1) : 0);
-// The order of the backward walk: the last reader first, its first input first.
+// As the walk does: the last reader first, and its first place first.
 function latestFirst(a, b) {
   const [m, j] = a.split(":").map(Number), [n, k] = b.split(":").map(Number);
   return n - m || j - k;
@@ -278,7 +278,7 @@ function fillSliders() {
     compute();
   });
   place.append(...controls.map((each) => each.row), reset,
-    make("p", { className: "note" }, "This page recomputes all values, forward and backward, in double precision."));
+    make("p", { className: "note" }, "Moved values are computed by this page, forward and backward, in double precision."));
 }
 
 function slider(name, i) {
@@ -300,7 +300,7 @@ function slider(name, i) {
   return { update, row: make("div", { className: "slider" }, make("label", { htmlFor: range.id }, name), range, number) };
 }
 
-// Input events.
+// Hands.
 function clicked(i) {
   const weight = PROGRAM.weights.findIndex(({ node }) => node === i);
   if (weight >= 0) return select(weight);

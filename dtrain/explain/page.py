@@ -1,4 +1,4 @@
-"""An explanation as one self-contained HTML page without network access."""
+"""An explanation as one self-contained page: it loads nothing and sends nothing."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.node import WEIGHT
 from dtrain.tracing.printing import numeral
 
-_VALUE, _ADJOINT = "−1.234e−05", "v −1.234e−05"  # the widest texts
-_LABEL, _PORT = 80.0, 32.0  # the width and height of an edge's label
+_VALUE, _ADJOINT = "−1.234e−05", "v −1.234e−05"  # the widest that are shown
+_LABEL, _PORT = 80.0, 32.0  # an edge's label: its width and height
 
 
 def page(explanation: Explanation) -> str:
     """Return the page.
 
     Raises:
-        UsageError: if the graph is too large to be drawn.
+        UsageError: if the graph is too large to be looked at.
     """
     check_size(explanation.graph)
     here = files("dtrain.explain")
-    html = (here / "page.html").read_text("utf-8")  # has {{name}} for each part
+    html = (here / "page.html").read_text("utf-8")  # with {{places}} for the parts
     parts = {
         "title": escape(_title(explanation.graph)),
         "style": f":root {{ {LIGHT} }}\n@media (prefers-color-scheme: dark) "
@@ -66,7 +66,7 @@ def _title(graph: FlowGraph) -> str:
 
 
 def _graph(explanation: Explanation) -> str:
-    """Return the drawing, with room for values and adjoints, which the script fills."""
+    """The drawing, with room for values and adjoints, which the script writes."""
     graph = explanation.graph
     lines: dict[int, Lines] = {i: box_lines(graph, i) for i in drawn(graph)}
     wide: dict[int, Lines] = {
@@ -102,7 +102,7 @@ def _edge_label(placed: Layout, edge: Edge) -> str:
 
 
 def _data(explanation: Explanation) -> str:
-    """Return the script's data: a constant PROGRAM, and functions to recompute it."""
+    """What the script knows: a constant PROGRAM, and functions to compute it anew."""
     graph = explanation.graph
     level = levels(graph)
     program = {
@@ -171,7 +171,7 @@ def _path(explanation: Explanation, weight: str, path: Path) -> dict[str, Any]:
 
 
 def _code(explanation: Explanation) -> tuple[str, str]:
-    """Return functions that compute values and adjoints, or why there are none."""
+    """Functions that compute values and adjoints; or why there are none."""
     none = "const COMPUTE = null;\n"
     if not explanation.scalar:
         return none, "This program has arrays; sliders are for programs of scalars."
@@ -209,7 +209,7 @@ def _parts(parts: Parts) -> list[Any]:
 
 
 def _value(value: NDArray[Any]) -> Any:
-    """Return a number unchanged; for an array, a short and a long text."""
+    """Return a number as it is; of an array what is shown on an edge, and in full."""
     if value.ndim == 0:
         return value.item()
     if value.size <= 2:
@@ -220,5 +220,5 @@ def _value(value: NDArray[Any]) -> Any:
 
 
 def _json(value: Any) -> str:
-    """Return a value as a JavaScript literal that HTML does not interpret."""
+    """As a JavaScript literal that is nothing to HTML."""
     return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")

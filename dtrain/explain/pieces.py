@@ -1,7 +1,7 @@
-"""One node's value and transfer functions as separate small graphs.
+"""One node apart from its graph: its value and its transfer function.
 
-A small graph can be evaluated, written in the lecture's notation, or translated to
-another language.
+As small graphs of their own they can be evaluated, written in the lecture's notation,
+or translated to another language.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dtrain.tracing.symbol import Symbol
 
 @dataclass(frozen=True)
 class Piece:
-    """A small graph with one output.
+    """A small graph of one output.
 
     Attributes:
         graph: the graph.
-        leaves: the value or adjoint that each input stands for, by name.
+        leaves: which values and adjoints its inputs stand for, by name.
     """
 
     graph: FlowGraph
@@ -30,7 +30,7 @@ class Piece:
 
     @property
     def parts(self) -> Parts:
-        """The expression, such as ``v_E · (1 − E²)``; ``Jᵀ v`` if it is too long."""
+        """As an expression, ``v_E · (1 − E²)``; one too long is only named."""
         references = {
             self.graph.inputs[key]: reference for key, reference in self.leaves.items()
         }
@@ -40,7 +40,7 @@ class Piece:
 
 
 def value(graph: FlowGraph, number: int) -> Piece:
-    """Return a node's value as a graph of its inputs' values."""
+    """Return a node's value, of its inputs'."""
     node, builder = graph.nodes[number], Builder(graph.name)
     xs = _inputs(builder, graph, number)
     symbol = builder.emit(node.function, [xs[i] for i in node.inputs], node.keywords)
@@ -48,10 +48,10 @@ def value(graph: FlowGraph, number: int) -> Piece:
 
 
 def transfers(graph: FlowGraph, number: int) -> dict[int, Piece]:
-    """Return a node's transfer function for each input, by the input's position.
+    """Return what a node passes back to each input, by its place.
 
-    It is a graph of the node's adjoint v, its value, and its inputs' values. Constants
-    have none.
+    That is made of the node's adjoint v, its value and its inputs' values; constants
+    get nothing.
     """
     node = graph.nodes[number]
     if node.function.vjp is None or not node.inputs:
@@ -69,7 +69,7 @@ def transfers(graph: FlowGraph, number: int) -> dict[int, Piece]:
 
 
 def _inputs(builder: Builder, graph: FlowGraph, number: int) -> dict[int, Symbol]:
-    """Return symbols for a node's inputs, of the kind of samples."""
+    """Symbols for a node's inputs, whose values vary as a sample's do."""
     builder.source = graph.nodes[number].source
     symbols = {}
     for i in dict.fromkeys(graph.nodes[number].inputs):

@@ -1,4 +1,4 @@
-"""An explanation as text: forward by levels, backward, and sums over paths."""
+"""An explanation for the terminal: forward by levels, backward, sums over paths."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def lines(explanation: Explanation) -> Iterator[str]:
 
 
 def written(explanation: Explanation, reference: Reference) -> str:
-    """Return the name of a value or of an adjoint."""
+    """Return a value or an adjoint by its name."""
     called = name(explanation.graph, reference.node)
     return called if reference.kind == "x" else f"v_{called}"
 
 
 def summary(value: NDArray[Any]) -> str:
-    """Return a number with all digits; for an array, its shape and range."""
+    """Return a number with all its digits; of an array the shape and the range."""
     if value.ndim == 0:
         return repr(value.item())
     if value.size == 0:
@@ -67,7 +67,7 @@ def summary(value: NDArray[Any]) -> str:
 
 
 def steps(explanation: Explanation, weight: str, path: Path) -> str:
-    """Return the names of a path's nodes, from the weight to the output."""
+    """Return a path's nodes by name, from the weight to the output."""
     names = [weight, *(name(explanation.graph, edge.node) for edge in path)]
     return " → ".join(names)
 

@@ -1,1 +1,1 @@
-"""Output for people: tables, messages, progress, and log files."""
+"""What a person sees."""

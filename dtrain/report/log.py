@@ -1,6 +1,7 @@
-"""A log file for each rank, with a copy of its standard output and standard error.
+"""A log file for each rank, which holds what the rank also says on its streams.
 
-Output that C code, such as MPI, writes directly to the file descriptors is not logged.
+What C code writes to the process's descriptors by itself, such as MPI's own words, goes
+to the launcher alone.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from dtrain.errors import UsageError
 
 
 class Tee(io.TextIOBase):
-    """A stream that also writes to a file; errors of the file are ignored."""
+    """A stream that writes to a file, too; losing the file loses only the file."""
 
     def __init__(self, stream: TextIO, file: BinaryIO) -> None:
         self._stream = stream
         self._file = file
 
     def write(self, text: str) -> int:
-        """Write to the file, then to the stream, whose write may fail."""
+        """Write to the file first, since the stream may be closed, or its reader."""
         with contextlib.suppress(OSError):
             self._file.write(text.encode(errors="replace"))
         return self._stream.write(text)
@@ -46,12 +47,10 @@ class Tee(io.TextIOBase):
 
 
 def keep_log(folder: str, rank: int) -> None:
-    """Append all later output of this process to ``folder/rank-N.log``.
-
-    A second call has no effect.
+    """Add what this process prints from now on to ``folder/rank-N.log``, once for all.
 
     Raises:
-        UsageError: if the folder or the file cannot be created.
+        UsageError: the folder or the file cannot be made.
     """
     if isinstance(sys.stdout, Tee):
         return

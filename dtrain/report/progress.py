@@ -1,4 +1,4 @@
-"""The progress of a run: a bar on a terminal, lines elsewhere."""
+"""How far a run is: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ if TYPE_CHECKING:
 
     from dtrain.training.run import Step
 
-_REDRAW = 0.1  # seconds between updates: a step may be much shorter
+_REDRAW = 0.1  # seconds: a step may be far shorter than a screen can show
 
 
 class Progress:
     """A callback for `dtrain.train` that shows loss, samples/s and time left.
 
     Args:
-        shown: returns whether this rank shows progress; exactly one rank does, and
-            another one after that rank is lost.
+        shown: whether to show anything: on one rank, and on another if that is lost.
     """
 
     def __init__(self, shown: Callable[[], bool]) -> None:
@@ -42,8 +41,8 @@ class Progress:
     def _start(self, steps: int) -> None:
         if self._bar is None and self._shown() and on_terminal():
             self._bar = _bar()
-            # A launcher ends its ranks with SIGTERM, also when it is interrupted.
-            # Restore the cursor before that.
+            # A launcher ends its ranks by SIGTERM, also when it is interrupted: show
+            # the cursor again before that.
             if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
                 signal.signal(signal.SIGTERM, self._end)
             self._bar.start()
@@ -55,25 +54,25 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Restore the terminal and the signal handler."""
+        """Leave the terminal as it was."""
         self.stop()
         if signal.getsignal(signal.SIGTERM) == self._end:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def stop(self) -> None:
-        """Restore the terminal; any thread may call this."""
+        """Leave the terminal as it was, from any thread."""
         if self._bar is not None:
             self._bar.stop()
 
     def _end(self, number: int, _: Any) -> None:
-        """Restore the terminal, print the signal's name, and end by the signal."""
+        """Leave the terminal as it was, say why, and end as the signal would have."""
         self.stop()
         say(f"ended by {signal.Signals(number).name}")
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
     def __call__(self, record: Step) -> None:
-        """Show a step; limit the rate of updates, but always show the last step."""
+        """Show a step: at once if it is the last, else not too often."""
         self._samples += record.samples
         self._taken += 1
         if not self._shown():

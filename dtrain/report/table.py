@@ -1,4 +1,4 @@
-"""Print tables and messages for people, on rank 0."""
+"""Tables and lines for people, on rank 0."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 def print_table(rows: Mapping[str, Any]) -> None:
     """Print names and values in two columns.
 
-    The table is plain text, unlike the progress bar: users copy digests, so the
-    terminal's width must not wrap them.
+    Plain text, unlike the progress bar: a digest is to be copied, and must not be
+    folded to the width of some terminal.
     """
     width = max(map(len, rows), default=0)
     for name, value in rows.items():
@@ -22,24 +22,19 @@ def print_table(rows: Mapping[str, Any]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a message with the prefix ``dtrain:`` to standard error, if possible."""
+    """Print a line that is no result: to standard error, if anybody is there."""
     remark(f"dtrain: {text}")
 
 
 def remark(line: str) -> None:
-    """Print a line to standard error; ignore errors of writing."""
+    """Print a line to standard error; continue if it cannot be written."""
     with suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def spoken(shown: Callable[[], bool], *, quiet: bool) -> Iterator[None]:
-    """Print the package's log records within a ``with`` block.
-
-    Args:
-        shown: returns whether this rank prints them.
-        quiet: print only warnings and errors.
-    """
+    """Say what is logged meanwhile, where ``shown``; warnings only if quiet."""
     log = logging.getLogger("dtrain")
     handler = _Say()
     handler.addFilter(lambda _: shown())
@@ -55,8 +50,8 @@ def spoken(shown: Callable[[], bool], *, quiet: bool) -> Iterator[None]:
 
 
 class _Say(logging.Handler):
-    """A handler that prints each record's message."""
+    """Says each record."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the record's message."""
+        """Print its message."""
         say(record.getMessage())

@@ -1,4 +1,4 @@
-"""Detect whether standard error reaches a terminal, possibly through a launcher."""
+"""Whether a person watches standard error on a terminal, perhaps through a launcher."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _LAUNCHERS = ("mpirun", "mpiexec", "prte", "hydra", "orte")
 
 
 def on_terminal() -> bool:
-    """Return whether output to standard error reaches a terminal.
+    """Return whether what is written to standard error ends up on a terminal.
 
-    Under a launcher, standard error is a pipe. Then the launcher's standard error
-    decides, if the launcher runs on this host and /proc shows it.
+    Under a launcher it is a pipe to the launcher, so the launcher's own standard error
+    is looked at, where it runs on this host (and /proc shows it).
     """
     if sys.stderr.isatty():
         return True
@@ -30,7 +30,7 @@ def on_terminal() -> bool:
 
 
 def _launcher() -> int | None:
-    """Return the pid of the outermost of consecutive ancestors that are launchers."""
+    """Return the pid of the most distant of consecutive ancestors that launch."""
     found = None
     for process in ancestors():
         if not process.name.startswith(_LAUNCHERS):
