@@ -1,4 +1,4 @@
-"""One tree of errors, each with the exit code that the command line promises.
+"""All errors of dtrain, each with the exit code of the command line.
 
 A message says what is wrong, where, and what to do. An error that every rank has
 agreed on, or that every rank finds alike from the same numbers, is marked ``agreed``:
@@ -6,6 +6,9 @@ all ranks raise it together, so the job can end without being aborted.
 """
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
 
 
 class DtrainError(Exception):
@@ -69,3 +72,31 @@ class StoppedError(DtrainError):
     """Somebody asked the run to stop; it has been saved and can be gone on with."""
 
     exit_code = 75
+
+
+def unknown(
+    kind: str, name: str, known: Iterable[str], aliases: Mapping[str, str] | None = None
+) -> UsageError:
+    """Return the error for a name that is not known, with the closest known name.
+
+    Args:
+        kind: what is named, such as ``loss``.
+        name: the name that was given.
+        known: all names of that kind.
+        aliases: names that other libraries use, in lower case, with ours.
+
+    >>> str(unknown("loss", "MSE", ["square", "huber"], {"mse": "square"}))
+    "no loss is named 'MSE'; there are square, huber; 'MSE' is called 'square' here"
+    >>> str(unknown("optimizer", "adm", ["adam", "sgd"]))
+    "no optimizer is named 'adm'; there are adam, sgd; did you mean 'adam'?"
+    """
+    known, lower = list(known), name.lower()
+    called = lower if lower in known else (aliases or {}).get(lower)
+    near = difflib.get_close_matches(lower, known, n=1)
+    if called is not None:
+        hint = f"; {name!r} is called {called!r} here"
+    else:
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+    return UsageError(
+        f"no {kind} is named {name!r}; there are {', '.join(known)}{hint}"
+    )

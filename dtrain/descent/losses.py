@@ -18,9 +18,21 @@ from numpy.typing import NDArray
 
 from dtrain.descent.metrics import Accuracy, Errors, Metric, largest, one_hot, positive
 from dtrain.descent.targets import Target
-from dtrain.errors import ProgramError, UsageError
+from dtrain.errors import ProgramError, UsageError, unknown
 from dtrain.functions.base import Shape
 from dtrain.functions.transcendental import sigmoid
+
+__all__ = [
+    "LOSSES",
+    "AbsoluteError",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Huber",
+    "Loss",
+    "Mean",
+    "SquareError",
+    "Target",
+]
 
 
 class Loss(Protocol):
@@ -263,6 +275,17 @@ _ALL: tuple[Loss, ...] = (
     Mean(),
 )
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in _ALL}
+_ALIASES = {
+    "bce": "binary_cross_entropy",
+    "ce": "cross_entropy",
+    "l1": "absolute",
+    "l2": "square",
+    "mae": "absolute",
+    "mse": "square",
+    "nll": "cross_entropy",
+    "smooth_l1": "huber",
+}
+"""What other libraries call these losses."""
 
 
 def named(loss: str | Loss) -> Loss:
@@ -279,5 +302,9 @@ def named(loss: str | Loss) -> Loss:
             )
         return loss
     if loss not in LOSSES:
-        raise UsageError(f"no loss {loss!r}; there are {', '.join(LOSSES)}")
+        raise unknown("loss", loss, LOSSES, _ALIASES)
     return LOSSES[loss]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -13,7 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dtrain.descent.rule import Piece, Rule, Vector
-from dtrain.errors import UsageError
+from dtrain.errors import UsageError, unknown
+
+__all__ = ["OPTIMIZERS", "Piece", "Rule", "adam", "adamw", "lamb", "rmsprop", "sgd"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,15 +230,13 @@ def named(rule: str | Rule, **options: Any) -> Rule:
 
     """
     if isinstance(rule, str) and rule not in OPTIMIZERS:
-        raise UsageError(
-            f"no optimizer is named {rule!r}; there are " + ", ".join(OPTIMIZERS)
-        )
+        raise unknown("optimizer", rule, OPTIMIZERS, {"momentum": "sgd"})
     kind = OPTIMIZERS[rule] if isinstance(rule, str) else type(rule)
     settings = [field.name for field in fields(kind)]
-    unknown = [option for option in options if option not in settings]
-    if unknown:
+    wrong = [option for option in options if option not in settings]
+    if wrong:
         raise UsageError(
-            f"{kind.__name__} has no setting {', '.join(unknown)}; it has "
+            f"{kind.__name__} has no setting {', '.join(wrong)}; it has "
             + ", ".join(settings)
         )
     return kind(**options) if isinstance(rule, str) else replace(rule, **options)
@@ -267,3 +267,7 @@ def _average_of_squares(
     np.multiply(scratch, 1 - decay, out=scratch)
     np.multiply(average, decay, out=average)
     np.add(average, scratch, out=average)
+
+
+def __dir__() -> list[str]:
+    return __all__

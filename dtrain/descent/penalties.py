@@ -28,6 +28,8 @@ from dtrain.tracing.source import Source
 from dtrain.tracing.symbol import Symbol
 from dtrain.tracing.trace import user_frames
 
+__all__ = ["Norms", "Penalty"]
+
 Penalty = Callable[[Mapping[str, Any]], Any]
 
 
@@ -154,3 +156,7 @@ class _ByName(dict[str, Any]):
         raise ProgramError(
             f"the penalty asks for a weight {name!r}; there are {', '.join(self)}"
         )
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,7 +10,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dtrain.errors import UsageError
+from dtrain.errors import UsageError, unknown
+
+__all__ = ["SCHEDULES", "Schedule", "constant", "cosine", "step", "warmup"]
 
 Schedule = Callable[[int], float]
 
@@ -149,10 +151,7 @@ def named(name: str, rate: float, steps: int) -> Schedule:
         return step(rate, every=-(-steps // 3))
     if name == "cosine":
         return cosine(rate, steps)
-    raise UsageError(
-        f"no learning-rate schedule is named {name!r}; there are "
-        + ", ".join(sorted(SCHEDULES))
-    )
+    raise unknown("learning-rate schedule", name, SCHEDULES)
 
 
 def _check_rate(name: str, value: float) -> None:
@@ -163,3 +162,7 @@ def _check_rate(name: str, value: float) -> None:
 def _check_steps(name: str, value: int, least: int) -> None:
     if value < least:
         raise UsageError(f"schedule: {name} is {value}, it must be {least} or more")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from dtrain.host.processes import ancestors
 from dtrain.report.table import remark, say
-from dtrain.report.terminal import on_terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from dtrain.training.run import Step
 
-_REDRAW = 0.1  # seconds: a step may be far shorter than a screen can show
+_REDRAW = 0.1  # seconds; steps may be shorter than a screen can show
+_LAUNCHERS = ("mpirun", "mpiexec", "prte", "hydra", "orte")
 
 
 class Progress:
@@ -113,3 +115,32 @@ def _bar() -> Bar:
         console=Console(stderr=True, force_terminal=True),
         refresh_per_second=10,
     )
+
+
+def on_terminal() -> bool:
+    """Whether what is written to standard error ends up on a terminal.
+
+    Under a launcher it is a pipe to the launcher, so the launcher's own standard error
+    is looked at, where it runs on this host (and /proc shows it).
+    """
+    if sys.stderr.isatty():
+        return True
+    launcher = _launcher()
+    if launcher is None:
+        return False
+    try:
+        return os.readlink(f"/proc/{launcher}/fd/2").startswith(
+            ("/dev/pts", "/dev/tty")
+        )
+    except OSError:
+        return False
+
+
+def _launcher() -> int | None:
+    """Return the pid of the most distant of consecutive ancestors that launch."""
+    found = None
+    for process in ancestors():
+        if not process.name.startswith(_LAUNCHERS):
+            break
+        found = process.pid
+    return found

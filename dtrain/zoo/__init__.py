@@ -126,3 +126,7 @@ ENTRIES: dict[str, Entry] = {
         {**_CLASSES, "learning_rate": 0.005, "batch": 128, "epochs": 20},
     ),
 }
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -14,7 +15,8 @@ import pytest
 
 from dtrain.data import csv_file
 from dtrain.data.binding import bind
-from dtrain.data.readers import open_data
+from dtrain.data.columns import Dataset
+from dtrain.data.readers import READERS, Reader, formats, open_data
 from dtrain.errors import DataError
 
 COLUMNS = {"p": np.array([0.5, 1.0, -2e-3]), "t": np.array([1.0, 0.0, 3.0])}
@@ -234,18 +236,33 @@ def test_pickles_are_refused_and_not_run(tmp_path: Path) -> None:
     [
         ({"x": np.array([None, 1])}, "column 'x' holds Python objects"),
         ({"x": [[1], [2, 3]]}, "column 'x' cannot be read: .*inhomogeneous"),
-        ({3: [1.0]}, "3 is no column name"),
+        ({3: [1.0]}, "3 is not a column name"),
         ({}, "has no columns: give a mapping of names to arrays"),
         (np.ones(3), "data is ndarray: give a mapping of names to arrays"),
         (None, "data is NoneType: give"),
         ("missing.csv", "missing.csv: there is no such file or folder"),
         ("https://example.org/data.csv", "there is no such file or folder"),
-        (__file__, r"test_readers.py: give .* a folder of \.npy files, or a \.csv"),
+        (__file__, r"test_readers.py: give .* a folder of \.npy files or a \.csv"),
     ],
 )
 def test_what_is_no_data_is_refused(source: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         open_data(source)
+
+
+def test_a_format_is_one_entry_in_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path, source: str) -> Dataset:
+        return Dataset({"x": np.loadtxt(path)}, source)
+
+    monkeypatch.setitem(READERS, ".txt", Reader("a .txt file of one column", read))
+    path = tmp_path / "data.TXT"
+    path.write_text("1\n2\n")
+    assert open_data(path).columns["x"].tolist() == [1, 2]
+    assert formats().endswith(" or a .txt file of one column")
+    with pytest.raises(DataError, match=re.escape(formats())):
+        open_data(__file__)
 
 
 @pytest.mark.parametrize(

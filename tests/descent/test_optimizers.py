@@ -252,8 +252,10 @@ def test_no_weights_at_all() -> None:
         (
             "adm",
             {},
-            "'adm'; there are adam, adamw, lamb, rmsprop, sgd",
+            "'adm'; there are adam, adamw, lamb, rmsprop, sgd; did you mean 'adam'?",
         ),
+        ("SGD", {}, "; 'SGD' is called 'sgd' here"),
+        ("momentum", {}, "; 'momentum' is called 'sgd' here"),
         ("adam", {"momentum": 0.9}, "adam has no setting momentum; it has .*beta1"),
         ("sgd", {"momentum": 1.0}, "sgd: momentum is 1.0, it must be ≥ 0 and < 1"),
         ("sgd", {"momentum": None}, "sgd: momentum is None"),

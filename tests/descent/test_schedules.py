@@ -48,8 +48,9 @@ def test_named_schedules_start_at_the_rate(name: str) -> None:
     assert 0 <= schedule(9) <= 0.25
 
 
-def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="'cosin'; there are constant, cosine, step"):
+def test_an_unknown_name_lists_the_known_ones_and_the_closest() -> None:
+    message = "'cosin'; there are constant, step, cosine; did you mean 'cosine'"
+    with pytest.raises(UsageError, match=message):
         named("cosin", 0.1, steps=10)
 
 
