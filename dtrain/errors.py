@@ -10,6 +10,25 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
+__all__ = [
+    "DataError",
+    "DtrainError",
+    "LaunchError",
+    "MismatchError",
+    "NotFiniteError",
+    "ProgramError",
+    "RankError",
+    "RankLostError",
+    "ReplicaError",
+    "StoppedError",
+    "UsageError",
+]
+
+
+def __dir__() -> list[str]:
+    """List the public names, for tab completion."""
+    return sorted(__all__)
+
 
 class DtrainError(Exception):
     """The root: everything dtrain raises on purpose.

@@ -276,13 +276,10 @@ _ALL: tuple[Loss, ...] = (
 )
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in _ALL}
 _ALIASES = {
-    "bce": "binary_cross_entropy",
-    "ce": "cross_entropy",
-    "l1": "absolute",
-    "l2": "square",
-    "mae": "absolute",
-    "mse": "square",
-    "nll": "cross_entropy",
+    **dict.fromkeys(("mse", "l2", "squared_error", "mean_squared_error"), "square"),
+    **dict.fromkeys(("mae", "l1", "mean_absolute_error"), "absolute"),
+    **dict.fromkeys(("bce", "log_loss", "logistic"), "binary_cross_entropy"),
+    **dict.fromkeys(("ce", "nll", "crossentropy", "softmax"), "cross_entropy"),
     "smooth_l1": "huber",
 }
 """What other libraries call these losses."""
@@ -307,4 +304,5 @@ def named(loss: str | Loss) -> Loss:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    """List the public names, for tab completion."""
+    return sorted(__all__)

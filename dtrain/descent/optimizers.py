@@ -270,4 +270,5 @@ def _average_of_squares(
 
 
 def __dir__() -> list[str]:
-    return __all__
+    """List the public names, for tab completion."""
+    return sorted(__all__)

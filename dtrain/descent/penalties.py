@@ -159,4 +159,5 @@ class _ByName(dict[str, Any]):
 
 
 def __dir__() -> list[str]:
-    return __all__
+    """List the public names, for tab completion."""
+    return sorted(__all__)

@@ -165,4 +165,5 @@ def _check_steps(name: str, value: int, least: int) -> None:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    """List the public names, for tab completion."""
+    return sorted(__all__)

@@ -18,6 +18,24 @@ from numpy.typing import NDArray
 
 from dtrain.errors import UsageError
 
+__all__ = [
+    "Initializer",
+    "constant",
+    "glorot",
+    "he",
+    "initializer",
+    "normal",
+    "ones",
+    "uniform",
+    "zeros",
+]
+
+
+def __dir__() -> list[str]:
+    """List the public names, for tab completion."""
+    return sorted(__all__)
+
+
 Distribution = Literal["constant", "normal", "uniform"]
 
 

@@ -81,6 +81,14 @@ class Emitter(Protocol):
         """Return an error about the user's current line."""
 
 
+def _called(nodes: Sequence[Node], number: int) -> str:
+    """Return what a node is called: its name, its number, or the value of a scalar."""
+    node = nodes[number]
+    if node.constant is not None and node.shape == ():
+        return f"{node.constant:.6g}"
+    return node.name or str(number)
+
+
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Symbol, *args: Any, **keywords: Any) -> Any:
         return function(self, *args, **keywords)
@@ -103,6 +111,15 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     def node(self) -> Node:
         """The node it stands for."""
         return self.builder.nodes[self.number]
+
+    def __repr__(self) -> str:
+        """The node's name or number, function, inputs and shape, for ``print``."""
+        node = self.node
+        xs = ", ".join(_called(self.builder.nodes, i) for i in node.inputs)
+        made = f" = {node.function.name}({xs})" if xs else f", {node.function.name}"
+        return (
+            f"<Symbol {_called(self.builder.nodes, self.number)}{made}, {node.shape}>"
+        )
 
     @property
     def shape(self) -> Shape:

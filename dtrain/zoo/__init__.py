@@ -129,4 +129,5 @@ ENTRIES: dict[str, Entry] = {
 
 
 def __dir__() -> list[str]:
-    return __all__
+    """List the public names, for tab completion."""
+    return sorted(__all__)

@@ -201,32 +201,38 @@ def test_bad_input_is_told_once(folder, library):
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.parametrize(
-    ("words", "text"),
-    [
-        (
-            ["--batch", 8, "--block", 8],
-            "1 block of 8 samples keeps only 1 of 3 ranks busy; --block 3 would use "
-            "all, with other bits in the result",
-        ),
-        (
-            ["--batch", 2, "--block", 2],
-            "1 block of 2 samples keeps only 1 of 3 ranks busy; --block 1 would use 2, "
-            "with other bits in the result",
-        ),
-        (
-            ["--batch", 2, "--block", 1],
-            "2 blocks of 1 sample keep only 2 of 3 ranks busy; a batch of 2 has no "
-            "more than 2 blocks",
-        ),
-    ],
-    ids=lambda each: " ".join(map(str, each)) if isinstance(each, list) else "",
-)
-def test_ranks_without_work_are_told_of(folder, words, text):
-    words = [f"{folder}/model.py:line", folder / "data.npz", "--epochs", 1, *words]
-    run = under_mpirun(3, *words)
+IDLE = [
+    (
+        ["--batch", "8", "--block", "8"],
+        "1 block of 8 samples keeps only 1 of 3 ranks busy; --block 3 would use "
+        "all, with other bits in the result",
+    ),
+    (
+        ["--batch", "2", "--block", "2"],
+        "1 block of 2 samples keeps only 1 of 3 ranks busy; --block 1 would use 2, "
+        "with other bits in the result",
+    ),
+    (
+        ["--batch", "2", "--block", "1"],
+        "2 blocks of 1 sample keep only 2 of 3 ranks busy; a batch of 2 has no "
+        "more than 2 blocks",
+    ),
+]
+
+
+def test_ranks_without_work_are_told_of(folder):
+    """One mpirun for all: each rank calls the command several times."""
+    first = [f"{folder}/model.py:line", f"{folder}/data.npz", "--epochs", "1"]
+    commands = [[*first, *words] for words, _ in IDLE]
+    code = (
+        "from dtrain.cli.main import main; "
+        f"print([main(words) for words in {commands}])"
+    )
+    run = on_ranks(3, "-c", code)
     assert run.returncode == 0, run.stderr
-    assert f"dtrain: {text}\n" in run.errors[0]
+    assert all(text.endswith("[0, 0, 0]\n") for text in run.outputs)
+    told = [line for line in run.errors[0].splitlines() if " busy; " in line]
+    assert told == [f"dtrain: {text}" for _, text in IDLE]
 
 
 @libraries
