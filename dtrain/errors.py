@@ -110,12 +110,10 @@ def unknown(
     "no optimizer is named 'adm'; there are adam, sgd; did you mean 'adam'?"
     """
     known, lower = list(known), name.lower()
-    called = lower if lower in known else (aliases or {}).get(lower)
     near = difflib.get_close_matches(lower, known, n=1)
-    if called is not None:
-        hint = f"; {name!r} is called {called!r} here"
-    else:
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    if aliases and lower in aliases:
+        hint = f"; {name!r} is called {aliases[lower]!r} here"
     return UsageError(
         f"no {kind} is named {name!r}; there are {', '.join(known)}{hint}"
     )

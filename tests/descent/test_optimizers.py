@@ -254,7 +254,7 @@ def test_no_weights_at_all() -> None:
             {},
             "'adm'; there are adam, adamw, lamb, rmsprop, sgd; did you mean 'adam'?",
         ),
-        ("SGD", {}, "; 'SGD' is called 'sgd' here"),
+        ("SGD", {}, "; did you mean 'sgd'"),
         ("momentum", {}, "; 'momentum' is called 'sgd' here"),
         ("adam", {"momentum": 0.9}, "adam has no setting momentum; it has .*beta1"),
         ("sgd", {"momentum": 1.0}, "sgd: momentum is 1.0, it must be ≥ 0 and < 1"),
