@@ -1,8 +1,8 @@
 """All errors of dtrain, each with the exit code of the command line.
 
-A message says what is wrong, where, and what to do. An error that every rank has
-agreed on, or that every rank finds alike from the same numbers, is marked ``agreed``:
-all ranks raise it together, so the job can end without being aborted.
+A message says what is wrong, where, and what to do. An error is ``agreed`` if all ranks
+raise it together: because they have exchanged it, or because each finds it in the same
+numbers. Then the job can end without an abort.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def __dir__() -> list[str]:
 
 
 class DtrainError(Exception):
-    """The root: everything dtrain raises on purpose.
+    """The base class of all errors that dtrain raises on purpose.
 
     Attributes:
-        exit_code: what ``python -m dtrain`` returns when this ends it.
+        exit_code: the exit code of ``python -m dtrain`` after this error.
         agreed: whether every rank raises it, at the same point.
-        rank: the rank that found it, or ``None`` where it is nobody's in particular.
+        rank: the rank that found the error, or ``None`` if it concerns no single rank.
     """
 
     exit_code = 70
@@ -48,47 +48,47 @@ class DtrainError(Exception):
 
 
 class UsageError(DtrainError):
-    """An option, argument or combination of them that means nothing."""
+    """An option, an argument or a combination of them is invalid."""
 
     exit_code = 2
 
 
 class DataError(UsageError):
-    """Data that cannot be read, or that does not fit the program."""
+    """Data cannot be read, or do not fit the program."""
 
 
 class ProgramError(UsageError):
-    """A program that cannot be imported or traced."""
+    """A program cannot be imported or traced."""
 
 
 class LaunchError(UsageError):
-    """The launcher promised a world that MPI did not deliver."""
+    """MPI started another number of ranks than the launcher announced."""
 
 
 class MismatchError(UsageError):
-    """Ranks that were started on different data, programs or configurations."""
+    """Ranks were started with different data, programs or options."""
 
 
 class NotFiniteError(DtrainError):
-    """A loss or GradientVector that is infinite or not a number."""
+    """A loss or a GradientVector is infinite or NaN."""
 
 
 class ReplicaError(DtrainError):
-    """Ranks whose weights have ceased to be the same."""
+    """The weights of the ranks are no longer the same."""
 
 
 class RankError(DtrainError):
-    """Another rank raised something that is not of this tree; carries its traceback."""
+    """Another rank raised a different exception; the message holds its traceback."""
 
 
 class RankLostError(DtrainError):
-    """The process of another rank has ended, in the middle of the work."""
+    """The process of another rank has ended during the work."""
 
     exit_code = 71
 
 
 class StoppedError(DtrainError):
-    """Somebody asked the run to stop; it has been saved and can be gone on with."""
+    """The run was asked to stop; it has been saved and can be resumed."""
 
     exit_code = 75
 

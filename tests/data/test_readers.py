@@ -111,7 +111,7 @@ def test_csv_of_one_column_and_of_no_rows(tmp_path: Path) -> None:
     assert column.tolist() == [1, 2]
     dataset = open_data(write_csv(tmp_path, "p,t\n\n"))
     assert len(dataset) == 0
-    with pytest.raises(DataError, match=r"data.csv holds no samples"):
+    with pytest.raises(DataError, match=r"data.csv has no samples"):
         bind(dataset, ["p"], None, {})
 
 
@@ -275,7 +275,7 @@ def test_a_format_is_one_entry_in_the_table(
     ],
 )
 def test_what_is_masked_is_never_taken_for_data(column: Any) -> None:
-    message = "arrays: column 'x' has masked elements: fill them or leave those rows"
+    message = "arrays: column 'x' has masked elements: fill them or remove those rows"
     with pytest.raises(DataError, match=message):
         open_data({"t": np.ones(3), "x": column})
 
