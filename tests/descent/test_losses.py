@@ -278,7 +278,7 @@ def changed(targets, value, row=6):
 BAD_TARGETS = {
     "a label too high": ("cross_entropy", changed(LABELS, 3), "row 7.*is 3.*0 to 2"),
     "a negative label": ("cross_entropy", changed(LABELS, -1), "row 7.*is -1.*0 to 2"),
-    "half a label": ("cross_entropy", changed(LABELS, 0.5), "is 0.5.*whole numbers"),
+    "half a label": ("cross_entropy", changed(LABELS, 0.5), "is 0.5.*integers"),
     "no label": ("cross_entropy", changed(LABELS, np.nan), "row 7.*is nan"),
     "two labels": ("cross_entropy", changed(ONE_HOT, [1, 1, 0]), "row 7.*sum to 1"),
     "a share of 2": ("cross_entropy", changed(ONE_HOT, [2, -1, 0]), "from 0 to 1"),
@@ -353,7 +353,7 @@ def test_the_mean_is_compared_with_no_targets():
         return np.sum(np.square(x - weight("centre", (3,))))
 
     x, targets = np.ones((4, 3)), np.ones(4)
-    with pytest.raises(UsageError, match="give none, or make them an input"):
+    with pytest.raises(UsageError, match="give no targets, or make them an input"):
         loss_and_gradient(distance, {"centre": np.ones(3)}, x, targets, loss="mean")
     columns = {"x": x, "t": targets}
     options = {"loss": "mean", "epochs": 1, "learning_rate": 0.1}
