@@ -9,20 +9,28 @@ import numpy as np
 from dtrain.functions.base import UFUNCS, Expression, adapter, elementwise
 
 add = elementwise(
-    np.add, lambda v, y, a, b: (v, v), commutes=True, doc="The sum a + b."
+    np.add,
+    lambda v, y, a, b: (v, v),
+    commutes=True,
+    infix="+",
+    doc="The sum a + b.",
 )
 
-subtract = elementwise(np.subtract, lambda v, y, a, b: (v, -v), doc="a − b.")
+subtract = elementwise(np.subtract, lambda v, y, a, b: (v, -v), infix="-", doc="a − b.")
 
 multiply = elementwise(
     np.multiply,
     lambda v, y, a, b: (v * b, v * a),
     commutes=True,
+    infix="*",
     doc="The product a · b.",
 )
 
 divide = elementwise(
-    np.divide, lambda v, y, a, b: (v / b, -(v * y / b)), doc="The quotient a / b."
+    np.divide,
+    lambda v, y, a, b: (v / b, -(v * y / b)),
+    infix="/",
+    doc="The quotient a / b.",
 )
 
 negative = elementwise(np.negative, lambda v, y, x: (-v,), doc="−x.")
@@ -60,7 +68,10 @@ def _power_vjp(
 
 
 power = elementwise(
-    np.power, _power_vjp, doc="a to the power b; the derivative by b needs a ≥ 0."
+    np.power,
+    _power_vjp,
+    infix="**",
+    doc="a to the power b; the derivative by b needs a ≥ 0.",
 )
 
 UFUNCS[np.float_power] = power

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +24,15 @@ Shape = tuple[int, ...]
 DType = Literal["real", "bool", "int"]
 Expression = Any
 """A symbol, an array or a number: whatever a transfer function may return."""
+
+
+class Cost(Enum):
+    """About how long an element takes, to decide which steps are worth a thread."""
+
+    CHEAP = "an addition"
+    SLOW = "a sine or exponential"
+    SORT = "a comparison of many, or an index from the data"
+    CUBIC = "a row of a matrix that is factorised"
 
 
 class Kind(IntEnum):
@@ -63,6 +72,8 @@ class BaseFunction:
         varies: the value's kind, where it is not that of the most varied input.
         branch: which piece of a function made of pieces applies, on arrays like
             ``value``; a gradient check that straddles two pieces says so.
+        infix: the operator that stands between its two inputs in printed graphs.
+        cost: about how long an element takes.
         doc: one sentence, with the source where there is one.
         code: stands for ``value`` where a user wrote it and nothing can be seen of
             it in a graph, so that ranks with other functions are found.
@@ -79,6 +90,8 @@ class BaseFunction:
     commutes: bool = False
     varies: Kind | None = None
     branch: Callable[..., Any] | None = None
+    infix: str = ""
+    cost: Cost = Cost.CHEAP
     doc: str = ""
     code: str = ""
 
@@ -122,6 +135,8 @@ def elementwise(
     gives: DType | None = "real",
     branch: Callable[..., Any] | None = None,
     commutes: bool = False,
+    infix: str = "",
+    cost: Cost = Cost.CHEAP,
     doc: str,
 ) -> BaseFunction:
     """Register the map of a scalar function, computed by one NumPy ufunc.
@@ -140,6 +155,8 @@ def elementwise(
             elementwise=True,
             commutes=commutes,
             branch=branch,
+            infix=infix,
+            cost=cost,
             doc=doc,
         )
     )

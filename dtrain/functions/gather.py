@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dtrain.functions.axes import Axis, normal_axes, one_axis
 from dtrain.functions.base import (
     BaseFunction,
+    Cost,
     Expression,
     Shape,
     adapter,
@@ -97,6 +98,7 @@ def _scatter_value(
 scatter: BaseFunction = register(
     BaseFunction(
         name="scatter",
+        cost=Cost.SORT,
         value=_scatter_value,
         shape=_scatter_shape,
         vjp=lambda v, y, places, x, *, batch, **_: (
@@ -113,6 +115,7 @@ scatter: BaseFunction = register(
 argsort = register(
     BaseFunction(
         name="argsort",
+        cost=Cost.SORT,
         value=lambda x: np.argsort(x, axis=-1, kind="stable"),
         shape=lambda shape: shape,
         gives="int",
@@ -125,6 +128,7 @@ argsort = register(
 sort = register(
     BaseFunction(
         name="sort",
+        cost=Cost.SORT,
         value=lambda x: np.sort(x, axis=-1),
         shape=lambda shape: shape,
         vjp=lambda v, y, x: (

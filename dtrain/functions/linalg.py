@@ -16,7 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dtrain.functions.base import BaseFunction, Expression, Shape, adapter, register
+from dtrain.functions.base import (
+    BaseFunction,
+    Cost,
+    Expression,
+    Shape,
+    adapter,
+    register,
+)
 
 
 def _square_shape(shape: Shape) -> Shape:
@@ -41,6 +48,7 @@ def _solve_vjp(
 solve: BaseFunction = register(
     BaseFunction(
         name="solve",
+        cost=Cost.CUBIC,
         value=np.linalg.solve,
         shape=_solve_shape,
         vjp=_solve_vjp,
@@ -57,6 +65,7 @@ def _of_det(v: Expression, x: Expression) -> Expression:
 det = register(
     BaseFunction(
         name="det",
+        cost=Cost.CUBIC,
         value=np.linalg.det,
         shape=lambda shape: _square_shape(shape)[:-2],
         vjp=lambda v, y, x: (_of_det(v * y, x),),
@@ -67,6 +76,7 @@ det = register(
 logabsdet = register(
     BaseFunction(
         name="logabsdet",
+        cost=Cost.CUBIC,
         value=lambda x: np.linalg.slogdet(x)[1],
         shape=lambda shape: _square_shape(shape)[:-2],
         vjp=lambda v, y, x: (_of_det(v, x),),
@@ -77,6 +87,7 @@ logabsdet = register(
 sign_of_det = register(
     BaseFunction(
         name="sign_of_det",
+        cost=Cost.CUBIC,
         value=lambda x: np.linalg.slogdet(x)[0],
         shape=lambda shape: _square_shape(shape)[:-2],
         branch=lambda x: np.linalg.slogdet(x)[0],

@@ -88,14 +88,16 @@ real = register(
 )
 
 COMPARISONS = tuple(
-    elementwise(ufunc, gives="bool", branch=ufunc, doc=f"Whether a {sign} b.")
-    for ufunc, sign in (
-        (np.greater, ">"),
-        (np.greater_equal, "≥"),
-        (np.less, "<"),
-        (np.less_equal, "≤"),
-        (np.equal, "="),
-        (np.not_equal, "≠"),
+    elementwise(
+        ufunc, gives="bool", branch=ufunc, infix=infix, doc=f"Whether a {sign} b."
+    )
+    for ufunc, infix, sign in (
+        (np.greater, ">", ">"),
+        (np.greater_equal, ">=", "≥"),
+        (np.less, "<", "<"),
+        (np.less_equal, "<=", "≤"),
+        (np.equal, "==", "="),
+        (np.not_equal, "!=", "≠"),
     )
 )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.functions.base import (
     UFUNCS,
     BaseFunction,
+    Cost,
     Expression,
     broadcast_shape,
     elementwise,
@@ -16,39 +19,29 @@ from dtrain.functions.base import (
 
 LN2, LN10 = float(np.log(2)), float(np.log(10))
 
-exp = elementwise(np.exp, lambda v, y, x: (v * y,), doc="eˣ.")
+slow = partial(elementwise, cost=Cost.SLOW)
 
-expm1 = elementwise(
-    np.expm1, lambda v, y, x: (v * (y + 1),), doc="eˣ − 1, exact near 0."
-)
+exp = slow(np.exp, lambda v, y, x: (v * y,), doc="eˣ.")
 
-log = elementwise(np.log, lambda v, y, x: (v / x,), doc="The natural logarithm.")
+expm1 = slow(np.expm1, lambda v, y, x: (v * (y + 1),), doc="eˣ − 1, exact near 0.")
 
-log1p = elementwise(
-    np.log1p, lambda v, y, x: (v / (1 + x),), doc="log(1 + x), exact near 0."
-)
+log = slow(np.log, lambda v, y, x: (v / x,), doc="The natural logarithm.")
 
-sin = elementwise(np.sin, lambda v, y, x: (v * np.cos(x),), doc="The sine.")
+log1p = slow(np.log1p, lambda v, y, x: (v / (1 + x),), doc="log(1 + x), exact near 0.")
 
-cos = elementwise(np.cos, lambda v, y, x: (-(v * np.sin(x)),), doc="The cosine.")
+sin = slow(np.sin, lambda v, y, x: (v * np.cos(x),), doc="The sine.")
 
-tan = elementwise(np.tan, lambda v, y, x: (v * (1 + y * y),), doc="The tangent.")
+cos = slow(np.cos, lambda v, y, x: (-(v * np.sin(x)),), doc="The cosine.")
 
-arctan = elementwise(
-    np.arctan, lambda v, y, x: (v / (1 + x * x),), doc="The inverse tangent."
-)
+tan = slow(np.tan, lambda v, y, x: (v * (1 + y * y),), doc="The tangent.")
 
-sinh = elementwise(
-    np.sinh, lambda v, y, x: (v * np.cosh(x),), doc="The hyperbolic sine."
-)
+arctan = slow(np.arctan, lambda v, y, x: (v / (1 + x * x),), doc="The inverse tangent.")
 
-cosh = elementwise(
-    np.cosh, lambda v, y, x: (v * np.sinh(x),), doc="The hyperbolic cosine."
-)
+sinh = slow(np.sinh, lambda v, y, x: (v * np.cosh(x),), doc="The hyperbolic sine.")
 
-tanh = elementwise(
-    np.tanh, lambda v, y, x: (v * (1 - y * y),), doc="The hyperbolic tangent."
-)
+cosh = slow(np.cosh, lambda v, y, x: (v * np.sinh(x),), doc="The hyperbolic cosine.")
+
+tanh = slow(np.tanh, lambda v, y, x: (v * (1 - y * y),), doc="The hyperbolic tangent.")
 
 
 def _sigmoid(x: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -59,6 +52,7 @@ def _sigmoid(x: NDArray[np.floating]) -> NDArray[np.floating]:
 sigmoid = register(
     BaseFunction(
         name="sigmoid",
+        cost=Cost.SLOW,
         value=_sigmoid,
         shape=broadcast_shape,
         # Written out, 1/(1+e⁻ˣ) would pass 0·∞ backward at large −x.
@@ -67,23 +61,21 @@ sigmoid = register(
     )
 )
 
-exp2 = elementwise(np.exp2, lambda v, y, x: (v * (LN2 * y),), doc="2ˣ.")
+exp2 = slow(np.exp2, lambda v, y, x: (v * (LN2 * y),), doc="2ˣ.")
 
-log2 = elementwise(
-    np.log2, lambda v, y, x: (v / (LN2 * x),), doc="The logarithm to base 2."
-)
+log2 = slow(np.log2, lambda v, y, x: (v / (LN2 * x),), doc="The logarithm to base 2.")
 
-log10 = elementwise(
+log10 = slow(
     np.log10, lambda v, y, x: (v / (LN10 * x),), doc="The logarithm to base 10."
 )
 
-logaddexp = elementwise(
+logaddexp = slow(
     np.logaddexp,
     lambda v, y, a, b: (v * sigmoid(a - b), v * sigmoid(b - a)),
     doc="log(eᵃ + eᵇ), without overflow.",
 )
 
-logaddexp2 = elementwise(
+logaddexp2 = slow(
     np.logaddexp2,
     lambda v, y, a, b: (v * sigmoid(LN2 * (a - b)), v * sigmoid(LN2 * (b - a))),
     doc="log₂(2ᵃ + 2ᵇ), without overflow.",
@@ -91,13 +83,13 @@ logaddexp2 = elementwise(
 
 # √((1 − x)(1 + x)) keeps the digits that 1 − x² loses near ±1.
 
-arcsin = elementwise(
+arcsin = slow(
     np.arcsin,
     lambda v, y, x: (v / np.sqrt((1 - x) * (1 + x)),),
     doc="The inverse sine, from −π/2 to π/2.",
 )
 
-arccos = elementwise(
+arccos = slow(
     np.arccos,
     lambda v, y, x: (-(v / np.sqrt((1 - x) * (1 + x))),),
     doc="The inverse cosine, from 0 to π.",
@@ -111,35 +103,35 @@ def _arctan2_vjp(
     return v * (b / length) / length, -(v * (a / length) / length)
 
 
-arctan2 = elementwise(
+arctan2 = slow(
     np.arctan2,
     _arctan2_vjp,
     doc="The angle of the point (b, a), from −π to π.",
 )
 
-arcsinh = elementwise(
+arcsinh = slow(
     np.arcsinh,
     lambda v, y, x: (v / np.sqrt(x * x + 1),),
     doc="The inverse hyperbolic sine.",
 )
 
-arccosh = elementwise(
+arccosh = slow(
     np.arccosh,
     lambda v, y, x: (v / np.sqrt((x - 1) * (x + 1)),),
     doc="The inverse hyperbolic cosine, at least 0.",
 )
 
-arctanh = elementwise(
+arctanh = slow(
     np.arctanh,
     lambda v, y, x: (v / ((1 - x) * (1 + x)),),
     doc="The inverse hyperbolic tangent.",
 )
 
-deg2rad = elementwise(
+deg2rad = slow(
     np.deg2rad, lambda v, y, x: (v * (np.pi / 180),), doc="Degrees as radians."
 )
 
-rad2deg = elementwise(
+rad2deg = slow(
     np.rad2deg, lambda v, y, x: (v * (180 / np.pi),), doc="Radians as degrees."
 )
 

@@ -8,19 +8,6 @@ from collections.abc import Iterator, Sequence
 from dtrain.functions.shape import Index, Slices
 from dtrain.tracing.node import Node, Wiring
 
-_INFIX = {
-    "add": "+",
-    "subtract": "-",
-    "multiply": "*",
-    "divide": "/",
-    "power": "**",
-    "greater": ">",
-    "greater_equal": ">=",
-    "less": "<",
-    "less_equal": "<=",
-    "equal": "==",
-    "not_equal": "!=",
-}
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LEAVES = ("input", "weight", "scalars", "constant")
 # The contractions that a matrix product writes, by their labels.
@@ -57,8 +44,8 @@ def formula(graph: Wiring, node: Node) -> str:
     function, xs = node.function.name, [label(graph, i) for i in node.inputs]
     if function in _LEAVES:
         return function
-    if function in _INFIX:
-        return f"{xs[0]} {_INFIX[function]} {xs[1]}"
+    if node.function.infix:
+        return f"{xs[0]} {node.function.infix} {xs[1]}"
     if function == "negative":
         return f"-{xs[0]}"
     params = node.keywords

@@ -362,6 +362,7 @@ def test_a_run_that_is_refused_touches_nothing(tmp_path):
     assert stale.exists()
 
 
+@pytest.mark.full
 def test_interrupted_saves_lose_nothing():
     rng = np.random.default_rng(5)
     whole, digest = saves.undisturbed()

@@ -16,6 +16,7 @@ from tests.mpirun import clean_environment, mpirun
 from tests.training.programs import digest, net_data
 
 ROOT = Path(__file__).parents[2]
+full = pytest.mark.full
 libraries = pytest.mark.parametrize("library", ["openmpi", "mpich"])
 SECONDS = 20  # that a slow import takes
 
@@ -119,7 +120,12 @@ def digests_alone(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("ranks", "library"),
-    [(2, "mpich"), (3, "openmpi"), (4, "mpich"), (7, "openmpi")],
+    [
+        pytest.param(2, "mpich", marks=full),
+        (3, "openmpi"),
+        (4, "mpich"),
+        pytest.param(7, "openmpi", marks=full),
+    ],
 )
 def test_many_ways_to_train_give_the_bits_of_one_process(digests_alone, ranks, library):
     right, folder = digests_alone
@@ -142,12 +148,12 @@ def default_alone(tmp_path_factory):
 @pytest.mark.parametrize(
     ("ranks", "library"),
     [
-        (1, "openmpi"),
+        pytest.param(1, "openmpi", marks=full),
         (1, "mpich"),
-        (2, "openmpi"),
+        pytest.param(2, "openmpi", marks=full),
         (3, "mpich"),
         (4, "openmpi"),
-        (7, "mpich"),
+        pytest.param(7, "mpich", marks=full),
     ],
 )
 def test_the_default_gives_one_digest_and_one_voice(

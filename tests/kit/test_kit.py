@@ -67,6 +67,7 @@ def test_a_process_that_is_left_behind_is_killed_and_told(monkeypatch):
         mpirun(1, ["-c", f"{code}; import os; os.closerange(3, 5)"])
 
 
+@pytest.mark.alone  # the end of any other run would find it, too
 def test_what_is_left_in_shared_memory_is_told():
     code = "open('/dev/shm/dtrain-test-left', 'w').close()"
     with pytest.raises(pytest.fail.Exception, match="dtrain-test-left"):

@@ -1,4 +1,4 @@
-"""Short versions of the long runs, for every change."""
+"""Short versions of the long runs."""
 
 import pytest
 
@@ -7,6 +7,7 @@ from tests.soak import faults, fuzz
 QUICK = [name for name, case in faults.CASES.items() if case.quick]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", QUICK)
 def test_a_planned_fault_ends_as_promised(name):
     """Under one launcher or another, by turns; `scripts/soak faults` tries all."""

@@ -9,8 +9,6 @@ from dtrain.errors import LaunchError
 from dtrain.worlds.launcher import HYDRA, OPEN_MPI, PMIX, SLURM, Launch, launched
 from tests.mpirun import clean_environment, mpirun, python_of
 
-pytestmark = pytest.mark.alone
-
 OMPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3", "PMIX_RANK": "3"}
 HYDI = {"PMI_SIZE": "4", "PMI_RANK": "3"}
 STEP = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}

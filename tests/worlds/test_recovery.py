@@ -5,6 +5,7 @@ out. `tests.kit.faults` plans which rank is killed where.
 """
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -69,7 +70,9 @@ def test_the_survivors_end_with_the_same_bits(ranks, faults, tmp_path, digest):
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.parametrize("n", range(1, 8))
+@pytest.mark.parametrize(
+    "n", [2, *(pytest.param(n, marks=pytest.mark.full) for n in (1, 3, 4, 5, 6, 7))]
+)
 def test_rank_0_may_be_lost_in_any_agreement(n, tmp_path, digest):
     words = ["--log-dir", f"{tmp_path}/logs"]
     run, report = train(3, tmp_path, [killed(0, "agree", n)], words=words)
@@ -82,11 +85,11 @@ def test_rank_0_may_be_lost_in_any_agreement(n, tmp_path, digest):
 @pytest.mark.parametrize("shell", [True, False])
 def test_a_stuck_rank_ends_the_job_through_its_launcher(shell, tmp_path):
     fault = Fault("hang", rank=1, at="step", n=7)
-    words = ["--timeout", "2"]
+    words = ["--timeout", "6"]  # on a busy machine, ranks take seconds to start
     run, report = train(3, tmp_path, [fault], words=words, codes=shell)
     assert run.returncode != 0
     assert report is None
-    assert ":1: no progress for 2 s" in run.stderr
+    assert ":1: no progress for 6 s" in run.stderr
 
 
 def test_rank_0_terminated_in_a_long_step_saves_and_ends_the_job(tmp_path):
@@ -118,18 +121,26 @@ def weights(tmp_path_factory):
     return str(path)
 
 
+@cache
+def undisturbed(*words):
+    """Return what two ranks print when none is lost."""
+    run = mpirun(2, words, options=ULFM)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
 @pytest.mark.parametrize("fault", [killed(0, "program"), killed(0, "agree", 3)])
 @pytest.mark.parametrize("command", ["eval", "predict", "check"])
 def test_other_commands_continue_without_a_lost_rank(command, fault, weights):
     """Rank 0 is lost, so the next rank prints."""
     words = ["-m", "dtrain", command, "lecture", "lecture", "--weights", weights]
-    whole = mpirun(2, words, options=ULFM)
     run = mpirun(3, words, options=ULFM, faults=[fault])
-    assert run.returncode == whole.returncode == 0, run.stderr
-    assert run.stdout == whole.stdout != ""
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == undisturbed(*words) != ""
     assert "lost rank 0" in run.stderr
 
 
+@pytest.mark.full
 def test_random_kills():
     """The first cases of the soak test, `python -m tests.soak.kills`."""
     for number in range(4):

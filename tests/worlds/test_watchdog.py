@@ -15,7 +15,8 @@ from dtrain.worlds.watchdog import Position, Watchdog
 from tests.kit.faults import Fault
 from tests.mpirun import clean_environment, mpirun
 
-pytestmark = pytest.mark.alone
+LIMIT = 6  # seconds: on a busy machine, several ranks take some to start
+full = pytest.mark.full
 
 
 @pytest.fixture
@@ -65,10 +66,11 @@ def test_a_rank_without_progress_is_ended_and_prints_its_position(watched, capsy
 @pytest.mark.parametrize("what", ["phase", "step", "moves"])
 def test_a_rank_with_progress_is_not_ended(watched, what):
     position, dog, ended = watched
+    dog.limit = 1.5
     with dog.watching("training"):
-        for number in range(40):
+        for number in range(60):
             setattr(position, what, f"part {number}" if what == "phase" else number)
-            time.sleep(0.03)
+            time.sleep(0.05)
     assert ended == []
 
 
@@ -111,14 +113,14 @@ def test_a_kept_watchdog_needs_no_new_thread(watched, monkeypatch, capsys):
 
 
 # Exit like CPython 3.12, in any version.
-NO_NEW_THREAD = """
+NO_NEW_THREAD = f"""
 import atexit, os, sys, threading, time
 from dtrain.worlds.opening import open_world
 
 def refuse(_):
     raise RuntimeError("can't create new thread at interpreter shutdown")
 
-world = open_world(timeout=3)
+world = open_world(timeout={LIMIT})
 assert world.size == 2
 atexit.register(setattr, threading.Thread, "start", refuse)
 """
@@ -132,8 +134,17 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("kind", ["openmpi", "mpich", "ulfm"])
+KINDS = ["openmpi", "mpich", "ulfm"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [
+        pytest.param(kind, end, marks=[] if (i + j) % 3 == 0 else full)
+        for i, kind in enumerate(KINDS)
+        for j, end in enumerate(ENDS)
+    ],
+)
 def test_no_thread_is_started_at_shutdown(kind, end):
     library = "mpich" if kind == "mpich" else "openmpi"
     options = ["--with-ft", "ulfm"] if kind == "ulfm" else []
@@ -142,7 +153,7 @@ def test_no_thread_is_started_at_shutdown(kind, end):
     assert "can't create new thread" not in run.stderr
     assert run.returncode == code or (code == 71 and run.returncode != 0), run.stderr
     if code == 71:
-        assert "no progress for 3 s while leaving" in run.errors[0]
+        assert f"no progress for {LIMIT} s while leaving" in run.errors[0]
 
 
 STUCK = {
@@ -153,10 +164,16 @@ STUCK = {
 }
 
 
-@pytest.mark.parametrize("library", ["openmpi", "mpich"])
-@pytest.mark.parametrize("when", STUCK)
+@pytest.mark.parametrize(
+    ("library", "when"),
+    [
+        pytest.param(library, when, marks=[] if (i + j) % 2 == 0 else full)
+        for i, library in enumerate(["openmpi", "mpich"])
+        for j, when in enumerate(STUCK)
+    ],
+)
 def test_ranks_name_the_rank_that_they_wait_for(library, when):
-    args = ["-m", "dtrain", "train", "lecture", "--epochs", "9", "--timeout", "2"]
+    args = f"-m dtrain train lecture --epochs 9 --timeout {LIMIT}".split()
     run = mpirun(3, args, library=library, faults=[STUCK[when]])
     assert run.returncode == 71, run.stderr
     for rank in (0, 2):
@@ -166,12 +183,12 @@ def test_ranks_name_the_rank_that_they_wait_for(library, when):
 
 
 def test_a_rank_without_shared_memory_names_the_rank_that_it_waits_for():
-    code = """if True:
+    code = f"""if True:
         import time
         import numpy as np
         from dtrain.worlds.mpi import MPIWorld
 
-        world = MPIWorld(shared=False, timeout=2)
+        world = MPIWorld(shared=False, timeout={LIMIT})
         assert world.size == 3
 
         def work(world):
@@ -272,7 +289,7 @@ def test_threads_are_watched_if_a_timeout_is_set():
 
 def leave_early(world):
     """Return on one rank while the others wait for it."""
-    world.watchdog.limit = 2.0
+    world.watchdog.limit = float(LIMIT)
     if world.rank == 1:
         return
     world.compare("nothing", "")
@@ -282,7 +299,7 @@ def test_a_rank_that_returns_early_does_not_block_the_others():
     run = mpirun(3, leave_early, library="mpich")
     assert run.returncode == 71
     for rank, where in enumerate(["comparison of all ranks", "the end of MPI"]):
-        assert "no progress for 2 s" in run.errors[rank]
+        assert f"no progress for {LIMIT} s" in run.errors[rank]
         assert where in run.errors[rank]
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 from dtrain.engine.plans.plan import Step, View
-from dtrain.functions import transcendental
-from dtrain.functions.base import BaseFunction
+from dtrain.functions.base import FUNCTIONS, Cost
 
 # Seconds on one core, float32: right within a factor of two or three, as they need be.
 _ELEMENT = 0.08e-9
@@ -15,11 +14,13 @@ _SORTED_ELEMENT = 20e-9
 _NATIVE = 0.25  # of these, in a compiled loop
 _PRODUCT = 0.02e-9  # a multiplication and an addition in a matrix product
 
-_SLOW = {
-    value.name for value in vars(transcendental).values() if type(value) is BaseFunction
+_SECONDS = {
+    Cost.CHEAP: _ELEMENT,
+    Cost.SLOW: _SLOW_ELEMENT,
+    Cost.SORT: _SORTED_ELEMENT,
 }
-_CUBIC = {"solve", "det", "logabsdet", "sign_of_det"}
-_SORTING = {"sort", "argsort", "add_at", "scatter"}
+# Kernels that are not functions: an addition at indices from the data.
+_KERNELS = {"add_at": Cost.SORT}
 
 
 def seconds(step: Step) -> float:
@@ -29,16 +30,19 @@ def seconds(step: Step) -> float:
         return sum(loops) * _NATIVE
     if step.kernel == "matmul":
         return _size(step.out) * step.inputs[0].shape[-1] * _PRODUCT
-    if step.kernel in _CUBIC:
+    if _cost(step.kernel) is Cost.CUBIC:
         return _size(step.inputs[0]) * step.inputs[0].shape[-1] * _PRODUCT
     return max(map(_size, (*step.inputs, step.out))) * _each(step.kernel)
 
 
+def _cost(kernel: str) -> Cost:
+    function = FUNCTIONS.get(kernel)
+    return _KERNELS.get(kernel, Cost.CHEAP) if function is None else function.cost
+
+
 def _each(kernel: str) -> float:
-    """Seconds for an element."""
-    if kernel in _SLOW:
-        return _SLOW_ELEMENT
-    return _SORTED_ELEMENT if kernel in _SORTING else _ELEMENT
+    """Return the seconds of an element."""
+    return _SECONDS[_cost(kernel)]
 
 
 def _size(view: View) -> int:

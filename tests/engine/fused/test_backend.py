@@ -34,6 +34,10 @@ from tests.tolerances import TOLERANCES
 from tests.training.programs import net, net_data
 
 NEAR = 1e-12
+# Both have the same formulas and regions; only numbers and vectors differ.
+dtypes = pytest.mark.parametrize(
+    "dtype", ["float64", pytest.param("float32", marks=pytest.mark.full)]
+)
 
 
 @settings(
@@ -146,7 +150,7 @@ def kinds_of(case: Case) -> list[str]:
     return [*every, "sw", "ws"] if one else every
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@dtypes
 @pytest.mark.parametrize(
     ("case", "kinds"),
     [
@@ -267,7 +271,7 @@ HOSTS = [("x86-64", ""), ("sandybridge", ""), ("x86-64-v3", "-fma"), ("x86-64-v3
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors' features")
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@dtypes
 @pytest.mark.parametrize("name", ["mlp", "pieces", "recurrent", "scalars"])
 def test_the_bits_are_those_of_any_processor(
     name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
@@ -284,7 +288,7 @@ def test_the_bits_are_those_of_any_processor(
     assert len(set(seen)) == 1
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@dtypes
 @pytest.mark.parametrize("name", MODELS)
 def test_how_a_region_is_cut_changes_no_bits(
     name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
