@@ -175,7 +175,7 @@ class Explanation:
         return sum(sizes[n] * sizes[i] for n in numbers for i in nodes[n].inputs)
 
     def product(self, path: Path) -> NDArray[Any]:
-        """Return the product of the derivatives along a path, summed over the output."""
+        """Return the product of derivatives along a path, summed over the output."""
         with np.errstate(all="ignore"):
             product = self.point.product(path)
         over = tuple(range(self.values[self.end].ndim))

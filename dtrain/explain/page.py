@@ -52,7 +52,8 @@ def page(explanation: Explanation) -> str:
         f"{{ :root {{ {DARK} }} }}\n{STYLE}" + (here / "page.css").read_text("utf-8"),
         "graph": _graph(explanation),
         "data": _data(explanation),
-        "script": (here / "page.js").read_text("utf-8"),
+        "script": (here / "sliders.js").read_text("utf-8")
+        + (here / "page.js").read_text("utf-8"),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], html)
 

@@ -133,7 +133,7 @@ def test_one_of_several_outputs_is_explained():
     def two(p):
         return {"a": weight("w") * p, "b": np.exp(p) * weight("w")}
 
-    with pytest.raises(ProgramError, match="the outputs a, b: say which"):
+    with pytest.raises(ProgramError, match="the outputs a, b: choose one"):
         explain(two, {"p": 1.0})
     assert explain(two, {"p": 2.0}, output="a").gradient("w") == 2.0
 
