@@ -69,7 +69,9 @@ def test_the_lecture_in_words(dtrain):
     assert f"R   = f3(E, F)  = {loss!r}\n" in answer.out
     said = re.findall(r"v_(W\d) .* = (.*)", answer.out)
     assert {key: float(text) for key, text in said} == gradient
-    said = re.findall(r"(W\d): .*\n(?: .*→.*\n)+ .*sum of the paths *(.*)\n .*n  *(.*)", answer.out)
+    said = re.findall(
+        r"(W\d): .*\n(?: .*→.*\n)+ .*sum of the paths *(.*)\n .*n  *(.*)", answer.out
+    )
     for key, summed, propagated in said:
         assert float(summed) == pytest.approx(float(gradient[key]), rel=1e-14)
         assert float(propagated) == gradient[key]

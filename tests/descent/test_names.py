@@ -1,4 +1,4 @@
-"""Hints for names of losses that do not exist."""
+"""Hints for unknown names of losses."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def test_an_unknown_loss_gets_a_hint(given, called):
         losses.named(given)
 
 
-def test_aliases_are_of_losses_that_exist():
+def test_aliases_refer_to_existing_losses():
     assert set(losses._ALIASES.values()) <= set(losses.LOSSES)
     assert not set(losses._ALIASES) & set(losses.LOSSES)

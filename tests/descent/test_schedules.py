@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the papers' formulas, step by step."""
+"""Learning-rate schedules: the formulas of the papers, step by step."""
 
 from __future__ import annotations
 
@@ -67,6 +67,6 @@ def test_an_unknown_name_lists_the_known_ones_and_the_closest() -> None:
         (lambda: warmup(constant(0.1), steps=-1), "steps"),
     ],
 )
-def test_a_bad_setting_is_named(make, parameter: str) -> None:  # type: ignore[no-untyped-def]
+def test_an_invalid_setting_is_refused_by_name(make, parameter: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UsageError, match=parameter):
         make()
