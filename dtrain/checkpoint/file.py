@@ -54,7 +54,7 @@ class Checkpoint:
     arrays: dict[str, NDArray[Any]]
 
     def weights(self) -> dict[str, NDArray[Any]]:
-        """The weights by name."""
+        """Return the weights by name."""
         shapes = {name: tuple(shape) for name, shape in self.facts["weights"].items()}
         flat = self.arrays["weights"]
         return Layout.of(shapes, flat.dtype).views(flat)
@@ -110,7 +110,7 @@ def abandoned(path: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError:  # no locks on this file system: nobody can tell
+        except OSError:  # no locks on this file system: it cannot be known
             return True
     return True
 
@@ -210,7 +210,7 @@ def _check(facts: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def is_checkpoint(content: bytes) -> bool:
-    """Whether a safetensors file is a checkpoint, be it a damaged one."""
+    """Return whether a safetensors file is a checkpoint, be it a damaged one."""
     try:
         header = _header(content)
         return _DIGEST in header or _FACTS in header.get("__metadata__", ())
@@ -241,7 +241,7 @@ def _header(content: bytes) -> dict[str, Any]:
 def _content(
     arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
 ) -> Iterator[bytes | memoryview]:
-    """The file piece by piece: a length, a header, the arrays, and the digest."""
+    """Yield the file piece by piece: a length, a header, the arrays, and the digest."""
     header: dict[str, Any] = {"__metadata__": {_FACTS: json.dumps(facts)}}
     start = 0
     box = np.empty(32, np.uint8)  # stands for the digest

@@ -82,12 +82,12 @@ class Folder:
         with self._lock:
             room, self._room = self._room, None
         if room is not None and not os.fstat(room.fileno()).st_nlink:
-            room.close()  # somebody has removed it
+            room.close()  # it was removed
             return None
         return room
 
     def steps(self) -> list[int]:
-        """The steps of its checkpoints, newest first."""
+        """Return the steps of its checkpoints, newest first."""
         try:
             names = [_NAME.fullmatch(path.name) for path in self.path.iterdir()]
         except OSError as error:
@@ -95,11 +95,11 @@ class Folder:
         return sorted((int(name[1]) for name in names if name), reverse=True)
 
     def at(self, steps: int) -> Path:
-        """The file of a step."""
+        """Return the file of a step."""
         return self.path / f"step-{steps:08}.safetensors"
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that verifies; a damaged one is warned of.
+        """Return the newest checkpoint that verifies; a damaged one is warned of.
 
         Raises:
             DataError: there are checkpoints, but none verifies.

@@ -74,7 +74,7 @@ def write_report(report: Mapping[str, Any], path: str | os.PathLike[str]) -> Non
 
 
 def _finite(value: Any) -> Any:
-    """The same, with None for numbers that are not finite."""
+    """Return the same, with None for numbers that are not finite."""
     if isinstance(value, Mapping):
         return {key: _finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -66,7 +66,7 @@ def _check(world: World, args: Namespace) -> GradientCheck:
 
 
 def _drawn(program: Program, args: Namespace) -> dict[str, NDArray[Any]]:
-    """Random inputs; where one is an index, 0, of which there is always one."""
+    """Return random inputs; where one is an index, 0, of which there is always one."""
     rng = seeded(args.seed)
     graph = traced_with_shapes(program, args)
     drawn = {}
@@ -79,7 +79,7 @@ def _drawn(program: Program, args: Namespace) -> dict[str, NDArray[Any]]:
 
 
 def _samples(program: Program, args: Namespace) -> Samples:
-    """The first samples of DATA, or random ones.
+    """Return the first samples of DATA, or random ones.
 
     Raises:
         UsageError: if there are both DATA and the shapes of random inputs.

@@ -183,10 +183,10 @@ def _run(args: Namespace) -> int:
 
 
 def _printed(run: Callable[..., int], world: World, args: Namespace) -> int:
-    """Run; output that cannot be written is not the other ranks' affair.
+    """Run; if output cannot be written, the other ranks are not affected.
 
-    Results go to standard output last, so the work itself is done then. What is logged
-    meanwhile is told by rank 0, whichever process that is.
+    Results are printed last, when the work itself is done. Rank 0, whichever process
+    that is then, prints what is logged meanwhile.
     """
     from dtrain.report.table import spoken
 
@@ -212,13 +212,13 @@ def _report(error: DtrainError) -> int:
     from dtrain.worlds.opening import is_rank_0
 
     if is_rank_0():
-        # Rank 0 may well say what all have found; of another it is told who has.
+        # If another rank than 0 found the error, the message names it.
         alone = error.agreed and error.rank and not isinstance(error, MismatchError)
         where = f"rank {error.rank}: " if alone else ""
         kind = "" if isinstance(error, StoppedError) else "error: "
-        with suppress(OSError, ValueError):  # nobody may be there to read it
+        with suppress(OSError, ValueError):  # the reader may have left
             sys.stdout.flush()
             print(f"dtrain: {kind}{where}{error}", file=sys.stderr, flush=True)
-    elif not error.agreed:  # before MPI has started: nobody waits for anybody
+    elif not error.agreed:  # before MPI has started, no rank waits for another
         time.sleep(_GRACE)
     return error.exit_code

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def zoo_entry(name: str) -> Entry | None:
-    """The zoo's entry for PROGRAM, if it is a name of the zoo."""
+    """Return the zoo's entry for PROGRAM, if it is a name of the zoo."""
     from dtrain.zoo import ENTRIES
 
     return ENTRIES.get(name)
 
 
 def load_program(text: str) -> Program:
-    """The program that PROGRAM names.
+    """Return the program that PROGRAM names.
 
     Raises:
         ProgramError: if there is none, or its file cannot be imported; the message
@@ -133,7 +133,7 @@ def _program_in(module: Any, where: str, name: str) -> Program:
 
 
 def files_read(args: argparse.Namespace, program: Program) -> dict[str, str | None]:
-    """The files that a command reads: a command must not write over them.
+    """Return the files that a command reads: a command must not write over them.
 
     The program is loaded, so that all modules it is made of are known, by whatever name
     PROGRAM calls them.

@@ -40,7 +40,7 @@ class Origin:
 
 
 def observed(graph: FlowGraph) -> FlowGraph:
-    """The graph with each node as an output, named by its number."""
+    """Return the graph with each node as an output, named by its number."""
     return replace(graph, outputs={str(i): i for i in range(len(graph.nodes))})
 
 
@@ -134,7 +134,7 @@ class _Search:
         return np.asarray(reached & (clean | (self._any(number, np.isnan) & numbers)))
 
     def _elements(self, number: int) -> Mask:
-        """The same for each element of an elementwise function's value."""
+        """Return the same for each element of an elementwise function's value."""
         node = self._graph.nodes[number]
         value = self._wide(number, node)
         xs = [self._wide(i, node) for i in node.inputs]
@@ -144,7 +144,7 @@ class _Search:
         return np.asarray(made)
 
     def origin(self, number: int, row: int | None) -> Origin:
-        """A node as the origin, in a sample, or for all of them."""
+        """Return a node as the origin, in a sample, or for all of them."""
         node = self._graph.nodes[number]
         value = self._part(number, row)
         elements = _not_finite(value)
@@ -166,7 +166,7 @@ class _Search:
         return Origin(node, row, f"{name} of {values} is {result}")
 
     def _part(self, number: int, row: int | None) -> Array:
-        """A node's value for one sample, in its own shape."""
+        """Return a node's value for one sample, in its own shape."""
         own = self._graph.nodes[number].kind is Kind.SAMPLE and row is not None
         return self._values[number][row] if own else self._values[number]
 
@@ -175,7 +175,7 @@ _SAID = {"contract": "a sum of products (@, dot, einsum)", "block_sum": "the sum
 
 
 def _of_block(value: Array, node: Node) -> Array:
-    """The only block's value, with an axis of samples if it varies by sample."""
+    """Return the only block's value, with an axis of samples if it varies by sample."""
     return value if node.kind is Kind.WEIGHTS else value[0]
 
 

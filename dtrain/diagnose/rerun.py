@@ -38,7 +38,7 @@ class Rerun:
     weights: Weights
 
     def explain(self, batch: Batch) -> str:
-        """What is not finite, the same text on every rank; collective."""
+        """Return what is not finite, the same text on every rank; collective."""
         bad = not_finite(self.weights.values)
         if bad:
             return f"the step before made weights that are not finite: {listed(bad)}"
@@ -73,7 +73,7 @@ class Rerun:
         return f"in {where}, and not so when it is run again with the NumPy backend"
 
     def _row(self, block: RowBlocks, place: int) -> str:
-        """The row of the data that a block's sample is."""
+        """Return the row of the data that a block's sample is."""
         rows = block.rows
         row = rows.start + place if isinstance(rows, slice) else rows[place]
         return self.evaluator.problem.samples.where(int(row))
@@ -85,7 +85,7 @@ class Rerun:
         return origin(graph, engine.run(self.weights, block))
 
     def _after_blocks(self, batch: Batch) -> str:
-        """What is not finite, where each block is."""
+        """Return what is not finite, where each block is."""
         penalty = self.evaluator.problem.penalty
         if penalty is not None:
             graph = penalty.graph
@@ -109,7 +109,7 @@ def _part(found: Origin, joined: LossGraph | None = None) -> str:
 
 
 def _in_loss(found: Origin, joined: LossGraph) -> bool:
-    """Whether a node of the forward graph came with the loss."""
+    """Return whether a node of the forward graph came with the loss."""
     nodes, name = joined.graph.nodes, joined.program.nodes[joined.program.output].name
     named = [node for node in nodes if node.name == name and name is not None]
     return bool(named) and nodes.index(found.node) > nodes.index(named[0])

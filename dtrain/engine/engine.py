@@ -111,7 +111,7 @@ class Engine:
         parts: Iterable[Blocks],
         places: Mapping[int, Place] = _NOWHERE,
     ) -> Iterator[Sum]:
-        """The partial GradientVectors of blocks: sums over samples, never means.
+        """Yield the partial GradientVectors of blocks: sums over samples, never means.
 
         There is one for each subtree of the canonical tree that a stack makes up, in
         its place, if there is one for its first block. Else it is the engine's own, as
@@ -164,7 +164,7 @@ class Engine:
         return self._plans[key]
 
     def _stack(self, weights: Weights, blocks: Blocks) -> Stack:
-        """The stack of so many blocks of a length."""
+        """Return the stack of so many blocks of a length."""
         if weights is not self._weights:
             self._stacks.clear()
             self._weights = weights
@@ -194,7 +194,7 @@ def fetch(column: NDArray[Any], rows: Rows, out: NDArray[Any]) -> None:
 
 
 def chosen_backend(name: str) -> type[BoundPlan]:
-    """A backend by name.
+    """Return a backend by name.
 
     Raises:
         UsageError: if there is none, or it lacks a package.
@@ -205,7 +205,7 @@ def chosen_backend(name: str) -> type[BoundPlan]:
 
 
 def chosen(option: str, name: str, table: Mapping[str, Any]) -> Any:
-    """An option's value from its table.
+    """Return an option's value from its table.
 
     Raises:
         UsageError: if there is none of that name.

@@ -49,7 +49,7 @@ def _step(plan: Plan, step: Step, names: _Names) -> Iterator[str]:
 
 
 def _kernel(plan: Plan, piece: Piece) -> str:
-    """A short name, equal for pieces that share a kernel."""
+    """Return a short name, equal for pieces that share a kernel."""
     dtypes = [buffer.dtype for buffer in plan.buffers]
     form, _ = form_of(piece, dtypes, dtypes[0].name)
     return form.name[-6:]
@@ -72,7 +72,7 @@ class _Names:
         self._numbers: dict[int, int] = {}
 
     def __call__(self, view: View) -> str:
-        """The name of an array, and where in its memory it begins."""
+        """Return the name of an array, and where in its memory it begins."""
         if view.buffer in self._external:
             return f"{self._external[view.buffer]}[{view.offset}]"
         name = self._given.get(view.buffer)
@@ -82,5 +82,5 @@ class _Names:
         return f"{name}[{view.offset}]" if view.offset else name
 
     def call(self, out: View, kernel: str, inputs: Sequence[View]) -> str:
-        """A kernel's call as an assignment."""
+        """Return a kernel's call as an assignment."""
         return f"{self(out)} = {kernel}({', '.join(map(self, inputs))})"

@@ -24,7 +24,7 @@ from dtrain.tracing.trace import user_frames
 
 
 def differentiate(graph: FlowGraph, output: str | None = None) -> FlowGraph:
-    """The graph that computes the output's derivatives by all weights, too.
+    """Return the graph that computes the output's derivatives by all weights, too.
 
     The derivatives are summed over the samples of a block; they are further outputs,
     named ``d output / d weight``. The result is a flow graph like any other: it can be
@@ -107,7 +107,7 @@ def backward(
 
 
 def _passed(v: Symbol, y: Symbol, xs: Sequence[Symbol]) -> Sequence[Expression]:
-    """What a node's transfer function passes to each of its inputs."""
+    """Return what a node's transfer function passes to each of its inputs."""
     function, builder = y.node.function, y.builder
     assert function.vjp is not None  # noqa: S101
     try:
@@ -172,7 +172,7 @@ def _sum_to(v: Symbol, x: Symbol, y: Symbol) -> Symbol:
 
 
 def _total(parts: Sequence[Symbol]) -> Symbol:
-    """The sum of what consumers passed, in the order in which it arrived.
+    """Return the sum of what consumers passed, in the order in which it arrived.
 
     What was read from many places of one array is put back in one go, so that T slices
     cost T places and not T arrays.
@@ -191,7 +191,7 @@ def _total(parts: Sequence[Symbol]) -> Symbol:
 
 
 def _depends(builder: Emitter, last: int, wrt: Sequence[int]) -> list[bool]:
-    """Which nodes up to the last one are computed from those in ``wrt``."""
+    """Return which nodes up to the last one are computed from those in ``wrt``."""
     depends = [False] * (last + 1)
     for number in wrt:
         if number <= last:

@@ -79,7 +79,7 @@ class Paths:
         return self._counts[start]
 
     def all(self, start: int) -> Iterator[Path]:
-        """Every path from a node, one after the other."""
+        """Yield every path from a node, one after the other."""
         if start == self.end:
             yield ()
         path: list[Edge] = []
@@ -142,7 +142,7 @@ class SumOverPaths:
         return self._jacobians[edge.node][edge.place]
 
     def product(self, path: Path) -> NDArray[Any]:
-        """The product of the Jacobians along a path, from its end backward.
+        """Return the product of the Jacobians along a path, from its end backward.
 
         Its shape is that of the end, then that of the start; of scalars it is a scalar.
         """
@@ -155,7 +155,7 @@ class SumOverPaths:
         return np.asarray(matrix.reshape(end.shape + self.graph.nodes[first].shape))
 
     def derivative(self, start: int, limit: int = LIMIT) -> NDArray[Any]:
-        """The sum of all paths' products from a node.
+        """Return the sum of all paths' products from a node.
 
         Args:
             start: the node's number.
@@ -194,7 +194,7 @@ def evaluate(graph: FlowGraph, given: Mapping[str, Any]) -> list[NDArray[Any]]:
 
 
 def _jacobians(node: Node, xs: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """A node's Jacobian by each input: its transfer function, row by row.
+    """Return a node's Jacobian by each input: its transfer function, row by row.
 
     Since v_in = Jᵀ v_out, the unit vectors as v_out give the rows of J.
     """
@@ -210,7 +210,7 @@ def _jacobians(node: Node, xs: list[NDArray[Any]]) -> list[NDArray[Any]]:
 
 
 def _transfer(node: Node, shapes: list[tuple[int, ...]]) -> FlowGraph:
-    """One node's transfer function as a graph: of its inputs x and an adjoint v.
+    """Return one node's transfer function as a graph: of its inputs x and an adjoint v.
 
     Its outputs are the adjoints that something passes to, named by their places.
     """

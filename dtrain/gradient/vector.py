@@ -40,7 +40,7 @@ class Layout:
     def of(
         cls, shapes: Mapping[str, tuple[int, ...]], dtype: Any, metrics: int = 0
     ) -> Layout:
-        """The layout of weights of given shapes."""
+        """Return the layout of weights of given shapes."""
         return cls(dict(sorted(shapes.items())), np.dtype(dtype), metrics)
 
     @cached_property
@@ -86,7 +86,7 @@ class Layout:
         return repr((list(self.shapes.items()), self.dtype.str, self.metrics))
 
     def zeros(self) -> NDArray[Any]:
-        """A flat array of zeros.
+        """Return a flat array of zeros.
 
         Raises:
             UsageError: if there is no memory for it, naming the largest weights.
@@ -103,7 +103,7 @@ class Layout:
             ) from None
 
     def views(self, flat: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Each weight's part of a flat array, in its shape."""
+        """Return each weight's part of a flat array, in its shape."""
         return {
             name: flat[start : start + math.prod(shape)].reshape(shape)
             for (name, shape), start in zip(
@@ -113,7 +113,7 @@ class Layout:
 
 
 def not_finite(values: Mapping[str, NDArray[Any]]) -> list[str]:
-    """The names of arrays that hold infinities or NaN."""
+    """Return the names of arrays that hold infinities or NaN."""
     return [name for name, value in values.items() if not np.isfinite(value).all()]
 
 
@@ -188,7 +188,7 @@ class Weights:
                 raise UsageError(f"weight {name!r} is too large for {view.dtype}")
 
     def copies(self) -> dict[str, NDArray[Any]]:
-        """A copy of each weight, by name."""
+        """Return a copy of each weight, by name."""
         return {name: view.copy() for name, view in self.values.items()}
 
     @property
@@ -255,7 +255,7 @@ class GradientVector:
         self.flat = np.add(self.flat, slots, out=self.slots)
 
     def finite(self) -> bool:
-        """Whether the loss and all derivatives are finite."""
+        """Return whether the loss and all derivatives are finite."""
         if not math.isfinite(self.tail[0]):
             return False
         # One pass finds almost everything; the exact test settles an overflow.

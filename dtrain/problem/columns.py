@@ -46,7 +46,7 @@ def columns_of(
 
 
 def _only_cast(graph: FlowGraph, number: int) -> bool:
-    """Whether only casts read an input; they truncate what is not an integer."""
+    """Return whether only casts read an input; they truncate what is not an integer."""
     readers = [node for node in graph.nodes if number in node.inputs]
     casts = [node for node in readers if node.function is integer and node.params]
     return len(readers) == len(casts) > 0

@@ -68,7 +68,7 @@ class Reuse(threading.local, Generic[T]):
 
 
 def _stable(program: Program, graph: FlowGraph) -> bool:
-    """Whether tracing the program again gives the same graph."""
+    """Return whether tracing the program again gives the same graph."""
     shapes = {name: graph.nodes[i].shape for name, i in graph.inputs.items()}
     return fingerprint(program.trace(**shapes)) == fingerprint(graph)
 

@@ -53,7 +53,7 @@ class Shard:
 
     @classmethod
     def of(cls, world: World, engine: Engine, block: int) -> Shard:
-        """The shard of a world's rank, for an engine."""
+        """Return the shard of a world's rank, for an engine."""
         return cls(world.rank, world.size, block, engine.most_blocks(block))
 
     def count(self, batch: Batch) -> int:

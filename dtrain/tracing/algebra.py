@@ -68,20 +68,20 @@ def _fold(
 
 
 def _is(x: Symbol, number: float) -> bool:
-    """Whether a node is a constant, all of one number."""
+    """Return whether a node is a constant, all of one number."""
     value = x.node.constant
     return value is not None and bool(np.all(value == number))
 
 
 def _made_by(x: Symbol, function: BaseFunction) -> tuple[Symbol, ...] | None:
-    """The inputs of a node that a function made."""
+    """Return the inputs of a node that a function made."""
     if x.node.function is not function:
         return None
     return tuple(type(x)(x.builder, number) for number in x.node.inputs)
 
 
 def _like(x: Symbol, other: Symbol) -> bool:
-    """Whether x alone has the shape and kind of its combination with other."""
+    """Return whether x alone has the shape and kind of its combination with other."""
     return (
         np.broadcast_shapes(x.shape, other.shape) == x.shape
         and x.node.kind >= other.node.kind
@@ -166,7 +166,7 @@ def _reciprocal(x: Symbol) -> Any:
 
 
 def _factors(x: Symbol) -> tuple[Symbol, ...] | None:
-    """The two factors of an elementwise product."""
+    """Return the two factors of an elementwise product."""
     squared = _made_by(x, arithmetic.square)
     return squared * 2 if squared else _made_by(x, arithmetic.multiply)
 
@@ -236,7 +236,7 @@ def _product(x: Symbol) -> tuple[Symbol, Symbol, tuple[Any, Any, Any]] | None:
 
 
 def _long(x: Symbol, labels: Sequence[int]) -> list[int]:
-    """The labels of axes longer than 1."""
+    """Return the labels of axes longer than 1."""
     return [label for label, n in zip(labels, x.shape, strict=True) if n != 1]
 
 

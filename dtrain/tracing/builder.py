@@ -66,14 +66,14 @@ class Builder:
         self._shapes: dict[Any, Shape] = {}
 
     def input(self, name: str, shape: Shape, dtype: DType = "real") -> Symbol:
-        """A value of one sample."""
+        """Return a value of one sample."""
         source = self.source or here()
         symbol = self._leaf(INPUT, name, shape, Kind.SAMPLE, source, dtype)
         self.inputs[name] = symbol.number
         return symbol
 
     def weight(self, spec: WeightSpec) -> Symbol:
-        """A weight; the same name a second time is the same weight."""
+        """Return a weight; the same name a second time is the same weight."""
         old = self.specs.get(spec.name)
         if old is None:
             self.specs[spec.name] = spec
@@ -108,7 +108,7 @@ class Builder:
         return symbol
 
     def constant(self, value: Any) -> Symbol:
-        """A value written in the program."""
+        """Return a value written in the program."""
         kind = type(value).__name__
         try:
             if kind in _INSTEAD:
@@ -144,7 +144,7 @@ class Builder:
         return Symbol(self, number)
 
     def symbol(self, x: Any) -> Symbol:
-        """A symbol for a symbol, an array or a number."""
+        """Return a symbol for a symbol, an array or a number."""
         if not isinstance(x, Symbol):
             return self.constant(x)
         if x.builder is not self:
@@ -166,7 +166,7 @@ class Builder:
     def emit(
         self, function: BaseFunction, xs: Sequence[Symbol], params: Mapping[str, Any]
     ) -> Symbol:
-        """The node of a function on inputs, as it stands, made once."""
+        """Return the node of a function on inputs, as it stands, made once."""
         numbers, given = tuple(x.number for x in xs), tuple(params.items())
         key = _key(function, numbers, given)
         number = self._numbers.get(key)
@@ -310,7 +310,7 @@ class Builder:
     def _places(
         self, graph: FlowGraph, needed: list[bool]
     ) -> tuple[set[int], set[int]]:
-        """The inputs that are integers, and what is read as a number.
+        """Return the inputs that are integers, and what is read as a number.
 
         An input that is indexed with is one, whatever else it is; one that is cast may
         hold other numbers, and is one if nothing reads these.
@@ -325,7 +325,7 @@ class Builder:
         return places & inputs, numbers
 
     def error(self, message: str) -> ProgramError:
-        """An error about the user's current line."""
+        """Return an error about the user's current line."""
         return ProgramError(f"{self.source or here()}: {message}")
 
     def _leaf(
@@ -366,7 +366,7 @@ class Builder:
                 )
 
     def _converted(self, x: Symbol, function: BaseFunction) -> Symbol:
-        """The input in the dtype that the function takes."""
+        """Return the input in the dtype that the function takes."""
         if function.takes is None or x.node.dtype == function.takes:
             return x
         if function.takes == "bool":
@@ -379,7 +379,7 @@ class Builder:
 
 
 def _is_plain(x: Any) -> bool:
-    """Whether a keyword's value prints as what it is."""
+    """Return whether a keyword's value prints as what it is."""
     if isinstance(x, tuple):
         return all(map(_is_plain, x))
     return isinstance(x, int | float | str | np.number | np.bool | None)
@@ -388,5 +388,5 @@ def _is_plain(x: Any) -> bool:
 def _key(
     function: BaseFunction, inputs: tuple[int, ...], params: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-    """What nodes of one value have alike: a · b and b · a are the same bits."""
+    """Return what nodes of one value have alike: a · b and b · a are the same bits."""
     return function, tuple(sorted(inputs)) if function.commutes else inputs, params

@@ -38,7 +38,7 @@ class Dependencies:
         self.known = self._function(function)
 
     def unchanged(self) -> bool:
-        """Whether every name still refers to the object it referred to."""
+        """Return whether every name still refers to the object it referred to."""
         return all(space.get(name) is x for space, name, x in self._names) and all(
             cell.cell_contents is x for cell, x in self._cells
         )

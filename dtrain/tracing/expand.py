@@ -11,7 +11,7 @@ from dtrain.tracing.symbol import Symbol
 
 
 def expand(graph: FlowGraph, only_without_vjp: bool = False) -> FlowGraph:
-    """The same graph with no node whose function is defined by other functions.
+    """Return the same graph with no node whose function is defined by other functions.
 
     Args:
         graph: any flow graph.

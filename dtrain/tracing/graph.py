@@ -57,7 +57,7 @@ class FlowGraph:
         return tuple(map(tuple, levels))
 
     def needed(self) -> list[bool]:
-        """Which nodes some output is computed from."""
+        """Return which nodes some output is computed from."""
         needed = [False] * len(self.nodes)
         for number in self.outputs.values():
             needed[number] = True
@@ -68,11 +68,11 @@ class FlowGraph:
         return needed
 
     def __str__(self) -> str:
-        """One line for each node: name or number, shape, function and inputs."""
+        """Return one line for each node: name or number, shape, function and inputs."""
         return "\n".join(lines(self))
 
     def __repr__(self) -> str:
-        """One line; ``print`` shows a line for each node."""
+        """Return one line; ``print`` shows a line for each node."""
         functions = sum(
             bool(node.inputs) or node.function is CONSTANT for node in self.nodes
         )

@@ -57,7 +57,7 @@ class Initializer:
     fans: Literal["glorot", "he"] | None = None
 
     def draw(self, seed: int, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        """The value of weight ``name``, an array of ``shape``."""
+        """Return the value of weight ``name``, an array of ``shape``."""
         if self.distribution == "constant":
             return np.full(shape, self.low)
         scale = _fan_scale(self.fans, shape)
@@ -77,7 +77,7 @@ he = Initializer("normal", high=math.sqrt(2), fans="he")
 
 
 def constant(value: float) -> Initializer:
-    """Every entry ``value``."""
+    """Return every entry ``value``."""
     return Initializer("constant", float(value))
 
 
@@ -102,7 +102,7 @@ NAMED = {
 
 
 def initializer(init: Initializer | str | float | None, rank: int) -> Initializer:
-    """The initialiser that a name, a number or nothing stands for.
+    """Return the initialiser that a name, a number or nothing stands for.
 
     Nothing means `glorot` for matrices and arrays of more axes, and `normal` with a
     standard deviation of 1 for scalars and vectors.

@@ -61,7 +61,7 @@ def dense(
     name: str,
     init: Initializer | str | float = "glorot",
 ) -> Any:
-    """The affine map ``W @ x + b`` (lecture, MLP in the vector view).
+    """Return the affine map ``W @ x + b`` (lecture, MLP in the vector view).
 
     Args:
         x: a vector of n elements.
@@ -97,7 +97,7 @@ def convolutional(
     groups: int = 1,
     init: Initializer | str | float = "glorot",
 ) -> Any:
-    """A `convolution` and a bias for each filter.
+    """Return a `convolution` and a bias for each filter.
 
     Args:
         x: shape (channels, *space).

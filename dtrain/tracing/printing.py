@@ -40,7 +40,7 @@ def label(graph: Wiring, number: int) -> str:
 
 
 def formula(graph: Wiring, node: Node) -> str:
-    """The function applied to its inputs."""
+    """Return the function applied to its inputs."""
     function, xs = node.function.name, [label(graph, i) for i in node.inputs]
     if function in _LEAVES:
         return function
@@ -91,13 +91,13 @@ def _slice(key: slice) -> str:
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
-    """Names with commas; of many the first, and how many more there are."""
+    """Return names with commas; of many the first, and how many more there are."""
     text = ", ".join(names[:most])
     return text + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def counted(number: int, noun: str) -> str:
-    """So many of something.
+    """Return so many of something.
 
     >>> counted(1, "path"), counted(2**12, "path"), counted(2**1000, "path")
     ('1 path', '4,096 paths', 'about 10³⁰¹ paths')

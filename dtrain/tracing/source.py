@@ -35,7 +35,7 @@ class Source(NamedTuple):
 
 @cache
 def is_machinery(file: str) -> bool:
-    """Whether a file is dtrain's, NumPy's or SciPy's own, and not a user's."""
+    """Return whether a file is dtrain's, NumPy's or SciPy's own, and not a user's."""
     if file.startswith(("<stdin", "<string", "<ipython", "<doctest", _ZOO)):
         return False
     return file.startswith(("<", *_MACHINERY, *_of_scipy()))
@@ -48,7 +48,7 @@ def _of_scipy() -> tuple[str, ...]:
 
 
 def here() -> Source:
-    """The innermost line of the call stack that is not of the machinery."""
+    """Return the innermost line of the call stack that is not of the machinery."""
     for frame in _stack():
         file = frame.f_code.co_filename
         if not is_machinery(file):
@@ -57,7 +57,7 @@ def here() -> Source:
 
 
 def called(package: str) -> str:
-    """The function of a package that the user's line calls, or nothing."""
+    """Return the function of a package that the user's line calls, or nothing."""
     name = ""
     for frame in _stack():
         if not is_machinery(frame.f_code.co_filename):
@@ -69,7 +69,7 @@ def called(package: str) -> str:
 
 
 def _stack() -> Iterator[FrameType]:
-    """The call stack, from the innermost frame on."""
+    """Yield the call stack, from the innermost frame on."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         yield frame

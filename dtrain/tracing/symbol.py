@@ -259,7 +259,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         return self._adapted("indexing", gather.getitem, (self, keys), {})
 
     def __dtrain_index__(self) -> Any:
-        """The same as integers, if that is what it holds."""
+        """Return the same as integers, if that is what it holds."""
         if self.node.dtype == "bool":
             self._refuse(
                 "a mask depends on the data, and so would the shape of what it picks; "

@@ -148,7 +148,7 @@ def scope(name: str) -> Iterator[None]:
 
 
 def scoped(name: str) -> str:
-    """A name with the prefixes of the scopes around."""
+    """Return a name with the prefixes of the scopes around."""
     return _SCOPE.get() + name
 
 
@@ -163,7 +163,7 @@ def named(x: Any, name: str) -> Any:
 
 
 def current(what: str) -> Builder:
-    """The builder of the program that is being traced."""
+    """Return the builder of the program that is being traced."""
     builder = _BUILDER.get()
     if builder is None:
         raise ProgramError(
@@ -205,7 +205,7 @@ def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _advice(result: Any) -> str:
-    """What to return in place of something that is no value of the program."""
+    """Return what to return in place of something that is no value of the program."""
     if result is None:
         return "did you forget `return`?"
     if isinstance(result, list | tuple):
@@ -217,7 +217,7 @@ def _advice(result: Any) -> str:
 
 
 def _outputs(builder: Builder, name: str, result: Any) -> dict[str, Symbol]:
-    """The program's outputs by name: one named like the program, or a dict's."""
+    """Return the program's outputs by name: one named like the program, or a dict's."""
     results = result if isinstance(result, Mapping) else {None: result}
     outputs: dict[str, Symbol] = {}
     for key, x in results.items():

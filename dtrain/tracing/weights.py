@@ -23,7 +23,7 @@ def weight(
     shape: int | Sequence[int] = (),
     init: Initializer | str | float | None = None,
 ) -> Any:
-    """A parameter of the program that is being traced (lecture: W).
+    """Return a parameter of the program that is being traced (lecture: W).
 
     The same name used twice is one shared weight; its derivatives are added.
 
@@ -61,7 +61,7 @@ def init(
     dtype: Any = "float64",
     shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """First values of a program's weights, by name, keyed by seed and name.
+    """Return first values of a program's weights, by name, keyed by seed and name.
 
     Args:
         program: the program.
@@ -96,7 +96,7 @@ def check_dtype(dtype: Any) -> str:
 
 
 def draw(graph: FlowGraph, seed: int, dtype: str) -> dict[str, NDArray[Any]]:
-    """First values of a graph's weights."""
+    """Return first values of a graph's weights."""
     return {
         name: spec.initializer.draw(seed, name, spec.shape).astype(dtype)
         for name, spec in graph.specs.items()

@@ -42,7 +42,7 @@ class Guard:
         self._rerun = rerun
 
     def passes(self, gradient: GradientVector, batch: Batch) -> bool:
-        """Whether to take the step; the same on every rank; collective if not.
+        """Return whether to take the step; the same on every rank; collective if not.
 
         Raises:
             NotFiniteError: naming what is not finite, and the node that made it so.

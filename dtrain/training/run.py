@@ -107,7 +107,7 @@ class Run:
     report: Mapping[str, Any]
 
     def __repr__(self) -> str:
-        """One line; the history alone may have thousands."""
+        """Return one line; the history alone may have thousands."""
         shown = {key: self.report.get(key) for key in ("epochs", "steps", "loss")}
         about = ", ".join(f"{key}={value}" for key, value in shown.items())
         if self.report.get("stopped") not in (None, "epochs"):

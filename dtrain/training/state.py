@@ -105,7 +105,7 @@ class State:
         self._steps[()] = self.steps
 
     def copies(self) -> dict[str, NDArray[Any]]:
-        """A copy of every array."""
+        """Return a copy of every array."""
         return {name: array.copy() for name, array in self.arrays.items()}
 
     def copy_to(self, copies: dict[str, NDArray[Any]]) -> None:

@@ -86,7 +86,7 @@ class Arena:
                 self._take(buffer)
 
     def _last_uses(self, steps: Iterable[Step]) -> list[int]:
-        """The last step that reads or writes each buffer."""
+        """Return the last step that reads or writes each buffer."""
         plan = self._plan
         last = [-1] * len(plan.buffers)
         for number, step in enumerate(steps):
@@ -105,7 +105,7 @@ class Arena:
     def _overwritten(
         self, step: Step, out: View, number: int, last: list[int], taken: set[int]
     ) -> int | None:
-        """The input whose place an output of the step takes, if there is one."""
+        """Return the input whose place an output of the step takes, if there is one."""
         if step.kernel not in IN_PLACE:
             return None
         buffers = self._plan.buffers
@@ -189,7 +189,7 @@ class _Order:
                 self._enter(number, steps, phase)
 
     def follows(self, later: int, earlier: int) -> bool:
-        """Whether a buffer's first use surely comes after another's last.
+        """Return whether a buffer's first use surely comes after another's last.
 
         Of two that one task uses, its steps' order tells, which the caller knows.
         """

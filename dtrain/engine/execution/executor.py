@@ -30,7 +30,7 @@ class BoundPhase:
 
     @classmethod
     def of(cls, phase: Phase, tasks: Sequence[list[Call]]) -> BoundPhase:
-        """A phase, given the calls of its tasks."""
+        """Return a phase, given the calls of its tasks."""
         readers: list[list[int]] = [[] for _ in phase]
         for number, task in enumerate(phase):
             for other in task.after:

@@ -17,7 +17,7 @@ Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 def gather(places: Array, x: Array, out: Array, where: str) -> list[Call]:
-    """Rows at places: (..., b, t) of (..., b, n, r) to (..., b, t, r)."""
+    """Return rows at places: (..., b, t) of (..., b, n, r) to (..., b, t, r)."""
     width = x.shape[-1]
     rows = np.empty(places.shape, np.intp)
     # Said in full: of no elements NumPy cannot tell how many rows they are.
@@ -46,7 +46,7 @@ def scatter(places: Array, v: Array, out: Array, where: str) -> list[Call]:
 
 
 def _rows(places: Array, shape: tuple[int, ...], rows: Array, where: str) -> list[Call]:
-    """The number of each place's row, counted through all of the tables.
+    """Return the number of each place's row, counted through all of the tables.
 
     A table's axis of size 1 stretches along the places'.
     """
@@ -79,7 +79,7 @@ def integer(x: Array, out: Array) -> list[Call]:
 
 
 def sort(x: Array, out: Array) -> list[Call]:
-    """The last axis in order."""
+    """Return the last axis in order."""
     return [(np.copyto, (out, x)), (out.sort, (-1,))]
 
 

@@ -27,7 +27,7 @@ def _solve(a: Array, b: Array, out: Array, where: str) -> None:
 
 
 def of_matrix(function: BaseFunction) -> Callable[[Array, Array, str], list[Any]]:
-    """The calls of a function of one matrix, which NumPy cannot give memory."""
+    """Return the calls of a function of one matrix, which NumPy cannot give memory."""
 
     def call(x: Array, out: Array, where: str) -> None:
         try:

@@ -64,7 +64,7 @@ class Model:
         self._phases = EXECUTIONS[name]
 
     def schedule(self, plan: Plan) -> Schedule:
-        """The order for a plan."""
+        """Return the order for a plan."""
         return Schedule(
             *(
                 self._phases(plan, steps, self.threads)
@@ -76,13 +76,13 @@ class Model:
 
 
 def sequential(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
-    """One step after another, in the plan's order."""
+    """Order one step after another, in the plan's order."""
     del plan, threads
     return [[Task(tuple(range(len(steps))))]] if steps else []
 
 
 def levels(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
-    """All steps of a level at once: none of them waits for another.
+    """Run all steps of a level at once: none of them waits for another.
 
     Consecutive levels that gain less than it costs to wake a thread are one task.
     """
@@ -111,7 +111,7 @@ def levels(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
 
 
 def _gains(tasks: Sequence[float], longest_way: float, threads: int) -> bool:
-    """Whether threads save more time than it may take to hand all tasks over."""
+    """Return whether threads save more time than it may take to hand all tasks over."""
     least = max(sum(tasks) / threads, longest_way)
     return sum(tasks) - least > _HANDOFF * (1 + len(tasks))
 
@@ -148,7 +148,7 @@ def dataflow(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
 
 
 def _stretches(costs: Sequence[float]) -> list[range]:
-    """The numbers of steps, cut where some have taken long enough."""
+    """Return the numbers of steps, cut where some have taken long enough."""
     found = []
     start, taken = 0, 0.0
     for number, cost in enumerate(costs):
@@ -164,7 +164,7 @@ def _stretches(costs: Sequence[float]) -> list[range]:
 def _parts(
     stretch: range, before: Dependences, costs: Sequence[float]
 ) -> list[list[int]]:
-    """The parts of a stretch that hang together; all that are small are one."""
+    """Return the parts of a stretch that hang together; all that are small are one."""
     part: dict[int, list[int]] = {}
     for number in stretch:
         joined = [number]

@@ -54,7 +54,7 @@ class BoundPlan:
 
     @classmethod
     def arranged(cls, plan: Plan) -> Plan:
-        """The plan as this backend runs it."""
+        """Return the plan as this backend runs it."""
         return with_masks(batched(plan))
 
     @classmethod
@@ -88,7 +88,7 @@ class BoundPlan:
         return False
 
     def _array(self, view: View) -> Array:
-        """The array that a view stands for."""
+        """Return the array that a view stands for."""
         memory = self._memory[view.buffer]
         size = memory.itemsize
         return np.ndarray(
@@ -106,11 +106,11 @@ class BoundPlan:
         ]
 
     def _task(self, steps: Sequence[Step], numbers: Sequence[int]) -> list[Call]:
-        """The calls of a task of steps."""
+        """Return the calls of a task of steps."""
         return [call for number in numbers for call in self._calls(steps[number])]
 
     def _calls(self, step: Step) -> list[Call]:
-        """A step as calls of NumPy."""
+        """Return a step as calls of NumPy."""
         views = (*step.inputs, step.out, *step.scratch)
         return KERNELS[step.kernel](*map(self._array, views), *step.params)
 
@@ -153,7 +153,7 @@ def _ufunc(ufunc: np.ufunc) -> Callable[..., list[Call]]:
 
 
 def _copy(x: Array, out: Array) -> list[Call]:
-    """A copy; of what is turned and large, in strips a cache line wide.
+    """Return a copy; of what is turned and large, in strips a cache line wide.
 
     Down a matrix whose rows are a power of 2 apart, all elements fall into a few sets
     of the cache: turning 1024 × 1024 float32 in one go takes fifteen times as long.
@@ -189,12 +189,12 @@ def _choose(condition: Array, a: Array, b: Array, out: Array) -> list[Call]:
 
 
 def _bits(x: Array) -> Array:
-    """The same memory as integers."""
+    """Return the same memory as integers."""
     return x.view(f"i{x.itemsize}")
 
 
 def _keep(condition: Array, a: Array, out: Array, mask: Array) -> list[Call]:
-    """The value a, or 0 where the condition does not hold: bits times 1 or 0."""
+    """Return the value a, or 0 where the condition does not hold: bits times 1 or 0."""
     return [
         (np.copyto, (mask, condition)),
         (np.multiply, (_bits(a), mask, _bits(out))),
@@ -202,7 +202,7 @@ def _keep(condition: Array, a: Array, out: Array, mask: Array) -> list[Call]:
 
 
 def _drop(condition: Array, b: Array, out: Array, mask: Array) -> list[Call]:
-    """The value b, or 0 where the condition holds: bits and all ones or none."""
+    """Return the value b, or 0 where the condition holds: bits and all ones or none."""
     one = np.ones((), mask.dtype)
     return [
         (np.copyto, (mask, condition)),

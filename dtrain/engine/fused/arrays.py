@@ -64,7 +64,7 @@ class Array:
             self.spare.align, self.spare.type = ALIGNMENT, POINTER
 
     def splat(self) -> Lanes:
-        """The row's one element, in every lane."""
+        """Return the row's one element, in every lane."""
         scalar = self._builder.load(self.row, typ=self.element, align=self.size)
         if self.port.dtype == "bool":
             scalar = self._builder.icmp_unsigned("!=", scalar, BYTE(0))
@@ -74,7 +74,7 @@ class Array:
         return self._vectors.splat(scalar, self._real)
 
     def load(self, i: ir.Value) -> Lanes:
-        """The vector that begins with element i."""
+        """Return the vector that begins with element i."""
         builder, at = self._builder, self._at(i)
         if self.port.access == "all":
             value = builder.load(at, typ=self._vector, align=self.size)

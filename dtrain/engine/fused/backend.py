@@ -79,17 +79,17 @@ class FusedPlan(BoundPlan):
 
     @classmethod
     def arranged(cls, plan: Plan) -> Plan:
-        """The plan with pieces."""
+        """Return the plan with pieces."""
         return with_masks(fused(plan))
 
     @classmethod
     def load(cls, plan: Plan, model: Model) -> tuple[int, int]:
-        """The same of what is not in registers."""
+        """Return the same of what is not in registers."""
         return super().load(fused(plan), model)
 
     @classmethod
     def calls(cls, plan: Plan) -> int:
-        """The same, where consecutive pieces are one."""
+        """Return the same, where consecutive pieces are one."""
         native = (isinstance(step, Piece) for step in plan.steps)
         return sum(1 if one else len(list(run)) for one, run in groupby(native))
 
@@ -126,7 +126,7 @@ class FusedPlan(BoundPlan):
         return super()._bind(steps, phases)
 
     def _task(self, steps: Sequence[Step], numbers: Sequence[int]) -> list[Call]:
-        """A task's calls: one for each run of pieces, and those of other steps.
+        """Return a task's calls: one for each run of pieces, and those of other steps.
 
         Native code lets other threads run Python, as NumPy's loops do.
         """

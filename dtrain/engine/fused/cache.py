@@ -37,7 +37,7 @@ def folder() -> Path:
 
 
 def cached(key: str, make: Callable[[], bytes]) -> bytes:
-    """The code of a key: from the cache, or made and put there."""
+    """Return the code of a key: from the cache, or made and put there."""
     code = None
     try:
         file = folder() / f"{key}.o"

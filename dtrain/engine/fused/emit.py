@@ -192,7 +192,7 @@ class _Kernel:
         so_far: Sequence[ir.Value],
         counted: Lanes,
     ) -> list[ir.Value]:
-        """One vector of each array; return the sums."""
+        """Compute one vector of each array; return the sums."""
         operands = self.arrays[: len(self.form.operands)]
         values = [splats[a] if a in splats else a.load(i) for a in operands]
         turned: dict[int, tuple[Lanes, Lanes]] = {}  # sine and cosine, by operand
@@ -231,11 +231,11 @@ class _Kernel:
         return self.builder.shuffle_vector(vector, vector, places)
 
     def _turns_twice(self, operand: int) -> bool:
-        """Whether both the sine and the cosine of a value are wanted."""
+        """Return whether both the sine and the cosine of a value are wanted."""
         return all((name, (operand,)) in self.form.nodes for name in TURNS)
 
     def _first_lanes(self) -> ir.Value:
-        """A mask of the lanes that are left over."""
+        """Return a mask of the lanes that are left over."""
         numbers = ir.Constant(
             ir.VectorType(INDEX, self.form.width), list(range(self.form.width))
         )
@@ -244,7 +244,7 @@ class _Kernel:
         return self.builder.icmp_unsigned("<", numbers, rest)
 
     def _tree(self, vector: ir.Value) -> ir.Value:
-        """The lanes added: halves, then quarters, and so on."""
+        """Return the lanes added: halves, then quarters, and so on."""
         width = LANES[self.form.dtype]
         while width > 1:
             width //= 2

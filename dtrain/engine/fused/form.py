@@ -76,7 +76,7 @@ DTypes = Sequence[np.dtype[Any]]
 
 
 def form_of(piece: Piece, dtypes: DTypes, real: str) -> tuple[Form, list[View | int]]:
-    """A piece's form, and its arguments, in which a view stands for its address.
+    """Return a piece's form, and its arguments, in which a view stands for its address.
 
     Given are the dtype of each buffer and that of reals. The arguments are the loops'
     lengths, outermost first, then for each operand and result its address and its
@@ -126,7 +126,7 @@ _ACCESS: dict[int, Access] = {0: "one", 1: "all"}
 def _loops(
     domain: Shape, views: Sequence[View], summed: bool
 ) -> tuple[list[int], list[int | None]]:
-    """The loops' lengths, and for each the axis that has its strides.
+    """Return the loops' lengths, and for each the axis that has its strides.
 
     Neighbouring axes that every array passes in even steps are one loop, but what is
     summed is a loop of its own, within another one.

@@ -21,7 +21,7 @@ _addresses: dict[Form, int] = {}
 
 
 def loaded(forms: Sequence[Form]) -> tuple[Run, Mapping[Form, int]]:
-    """The driver, and where each form's kernel is.
+    """Return the driver, and where each form's kernel is.
 
     What is missing is compiled together, in one file of the cache.
     """

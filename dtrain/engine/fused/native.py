@@ -26,7 +26,7 @@ def host() -> Host:
 
 
 def key(forms: Sequence[Form], host: Host) -> str:
-    """A digest of all that the code depends on.
+    """Return a digest of all that the code depends on.
 
     The IR follows from the forms and from the files that write it, so a kernel that was
     compiled before is found without writing it again.
@@ -42,7 +42,7 @@ def key(forms: Sequence[Form], host: Host) -> str:
 
 
 def compiled(forms: Sequence[Form], host: Host) -> bytes:
-    """The object code of forms' kernels, and of the driver that runs them."""
+    """Return the object code of forms' kernels, and of the driver that runs them."""
     from dtrain.engine.fused.emit import source  # only who compiles needs to emit
 
     module = llvm.parse_assembly(source(forms))

@@ -26,7 +26,7 @@ class Operation:
     result: str = "f"
 
     def takes(self, kinds: Sequence[str]) -> bool:
-        """Whether operands and result may have these kinds of dtype."""
+        """Return whether operands and result may have these kinds of dtype."""
         *given, result = kinds
         return (
             result == self.result
@@ -64,7 +64,7 @@ def _heaviside(x: Lanes, h: Lanes) -> Lanes:
 
 
 def _logaddexp(a: Lanes, b: Lanes) -> Lanes:
-    """The larger, and log(1 + e^−d); equal ones may be infinite."""
+    """Return the larger, and log(1 + e^−d); equal ones may be infinite."""
     apart = maximum(a, b) + elementary.FUNCTIONS["log1p"](
         elementary.FUNCTIONS["exp"](-abs(a - b))
     )

@@ -68,7 +68,7 @@ class Piece(Step):
 
 
 def fused(plan: Plan) -> Plan:
-    """The plan with its elementwise steps gathered into pieces."""
+    """Return the plan with its elementwise steps gathered into pieces."""
     whole = replace(plan, buffers=list(plan.buffers))
     whole.once, whole.steps = _gathered(plan, plan.once), _gathered(plan, plan.steps)
     _keep_in_registers(whole)
@@ -76,7 +76,7 @@ def fused(plan: Plan) -> Plan:
 
 
 def node_of(plan: Plan, step: Step) -> Node | None:
-    """A step as a node, or ``None`` if NumPy has to compute it."""
+    """Return a step as a node, or ``None`` if NumPy has to compute it."""
     views = (*step.inputs, step.out)
     kinds = [plan.buffers[view.buffer].dtype.kind for view in views]
     axes: tuple[int, ...] = ()
@@ -108,7 +108,7 @@ def node_of(plan: Plan, step: Step) -> Node | None:
 
 
 def _along(view: View, shape: Shape, axes: Sequence[int]) -> View:
-    """A view broadcast to a shape, with some of its axes."""
+    """Return a view broadcast to a shape, with some of its axes."""
     if view.shape != shape:
         view = view.stretched(shape)
     if len(axes) == len(shape):

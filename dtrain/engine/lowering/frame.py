@@ -69,7 +69,7 @@ class Frame:
         self.values: list[View] = []
 
     def led(self, view: View, number: int, kind: Kind) -> View:
-        """A value with the leading axes of another kind."""
+        """Return a value with the leading axes of another kind."""
         have = self.graph.nodes[number].kind
         for axis in range(have, kind):
             view = view.inserted(axis, self.lead[kind][axis])
@@ -93,13 +93,13 @@ class Frame:
         return len(self.plan.buffers) - 1
 
     def dtype(self, node: Node) -> np.dtype[Any]:
-        """The dtype of a node's values in this run."""
+        """Return the dtype of a node's values in this run."""
         if node.dtype == "real":
             return self.layout.dtype
         return np.dtype(bool if node.dtype == "bool" else np.intp)
 
     def fresh(self, shape: Shape, dtype: np.dtype[Any]) -> View:
-        """A new contiguous buffer."""
+        """Return a new contiguous buffer."""
         buffer = self._buffer(math.prod(shape), dtype)
         return View(buffer, 0, shape, contiguous(shape))
 
@@ -146,7 +146,7 @@ class Frame:
         return view
 
     def compact(self, number: int, view: View, shape: Shape) -> View:
-        """A view in another shape, by a copy if strides cannot say it."""
+        """Return a view in another shape, by a copy if strides cannot say it."""
         reshaped = view.reshaped(shape)
         if reshaped is None:
             copy = self.fresh(view.shape, self.plan.buffers[view.buffer].dtype)
@@ -156,7 +156,7 @@ class Frame:
         return reshaped
 
     def packed(self, number: int, view: View, shape: Shape) -> View:
-        """The same elements in C order in a shape, side by side in memory."""
+        """Return the same elements in C order in a shape, side by side in memory."""
         if view.strides != contiguous(view.shape):
             copy = self.fresh(view.shape, self.plan.buffers[view.buffer].dtype)
             self.step(number, "copy", (view,), copy)
@@ -172,7 +172,7 @@ class Frame:
 
 
 def first_weight(node: Node) -> str:
-    """The name of a weight, or of the first in a vector of scalars.
+    """Return the name of a weight, or of the first in a vector of scalars.
 
     The others follow it, because a layout has its weights in the order of their names.
     """

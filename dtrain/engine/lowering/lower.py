@@ -140,7 +140,7 @@ class Lowering(Frame):
 
 
 def _dotted(graph: FlowGraph) -> set[int]:
-    """The products of samples' scalars that are only summed over the block.
+    """Return the products of samples' scalars that are only summed over the block.
 
     Such is the derivative of a scalar weight, Σ v·x, and the square error: one dot
     product.

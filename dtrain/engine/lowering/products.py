@@ -59,7 +59,7 @@ def lower(low: Frame, number: int, node: Node) -> View:
 
 
 def _with_block(low: Frame, x: _Operand) -> _Operand:
-    """An operand that has the block's label, for a sum over it."""
+    """Return an operand that has the block's label, for a sum over it."""
     if _BLOCK in x.labels:
         return x
     view, labels = x.view, x.labels
@@ -139,7 +139,7 @@ def _matrices(
     first: Labels,
     second: Labels,
 ) -> View:
-    """A stack of matrices that BLAS can read, by a copy if need be."""
+    """Return a stack of matrices that BLAS can read, by a copy if need be."""
     view = x.arranged(stacked + first + second)
     lead, middle = len(stacked), len(stacked) + len(first)
     shape = (
@@ -172,7 +172,7 @@ def _by_rows(low: Frame, right: View, x: _Operand) -> View:
 
 
 def _fits(view: View) -> bool:
-    """Whether BLAS can read the last two axes: one of them without gaps."""
+    """Return whether BLAS can read the last two axes: one of them without gaps."""
     (m, n), (row, column) = view.shape[-2:], view.strides[-2:]
     by_rows = (column == 1 or n == 1) and (row >= n or m == 1)
     by_columns = (row == 1 or m == 1) and (column >= m or n == 1)

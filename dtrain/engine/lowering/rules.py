@@ -23,12 +23,12 @@ from dtrain.tracing.node import Node
 
 
 def _kernel(name: str) -> Callable[[Frame, int, Node], View]:
-    """The lowering of a function that is one elementwise kernel."""
+    """Return the lowering of a function that is one elementwise kernel."""
     return lambda low, number, node: low.elementwise(number, node, name)
 
 
 def _where(low: Frame, number: int, node: Node) -> View:
-    """A choice; where one side is 0, as in most adjoints, a mask."""
+    """Return a choice; where one side is 0, as in most adjoints, a mask."""
     _, a, b = (low.graph.nodes[i].constant for i in node.inputs)
     inputs = tuple(low.operand(i, number) for i in node.inputs)
     out = low.result(number)
@@ -44,7 +44,7 @@ def _where(low: Frame, number: int, node: Node) -> View:
 
 
 def _is_zero(value: NDArray[Any]) -> bool:
-    """Whether all is +0; −0 has another bit."""
+    """Return whether all is +0; −0 has another bit."""
     return not value.any() and not np.signbit(value).any()
 
 
@@ -296,7 +296,7 @@ LOWERINGS: dict[str, Callable[[Frame, int, Node], View]] = {
 
 
 def lowered(function: BaseFunction) -> bool:
-    """Whether the engine can compute a base function."""
+    """Return whether the engine can compute a base function."""
     return (
         function.elementwise
         or function.definition is not None

@@ -39,7 +39,7 @@ def lower_solve(low: Frame, number: int, node: Node) -> View:
 
 
 def lower_of_matrix(kernel: str) -> Callable[[Frame, int, Node], View]:
-    """The lowering of a function of one matrix."""
+    """Return the lowering of a function of one matrix."""
 
     def lower(low: Frame, number: int, node: Node) -> View:
         out = low.result(number)

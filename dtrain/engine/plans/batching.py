@@ -56,7 +56,7 @@ class _Batching:
         self._schedule()
 
     def result(self) -> Plan:
-        """The plan with rows in the place of the buffers that were joined."""
+        """Return the plan with rows in the place of the buffers that were joined."""
         if not self._homes:
             return self._plan
         sizes = [buffer.size for buffer in self._buffers]
@@ -92,7 +92,7 @@ class _Batching:
         return [replace(step, out=own), Step("copy", (own,), step.out)]
 
     def _whole(self, view: View) -> bool:
-        """Whether a view is a buffer of the plan's own, from end to end."""
+        """Return whether a view is a buffer of the plan's own, from end to end."""
         buffer = self._buffers[view.buffer]
         return (
             buffer.external is None
@@ -123,7 +123,7 @@ class _Batching:
         return (*kind, self._buffers[step.out.buffer]) if rows else None
 
     def _rows(self, step: Step) -> list[int]:
-        """The buffers that a step reads, those of single numbers apart."""
+        """Return the buffers that a step reads, those of single numbers apart."""
         return [view.buffer for view in step.inputs if view.shape != ()]
 
     def _schedule(self) -> None:
@@ -214,7 +214,7 @@ class _Batching:
             self._homes[buffer] = batch, row
 
     def _stacked(self, first: View, count: int) -> View:
-        """The view of so many rows, of which the first is given."""
+        """Return the view of so many rows, of which the first is given."""
         batch, row = self._homes[first.buffer]
         shape = (count, *first.shape)
         offset = row * self._buffers[first.buffer].size

@@ -18,7 +18,7 @@ Dependences = list[list[int]]
 
 
 def dependences(plan: Plan, steps: Sequence[Step]) -> Dependences:
-    """The steps, of these, that each one waits for.
+    """Return the steps, of these, that each one waits for.
 
     A buffer that one step writes, and that is most of them, costs one look-up a view.
     Of the others (a sum's, the rows of a batch, the slots of the derivatives) it is
@@ -71,7 +71,7 @@ def _row(plan: Plan, buffer: int, views: Sequence[View]) -> int:
 
 
 def columns(view: View, row: int) -> tuple[int, int]:
-    """The columns a view may touch of a buffer with rows of so many elements.
+    """Return the columns a view may touch of a buffer with rows of so many elements.
 
     All of them, where it does not keep to the same ones in each row.
     """
@@ -96,7 +96,7 @@ class _Ranges:
         self._readers: list[list[int]] = [[]]
 
     def read(self, view: View, number: int) -> Iterator[int]:
-        """A step reads; give those it waits for."""
+        """Note that a step reads; yield the steps that it waits for."""
         for i in self._within(view):
             self._readers[i].append(number)
             writer = self._writers[i]
@@ -104,7 +104,7 @@ class _Ranges:
                 yield writer
 
     def write(self, view: View, number: int) -> Iterator[int]:
-        """A step writes; give those it waits for."""
+        """Note that a step writes; yield the steps that it waits for."""
         for i in self._within(view):
             yield from self._readers[i]
             writer = self._writers[i]
@@ -113,12 +113,12 @@ class _Ranges:
             self._writers[i], self._readers[i] = number, []
 
     def _within(self, view: View) -> range:
-        """The ranges that a view touches, cut at its ends."""
+        """Return the ranges that a view touches, cut at its ends."""
         start, stop = columns(view, self._row)
         return range(self._cut(start), self._cut(stop)) if stop > start else range(0)
 
     def _cut(self, column: int) -> int:
-        """The number of the range that begins at a column."""
+        """Return the number of the range that begins at a column."""
         at = bisect_left(self._starts, column)
         if at == len(self._starts) or self._starts[at] != column:
             self._starts.insert(at, column)

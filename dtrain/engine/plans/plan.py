@@ -50,7 +50,7 @@ class View:
         return math.prod(n for n, stride in axes if stride)
 
     def permuted(self, axes: Sequence[int]) -> View:
-        """The axes in another order."""
+        """Return the axes in another order."""
         return View(
             self.buffer,
             self.offset,
@@ -59,7 +59,7 @@ class View:
         )
 
     def inserted(self, axis: int, size: int = 1) -> View:
-        """A new axis along which nothing varies."""
+        """Return a new axis along which nothing varies."""
         return View(
             self.buffer,
             self.offset,
@@ -79,7 +79,7 @@ class View:
         return View(self.buffer, self.offset, shape, strides)
 
     def sliced(self, axes: Sequence[tuple[int, int, int]]) -> View:
-        """A part of the last axes: a start, a length and a step for each."""
+        """Return a part of the last axes: a start, a length and a step for each."""
         lead = len(self.shape) - len(axes)
         strides = self.strides[lead:]
         offset = self.offset + sum(
@@ -99,7 +99,7 @@ class View:
         )
 
     def same(self, other: View) -> bool:
-        """Whether both are the same elements in the same order."""
+        """Return whether both are the same elements in the same order."""
         return self.reshaped(self.shape) == other.reshaped(self.shape)
 
     def reshaped(self, shape: Shape) -> View | None:
@@ -198,7 +198,7 @@ class Plan:
 
 
 def contiguous(shape: Shape) -> Shape:
-    """The strides of a C-contiguous array, in elements."""
+    """Return the strides of a C-contiguous array, in elements."""
     strides = []
     stride = 1
     for n in reversed(shape):

@@ -78,7 +78,7 @@ class Grouping:
             self._group_maps([i for i in numbers if self._is_mapped(i)])
 
     def _pass_adjoints(self) -> set[int]:
-        """The nodes that some adjoint is sure to reach, be it zero."""
+        """Return the nodes that some adjoint is sure to reach, be it zero."""
         found = set(self.graph.outputs.values())
         waiting = list(found)
         while waiting:
@@ -159,7 +159,7 @@ class Grouping:
         return self._next
 
     def _home(self, number: int) -> Hashable:
-        """The array that a scalar is in; one that is in none is alone."""
+        """Return the array that a scalar is in; one that is in none is alone."""
         if self.graph.nodes[number].constant is not None:
             return "constants"
         return self.at[number][0] if number in self.at else (number,)
@@ -211,7 +211,7 @@ class Grouping:
             numbers = sorted(rest)
 
     def _slices(self, number: int) -> Hashable:
-        """A sum's values, if they are whole slices of arrays."""
+        """Return a sum's values, if they are whole slices of arrays."""
         places: dict[int, list[int]] = {}
         for term in self.sums.terms[number]:
             if term.value is not None:
@@ -230,7 +230,7 @@ class Grouping:
         return all(map(self._is_weighted, self.sums.terms[number])) or None
 
     def _is_weighted(self, term: Term) -> bool:
-        """Whether a term's factor is a weight."""
+        """Return whether a term's factor is a weight."""
         if term.factor is None:
             return False
         array, _ = self.at.get(term.factor, _NOWHERE)

@@ -51,7 +51,7 @@ class Sums:
                 self._collect(number, steps)
 
     def _steps(self) -> set[int]:
-        """The nodes that are only a step of a longer sum."""
+        """Return the nodes that are only a step of a longer sum."""
         return {
             number
             for number, reader in self.reader.items()
@@ -95,7 +95,7 @@ def _is_additive(node: Node) -> bool:
 
 
 def _signed(node: Node, minus: bool) -> Sequence[tuple[int, bool]]:
-    """What a node adds up, and whether it is subtracted in the end."""
+    """Return what a node adds up, and whether it is subtracted in the end."""
     if node.function is negative:
         return [(node.inputs[0], not minus)]
     a, b = node.inputs

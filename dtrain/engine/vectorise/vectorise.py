@@ -61,7 +61,7 @@ class _Writer:
         self._symbols: dict[int, Symbol] = {}
 
     def graph(self) -> FlowGraph:
-        """The finished graph."""
+        """Return the finished graph."""
         grouping, builder = self._grouping, self._builder
         for number in self._old.inputs.values():
             self._emit(number)
@@ -123,7 +123,7 @@ class _Writer:
         return [members[to] for to in range(numbers.size)]
 
     def _scalar(self, number: int) -> Symbol:
-        """A node's value by itself."""
+        """Return a node's value by itself."""
         symbol = self._symbols.get(number)
         if symbol is None:
             array, at = self._grouping.at[number]
@@ -194,7 +194,7 @@ class _Writer:
         return total
 
     def _product(self, part: Part, size: int) -> Any:
-        """What the sums of a group have from one array."""
+        """Return what the sums of a group have from one array."""
         values = self._read(part.array, part.read)
         if part.cells is not None:
             shape = size, len(part.read)
@@ -202,7 +202,7 @@ class _Writer:
         return self._factors(part.terms) * values
 
     def _factors(self, terms: Sequence[Term]) -> Any:
-        """The factors of terms, with their signs, as one vector."""
+        """Return the factors of terms, with their signs, as one vector."""
         signs = np.array([-1.0 if term.negative else 1.0 for term in terms])
         given = np.array([i for i, t in enumerate(terms) if t.factor is not None], int)
         free = np.setdiff1d(np.arange(len(terms)), given)

@@ -48,7 +48,7 @@ RANGE = {"float32": (-104.0, 89.5), "float64": (-746.0, 710.6)}
 
 
 def remainder(r: Lanes) -> Lanes:
-    """What eʳ − 1 is beyond r, for |r| ≤ log(2)/2."""
+    """Return what eʳ − 1 is beyond r, for |r| ≤ log(2)/2."""
     return r * r * polynomial(r, EXPONENTIAL[r.kind])
 
 
@@ -79,7 +79,7 @@ LOG_2_NEAREST = 0.6931471805599453
 
 
 def _expm1_quarter(x: Lanes) -> Lanes:
-    """A quarter of eˣ − 1, which does not overflow while eˣ/2 does not."""
+    """Return a quarter of eˣ − 1, which does not overflow while eˣ/2 does not."""
     r, n = reduced(x)
     rest = remainder(r)
     scale = power_of_two(n - 2, x.kind)

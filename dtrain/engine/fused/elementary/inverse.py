@@ -42,7 +42,7 @@ HALF_PI = {
 
 
 def _angle(a: Lanes, b: Lanes) -> tuple[Lanes, Lanes, Lanes]:
-    """The arctangent of a/b for a, b ≥ 0, as a sum of three, the largest first.
+    """Return the arctangent of a/b for a, b ≥ 0, as a sum of three, the largest first.
 
     It is that of t, at most 1/2, after a turn by π/4 or π/2: t is (a − b)/(a + b) or
     −b/a.
@@ -60,13 +60,13 @@ def _angle(a: Lanes, b: Lanes) -> tuple[Lanes, Lanes, Lanes]:
 
 
 def arctan(x: Lanes) -> Lanes:
-    """The angle of (1, x)."""
+    """Return the angle of (1, x)."""
     high, t, rest = _angle(abs(x), x.like(1))
     return (high + (t + rest)).signed_like(x)
 
 
 def arctan2(y: Lanes, x: Lanes) -> Lanes:
-    """The angle of (x, y), from −π to π."""
+    """Return the angle of (x, y), from −π to π."""
     a, b = abs(y), abs(x)
     # Equal where both are infinite; b not 0 where both are; and no sum overflows.
     both = (a == math.inf) & (b == math.inf)
@@ -130,7 +130,7 @@ def arcsin(x: Lanes) -> Lanes:
 
 
 def arccos(x: Lanes) -> Lanes:
-    """The angle with the cosine x."""
+    """Return the angle with the cosine x."""
     large, t, rest = _arcsine_parts(x)
     high, low = HALF_PI[x.kind]
     positive = select(large, 2 * (t + rest), (high - t) - (rest - low))

@@ -35,7 +35,7 @@ LIFT = 60
 
 
 def parts(x: Lanes) -> tuple[Lanes, Lanes]:
-    """The m in [√½, √2) and the number k with x = m·2ᵏ, for x > 0."""
+    """Return the m in [√½, √2) and the number k with x = m·2ᵏ, for x > 0."""
     bias, fraction = BIAS[x.kind], FRACTION[x.kind]
     small = x < 2.0 ** (1 - bias)
     bits = select(small, x * 2.0**LIFT, x).bits()
@@ -48,7 +48,7 @@ def parts(x: Lanes) -> tuple[Lanes, Lanes]:
 
 
 def tail(f: Lanes) -> Lanes:
-    """What log(1 + f) is less than f, for 1 + f in [√½, √2)."""
+    """Return what log(1 + f) is less than f, for 1 + f in [√½, √2)."""
     s = f / (2 + f)
     z = s * s
     half_square = 0.5 * f * f
@@ -56,13 +56,13 @@ def tail(f: Lanes) -> Lanes:
 
 
 def _finished(x: Lanes, y: Lanes) -> Lanes:
-    """The logarithm y of x, where x is 0, infinite, negative or NaN as well."""
+    """Return the logarithm y of x, where x is 0, infinite, negative or NaN as well."""
     outside = select(x == 0, -math.inf, x.like(math.nan))
     return select(x > 0, select(x < math.inf, y, math.inf), outside)
 
 
 def log(x: Lanes) -> Lanes:
-    """The natural logarithm."""
+    """Return the natural logarithm."""
     m, k = parts(x)
     high, low = LOG_2[x.kind]
     f = m - 1
@@ -70,7 +70,7 @@ def log(x: Lanes) -> Lanes:
 
 
 def log2(x: Lanes) -> Lanes:
-    """The logarithm to base 2."""
+    """Return the logarithm to base 2."""
     m, k = parts(x)
     f = m - 1
     return _finished(x, k + (f - tail(f)) * LOG2_E)
@@ -91,7 +91,7 @@ LOG10_2 = {
 
 
 def log10(x: Lanes) -> Lanes:
-    """The logarithm to base 10."""
+    """Return the logarithm to base 10."""
     m, k = parts(x)
     f = m - 1
     high, low = LOG10_2[x.kind]

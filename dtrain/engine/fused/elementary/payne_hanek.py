@@ -27,7 +27,7 @@ LOW = 0xFFFFFFFF
 
 
 def payne_hanek(x: Lanes) -> tuple[Lanes, ...]:
-    """The r in ±π/4 and the word n mod 4 with x = n·π/2 + r, for x ≥ 2¹³.
+    """Return the r in ±π/4 and the word n mod 4 with x = n·π/2 + r, for x ≥ 2¹³.
 
     x is an integer of 53 bits times 2ᵉ. The bits of 2/π that give multiples of 4 do not
     matter, those far behind neither; 192 bits in the middle give x·2/π modulo 4 to

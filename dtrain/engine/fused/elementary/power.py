@@ -63,7 +63,7 @@ def _log2(x: Lanes) -> tuple[Lanes, Lanes]:
 
 
 def _magnitude(x: Lanes, y: Lanes) -> Lanes:
-    """The power for finite x > 0."""
+    """Return the power for finite x > 0."""
     y = at_most(HIGHEST, at_least(-HIGHEST, y))
     if x.kind == "float32":
         # In float64 plain logarithms have digits enough.
@@ -82,7 +82,7 @@ def _magnitude(x: Lanes, y: Lanes) -> Lanes:
 
 
 def power(x: Lanes, y: Lanes) -> Lanes:
-    """The power of x with exponent y; at the edges as C99 and NumPy have it."""
+    """Return the power of x with exponent y; at the edges as C99 and NumPy have it."""
     a = abs(x)
     result = select(a == 0, select(y < 0, math.inf, x.like(0)), _magnitude(a, y))
     result = select(a == math.inf, select(y < 0, 0, x.like(math.inf)), result)
@@ -94,7 +94,7 @@ def power(x: Lanes, y: Lanes) -> Lanes:
 
 
 def _parity(y: Lanes) -> tuple[Lanes, Lanes]:
-    """Whether y ≥ 0 is an integer, and whether it is an odd one."""
+    """Return whether y ≥ 0 is an integer, and whether it is an odd one."""
     large = 2.0 ** FRACTION[y.kind]  # from here on there are no fractions
     shifted = y + large
     integer = (y >= large) | (shifted - large == y)

@@ -51,7 +51,7 @@ SIGN = {"float32": 30, "float64": 62}
 
 
 def _reduced(x: Lanes) -> tuple[Lanes, ...]:
-    """The r in ±π/4 and the word n with x = n·π/2 + r, for x ≥ 0."""
+    """Return the r in ±π/4 and the word n with x = n·π/2 + r, for x ≥ 0."""
     n, word = nearest(x * TWO_OVER_PI)
     if x.kind == "float32":
         n, wide = n.to("float64"), x.to("float64")
@@ -66,7 +66,7 @@ def _reduced(x: Lanes) -> tuple[Lanes, ...]:
 
 
 def sincos(x: Lanes) -> tuple[Lanes, Lanes]:
-    """The sine and the cosine, which share the reduction and the polynomials."""
+    """Return the sine and the cosine, which share the reduction and the polynomials."""
     r, quadrant = _reduced(abs(x))
     z = r * r
     sine = r + r * z * polynomial(z, SINE[x.kind])
@@ -80,16 +80,16 @@ def sincos(x: Lanes) -> tuple[Lanes, Lanes]:
 
 
 def sin(x: Lanes) -> Lanes:
-    """The sine."""
+    """Return the sine."""
     return sincos(x)[0]
 
 
 def cos(x: Lanes) -> Lanes:
-    """The cosine."""
+    """Return the cosine."""
     return sincos(x)[1]
 
 
 def tan(x: Lanes) -> Lanes:
-    """The tangent: sine over cosine."""
+    """Return the tangent: sine over cosine."""
     sine, cosine = sincos(x)
     return sine / cosine

@@ -30,7 +30,7 @@ KIND = {np.dtype(dtype): kind for kind, dtype in DTYPE.items()}
 
 
 def word(kind: str, number: float) -> int:
-    """An integer as a word of that kind: two's complement."""
+    """Return an integer as a word of that kind: two's complement."""
     return int(number) & ((1 << int(kind.removeprefix("word"))) - 1)
 
 
@@ -52,7 +52,7 @@ class Lanes:
         self.kind = kind
 
     def like(self, number: Lanes | float) -> Lanes:
-        """A number in every lane, of this kind; lanes are left as they are."""
+        """Return a number in every lane, of this kind; lanes are left as they are."""
         if isinstance(number, Lanes):
             return number
         value = self.arithmetic.constant(self.kind, number)
@@ -141,11 +141,11 @@ class Lanes:
         return 1 << 31 if self.kind == "float32" else 1 << 63
 
     def bits(self) -> Lanes:
-        """The words that floats are made of."""
+        """Return the words that floats are made of."""
         return self._apply("bits", to=WORD[self.kind])
 
     def number(self) -> Lanes:
-        """The floats that have these words as bits."""
+        """Return the floats that have these words as bits."""
         return self._apply("bits", to=FLOAT[self.kind])
 
     def signed_like(self, other: Lanes) -> Lanes:
@@ -153,7 +153,7 @@ class Lanes:
         return (self.bits() | (other.bits() & self.sign_bit)).number()
 
     def sqrt(self) -> Lanes:
-        """The square root, correctly rounded, as IEEE 754 asks."""
+        """Return the square root, correctly rounded, as IEEE 754 asks."""
         return self._apply("sqrt")
 
     def to(self, kind: str) -> Lanes:
@@ -161,7 +161,7 @@ class Lanes:
         return self if kind == self.kind else self._apply("convert", to=kind)
 
     def lookup(self, table: Sequence[int]) -> Lanes:
-        """The words of a table at these indices, which must lie inside of it."""
+        """Return the words of a table at these indices, which must lie inside of it."""
         value = self.arithmetic.lookup(self.kind, table, self.value)
         return Lanes(self.arithmetic, value, self.kind)
 
@@ -174,7 +174,7 @@ class Arithmetic(ABC):
 
     @abstractmethod
     def constant(self, kind: str, number: float) -> Any:
-        """A number, rounded to the kind, in every lane."""
+        """Return a number, rounded to the kind, in every lane."""
 
     @abstractmethod
     def apply(self, operation: str, kind: str, to: str, *operands: Any) -> Any:
@@ -186,7 +186,7 @@ class Arithmetic(ABC):
 
     @abstractmethod
     def select(self, condition: Any, chosen: Any, otherwise: Any) -> Any:
-        """One value where the condition holds, the other elsewhere."""
+        """Return one value where the condition holds, the other elsewhere."""
 
     @abstractmethod
     def rarely(
@@ -210,12 +210,12 @@ def select(condition: Lanes, chosen: Lanes | float, otherwise: Lanes | float) ->
 
 
 def maximum(a: Lanes, b: Lanes | float) -> Lanes:
-    """The larger; NaN where one is NaN; b where they are equal."""
+    """Return the larger; NaN where one is NaN; b where they are equal."""
     return select((a > b) | (a != a), a, b)
 
 
 def minimum(a: Lanes, b: Lanes | float) -> Lanes:
-    """The smaller; NaN where one is NaN; b where they are equal."""
+    """Return the smaller; NaN where one is NaN; b where they are equal."""
     return select((a < b) | (a != a), a, b)
 
 
@@ -232,7 +232,7 @@ def at_most(bound: float, x: Lanes) -> Lanes:
 def rarely(
     condition: Lanes, slow: Formula, operands: Sequence[Lanes], usual: Sequence[Lanes]
 ) -> tuple[Lanes, ...]:
-    """The usual lanes, and where the condition holds those of a slow formula.
+    """Return the usual lanes, and where the condition holds those of a slow formula.
 
     The formula, a named function of the operands, runs only if some lane needs it; what
     a lane gets depends on that lane alone.
@@ -262,16 +262,16 @@ class ArrayArithmetic(Arithmetic):
     }
 
     def lanes(self, array: Any) -> Lanes:
-        """An array's elements as lanes."""
+        """Return an array's elements as lanes."""
         array = np.asarray(array)
         return Lanes(self, array, KIND[array.dtype])
 
     def constant(self, kind: str, number: float) -> Any:
-        """A number, rounded to the kind."""
+        """Return a number, rounded to the kind."""
         return DTYPE[kind](word(kind, number) if kind in FLOAT else number)
 
     def apply(self, operation: str, kind: str, to: str, *operands: Any) -> Any:  # noqa: ARG002
-        """An operation by the ufunc of that name."""
+        """Return an operation by the ufunc of that name."""
         if operation == "bits":
             return operands[0].view(DTYPE[to])
         with np.errstate(all="ignore"):
@@ -284,7 +284,7 @@ class ArrayArithmetic(Arithmetic):
         return np.array(table, DTYPE[kind])[index]
 
     def select(self, condition: Any, chosen: Any, otherwise: Any) -> Any:
-        """One value where the condition holds, the other elsewhere."""
+        """Return one value where the condition holds, the other elsewhere."""
         return np.where(condition, chosen, otherwise)
 
     def rarely(
@@ -294,7 +294,7 @@ class ArrayArithmetic(Arithmetic):
         operands: Sequence[Lanes],
         usual: Sequence[Lanes],
     ) -> tuple[Lanes, ...]:
-        """The usual lanes, mended where the condition holds."""
+        """Return the usual lanes, mended where the condition holds."""
         if not condition.value.any():
             return tuple(usual)
         mended = slow(*operands)

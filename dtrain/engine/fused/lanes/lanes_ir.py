@@ -59,7 +59,7 @@ class Splat(ir.Constant):  # type: ignore[misc]
         self.scalar = scalar
 
     def get_reference(self) -> str:
-        """The constant in LLVM's own words."""
+        """Return the constant in LLVM's own words."""
         return f"splat ({self.scalar})"
 
 
@@ -76,15 +76,15 @@ class VectorArithmetic(Arithmetic):
         self.width = width
 
     def vector(self, kind: str) -> ir.VectorType:
-        """The type of such lanes."""
+        """Return the type of such lanes."""
         return ir.VectorType(ELEMENT[kind], self.width)
 
     def lanes(self, value: ir.Value, kind: str) -> Lanes:
-        """A vector as lanes."""
+        """Return a vector as lanes."""
         return Lanes(self, value, kind)
 
     def splat(self, scalar: ir.Value, kind: str) -> Lanes:
-        """A scalar in every lane."""
+        """Return a scalar in every lane."""
         one = self.builder.insert_element(
             ir.Constant(self.vector(kind), ir.Undefined),
             scalar,
@@ -94,13 +94,13 @@ class VectorArithmetic(Arithmetic):
         return Lanes(self, self.builder.shuffle_vector(one, one, zeros), kind)
 
     def constant(self, kind: str, number: float) -> ir.Constant:
-        """A number, rounded to the kind, in every lane."""
+        """Return a number, rounded to the kind, in every lane."""
         rounded: Any = DTYPE[kind](word(kind, number) if kind in FLOAT else number)
         scalar = ir.Constant(ELEMENT[kind], rounded.item())
         return Splat(self.vector(kind), scalar)
 
     def apply(self, operation: str, kind: str, to: str, *operands: Any) -> ir.Value:
-        """One instruction, or a call of the intrinsic square root."""
+        """Return one instruction, or a call of the intrinsic square root."""
         if operation == "bits":
             return self.builder.bitcast(*operands, self.vector(to))
         if operation == "convert":
@@ -154,7 +154,7 @@ class VectorArithmetic(Arithmetic):
         return found
 
     def select(self, condition: Any, chosen: Any, otherwise: Any) -> ir.Value:
-        """One value where the condition holds, the other elsewhere."""
+        """Return one value where the condition holds, the other elsewhere."""
         return self.builder.select(condition, chosen, otherwise)
 
     def rarely(
@@ -187,7 +187,7 @@ class VectorArithmetic(Arithmetic):
     def _mending(
         self, slow: Formula, operands: Sequence[Lanes], usual: Sequence[Lanes]
     ) -> ir.Function:
-        """A function that replaces the marked lanes, one after the other.
+        """Return a function that replaces the marked lanes, one after the other.
 
         One lane at a time compiles many times faster than all at once, and is as fast
         where few are marked.
@@ -232,6 +232,6 @@ class VectorArithmetic(Arithmetic):
         return function
 
     def _single(self, vector: ir.Value, kind: str, lane: ir.Value) -> Lanes:
-        """One lane of a vector, as the only one of this arithmetic."""
+        """Return one lane of a vector, as the only one of this arithmetic."""
         scalar = self.builder.extract_element(vector, lane)
         return self.lanes(self.builder.bitcast(scalar, self.vector(kind)), kind)
