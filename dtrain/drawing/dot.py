@@ -1,4 +1,4 @@
-"""A flow graph in Graphviz's language."""
+"""Write a flow graph in the language of Graphviz."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STYLES = {INPUT: 'style="rounded"', WEIGHT: 'style="filled" fillcolor="#efe7fd"
 
 
 def dot(graph: FlowGraph) -> str:
-    """Return the graph as text that ``dot`` draws, from left to right."""
+    """Return the graph as text for ``dot``, from left to right."""
     lines = [
         f"digraph {_quoted(graph.name)} {{",
         '  rankdir="LR"',

@@ -267,7 +267,7 @@ def chosen_backend(name: str) -> type[BoundPlan]:
 
 
 def chosen(option: str, name: str, table: Mapping[str, Any]) -> Any:
-    """Return the entry of an option's table by name.
+    """Return an option's value from its table.
 
     Raises:
         UsageError: if the table has no such name.
