@@ -1,4 +1,4 @@
-"""Pausing Python's collector of cycles while many objects are made that stay."""
+"""Disable the cyclic garbage collector while building large, long-lived objects."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Let the collector of cycles rest.
+    """Disable the cyclic garbage collector for the duration of the context.
 
-    A graph and its plan are hundreds of thousands of objects, none of them garbage;
-    looking through them again and again took a quarter of the time to the first step.
+    A graph and its plan are hundreds of thousands of objects, none of them garbage.
+    Traversing them repeatedly took a quarter of the time to the first step.
     """
     enabled = gc.isenabled()
     gc.disable()

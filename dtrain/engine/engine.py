@@ -1,4 +1,4 @@
-"""The engine: a graph becomes numbers, one block of samples at a time."""
+"""The engine: it evaluates a graph on blocks of samples."""
 
 from __future__ import annotations
 
@@ -17,56 +17,65 @@ from dtrain.engine.execution.pool import Pool
 from dtrain.engine.fused.backend import FusedPlan
 from dtrain.engine.lowering.lower import plan
 from dtrain.engine.plans.plan import Plan
-from dtrain.engine.stack import Place, Stack, Sum
+from dtrain.engine.stack import Stack
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import Layout, Weights
+from dtrain.reduction.tree import PartialSum
 from dtrain.tracing.graph import FlowGraph
 
 BACKENDS = {"numpy": BoundPlan, "fused": FusedPlan}
 Rows = slice | NDArray[np.intp]
-_NOWHERE: Mapping[int, Place] = MappingProxyType({})
-_CACHE = 3 << 20  # bytes that stay in a core's cache, or near it
-_CALL = 64 << 10  # bytes: of what touches fewer, most time goes into the call
-_MOST = 64 << 20  # bytes that small arrays may take in all
+_NO_DESTINATIONS: Mapping[int, PartialSum] = MappingProxyType({})
+_CACHE = 3 << 20  # bytes that stay in or near a core's cache
+_CALL = 64 << 10  # bytes; a call that touches fewer spends most of its time in Python
+_MOST = 64 << 20  # bytes that a stack of small arrays may take
 
 
 class Blocks(Protocol):
-    """Some consecutive blocks of a batch: which rows of the columns they hold."""
+    """Consecutive blocks of a batch, and the rows of the columns that they hold."""
 
     @property
     def number(self) -> int:
-        """The first block's number in the batch."""
+        """The number of the first block in the batch."""
 
     @property
     def count(self) -> int:
-        """How many blocks there are."""
+        """The number of blocks."""
 
     @property
     def length(self) -> int:
-        """How many rows each block has."""
+        """The number of rows in each block."""
 
     @property
     def rows(self) -> Rows:
-        """The rows of all the blocks, in order."""
+        """The rows of all blocks, in order."""
 
 
 class Engine:
-    """Runs a graph on blocks of the rows of columns.
+    """Evaluates a graph on blocks of rows of columns.
 
-    Each number of blocks and each block length gets a plan of its own when it first
-    comes up; there are few: whole stacks, the rest, and a short last block. Threads
-    that run steps at once are gone when the engine's ``with`` block ends.
+    The engine makes one plan for each pair of block length and number of blocks, when
+    that pair first occurs. There are few: whole stacks, the rest, and a short last
+    block. Leaving the engine's ``with`` block ends its threads.
 
     Args:
-        graph: the graph to run. Its output ``loss`` and those named in ``tail`` are
-            summed in the GradientVector's tail.
-        layout: where each weight lies.
-        columns: each input's values, first axis the sample.
-        gradients: which output is which weight's derivative.
+        graph: the graph. Its output ``loss`` and those named in ``tail`` are summed in
+            the gradient's tail.
+        layout: the offset of each weight.
+        columns: each input's values; the first axis is the sample.
+        gradients: the weight that each output is the derivative by.
         tail: further outputs for the tail, in order.
-        execution: the execution model's name.
-        threads: how many run steps at once, if the model has such.
-        backend: the backend's name.
+        execution: the name of the execution model.
+        threads: the number of threads, for a model that runs steps in parallel.
+        backend: the name of the backend.
+
+    Attributes:
+        graph: the graph.
+        layout: the offset of each weight.
+        columns: the columns that the next call reads.
+
+    Raises:
+        UsageError: for an unknown model or backend, or one that lacks a package.
     """
 
     def __init__(
@@ -92,8 +101,9 @@ class Engine:
         self._backend = chosen_backend(backend)
         self._plans: dict[tuple[int, int], Plan] = {}
         self._stacks: dict[tuple[int, int], Stack] = {}
-        self._most: dict[int, int] = {}  # blocks in a stack, by their length
-        self._weights: Weights | None = None
+        self._most: dict[int, int] = {}  # blocks in a stack, by block length
+        self._bound: Weights | None = None  # the weights that all stacks read
+        self._copied: tuple[Weights, int] | None = None  # and of which they are a copy
 
     def __enter__(self) -> Engine:
         return self
@@ -102,33 +112,70 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """End the threads that run steps at once."""
+        """End the threads that run steps in parallel."""
         self._pool.close()
+
+    def rebind(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Read other columns from the next call on; all plans stay valid.
+
+        Args:
+            columns: each input's values. Their shapes without the first axis are those
+                that the graph was traced with; dtypes and numbers of rows are free.
+
+        Raises:
+            UsageError: if an input has no column, or one of another shape.
+        """
+        for name, number in self.graph.inputs.items():
+            shape = self.graph.nodes[number].shape
+            if name not in columns:
+                raise UsageError(f"input {name!r} has no column")
+            if columns[name].shape[1:] != shape:
+                raise UsageError(
+                    f"column {name!r} has samples of shape {columns[name].shape[1:]}, "
+                    f"but the graph has {shape}"
+                )
+        self.columns = columns
+
+    def release(self) -> None:
+        """Drop all references to the columns; `rebind` before the next call."""
+        self.columns = {}
+        for stack in self._stacks.values():
+            stack.bound.release()
 
     def gradients(
         self,
         weights: Weights,
         parts: Iterable[Blocks],
-        places: Mapping[int, Place] = _NOWHERE,
-    ) -> Iterator[Sum]:
-        """Yield the partial GradientVectors of blocks: sums over samples, never means.
+        destinations: Mapping[int, PartialSum] = _NO_DESTINATIONS,
+    ) -> Iterator[PartialSum]:
+        """Yield the gradients of blocks: sums over samples, never means.
 
-        There is one for each subtree of the canonical tree that a stack makes up, in
-        its place, if there is one for its first block. Else it is the engine's own, as
-        those of single blocks are, and is overwritten when the next part is run.
+        Each stack yields one sum for each subtree of the canonical tree that its blocks
+        make up. It is in the destination given for its first block. Without one, and
+        for single blocks, it is in the engine's memory, which the next part overwrites.
 
-        What must be finite is for the caller to test, under ``np.errstate``.
+        Call this under ``np.errstate`` and check the result for infinities and NaN.
+
+        Args:
+            weights: the point at which to evaluate.
+            parts: the blocks, each part run by one call.
+            destinations: memory for sums, by the number of the first block.
         """
         for blocks in parts:
             stack = self._run(weights, blocks)
-            yield from stack.sums(blocks.number, places)
+            yield from stack.sums(blocks.number, destinations)
 
     @np.errstate(all="ignore")
     def run(self, weights: Weights, blocks: Blocks) -> Mapping[str, NDArray[Any]]:
-        """Run blocks; the outputs are the engine's own arrays, first axis the block."""
+        """Evaluate blocks; return the outputs, with the block as the first axis.
+
+        The arrays are the engine's; the next call overwrites them.
+        """
         return self._run(weights, blocks).bound.outputs
 
     def _run(self, weights: Weights, blocks: Blocks) -> Stack:
+        if weights is not self._bound:
+            weights = self._shared(weights)
         stack = self._stack(weights, blocks)
         if stack.version != weights.version:
             execute(stack.bound.once, self._pool)
@@ -140,12 +187,30 @@ class Engine:
         execute(stack.bound.phases, self._pool)
         return stack
 
-    def most_blocks(self, length: int) -> int:
-        """How many blocks of a length, a power of 2, are best run by one call.
+    def _shared(self, weights: Weights) -> Weights:
+        """Return the weights that the stacks read, with the values of those given.
 
-        A larger stack costs less Python for each block, until what it works on leaves
-        the cache; where arrays are small, Python costs more than that. It changes no
-        bits (docs/performance.md).
+        Stacks read the first weights where they are. Only an engine that is given
+        several Weights objects copies their values, to weights that it allocates.
+        """
+        if self._bound is None:
+            self._bound = weights
+            return weights
+        if self._copied is None:
+            self._stacks.clear()
+            self._bound = Weights(self.layout)
+        if self._copied != (weights, weights.version):
+            np.copyto(self._bound.flat, weights.flat)
+            self._bound.version += 1
+            self._copied = weights, weights.version
+        return self._bound
+
+    def most_blocks(self, length: int) -> int:
+        """Return how many blocks of a length, a power of 2, run fastest in one call.
+
+        A larger stack takes less Python time per block, but more memory, which slows it
+        down once it exceeds the cache. For small arrays Python time matters more. The
+        number changes no bits (docs/performance.md).
         """
         if length not in self._most:
             memory, touched = self._backend.load(self._plan(1, length), self._model)
@@ -164,10 +229,7 @@ class Engine:
         return self._plans[key]
 
     def _stack(self, weights: Weights, blocks: Blocks) -> Stack:
-        """Return the stack of so many blocks of a length."""
-        if weights is not self._weights:
-            self._stacks.clear()
-            self._weights = weights
+        """Return the stack for this number of blocks of this length."""
         key = (blocks.count, blocks.length)
         stack = self._stacks.get(key)
         if stack is None:
@@ -187,17 +249,17 @@ def fetch(column: NDArray[Any], rows: Rows, out: NDArray[Any]) -> None:
     if isinstance(rows, slice):
         np.copyto(out, column[rows], casting="unsafe")
     elif column.dtype == out.dtype:
-        # In bounds by construction; without "clip" NumPy copies through a buffer.
+        # The rows are in bounds; without "clip" NumPy copies through a buffer.
         np.take(column, rows, axis=0, out=out, mode="clip")
     else:
         np.copyto(out, column[rows], casting="unsafe")
 
 
 def chosen_backend(name: str) -> type[BoundPlan]:
-    """Return a backend by name.
+    """Return the backend of a name.
 
     Raises:
-        UsageError: if there is none, or it lacks a package.
+        UsageError: if there is none, or a package that it needs is not installed.
     """
     backend: type[BoundPlan] = chosen("backend", name, BACKENDS)
     backend.check()
@@ -208,7 +270,7 @@ def chosen(option: str, name: str, table: Mapping[str, Any]) -> Any:
     """Return an option's value from its table.
 
     Raises:
-        UsageError: if there is none of that name.
+        UsageError: if the table has no such name.
     """
     if name not in table:
         raise UsageError(f"no {option} {name!r}; there are {', '.join(table)}")

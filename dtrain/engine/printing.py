@@ -1,4 +1,4 @@
-"""A plan as text: what runs once a step, what for every block, and in which loops."""
+"""A plan as text: the steps for each change of weights and those for every block."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dtrain.tracing.printing import counted
 
 
 def lines(plan: Plan) -> Iterator[str]:
-    """A summary, then one line for each step; those of one loop stand below it."""
+    """Yield a summary, then one line for each step, indented below its loop."""
     names = _Names(plan)
     steps = [*plan.once, *plan.steps]
     pieces = [step for step in steps if isinstance(step, Piece)]
@@ -49,14 +49,14 @@ def _step(plan: Plan, step: Step, names: _Names) -> Iterator[str]:
 
 
 def _kernel(plan: Plan, piece: Piece) -> str:
-    """Return a short name, equal for pieces that share a kernel."""
+    """Return a short name that is equal for pieces with the same kernel."""
     dtypes = [buffer.dtype for buffer in plan.buffers]
     form, _ = form_of(piece, dtypes, dtypes[0].name)
     return form.name[-6:]
 
 
 class _Names:
-    """What the arrays of a plan are called: a buffer has a number once it is named."""
+    """The names of a plan's arrays; other buffers get numbers at first use."""
 
     def __init__(self, plan: Plan) -> None:
         self._given = {view.buffer: name for name, view in plan.inputs.items()}
@@ -72,7 +72,7 @@ class _Names:
         self._numbers: dict[int, int] = {}
 
     def __call__(self, view: View) -> str:
-        """Return the name of an array, and where in its memory it begins."""
+        """Return the name of an array and its offset in its buffer."""
         if view.buffer in self._external:
             return f"{self._external[view.buffer]}[{view.offset}]"
         name = self._given.get(view.buffer)

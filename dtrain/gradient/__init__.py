@@ -1,1 +1,1 @@
-"""A flow graph, differentiated into its backward flow graph."""
+"""Differentiate a flow graph into its backward flow graph."""

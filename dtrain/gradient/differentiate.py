@@ -2,8 +2,9 @@
 
 At each point X the walk computes v_X = ∂Output/∂X (lecture, "Efficient computation of
 all derivatives"): it starts with the output's adjoint, visits nodes in reverse order,
-and passes each node's adjoint to its inputs by the node's transfer function. Where
-several consumers pass something to one input, the sum over paths is an addition.
+and passes each node's adjoint to its inputs through the node's transfer function.
+Where several consumers pass adjoints to one input, the walk adds them: this addition
+is the sum over paths.
 """
 
 from __future__ import annotations
@@ -24,18 +25,19 @@ from dtrain.tracing.trace import user_frames
 
 
 def differentiate(graph: FlowGraph, output: str | None = None) -> FlowGraph:
-    """Return the graph that computes the output's derivatives by all weights, too.
+    """Extend a graph by the derivatives of one output with respect to all weights.
 
-    The derivatives are summed over the samples of a block; they are further outputs,
-    named ``d output / d weight``. The result is a flow graph like any other: it can be
+    The derivatives are summed over the samples of a block. They are additional outputs,
+    named ``d output / d weight``. The result is an ordinary flow graph: it can be
     printed, run, and differentiated again.
 
     Args:
         graph: the forward graph.
-        output: the output that is differentiated; needed if there are several.
+        output: the output to differentiate; required if the graph has several.
 
     Raises:
-        ProgramError: if there is no such output, or several to choose from.
+        ProgramError: if the graph has no such output, or if it has several and none
+            is chosen.
 
     Example:
         >>> from dtrain import program, weight
@@ -72,14 +74,14 @@ def backward(
 ) -> list[Symbol | None]:
     """Emit the adjoints of nodes, given that of the output; ``None`` where it is zero.
 
-    An adjoint has its node's shape. It may vary less than its node does: then it is
-    the same for all samples. The adjoint of what all samples share is a sum over the
+    An adjoint has its node's shape. An adjoint may be the same for all samples although
+    its node is not. The adjoint of a node that all samples share is a sum over the
     samples of a block.
 
     Args:
-        output: where the walk starts.
-        seed: the output's own adjoint, of its shape.
-        wrt: the nodes whose adjoints are asked for.
+        output: the node where the walk starts.
+        seed: the adjoint of the output, of the output's shape.
+        wrt: the nodes whose adjoints are returned.
     """
     builder = output.builder
     last = output.number
@@ -89,7 +91,7 @@ def backward(
         if number not in arrived or not reached[number]:
             continue
         node = builder.nodes[number]
-        builder.source = node.source  # errors and new nodes are about this line
+        builder.source = node.source  # errors and new nodes refer to this line
         builder.through = node
         v = arrived[number] = [_total(arrived[number])]
         if not node.inputs:
@@ -107,7 +109,7 @@ def backward(
 
 
 def _passed(v: Symbol, y: Symbol, xs: Sequence[Symbol]) -> Sequence[Expression]:
-    """Return what a node's transfer function passes to each of its inputs."""
+    """Return the adjoint that a node's transfer function passes to each input."""
     function, builder = y.node.function, y.builder
     assert function.vjp is not None  # noqa: S101
     try:
@@ -133,10 +135,10 @@ def _passed(v: Symbol, y: Symbol, xs: Sequence[Symbol]) -> Sequence[Expression]:
 
 
 def unbroadcast(v: Symbol, x: Symbol, y: Symbol) -> Symbol:
-    """Sum an adjoint over whatever its input was broadcast along on its way to y.
+    """Sum an adjoint over the axes along which y's function broadcast its input x.
 
-    That is the axes that were new or of size 1, and, where the input is shared by the
-    samples of a block and the output is not, the samples. This is the only place.
+    These are the axes that are new or had size 1 and, where all samples of a block
+    share x but not y, the samples. No other function un-broadcasts.
     """
     if x.node.kind is not Kind.SAMPLE:
         if v.node.kind is Kind.SAMPLE:
@@ -161,7 +163,7 @@ def _sum_to(v: Symbol, x: Symbol, y: Symbol) -> Symbol:
             f"the vjp of {y.node.function.name} returns an adjoint of shape {v.shape} "
             f"for an input of shape {shape}"
         ) from None
-    if v.shape != full:  # the same for elements that it was not computed for
+    if v.shape != full:  # the vjp left out axes along which the adjoint is constant
         v = v.builder.symbol(np.broadcast_to(v, full))
     new = len(full) - len(shape)
     stretched = tuple(
@@ -172,10 +174,10 @@ def _sum_to(v: Symbol, x: Symbol, y: Symbol) -> Symbol:
 
 
 def _total(parts: Sequence[Symbol]) -> Symbol:
-    """Return the sum of what consumers passed, in the order in which it arrived.
+    """Return the sum of the adjoints that consumers passed, in order of arrival.
 
-    What was read from many places of one array is put back in one go, so that T slices
-    cost T places and not T arrays.
+    The adjoints of several slices of one array are joined into one `place`, so that T
+    slices do not cost T arrays of the full shape.
     """
     places = [part for part in parts if part.node.function is place]
     if len(places) > 1:
@@ -191,7 +193,7 @@ def _total(parts: Sequence[Symbol]) -> Symbol:
 
 
 def _depends(builder: Emitter, last: int, wrt: Sequence[int]) -> list[bool]:
-    """Return which nodes up to the last one are computed from those in ``wrt``."""
+    """Return whether each node up to the last one depends on a node in ``wrt``."""
     depends = [False] * (last + 1)
     for number in wrt:
         if number <= last:

@@ -1,11 +1,11 @@
-"""The sum over paths: what a derivative is, written down as the lecture defines it.
+"""The sum over paths: the lecture's definition of a derivative, evaluated directly.
 
 The derivative of an output by X is the sum, over all paths from X to the output, of the
 product of the derivatives along the path (lecture, "In general, there is a DAG from
 weight to the output"); for tensors it is a product of Jacobians ("Transfer functions").
-There may be exponentially many paths, which back-propagation never visits one by one
-(`dtrain.gradient.differentiate`). This is the definition that it is checked against,
-and explained by: slow and exact.
+The number of paths can be exponential; back-propagation never visits them one by one
+(`dtrain.gradient.differentiate`). This module does: it is slow and exact, and serves to
+check and to explain back-propagation.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from dtrain.tracing.node import INPUT, WEIGHT, Node
 from dtrain.tracing.printing import counted
 
 LIMIT = 100_000
-"""More paths than this are not enumerated."""
+"""The largest number of paths that is enumerated by default."""
 
 
 class Edge(NamedTuple):
-    """A step of a path: into a node, as its input of this index."""
+    """One edge of a path: into a node, as its input of this index."""
 
     node: int
     input: int
@@ -45,7 +45,7 @@ class Paths:
 
     Args:
         graph: any flow graph.
-        end: the number of the node where paths end; by default that of the only output.
+        end: the number of the node where paths end; by default the only output.
 
     Example:
         >>> from dtrain import zoo
@@ -75,11 +75,11 @@ class Paths:
             edges.reverse()  # in the order of the nodes
 
     def count(self, start: int) -> int:
-        """How many paths there are from a node, found without visiting them."""
+        """Return the number of paths from a node, without enumerating them."""
         return self._counts[start]
 
     def all(self, start: int) -> Iterator[Path]:
-        """Yield every path from a node, one after the other."""
+        """Yield every path from a node."""
         if start == self.end:
             yield ()
         path: list[Edge] = []
@@ -99,16 +99,16 @@ class Paths:
 
 
 class SumOverPaths:
-    """Derivatives of a graph's node at one point, by their definition.
+    """The derivatives of one node of a graph at one point, by their definition.
 
     Args:
         graph: any flow graph.
         given: the value of each input, for one sample, and of each weight, by name.
-        end: the number of the node that is differentiated; by default the only output.
+        end: the number of the node to differentiate; by default the only output.
 
     Attributes:
         paths: the paths to that node.
-        values: each node's value.
+        values: the value of each node.
 
     Example:
         >>> from dtrain import program, weight
@@ -134,7 +134,10 @@ class SumOverPaths:
         self._jacobians: dict[int, list[NDArray[Any]]] = {}
 
     def jacobian(self, edge: Edge) -> NDArray[Any]:
-        """∂y_i/∂x_j of a node's output y by one input x, elements in C order."""
+        """Return the matrix ∂y_i/∂x_j of a node's value y by one input x.
+
+        The elements of y and x are numbered in C order.
+        """
         if edge.node not in self._jacobians:
             node = self.graph.nodes[edge.node]
             xs = [self.values[i] for i in node.inputs]
@@ -144,7 +147,7 @@ class SumOverPaths:
     def product(self, path: Path) -> NDArray[Any]:
         """Return the product of the Jacobians along a path, from its end backward.
 
-        Its shape is that of the end, then that of the start; of scalars it is a scalar.
+        Its shape is the shape of the end followed by the shape of the start.
         """
         end = self.graph.nodes[self.paths.end]
         if not path:
@@ -155,14 +158,14 @@ class SumOverPaths:
         return np.asarray(matrix.reshape(end.shape + self.graph.nodes[first].shape))
 
     def derivative(self, start: int, limit: int = LIMIT) -> NDArray[Any]:
-        """Return the sum of all paths' products from a node.
+        """Return the sum of the products of all paths from a node.
 
         Args:
             start: the node's number.
-            limit: the most paths to visit.
+            limit: the largest number of paths to visit.
 
         Raises:
-            UsageError: if there are more; the message says how many.
+            UsageError: if there are more paths; the message gives their number.
         """
         count, nodes = self.paths.count(start), self.graph.nodes
         if count > limit:
@@ -179,7 +182,7 @@ class SumOverPaths:
 
 
 def evaluate(graph: FlowGraph, given: Mapping[str, Any]) -> list[NDArray[Any]]:
-    """Each node's value for one sample, by the plain definitions of the functions."""
+    """Return each node's value for one sample, from the functions' NumPy values."""
     values: list[NDArray[Any]] = []
     for node in graph.nodes:
         if node.function in (INPUT, WEIGHT):
@@ -194,9 +197,9 @@ def evaluate(graph: FlowGraph, given: Mapping[str, Any]) -> list[NDArray[Any]]:
 
 
 def _jacobians(node: Node, xs: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return a node's Jacobian by each input: its transfer function, row by row.
+    """Return a node's Jacobian by each input, computed with its transfer function.
 
-    Since v_in = Jᵀ v_out, the unit vectors as v_out give the rows of J.
+    Since v_in = Jᵀ v_out, each unit vector as v_out gives one row of J.
     """
     transfer = _transfer(node, [x.shape for x in xs])
     given: dict[str, Any] = {f"x{place}": x for place, x in enumerate(xs)}
@@ -210,9 +213,9 @@ def _jacobians(node: Node, xs: list[NDArray[Any]]) -> list[NDArray[Any]]:
 
 
 def _transfer(node: Node, shapes: list[tuple[int, ...]]) -> FlowGraph:
-    """Return one node's transfer function as a graph: of its inputs x and an adjoint v.
+    """Return one node's transfer function as a graph of its inputs x and an adjoint v.
 
-    Its outputs are the adjoints that something passes to, named by their places.
+    Its outputs are the adjoints that are not zero, named by the inputs' positions.
     """
     builder = Builder(node.function.name)
     xs = [builder.input(f"x{place}", shape) for place, shape in enumerate(shapes)]

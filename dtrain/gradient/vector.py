@@ -1,8 +1,8 @@
-"""The GradientVector: every weight's derivative in one flat array, then a tail.
+"""The GradientVector: every weight's derivative in one flat array, and a tail.
 
-One layout serves weights, gradients and optimizer state: the weights in sorted name
-order, each in C order, without gaps, filled up with zeros to 64 bytes. The tail holds
-what is summed in float64 whatever the run's dtype: the loss and the sample count.
+Weights, gradients and optimizer state share one layout: the weights in sorted name
+order, each in C order, without gaps, padded with zeros to a multiple of 64 bytes. The
+tail holds the sums that are float64 in every run: loss, sample count and metrics.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 
 from dtrain.errors import UsageError
 
-_PADDING = 64  # bytes: a cache line, and the unit in which ranks cut a vector
+_PADDING = 64  # bytes: a cache line, and the unit in which ranks split a vector
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each weight lies in a flat array.
+    """The position of each weight in a flat array.
 
     Attributes:
         shapes: the shape of each weight, by name, in sorted name order.
         dtype: the run's dtype.
-        metrics: how many numbers follow loss and sample count in the tail.
+        metrics: the number of values after loss and sample count in the tail.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -45,7 +45,7 @@ class Layout:
 
     @cached_property
     def offsets(self) -> dict[str, int]:
-        """The first element of each weight."""
+        """The offset of each weight's first element."""
         offsets, start = {}, 0
         for name, shape in self.shapes.items():
             offsets[name] = start
@@ -54,7 +54,7 @@ class Layout:
 
     @cached_property
     def parts(self) -> dict[str, slice]:
-        """Where each weight is in a flat array."""
+        """The range of each weight in a flat array."""
         return {
             name: slice(start, start + math.prod(self.shapes[name]))
             for name, start in self.offsets.items()
@@ -67,7 +67,7 @@ class Layout:
 
     @cached_property
     def size(self) -> int:
-        """The length of a flat array, filled up."""
+        """The length of a flat array, with padding."""
         unit = _PADDING // self.dtype.itemsize
         return -(-self.count // unit) * unit
 
@@ -89,7 +89,7 @@ class Layout:
         """Return a flat array of zeros.
 
         Raises:
-            UsageError: if there is no memory for it, naming the largest weights.
+            UsageError: if there is not enough memory; it names the largest weights.
         """
         try:
             return np.zeros(self.size, self.dtype)
@@ -118,10 +118,10 @@ def not_finite(values: Mapping[str, NDArray[Any]]) -> list[str]:
 
 
 def _number(name: str, given: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return what was given for a weight as an array, if it fits.
+    """Return the value given for a weight as an array.
 
     Raises:
-        UsageError: it is not an array of real numbers, or has another shape.
+        UsageError: if it is not an array of real numbers of the weight's shape.
     """
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise UsageError(f"weight {name!r} has masked elements: fill them")
@@ -139,9 +139,9 @@ class Weights:
     """The values of all weights, in one flat array.
 
     Attributes:
-        layout: where each weight lies.
-        flat: the array; change it through an optimizer, which counts `version` up.
-        version: how often the values have changed.
+        layout: the position of each weight.
+        flat: the array; only an optimizer changes it, and increments `version`.
+        version: the number of changes of the values so far.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -151,11 +151,12 @@ class Weights:
         self.values = layout.views(self.flat)
 
     def assign(self, values: Mapping[str, Any]) -> None:
-        """Copy values in.
+        """Set all weights.
 
         Raises:
-            UsageError: for a name that is missing or unknown, another shape, or values
-                that are not finite, or not in the layout's dtype.
+            UsageError: if a name is missing or unknown, if a shape differs, or if a
+                value is not finite or overflows the layout's dtype. The weights are
+                then unchanged.
         """
         if not isinstance(values, Mapping):
             raise UsageError(
@@ -205,14 +206,14 @@ class Weights:
 
 
 class GradientVector:
-    """Sums over samples: of each weight's derivative, of the loss, of the samples.
+    """Sums over samples: of each weight's derivative, the loss, and the count.
 
     Attributes:
-        layout: where each weight's derivative lies.
+        layout: the position of each weight's derivative.
         slots: memory for the flat array of derivatives, in the run's dtype.
-        flat: the derivatives: the slots, or where others hold them, to be read only.
+        flat: the derivatives: `slots`, or a read-only array of another object.
         tail: loss, sample count and metrics, in float64.
-        level: 0: no further blocks are summed in it.
+        level: always 0; makes the vector a leaf of the canonical tree.
     """
 
     level = 0
@@ -229,7 +230,7 @@ class GradientVector:
 
     @property
     def samples(self) -> int:
-        """How many samples it is the sum over."""
+        """The number of samples in the sum."""
         return int(self.tail[1])
 
     @property
@@ -243,11 +244,14 @@ class GradientVector:
         return self.tail[2:]
 
     def receive(self, slots: NDArray[Any]) -> None:
-        """Take a sum of derivatives, to be read where it is until the next sum."""
+        """Refer to another object's sum of derivatives, without a copy."""
         self.flat = slots
 
     def scale(self, factor: float) -> None:
-        """Multiply the derivatives; loss and count stay sums (lecture: by −2/N)."""
+        """Multiply the derivatives by a factor, such as the lecture's −2/N.
+
+        Loss and count stay sums.
+        """
         self.flat = np.multiply(self.flat, factor, out=self.slots)
 
     def add(self, slots: NDArray[Any]) -> None:
@@ -258,7 +262,7 @@ class GradientVector:
         """Return whether the loss and all derivatives are finite."""
         if not math.isfinite(self.tail[0]):
             return False
-        # One pass finds almost everything; the exact test settles an overflow.
+        # One pass suffices unless the square overflows; then test each element.
         with np.errstate(all="ignore"):
             square = float(np.dot(self.flat, self.flat))
         return math.isfinite(square) or bool(np.isfinite(self.flat).all())

@@ -81,11 +81,11 @@ class Computing:
 @contextmanager
 def reading(engine: Engine, columns: Mapping[str, NDArray[Any]]) -> Iterator[None]:
     """Let an engine read other columns of the same shapes, and forget them after."""
-    engine.columns = columns
+    engine.rebind(columns)
     try:
         yield
     finally:
-        engine.columns = {}
+        engine.release()
 
 
 PLAIN = Computing()

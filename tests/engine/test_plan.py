@@ -103,17 +103,6 @@ def test_what_depends_on_weights_alone_runs_once() -> None:
     assert output() == np.tanh(2.0)
 
 
-def test_other_weights_get_plans_of_their_own() -> None:
-    layout = Layout.of({"w": ()}, "float64")
-    graph = program(lambda x: weight("w") * x).trace()
-    engine = Engine(graph, layout, {"x": np.ones(4)})
-    for value in (2.0, 3.0):
-        weights = Weights(layout)
-        weights.assign({"w": value})
-        (output,) = engine.run(weights, RowBlocks(0, 1, 4, slice(0, 4))).values()
-        assert np.all(output == value)
-
-
 @pytest.mark.parametrize("shape", [(40, 23), (129, 257), (256, 128)])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_turned_matrices_are_whole(shape: tuple[int, int], dtype: str) -> None:

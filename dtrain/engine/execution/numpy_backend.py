@@ -83,9 +83,15 @@ class BoundPlan:
         self.phases = self._bind(plan.steps, schedule.steps)
 
     def lend(self, name: str, column: Array, rows: Any) -> bool:
-        """Read an input where its column is; whether that is done, and not a copy."""
+        """Read an input directly from rows of a column; return whether that works.
+
+        If not, the caller must copy the rows to ``inputs[name]``.
+        """
         del name, column, rows
         return False
+
+    def release(self) -> None:
+        """Drop references to the columns that inputs were read from."""
 
     def _array(self, view: View) -> Array:
         """Return the array that a view stands for."""

@@ -24,36 +24,52 @@ _Reader = tuple[NDArray[np.int64], NDArray[np.intp]]
 
 
 class _Loan:
-    """An input that native code alone reads, so that it need not be copied.
+    """An input that only native code reads, so that its rows need not be copied.
 
     Args:
-        own: the plan's memory for it.
-        readers: what has addresses in this memory.
+        home: the plan's memory for it, shape (stack, block, ...).
+        readers: the kernel arguments that are addresses in this memory.
     """
 
-    def __init__(self, own: Array, readers: Sequence[_Reader]) -> None:
-        self._own = own
+    def __init__(self, home: Array, readers: Sequence[_Reader]) -> None:
+        self._home = home
         self._readers = readers
-        self._row = own.nbytes // (own.shape[0] * own.shape[1])  # bytes
-        self._at = self._home = _start(own)
+        self._row = home.nbytes // (home.shape[0] * home.shape[1])  # bytes
+        self._home_address = self._address = _start(home)  # read now: `_address`
         self._column: Array | None = None
-        self._first = 0
+        self._rows = 0  # of the column; 0 if it must be copied
+        self._first = 0  # the address of the column
 
     def move(self, column: Array, rows: Any) -> bool:
-        """Let readers go to rows of a column, or home if these are not as they need."""
+        """Let the readers read rows of a column, or ``home`` if those must be copied.
+
+        Returns:
+            Whether the readers read the column.
+        """
         if column is not self._column:
-            self._column, self._first = column, _start(column)
-        fits = (
-            isinstance(rows, slice)
-            and column.dtype == self._own.dtype
-            and column.flags.c_contiguous
-        )
-        at = self._first + rows.start * self._row if fits else self._home
-        if at != self._at:
-            for arguments, places in self._readers:
-                arguments[places] += at - self._at
-            self._at = at
+            self._enter(column)
+        fits = isinstance(rows, slice) and rows.stop <= self._rows
+        address = self._home_address
+        if fits:
+            address = self._first + rows.start * self._row
+        if address != self._address:
+            for arguments, indices in self._readers:
+                arguments[indices] += address - self._address
+            self._address = address
         return fits
+
+    def release(self) -> None:
+        """Drop the reference to the column."""
+        self._column = None
+
+    def _enter(self, column: Array) -> None:
+        fits = (
+            column.dtype == self._home.dtype
+            and column.flags.c_contiguous
+            and column.shape[1:] == self._home.shape[2:]
+        )
+        self._column, self._first = column, _start(column)
+        self._rows = len(column) if fits else 0
 
 
 def _start(array: Array) -> int:
@@ -110,9 +126,17 @@ class FusedPlan(BoundPlan):
         }
 
     def lend(self, name: str, column: Array, rows: Any) -> bool:
-        """Read an input where its column is, if it has the form of a block."""
+        """Read an input directly from rows of a column, if it is laid out as a block.
+
+        That is a C-contiguous column of the input's dtype, and a slice of its rows.
+        """
         loan = self._loans.get(name)
         return loan is not None and loan.move(column, rows)
+
+    def release(self) -> None:
+        """Drop references to the columns that inputs were read from."""
+        for loan in self._loans.values():
+            loan.release()
 
     def _bind(self, steps: Sequence[Step], phases: Sequence[Phase]) -> list[BoundPhase]:
         dtypes = [memory.dtype for memory in self._memory]

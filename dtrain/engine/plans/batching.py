@@ -1,13 +1,13 @@
-"""Batching: steps of one kind that nobody waits for become one step on many rows.
+"""Batching: steps of one kind whose results are not urgent become one step on rows.
 
-Of a call on a small array most is NumPy's way into it, and an irregular graph of
-scalars has many alike: here and there a slope 1 − y², for each weight a dot product.
-Few of them are needed soon. So a plan's steps are put in another order: each as soon as
-what it reads is there, but those that are needed much later wait for each other, kind
-by kind, until nothing else can be done (Neubig, Goldberg and Dyer 2017, "On-the-fly
-operation batching in dynamic computation graphs"; here it is done once, ahead of time).
-What such steps read and write is laid out as the rows of one buffer, so nothing is
-copied. Each row is computed as it would be alone: no bits change.
+Most of the time of a call on a small array is NumPy's call overhead, and an irregular
+graph of scalars has many equal calls: slopes 1 − y², and a dot product for each weight.
+Few of their results are needed soon. So the steps are reordered: each step runs as soon
+as its inputs are available, except that steps needed much later are held back, kind by
+kind, until no other step can run (Neubig, Goldberg and Dyer 2017, "On-the-fly operation
+batching in dynamic computation graphs"; here it is done once, ahead of time). The
+operands of such steps become rows of one buffer, so nothing is copied. Each row is
+computed as it would be alone: no bits change.
 """
 
 from __future__ import annotations
@@ -25,21 +25,24 @@ _KERNELS = {name for name, f in FUNCTIONS.items() if f.elementwise} | {
     "sigmoid",
     "vecdot",
 }
-# An input above so many bytes is worth a call of its own; a batch has at most so many
-# rows that it stays in a core's first cache.
+# An input of more than _SMALL bytes is not batched; a batch has at most _BATCH bytes,
+# so that it stays in a core's first-level cache.
 _SMALL, _BATCH = 8 << 10, 32 << 10
-_SLACK = 16  # steps, on the longest way, between when one can run and when it must
+_SLACK = 16  # steps of the longest path between a step's earliest and latest time
 
 Kind = tuple[object, ...]
 
 
 def batched(plan: Plan) -> Plan:
-    """A plan with fewer steps and the same results; the same plan if none are alike."""
+    """Return a plan with fewer steps and the same results.
+
+    Return the plan itself if no steps can be joined.
+    """
     return _Batching(plan).result()
 
 
 class _Batching:
-    """The state of the pass: the new order, and where buffers have gone."""
+    """The state of the pass: the new order, and the new positions of buffers."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -56,7 +59,7 @@ class _Batching:
         self._schedule()
 
     def result(self) -> Plan:
-        """Return the plan with rows in the place of the buffers that were joined."""
+        """Return the plan with the joined buffers replaced by rows of batches."""
         if not self._homes:
             return self._plan
         sizes = [buffer.size for buffer in self._buffers]
@@ -82,7 +85,7 @@ class _Batching:
         )
 
     def _apart(self, step: Step) -> list[Step]:
-        """A dot product into a slot becomes one that can be moved, and a copy."""
+        """Split a dot product into a slot into a movable dot product and a copy."""
         slots = self._buffers[step.out.buffer]
         if step.kernel != "vecdot" or slots.external is None:
             return [step]
@@ -92,7 +95,7 @@ class _Batching:
         return [replace(step, out=own), Step("copy", (own,), step.out)]
 
     def _whole(self, view: View) -> bool:
-        """Return whether a view is a buffer of the plan's own, from end to end."""
+        """Return whether a view is all of a buffer that the plan allocates."""
         buffer = self._buffers[view.buffer]
         return (
             buffer.external is None
@@ -101,7 +104,7 @@ class _Batching:
         )
 
     def _kind(self, step: Step) -> Kind | None:
-        """What steps must share to be joined; ``None`` for one that stays alone."""
+        """Return the key that joined steps share; ``None`` for one that stays alone."""
         if step.kernel not in _KERNELS or step.out.buffer not in self._movable:
             return None
         rows = self._rows(step)
@@ -123,11 +126,11 @@ class _Batching:
         return (*kind, self._buffers[step.out.buffer]) if rows else None
 
     def _rows(self, step: Step) -> list[int]:
-        """Return the buffers that a step reads, those of single numbers apart."""
+        """Return the buffers that a step reads, except those of single numbers."""
         return [view.buffer for view in step.inputs if view.shape != ()]
 
     def _schedule(self) -> None:
-        """Emit all steps: the lowest number first, and those that can wait joined."""
+        """Emit all steps: the lowest number first; join those that can wait."""
         waits, readers = _dependencies(self._steps)
         kinds = [self._kind(step) for step in self._steps]
         late = _latest(readers, kinds)
@@ -147,7 +150,7 @@ class _Batching:
             if alone:
                 numbers = [heapq.heappop(alone)]
                 self._emitted.append(self._steps[numbers[0]])
-            else:  # what is needed first, going by the last to come
+            else:  # the kind that is needed first, judged by its last member
                 kind = min(waiting, key=lambda kind: late[waiting[kind][-1]])
                 numbers = waiting.pop(kind)
                 self._join([self._steps[number] for number in numbers])
@@ -157,10 +160,10 @@ class _Batching:
                     ready([reader])
 
     def _join(self, steps: Sequence[Step]) -> None:
-        """Emit steps of one kind, with as many at once as can be made rows.
+        """Emit steps of one kind, joining as many as can become rows.
 
-        For each operand they must be the rows of one batch already, in order, or be
-        none yet.
+        For each operand, the steps' buffers must already be consecutive rows of one
+        batch, or not yet be in any.
         """
 
         def homes(step: Step) -> list[tuple[int, int]]:
@@ -189,7 +192,7 @@ class _Batching:
         self._emit(run)
 
     def _emit(self, run: Sequence[Step]) -> None:
-        """Emit steps as one."""
+        """Emit several steps as one."""
         first = run[0]
         if len(run) == 1:
             self._emitted.append(first)
@@ -206,7 +209,7 @@ class _Batching:
         self._emitted.append(Step(first.kernel, tuple(inputs), out, first.params))
 
     def _gather(self, buffers: Sequence[int]) -> None:
-        """Make buffers the rows of a new one."""
+        """Make buffers the rows of a new buffer."""
         one = self._buffers[buffers[0]]
         batch = len(self._buffers)
         self._buffers.append(Buffer(one.size * len(buffers), one.dtype))
@@ -214,7 +217,7 @@ class _Batching:
             self._homes[buffer] = batch, row
 
     def _stacked(self, first: View, count: int) -> View:
-        """Return the view of so many rows, of which the first is given."""
+        """Return the view of ``count`` rows, given the view of the first."""
         batch, row = self._homes[first.buffer]
         shape = (count, *first.shape)
         offset = row * self._buffers[first.buffer].size
@@ -222,10 +225,11 @@ class _Batching:
 
 
 def _dependencies(steps: Sequence[Step]) -> tuple[list[int], list[list[int]]]:
-    """How many steps each one waits for, and which wait for it.
+    """Return how many steps each step waits for, and which steps wait for it.
 
-    A step waits for those that last wrote what it reads or writes. Nothing is written
-    after it was read, but by the steps of one sum, which read what they write.
+    A step waits for the last writers of the buffers that it reads or writes. No step
+    writes a buffer after another has read it, except the steps of one sum, which read
+    what they write.
     """
     waits = [0] * len(steps)
     readers: list[list[int]] = [[] for _ in steps]
@@ -241,7 +245,10 @@ def _dependencies(steps: Sequence[Step]) -> tuple[list[int], list[list[int]]]:
 
 
 def _latest(readers: Sequence[Sequence[int]], kinds: list[Kind | None]) -> list[int]:
-    """When each step must run, on the longest way; an urgent one loses its kind."""
+    """Return the latest time of each step; clear the kind of urgent steps.
+
+    Times count steps along the longest path. A step with little slack is urgent.
+    """
     early = [0] * len(readers)
     for number, others in enumerate(readers):
         for reader in others:

@@ -1,8 +1,8 @@
 """A plan: a flow graph as a flat list of steps on virtual buffers.
 
-Every buffer is written by one step, or by the several steps of one sum; every operand
-is a view with an offset, a shape and strides. Nothing here owns memory: placing the
-buffers is the backend's work, and it alone knows NumPy.
+Every buffer is written by one step, or by the several steps of one sum. Every operand
+is a view with an offset, a shape and strides. A plan allocates nothing: the backend
+assigns memory to the buffers, and only the backend calls NumPy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Buffer:
     Attributes:
         size: in elements.
         dtype: of the elements.
-        external: whose memory it is, if not the plan's own.
+        external: the array that provides the memory; ``None`` if the plan allocates it.
     """
 
     size: int
@@ -45,12 +45,12 @@ class View:
 
     @property
     def distinct(self) -> int:
-        """How many elements it has, those that are broadcast counted once."""
+        """The number of elements, without repetitions along broadcast axes."""
         axes = zip(self.shape, self.strides, strict=True)
         return math.prod(n for n, stride in axes if stride)
 
     def permuted(self, axes: Sequence[int]) -> View:
-        """Return the axes in another order."""
+        """Return the view with its axes in another order."""
         return View(
             self.buffer,
             self.offset,
@@ -59,7 +59,7 @@ class View:
         )
 
     def inserted(self, axis: int, size: int = 1) -> View:
-        """Return a new axis along which nothing varies."""
+        """Return the view with a new axis, along which it is constant."""
         return View(
             self.buffer,
             self.offset,
@@ -68,7 +68,7 @@ class View:
         )
 
     def stretched(self, shape: Shape) -> View:
-        """Broadcast to a shape of as many or more axes."""
+        """Return the view broadcast to a shape of as many or more axes."""
         view = self
         for _ in range(len(shape) - len(self.shape)):
             view = view.inserted(0)
@@ -87,7 +87,7 @@ class View:
         )
         lengths = tuple(length for _, length, _ in axes)
         if 0 in (*self.shape, *lengths):
-            offset = self.offset  # nothing is read, and nothing may lie outside
+            offset = self.offset  # an empty view must not begin outside its buffer
         steps = tuple(
             step * stride for (_, _, step), stride in zip(axes, strides, strict=True)
         )
@@ -99,11 +99,11 @@ class View:
         )
 
     def same(self, other: View) -> bool:
-        """Return whether both are the same elements in the same order."""
+        """Return whether both views have the same elements in the same order."""
         return self.reshaped(self.shape) == other.reshaped(self.shape)
 
     def reshaped(self, shape: Shape) -> View | None:
-        """The same elements in C order in another shape, if strides can say it."""
+        """Return the view in another shape, in C order; ``None`` if it needs a copy."""
         old = [(n, s) for n, s in zip(self.shape, self.strides, strict=True) if n != 1]
         strides = [0] * len(shape)
         i = 0
@@ -137,14 +137,14 @@ class View:
 
 @dataclass(frozen=True)
 class Step:
-    """One kernel call: what it reads, what it writes.
+    """One kernel call.
 
     Attributes:
         kernel: a name in the backend's table.
-        inputs: operands, of the output's number of axes where they broadcast.
-        out: where the result goes.
-        params: what else the kernel needs.
-        scratch: memory that it needs while it runs.
+        inputs: operands; where they broadcast, with the output's number of axes.
+        out: the destination of the result.
+        params: further arguments of the kernel.
+        scratch: memory for intermediate values of the kernel.
     """
 
     kernel: str
@@ -155,12 +155,12 @@ class Step:
 
     @property
     def outs(self) -> tuple[View, ...]:
-        """All that it writes."""
+        """The views that the step writes."""
         return (self.out, *self.scratch)
 
     @property
     def compiled(self) -> Sequence[tuple[str, int]]:
-        """The kernel and the size of each loop, if it is compiled loops."""
+        """The kernel and the size of each loop, if the step is compiled loops."""
         return ()
 
 
@@ -169,14 +169,14 @@ class Plan:
     """A graph's steps for blocks of one length.
 
     Attributes:
-        stack: how many blocks one call computes.
+        stack: the number of blocks that one call computes.
         block: samples in a block.
         buffers: the memory needed.
-        inputs: where each input's values go, shape (stack, block, ...).
-        constants: values to write once and for all.
-        once: steps on weights alone, to run once after the weights change.
+        inputs: the destination of each input's values, shape (stack, block, ...).
+        constants: values to write when the plan is bound.
+        once: steps on weights alone, to run after each change of the weights.
         steps: steps to run for every block.
-        outputs: where each output is found, with its leading axes.
+        outputs: the view of each output, with its leading axes.
     """
 
     stack: int
@@ -190,7 +190,7 @@ class Plan:
 
     @property
     def touched(self) -> int:
-        """How many bytes all steps together read and write."""
+        """The number of bytes that all steps together read and write."""
         views = [view for step in self.steps for view in (*step.inputs, *step.outs)]
         return sum(
             view.distinct * self.buffers[view.buffer].dtype.itemsize for view in views
