@@ -1,12 +1,12 @@
-"""Allocate a plan's buffers in one memory arena, by their lifetimes.
+"""Placing a plan's buffers in one piece of memory, by how long each is needed.
 
-The memory of a buffer is free after the last step that uses it, and an elementwise step
-may overwrite an input that no later step needs. So memory that is still in the cache is
-reused first, and memory does not grow with the number of steps.
+A buffer's place is free again after the last step that uses it, and an elementwise step
+may write over an input that nobody needs afterwards. So what was just read is written
+next, while it is in the cache, and memory does not grow with the number of steps.
 
-The schedule tells when a step is certainly done. Where tasks run concurrently, a buffer
-reuses the memory of another only if the tasks' dependences already order all users of
-the other before its first user. So sharing memory adds no dependences.
+When a step is surely done, its schedule says. Where tasks run at once, a place goes to
+another buffer only if all that used it are done, in this order or by the tasks' own,
+before the first that uses the other. So sharing memory adds nothing to wait for.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dtrain.engine.plans.plan import Plan, Step, View
 from dtrain.functions.base import FUNCTIONS
 
 ALIGNMENT = 64  # bytes, a cache line
-_WASTE = 2  # a free range serves buffers down to 1/_WASTE of its size
-_TRIED = 16  # free ranges of one size that are tried
+_WASTE = 2  # a freed place serves buffers down to this fraction of it
+_TRIED = 16  # free places of one size that are tried
 _FOREVER = 1 << 62
 
-# Kernels that may overwrite an input of the same layout as the output. `select` may
-# not: it writes its output before it has read all inputs.
+# Kernels that may write over an input of the output's own layout. `select` may not: it
+# writes its output before it has read all.
 IN_PLACE = {name for name, f in FUNCTIONS.items() if f.elementwise} | {
     "drop",
     "fused",
@@ -34,15 +34,15 @@ IN_PLACE = {name for name, f in FUNCTIONS.items() if f.elementwise} | {
 
 
 class Arena:
-    """The offset of each buffer of a plan.
+    """Where each buffer of a plan lies.
 
     Args:
         plan: the plan.
-        schedule: the order of its steps; by default sequential.
+        schedule: when its steps run; by default one after another.
 
     Attributes:
-        offsets: the first byte of each buffer; ``None`` for external memory.
-        size: the number of bytes in all.
+        offsets: the first byte of each buffer; ``None`` for memory of others.
+        size: how many bytes there are in all.
     """
 
     def __init__(self, plan: Plan, schedule: Schedule | None = None) -> None:
@@ -50,9 +50,9 @@ class Arena:
         self._order = _Order(plan, schedule or Model().schedule(plan))
         self.offsets: list[int | None] = [None] * len(plan.buffers)
         self.size = 0
-        self._lengths: dict[int, int] = {}  # bytes of the range that a buffer has
+        self._lengths: dict[int, int] = {}  # of the places that buffers have taken
         self._free: dict[int, list[int]] = {}  # last users by size, last freed on top
-        self._sizes: list[int] = []  # the sizes of free ranges, sorted
+        self._sizes: list[int] = []  # the sizes of free places, sorted
         self._place_all()
 
     def _place_all(self) -> None:
@@ -96,7 +96,7 @@ class Arena:
         kept += plan.outputs.values()
         for view in kept:
             last[view.buffer] = _FOREVER
-        for step in plan.once:  # keep what every block reads
+        for step in plan.once:  # what every block reads must outlive each run
             for out in step.outs:
                 if last[out.buffer] >= len(plan.once):
                     last[out.buffer] = _FOREVER
@@ -105,7 +105,7 @@ class Arena:
     def _overwritten(
         self, step: Step, out: View, number: int, last: list[int], taken: set[int]
     ) -> int | None:
-        """Return the input that an output of the step may overwrite, if any."""
+        """Return the input whose place an output of the step takes, if there is one."""
         if step.kernel not in IN_PLACE:
             return None
         buffers = self._plan.buffers
@@ -137,7 +137,7 @@ class Arena:
         return -(-need.size * need.dtype.itemsize // ALIGNMENT) * ALIGNMENT
 
     def _take(self, buffer: int) -> None:
-        """Assign the smallest free range that fits well to a buffer, or a new range."""
+        """Give a buffer the smallest free place that fits well, or a new one."""
         need = self._bytes(buffer)
         at = bisect_left(self._sizes, need)
         while at < len(self._sizes) and self._sizes[at] <= _WASTE * need:
@@ -165,20 +165,19 @@ class Arena:
 
 
 class _Order:
-    """The order of buffer uses that holds however the tasks of a phase run.
+    """What is surely done before what, however the tasks of a phase are run.
 
-    Sets of tasks are bits of an integer. A buffer follows another if it is used only in
-    later phases or, within one phase, if each of its tasks equals or depends on every
-    task of the other.
+    Tasks are bits of a number. A buffer that is used in later phases alone follows; in
+    one phase it does if each of its tasks is, or comes after, every one of the other's.
 
     Attributes:
-        steps: all steps, in an order for one thread.
+        steps: all steps, as one thread may run them.
     """
 
     def __init__(self, plan: Plan, schedule: Schedule) -> None:
         self.steps: list[Step] = []
-        # For each buffer: the first phase that uses it, with the tasks that precede
-        # all its tasks there; the last phase that uses it, with its tasks there.
+        # Of each buffer: the first phase that uses it, and what all its tasks there
+        # come after; the last phase, and its tasks there.
         self._begins: dict[int, tuple[int, int]] = {}
         self._ends: dict[int, tuple[int, int]] = {}
         parts = [(plan.once, phase) for phase in schedule.once]
@@ -190,9 +189,9 @@ class _Order:
                 self._enter(number, steps, phase)
 
     def follows(self, later: int, earlier: int) -> bool:
-        """Return whether a buffer's first use certainly follows another's last use.
+        """Return whether a buffer's first use surely comes after another's last.
 
-        For two buffers that one task uses, the caller compares the steps.
+        Of two that one task uses, its steps' order tells, which the caller knows.
         """
         if not self._at_once:
             return True
@@ -201,7 +200,7 @@ class _Order:
         return end < begin or (end == begin and not users & ~before)
 
     def _enter(self, number: int, steps: Sequence[Step], phase: Phase) -> None:
-        before: list[int] = []  # the tasks that precede each task, and itself
+        before: list[int] = []  # the tasks that are done, and the task itself
         home: dict[int, int] = {}
         for at, task in enumerate(phase):
             before.append(1 << at)

@@ -1,4 +1,4 @@
-"""Estimate the time of a step, to decide which steps deserve another thread."""
+"""About how long a step computes, to tell which are worth another thread."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 from dtrain.engine.plans.plan import Step, View
 from dtrain.functions.base import FUNCTIONS, Cost
 
-# Seconds on one core in float32. A factor of two or three is accurate enough.
+# Seconds on one core, float32: right within a factor of two or three, as they need be.
 _ELEMENT = 0.08e-9
-_SLOW_ELEMENT = 0.4e-9  # sin, exp, tanh; float64 takes longer, which does no harm
+_SLOW_ELEMENT = 0.4e-9  # sin, exp, tanh; in float64 more, which is on the safe side
 _SORTED_ELEMENT = 20e-9
-_NATIVE = 0.25  # fraction of these times that a compiled loop takes
+_NATIVE = 0.25  # of these, in a compiled loop
 _PRODUCT = 0.02e-9  # a multiplication and an addition in a matrix product
 
 _SECONDS = {
@@ -19,12 +19,12 @@ _SECONDS = {
     Cost.SLOW: _SLOW_ELEMENT,
     Cost.SORT: _SORTED_ELEMENT,
 }
-# Kernels that are not base functions: an addition at constant indices.
+# Kernels that are not functions: an addition at indices from the data.
 _KERNELS = {"add_at": Cost.SORT}
 
 
 def seconds(step: Step) -> float:
-    """Return the time of a step in seconds, without Python's call overhead."""
+    """The time a step takes beyond its calls, which Python makes one at a time."""
     if step.compiled:
         loops = (_each(kernel) * size for kernel, size in step.compiled)
         return sum(loops) * _NATIVE
@@ -41,7 +41,7 @@ def _cost(kernel: str) -> Cost:
 
 
 def _each(kernel: str) -> float:
-    """Return the seconds for one element."""
+    """Return the seconds of an element."""
     return _SECONDS[_cost(kernel)]
 
 

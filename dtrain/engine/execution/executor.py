@@ -1,4 +1,4 @@
-"""Execute bound phases: the calls of each task, by one thread or by several."""
+"""Running what is bound: the calls of each task, by one thread or by several."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class BoundPhase:
 
     Attributes:
         tasks: the calls of each task.
-        waits: the number of tasks that each task waits for.
-        readers: the tasks that wait for each task.
+        waits: for how many tasks each one waits.
+        readers: which wait for each one.
     """
 
     tasks: list[list[Call]]
@@ -39,10 +39,10 @@ class BoundPhase:
 
 
 def execute(phases: Sequence[BoundPhase], pool: Pool) -> None:
-    """Run all phases; run those with several tasks on the threads of a pool.
+    """Run all phases; those of several tasks by the threads of a pool.
 
     Raises:
-        BaseException: the first exception of a call, after all running calls ended.
+        BaseException: the first that a call raised. No call is running any more then.
     """
     for phase in phases:
         if len(phase.tasks) == 1:
@@ -53,7 +53,7 @@ def execute(phases: Sequence[BoundPhase], pool: Pool) -> None:
 
 
 class _Firing:
-    """One run of a phase: the ready tasks, and the number of unfinished tasks."""
+    """One run of a phase: which tasks can be taken, and how many are not done."""
 
     def __init__(self, phase: BoundPhase, threads: int) -> None:
         self._phase = phase
@@ -67,7 +67,7 @@ class _Firing:
                 self._ready.put(number)
 
     def __call__(self) -> None:
-        """Run tasks until all are done or one has failed."""
+        """Take tasks until all are done, or one has failed."""
         try:
             while (number := self._ready.get()) is not None:
                 self._run(number)
@@ -76,7 +76,7 @@ class _Firing:
             raise
 
     def _run(self, number: int | None) -> None:
-        """Run a task, then the first task that it makes ready, and so on."""
+        """Run a task, and then the first of those that waited for it alone."""
         while number is not None:
             for function, args in self._phase.tasks[number]:
                 function(*args)
@@ -86,7 +86,7 @@ class _Firing:
                 self._ready.put(other)
 
     def _done(self, number: int) -> list[int]:
-        """Mark a task as done; return the tasks that become ready."""
+        """Tell those that wait for a task; give those that now wait for none."""
         fired = []
         with self._lock:
             for reader in self._phase.readers[number]:
@@ -99,6 +99,6 @@ class _Firing:
         return fired
 
     def _end(self) -> None:
-        """Release every thread."""
+        """Let every thread go."""
         for _ in range(self._threads):
             self._ready.put(None)

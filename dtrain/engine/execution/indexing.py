@@ -1,4 +1,4 @@
-"""NumPy calls that gather and scatter at indices from the data, and that sort."""
+"""Reading and adding at places known only from the data, and sorting, in NumPy."""
 
 from __future__ import annotations
 
@@ -17,13 +17,10 @@ Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 def gather(places: Array, x: Array, out: Array, where: str) -> list[Call]:
-    """Return the calls that gather rows at indices.
-
-    Indices (..., b, t) into x (..., b, n, r) give out (..., b, t, r).
-    """
+    """Return rows at places: (..., b, t) of (..., b, n, r) to (..., b, t, r)."""
     width = x.shape[-1]
     rows = np.empty(places.shape, np.intp)
-    # Give the number of rows: NumPy cannot infer it for arrays without elements.
+    # Said in full: of no elements NumPy cannot tell how many rows they are.
     table, flat = (each.reshape(math.prod(each.shape[:-1]), width) for each in (x, out))
     return [
         *_rows(places, x.shape, rows, where),
@@ -32,10 +29,9 @@ def gather(places: Array, x: Array, out: Array, where: str) -> list[Call]:
 
 
 def scatter(places: Array, v: Array, out: Array, where: str) -> list[Call]:
-    """Return the calls that add rows v (..., b, t, r) at indices to out (..., b, n, r).
+    """Rows added at places: (..., b, t, r) to (..., b, n, r), element by element.
 
-    They add element by element: NumPy adds at a vector of indices of elements many
-    times faster than at indices of rows.
+    NumPy adds at a vector of places many times faster than at those of whole rows.
     """
     width = out.shape[-1]
     rows = np.empty(places.shape, np.intp)
@@ -50,9 +46,9 @@ def scatter(places: Array, v: Array, out: Array, where: str) -> list[Call]:
 
 
 def _rows(places: Array, shape: tuple[int, ...], rows: Array, where: str) -> list[Call]:
-    """Return the calls that compute each index's row number among all tables' rows.
+    """Return the number of each place's row, counted through all of the tables.
 
-    An axis of size 1 of the tables broadcasts along the indices' axis.
+    A table's axis of size 1 stretches along the places'.
     """
     size = shape[-2]
     tables = (*shape[:-2], 1)
@@ -65,7 +61,7 @@ def _rows(places: Array, shape: tuple[int, ...], rows: Array, where: str) -> lis
 
 
 def _check(places: Array, size: int, where: str) -> None:
-    """Raise a DataError if an index is out of range."""
+    """Refuse places that are not there."""
     if not places.size:
         return
     least, most = places.min(), places.max()
@@ -78,20 +74,17 @@ def _check(places: Array, size: int, where: str) -> None:
 
 
 def integer(x: Array, out: Array) -> list[Call]:
-    """Return the calls that convert numbers to integers, rounded towards 0."""
+    """Numbers as integers, rounded towards 0."""
     return [(partial(np.copyto, casting="unsafe"), (out, x))]
 
 
 def sort(x: Array, out: Array) -> list[Call]:
-    """Return the calls that sort along the last axis."""
+    """Return the last axis in order."""
     return [(np.copyto, (out, x)), (out.sort, (-1,))]
 
 
 def argsort(x: Array, out: Array) -> list[Call]:
-    """Return the calls of a stable argsort along the last axis.
-
-    NumPy's argsort has no ``out`` argument, so it allocates.
-    """
+    """The places of the last axis in order; NumPy has no way to give it memory."""
     return [(_argsort, (x, out))]
 
 

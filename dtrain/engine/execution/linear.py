@@ -1,4 +1,4 @@
-"""Calls of NumPy's LAPACK functions: linear systems and functions of one matrix."""
+"""Linear systems and determinants as calls of NumPy's LAPACK."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 
 def solve(a: Array, b: Array, out: Array, where: str) -> list[Any]:
-    """Return the calls that compute X with A X = B."""
+    """X with A X = B."""
     return [(_solve, (a, b, out, where))]
 
 
@@ -27,7 +27,7 @@ def _solve(a: Array, b: Array, out: Array, where: str) -> None:
 
 
 def of_matrix(function: BaseFunction) -> Callable[[Array, Array, str], list[Any]]:
-    """Return the kernel of a function of one matrix; NumPy allocates its result."""
+    """Return the calls of a function of one matrix, which NumPy cannot give memory."""
 
     def call(x: Array, out: Array, where: str) -> None:
         try:

@@ -1,15 +1,15 @@
 """Execution models: orders in which a plan's steps may run, all with one result.
 
-A model makes a schedule: phases that run one after another. A phase has tasks, and a
-task has steps in the plan's order. A task fires when the tasks it waits for are done.
-Where, by measured thresholds, threads gain nothing, a phase is one task:
+A model makes a schedule: phases that run one after another, each of some tasks, each of
+some steps in the plan's order. A task fires when those it waits for are done. Where one
+thread would be as fast, and that is measured, a phase is one task:
 
 - ``sequential``: one task of all steps;
-- ``levels``: one phase for each level of the graph, with independent tasks;
-- ``dataflow``: one phase for many steps, with tasks that wait for one another.
+- ``levels``: a phase for each level of the graph, its steps apart;
+- ``dataflow``: a phase for many steps, in tasks that wait for one another.
 
-The result is the same in all models, because a step computes the same bits whenever it
-runs (lecture, "Execution models").
+The result is the same in all, because a step computes the same bits whenever it runs
+(lecture, "Execution models").
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from dtrain.engine.execution.cost import seconds
 from dtrain.engine.plans.dependences import Dependences, dependences
 from dtrain.engine.plans.plan import Plan, Step
 
-_HANDOFF = 50e-6  # seconds to wake a thread and to get its answer
-_GRAIN = 50e-6  # seconds that a task should take at least
-_FENCE = 512  # tasks in a phase, which bounds the memory for their order
+_HANDOFF = 50e-6  # seconds to wake a thread and to hear of it
+_GRAIN = 50e-6  # what a task should take at least
+_FENCE = 512  # tasks in a phase, so that what is known of their order stays small
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Task:
     """Steps that one thread runs.
 
     Attributes:
-        steps: the steps' numbers, ascending.
-        after: the earlier tasks of the same phase that the task waits for.
+        steps: their numbers, ascending.
+        after: the earlier tasks of the same phase that it waits for.
     """
 
     steps: tuple[int, ...]
@@ -45,11 +45,11 @@ Phase = list[Task]
 
 @dataclass(frozen=True)
 class Schedule:
-    """The order of a plan's steps.
+    """When the steps of a plan run.
 
     Attributes:
         once: the phases of the steps on weights alone.
-        steps: the phases of the steps for every block.
+        steps: those of the steps for every block.
     """
 
     once: list[Phase]
@@ -64,7 +64,7 @@ class Model:
         self._phases = EXECUTIONS[name]
 
     def schedule(self, plan: Plan) -> Schedule:
-        """Return the schedule of a plan."""
+        """Return the order for a plan."""
         return Schedule(
             *(
                 self._phases(plan, steps, self.threads)
@@ -76,13 +76,13 @@ class Model:
 
 
 def sequential(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
-    """Run all steps in the plan's order, as one task."""
+    """Order one step after another, in the plan's order."""
     del plan, threads
     return [[Task(tuple(range(len(steps))))]] if steps else []
 
 
 def levels(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
-    """Run the steps of a level concurrently: none of them waits for another.
+    """Run all steps of a level at once: none of them waits for another.
 
     Consecutive levels that gain less than it costs to wake a thread are one task.
     """
@@ -111,13 +111,13 @@ def levels(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
 
 
 def _gains(tasks: Sequence[float], longest_way: float, threads: int) -> bool:
-    """Return whether threads save more time than handing over all tasks may cost."""
+    """Return whether threads save more time than it may take to hand all tasks over."""
     least = max(sum(tasks) / threads, longest_way)
     return sum(tasks) - least > _HANDOFF * (1 + len(tasks))
 
 
 def _apart(numbers: Sequence[int], costs: Sequence[float]) -> Phase:
-    """Return a phase of independent steps: the longest first, short ones joined."""
+    """Steps that wait for none of each other: the longest begin, small ones join."""
     tasks: list[list[int]] = [[]]
     taken = 0.0
     for number in sorted(numbers, key=lambda i: -costs[i]):
@@ -130,10 +130,10 @@ def _apart(numbers: Sequence[int], costs: Sequence[float]) -> Phase:
 
 
 def dataflow(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
-    """Run a task as soon as its inputs are available.
+    """A step fires when its inputs are there; small ones fire with their neighbours.
 
-    The plan is cut into stretches that take long enough to be worth a thread. Each
-    connected component of a stretch is a task, so independent steps stay independent.
+    The plan is cut into stretches that take long enough to be worth a thread. The steps
+    of a stretch that hang together are a task, so that what is independent stays so.
     """
     before = dependences(plan, steps)
     costs = list(map(seconds, steps))
@@ -148,7 +148,7 @@ def dataflow(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
 
 
 def _stretches(costs: Sequence[float]) -> list[range]:
-    """Return consecutive ranges of steps that each take at least the grain."""
+    """Return the numbers of steps, cut where some have taken long enough."""
     found = []
     start, taken = 0, 0.0
     for number, cost in enumerate(costs):
@@ -164,7 +164,7 @@ def _stretches(costs: Sequence[float]) -> list[range]:
 def _parts(
     stretch: range, before: Dependences, costs: Sequence[float]
 ) -> list[list[int]]:
-    """Return the connected components of a stretch, with all small ones joined."""
+    """Return the parts of a stretch that hang together; all that are small are one."""
     part: dict[int, list[int]] = {}
     for number in stretch:
         joined = [number]
@@ -190,7 +190,7 @@ def _flow(
     costs: Sequence[float],
     threads: int,
 ) -> list[Phase]:
-    """Return a phase of dependent tasks, or of one task if threads gain nothing."""
+    """A phase of tasks that wait for each other; of one, if threads gain nothing."""
     if not tasks:
         return []
     home = {number: at for at, task in enumerate(tasks) for number in task}

@@ -1,8 +1,8 @@
 """The reference backend: a plan as prebound NumPy calls.
 
-Binding assigns memory to every buffer and turns each step into calls of NumPy functions
-on existing arrays. Running a task is then ``for f, args in calls: f(*args)``, without
-look-ups, shape checks, or new arrays.
+Binding gives every buffer its memory and turns each step into calls of NumPy functions
+on arrays that already exist. Running a task is then ``for f, args in calls: f(*args)``:
+no look-ups, no shape checks, no new arrays.
 """
 
 from __future__ import annotations
@@ -27,45 +27,45 @@ from dtrain.errors import ProgramError
 from dtrain.functions import linalg
 from dtrain.functions.base import FUNCTIONS
 
-_CACHED = 64 << 10  # bytes that about fit in a core's first-level cache
+_CACHED = 64 << 10  # bytes that a core's first cache holds, or nearly
 
 Array = NDArray[Any]
 
 
 class BoundPlan:
-    """A plan with memory and a schedule, ready to run.
+    """A plan with memory, and with an order.
 
     Args:
         plan: the plan.
         weights: the weights, flat.
-        slots: the destination of the derivatives, flat.
-        model: the execution model; by default sequential.
+        slots: where the derivatives go, flat.
+        model: the execution model, which says what may run at once.
 
     Attributes:
         inputs: arrays to fill before a run, by name.
-        outputs: arrays to read after a run, by name.
+        outputs: arrays to read after it, by name.
         once: phases to run after the weights have changed.
         phases: phases to run for every block.
     """
 
     @staticmethod
     def check() -> None:
-        """Raise a UsageError if a package that the backend needs is not installed."""
+        """Refuse to be chosen where what it needs is not installed."""
 
     @classmethod
     def arranged(cls, plan: Plan) -> Plan:
-        """Return the plan in the form that this backend runs."""
+        """Return the plan as this backend runs it."""
         return with_masks(batched(plan))
 
     @classmethod
     def load(cls, plan: Plan, model: Model) -> tuple[int, int]:
-        """Estimate the bytes of a plan's memory, and those touched by one call."""
+        """About how many bytes a plan works on in all, and in one call from Python."""
         memory = Arena(plan, model.schedule(plan)).size
         return memory, plan.touched // max(cls.calls(plan), 1)
 
     @classmethod
     def calls(cls, plan: Plan) -> int:
-        """Return the number of calls from Python that run a plan's steps."""
+        """How many calls from Python a plan's steps are."""
         return len(plan.steps)
 
     def __init__(
@@ -94,7 +94,7 @@ class BoundPlan:
         """Drop references to the columns that inputs were read from."""
 
     def _array(self, view: View) -> Array:
-        """Return a view as an array in the plan's memory."""
+        """Return the array that a view stands for."""
         memory = self._memory[view.buffer]
         size = memory.itemsize
         return np.ndarray(
@@ -122,10 +122,7 @@ class BoundPlan:
 
 
 def with_masks(plan: Plan) -> Plan:
-    """Return the plan with memory for masks.
-
-    A mask is an array of integers of the output's shape and item size.
-    """
+    """The plan with memory for masks: integers of an output's shape and item size."""
     plan = replace(plan, buffers=list(plan.buffers))
 
     def masked(step: Step) -> Step:
@@ -141,7 +138,7 @@ def with_masks(plan: Plan) -> Plan:
 
 
 def _memory(plan: Plan, placed: Arena, external: dict[str, Array]) -> list[Array]:
-    """Return the memory of every buffer: part of one arena, or an external array."""
+    """Memory for every buffer: its place in one arena, or somebody else's."""
     raw = np.zeros(placed.size + ALIGNMENT, np.uint8)
     arena = raw[-raw.ctypes.data % ALIGNMENT :]
     memory = []
@@ -149,7 +146,7 @@ def _memory(plan: Plan, placed: Arena, external: dict[str, Array]) -> list[Array
         if buffer.external is not None:
             memory.append(external[buffer.external])
         else:
-            assert start is not None  # noqa: S101  (the arena has all others)
+            assert start is not None  # noqa: S101  (the arena places all others)
             stop = start + buffer.size * buffer.dtype.itemsize
             memory.append(arena[start:stop].view(buffer.dtype))
     return memory
@@ -162,11 +159,10 @@ def _ufunc(ufunc: np.ufunc) -> Callable[..., list[Call]]:
 
 
 def _copy(x: Array, out: Array) -> list[Call]:
-    """Return the calls of a copy; copy large transposed arrays in strips.
+    """Return a copy; of what is turned and large, in strips a cache line wide.
 
-    A strip is one cache line wide. In a matrix whose row length is a power of 2, the
-    elements of a column map to few sets of the cache: transposing 1024 × 1024 float32
-    without strips takes fifteen times as long.
+    Down a matrix whose rows are a power of 2 apart, all elements fall into a few sets
+    of the cache: turning 1024 × 1024 float32 in one go takes fifteen times as long.
     """
     strip = ALIGNMENT // x.itemsize
     turned = x.ndim > 1 and x.shape == out.shape and x.strides[-1] > x.strides[-2] > 0
@@ -194,7 +190,7 @@ def _choose(condition: Array, a: Array, b: Array, out: Array) -> list[Call]:
     ]
 
 
-# With a `where` mask, NumPy copies one element at a time. Arithmetic on the elements'
+# NumPy copies `where` a mask holds one element at a time. Arithmetic on the elements'
 # bits is ten times faster, and exact for infinities and NaN.
 
 
@@ -204,7 +200,7 @@ def _bits(x: Array) -> Array:
 
 
 def _keep(condition: Array, a: Array, out: Array, mask: Array) -> list[Call]:
-    """Return the calls for a where the condition holds, else 0: bits times 1 or 0."""
+    """Return the value a, or 0 where the condition does not hold: bits times 1 or 0."""
     return [
         (np.copyto, (mask, condition)),
         (np.multiply, (_bits(a), mask, _bits(out))),
@@ -212,7 +208,7 @@ def _keep(condition: Array, a: Array, out: Array, mask: Array) -> list[Call]:
 
 
 def _drop(condition: Array, b: Array, out: Array, mask: Array) -> list[Call]:
-    """Return the calls for 0 where the condition holds, else b: bits & (0 or ~0)."""
+    """Return the value b, or 0 where the condition holds: bits and all ones or none."""
     one = np.ones((), mask.dtype)
     return [
         (np.copyto, (mask, condition)),
@@ -224,10 +220,7 @@ def _drop(condition: Array, b: Array, out: Array, mask: Array) -> list[Call]:
 def _select(
     condition: Array, a: Array, b: Array, out: Array, mask: Array
 ) -> list[Call]:
-    """Return the calls for a where the condition holds, else b.
-
-    The bits are b ^ ((a ^ b) & mask), where the mask is ~0 or 0.
-    """
+    """The value a where the condition holds, else b: b ^ ((a ^ b) & ones or none)."""
     return [
         (np.copyto, (mask, condition)),
         (np.negative, (mask, mask)),
@@ -258,7 +251,7 @@ def _own(*arrays: Any) -> list[Call]:
             raise ProgramError(
                 f"{where}: {function.name} gives shape {np.shape(y)} for arguments of "
                 f"shapes {' and '.join(str(x.shape) for x in xs)}, not {out.shape}; "
-                "the leading axes count samples and must stay"
+                "the axes in front count samples, and stay"
             )
         out[...] = y
 

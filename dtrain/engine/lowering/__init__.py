@@ -1,1 +1,1 @@
-"""Lower a flow graph to a plan: one rule for each base function."""
+"""From a flow graph to a plan: one rule for each base function."""

@@ -1,7 +1,7 @@
 """The state of a lowering: the plan so far, and the view of each node's value.
 
-The leading axes of a node's value depend on its kind: ``(stack, block)`` for one value
-for each sample, ``(stack,)`` for one for each block, none for one that all share.
+A node's value gets leading axes by how it varies: ``(stack, block)`` for a value of
+each sample, ``(stack,)`` for a value of each block, none for a value that all share.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from dtrain.tracing.node import Node
 
 
 class Frame:
-    """The views, buffers and steps that the lowering rules read and extend.
+    """What the rules of a lowering use: views, new buffers, and the list of steps.
 
     Attributes:
         graph: the graph.
-        layout: the dtype, and the position of each weight in the flat array.
+        layout: the dtype, and where each weight lies in the weights' flat array.
         plan: the plan so far.
         lead: the leading axes of a value, by its kind.
         targets: the slots in which the derivatives are computed, by node.
-        dotted: products that are fused with the only sum that reads them.
+        dotted: products that the one sum which reads them computes, too.
         transposed: copies of matrices with their axes in another order.
         values: the views of the nodes' values so far.
     """
@@ -69,7 +69,7 @@ class Frame:
         self.values: list[View] = []
 
     def led(self, view: View, number: int, kind: Kind) -> View:
-        """Return a value broadcast to the leading axes of another kind."""
+        """Return a value with the leading axes of another kind."""
         have = self.graph.nodes[number].kind
         for axis in range(have, kind):
             view = view.inserted(axis, self.lead[kind][axis])
@@ -104,7 +104,7 @@ class Frame:
         return View(buffer, 0, shape, contiguous(shape))
 
     def result(self, number: int) -> View:
-        """Return the destination of a node's value: its slot or a new buffer."""
+        """Where a node's value goes: its slot if it is a derivative, or a buffer."""
         node = self.graph.nodes[number]
         target = self.targets.get(number)
         if target is not None and node.kind is Kind.BLOCK:
@@ -119,13 +119,13 @@ class Frame:
         out: View,
         *params: Any,
     ) -> None:
-        """Append a step of a node, to run once for the weights or for every block."""
+        """Append a step of a node, to run once or for every block."""
         once = self.graph.nodes[number].kind is Kind.WEIGHTS
         steps = self.plan.once if once else self.plan.steps
         steps.append(Step(kernel, inputs, out, params))
 
     def aligned(self, i: int, number: int) -> View:
-        """Return input i with as many leading and inner axes as node ``number``."""
+        """Input i with as many leading and inner axes as node ``number`` has."""
         x, node = self.graph.nodes[i], self.graph.nodes[number]
         view = self.values[i]
         for _ in range(len(node.shape) - len(x.shape)):
@@ -135,10 +135,10 @@ class Frame:
         return view
 
     def operand(self, i: int, number: int) -> View:
-        """Return input i of an elementwise call; drop all axes of a single number.
+        """Input i of an elementwise call; one number has no axes.
 
-        NumPy has a fast path for operands that are contiguous or have no axes; with an
-        operand of shape (1, 1) a call on small arrays takes 2.5 times as long.
+        NumPy has a short way for operands that are contiguous or without axes; one of
+        shape (1, 1) costs a call of small arrays two and a half times the time.
         """
         view = self.aligned(i, number)
         if math.prod(view.shape) == 1:
@@ -146,17 +146,17 @@ class Frame:
         return view
 
     def compact(self, number: int, view: View, shape: Shape) -> View:
-        """Return a view in another shape; copy it if strides cannot express that."""
+        """Return a view in another shape, by a copy if strides cannot say it."""
         reshaped = view.reshaped(shape)
         if reshaped is None:
             copy = self.fresh(view.shape, self.plan.buffers[view.buffer].dtype)
             self.step(number, "copy", (view,), copy)
             reshaped = copy.reshaped(shape)
-        assert reshaped is not None  # noqa: S101  (a contiguous view always reshapes)
+        assert reshaped is not None  # noqa: S101  (a contiguous view always can)
         return reshaped
 
     def packed(self, number: int, view: View, shape: Shape) -> View:
-        """Return the same elements in another shape, C-contiguous in memory."""
+        """Return the same elements in C order in a shape, side by side in memory."""
         if view.strides != contiguous(view.shape):
             copy = self.fresh(view.shape, self.plan.buffers[view.buffer].dtype)
             self.step(number, "copy", (view,), copy)
@@ -164,7 +164,7 @@ class Frame:
         return View(view.buffer, view.offset, shape, contiguous(shape))
 
     def elementwise(self, number: int, node: Node, kernel: str) -> View:
-        """Append one elementwise kernel on a node's inputs; return its value."""
+        """Append one elementwise kernel of a node's inputs; return its value."""
         out = self.result(number)
         inputs = tuple(self.operand(i, number) for i in node.inputs)
         self.step(number, kernel, inputs, out)
@@ -172,9 +172,9 @@ class Frame:
 
 
 def first_weight(node: Node) -> str:
-    """Return the name of a weight, or of the first in a vector of scalar weights.
+    """Return the name of a weight, or of the first in a vector of scalars.
 
-    The others follow it in memory, because a layout sorts weights by name.
+    The others follow it, because a layout has its weights in the order of their names.
     """
     name: str = node.keywords.get("names", (node.name,))[0]
     return name

@@ -1,9 +1,8 @@
 """Lowering: a flow graph becomes a plan.
 
-The leading axes of a node's value depend on its kind: ``(stack, block)`` for one value
-for each sample, ``(stack,)`` for one for each block, none for one that all share.
-Reshapes, transposes, slices and broadcasts are views and cost no time. All checks and
-look-ups are done here, once.
+A node's value gets leading axes by how it varies: ``(stack, block)`` for a sample's,
+``(stack,)`` for a block's, none for what all share. Shapes, transposes, slices and
+broadcasts cost nothing: they are views. All checks and look-ups are done here, once.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ def plan(
 
     Args:
         graph: any flow graph.
-        layout: the dtype, and the position of each weight in the flat array.
+        layout: the dtype, and where each weight lies in the weights' flat array.
         block: samples in a block.
-        gradients: the weight's name for each output that is a derivative. The steps
-            write derivatives to the slots of a GradientVector.
+        gradients: which output is which weight's derivative; those are written to
+            the slots of a GradientVector.
         stack: blocks in one call; it changes no bits.
     """
     return Lowering(expand(graph), layout, block, stack, gradients or {}).plan
@@ -72,7 +71,7 @@ class Lowering(Frame):
         self._finish(gradients)
 
     def _target_parts(self) -> None:
-        """Compute the parts of a derivative directly in its slot, without a copy."""
+        """Let what a derivative is made up of be computed in its slot, not copied."""
         nodes, uses = self.graph.nodes, _uses(self.graph)
         waiting = list(self.targets)
         while waiting:
@@ -95,7 +94,7 @@ class Lowering(Frame):
                     waiting.append(i)
 
     def _finish(self, gradients: Mapping[str, str]) -> None:
-        """Record the outputs; copy derivatives that were not computed in their slot."""
+        """Name the outputs; copy derivatives that were not computed in place."""
         for output, number in self.graph.outputs.items():
             view = self.values[number]
             if output in gradients:
@@ -119,7 +118,7 @@ class Lowering(Frame):
         if node.function is CONSTANT:
             return self._constant(node)
         if number in self.dotted:
-            return self.values[node.inputs[0]]  # computed by its only reader
+            return self.values[node.inputs[0]]  # its one reader computes it as well
         if node.function.elementwise:
             return self.elementwise(number, node, node.function.name)
         if node.function.code:
@@ -127,7 +126,7 @@ class Lowering(Frame):
         return LOWERINGS[node.function.name](self, number, node)
 
     def _called(self, number: int, node: Node) -> View:
-        """Append a call of a custom function, for which there is no kernel."""
+        """Append a call of a user's own function, which no kernel is for."""
         inputs = tuple(self.led(self.values[i], i, node.kind) for i in node.inputs)
         out = self.result(number)
         self.step(number, "own", inputs, out, node.function, str(node.source))
@@ -141,10 +140,10 @@ class Lowering(Frame):
 
 
 def _dotted(graph: FlowGraph) -> set[int]:
-    """Return the products of scalars of samples that are only summed over the block.
+    """Return the products of samples' scalars that are only summed over the block.
 
-    Examples are the derivative of a scalar weight, Σ v·x, and the squared error. Each
-    becomes one dot product.
+    Such is the derivative of a scalar weight, Σ v·x, and the square error: one dot
+    product.
     """
     uses = _uses(graph)
     found = set()
@@ -160,7 +159,7 @@ def _dotted(graph: FlowGraph) -> set[int]:
 
 
 def _uses(graph: FlowGraph) -> list[int]:
-    """Return how often each node is read; being an output counts as a read."""
+    """How often each node is read, outputs once more."""
     uses = [0] * len(graph.nodes)
     for number in (i for node in graph.nodes for i in node.inputs):
         uses[number] += 1

@@ -1,10 +1,10 @@
 """Contractions as matrix products, dot products or plain products.
 
-Each label of a contraction has one of four roles: a label in both inputs and the output
-stacks products; a label in one input and the output is a row or a column; a label in
-both inputs alone is summed. The samples of a block are one more label, so ``W @ x``
-over a block is one matrix product, and so is the gradient of W. The blocks of a stack
-always stack products and are never merged into rows: that would change bits.
+Each label of a contraction has one of four roles: in both inputs and the output it is a
+stack of products; in one input and the output a row or a column; in both inputs alone
+it is summed. The samples of a block are one more label, so that ``W @ x`` over a block
+is one matrix product, and so is the gradient of W. Blocks of a stack are always a stack
+of products, never rows of one: merging rows would change bits.
 """
 
 from __future__ import annotations
@@ -34,10 +34,7 @@ class _Operand:
     labels: Labels
 
     def arranged(self, labels: Labels) -> View:
-        """Return the view with axes in the order of labels.
-
-        A label that the operand lacks becomes an axis of size 1.
-        """
+        """The axes in the order of labels; a label it lacks is an axis of size 1."""
         have = [label for label in labels if label in self.labels]
         view = self.view.permuted([self.labels.index(label) for label in have])
         for axis, label in enumerate(labels):
@@ -47,7 +44,7 @@ class _Operand:
 
 
 def lower(low: Frame, number: int, node: Node) -> View:
-    """Append the steps of a contraction; return the view of its value."""
+    """Append the steps of a contraction; return where its value is."""
     la, lb, ly = node.keywords["labels"]
     kinds = [low.graph.nodes[i].kind for i in node.inputs]
     views = [low.values[i] for i in node.inputs]
@@ -62,7 +59,7 @@ def lower(low: Frame, number: int, node: Node) -> View:
 
 
 def _with_block(low: Frame, x: _Operand) -> _Operand:
-    """Return an operand broadcast along the block's label, for a sum over it."""
+    """Return an operand that has the block's label, for a sum over it."""
     if _BLOCK in x.labels:
         return x
     view, labels = x.view, x.labels
@@ -86,7 +83,7 @@ def _product(low: Frame, number: int, a: _Operand, b: _Operand, y: _Operand) -> 
     elif not rows and not columns:
         _dot(low, number, a, b, y, stacked, summed)
     elif columns and rows and y.labels.index(columns[0]) < y.labels.index(rows[0]):
-        # Write the output in the order of its axes, without a copy: yᵀ = bᵀ aᵀ.
+        # The output in its own order, without a copy: yᵀ = bᵀ aᵀ.
         _matmul(low, number, b, a, y, (stacked, columns, rows, summed))
     else:
         _matmul(low, number, a, b, y, (stacked, rows, columns, summed))
@@ -130,7 +127,7 @@ def _matmul(
     scratch = low.fresh(shape, low.layout.dtype)
     low.step(number, "matmul", (left, right), scratch)
     arranged = scratch.reshaped(out.shape)
-    assert arranged is not None  # noqa: S101  (a contiguous view always reshapes)
+    assert arranged is not None  # noqa: S101  (a contiguous view always can)
     low.step(number, "copy", (arranged,), out)
 
 
@@ -142,7 +139,7 @@ def _matrices(
     first: Labels,
     second: Labels,
 ) -> View:
-    """Return a stack of matrices that BLAS can read; copy if necessary."""
+    """Return a stack of matrices that BLAS can read, by a copy if need be."""
     view = x.arranged(stacked + first + second)
     lead, middle = len(stacked), len(stacked) + len(first)
     shape = (
@@ -155,15 +152,15 @@ def _matrices(
         copy = low.fresh(view.shape, low.layout.dtype)
         low.step(number, "copy", (view,), copy)
         matrices = copy.reshaped(shape)
-    assert matrices is not None  # noqa: S101  (a contiguous view always reshapes)
+    assert matrices is not None  # noqa: S101  (a contiguous view always can)
     return matrices
 
 
 def _by_rows(low: Frame, right: View, x: _Operand) -> View:
-    """Transpose a matrix that all samples share once a step, so rows are contiguous.
+    """A matrix that all samples share, turned once a step so that rows are contiguous.
 
-    BLAS takes twice as long for a small product with a transposed right-hand side, such
-    as ``W @ x`` over a block of samples.
+    BLAS takes twice as long for a small product with a transposed right-hand side,
+    which is what the ``W @ x`` of a block of samples is.
     """
     shared = _STACK not in x.labels and right.buffer == x.view.buffer  # not yet copied
     if not shared or 1 in right.shape[-2:] or right.strides[-1] == 1:
@@ -175,7 +172,7 @@ def _by_rows(low: Frame, right: View, x: _Operand) -> View:
 
 
 def _fits(view: View) -> bool:
-    """Return whether BLAS can read the last two axes: one of them is contiguous."""
+    """Return whether BLAS can read the last two axes: one of them without gaps."""
     (m, n), (row, column) = view.shape[-2:], view.strides[-2:]
     by_rows = (column == 1 or n == 1) and (row >= n or m == 1)
     by_columns = (row == 1 or m == 1) and (column >= m or n == 1)

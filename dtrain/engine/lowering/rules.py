@@ -1,7 +1,7 @@
-"""The lowering rule of each base function: to views, or to steps with kernels.
+"""How each base function is lowered: to views, or to steps with kernels.
 
-Elementwise functions of one ufunc need no entry. Every other function without a
-definition has one in `LOWERINGS`.
+Elementwise functions of one ufunc need no entry; for every other function without a
+definition there is one in `LOWERINGS`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _kernel(name: str) -> Callable[[Frame, int, Node], View]:
 
 
 def _where(low: Frame, number: int, node: Node) -> View:
-    """Lower `where`; to a mask if one side is 0, as in most adjoints."""
+    """Return a choice; where one side is 0, as in most adjoints, a mask."""
     _, a, b = (low.graph.nodes[i].constant for i in node.inputs)
     inputs = tuple(low.operand(i, number) for i in node.inputs)
     out = low.result(number)
@@ -44,7 +44,7 @@ def _where(low: Frame, number: int, node: Node) -> View:
 
 
 def _is_zero(value: NDArray[Any]) -> bool:
-    """Return whether all elements are +0; −0 has another bit pattern."""
+    """Return whether all is +0; −0 has another bit."""
     return not value.any() and not np.signbit(value).any()
 
 
@@ -110,7 +110,7 @@ def _place(low: Frame, number: int, node: Node) -> View:
             part = out.sliced(at.axes)
             if not alone:
                 low.step(number, "add", (part, x), part)
-            elif not x.same(part):  # otherwise it was computed there
+            elif not x.same(part):  # else it was computed there
                 low.step(number, "copy", (x,), part)
         else:
             vs = low.compact(number, x, (*lead, math.prod(at.shape)))
@@ -119,10 +119,10 @@ def _place(low: Frame, number: int, node: Node) -> View:
 
 
 def _in_rows(low: Frame, number: int, node: Node) -> tuple[View, View]:
-    """Return the destination of a node's value, and it as rows in C order.
+    """Where a node's value goes, and the same as rows of elements in C order.
 
-    If the node's slot cannot be viewed as such rows, the destination is a new buffer,
-    which is later copied to the slot.
+    A part of another's slot may not be such rows: then the value goes elsewhere, and is
+    copied there.
     """
     shape = (*low.lead[node.kind], math.prod(node.shape))
     out = low.result(number)
@@ -130,12 +130,12 @@ def _in_rows(low: Frame, number: int, node: Node) -> tuple[View, View]:
     if rows is None:
         out = low.fresh(out.shape, low.dtype(node))
         rows = out.reshaped(shape)
-    assert rows is not None  # noqa: S101  (a contiguous view always reshapes)
+    assert rows is not None  # noqa: S101  (a contiguous view always can)
     return out, rows
 
 
 def coverage(node: Node) -> NDArray[np.int32]:
-    """Return the number of parts of a `place` that cover each element."""
+    """How many parts of a `place` each element of its value has."""
     covered = np.zeros(node.keywords["shape"], np.int32)
     for at in node.keywords["at"]:
         at.add(covered, np.int32(1))
@@ -150,11 +150,11 @@ def _scatter(
     places: NDArray[np.int64],
     alone: bool,
 ) -> None:
-    """Write elements to their positions; add them where positions may repeat."""
+    """Put elements at their places, or add them where others are put, too."""
     order = np.argsort(places)
     if not alone:
         low.step(number, "add_at", (x,), out, places)
-    elif len(order) and np.all(np.diff(places[order]) == 1):  # a permuted range
+    elif len(order) and np.all(np.diff(places[order]) == 1):  # turned, without gaps
         part = out.sliced(((int(places[order[0]]), len(order), 1),))
         low.step(number, "take", (x,), part, order)
     else:
@@ -163,7 +163,7 @@ def _scatter(
 
 def _integer(low: Frame, number: int, node: Node) -> View:
     (i,) = node.inputs
-    if low.graph.nodes[i].dtype == "int":  # an input that is used only as integers
+    if low.graph.nodes[i].dtype == "int":  # an input that is used for nothing else
         return low.values[i]
     return low.elementwise(number, node, "integer")
 
@@ -250,7 +250,7 @@ def _block_sum(low: Frame, number: int, node: Node) -> View:
     flat = out.reshaped((stack, 1, size))
     if size > 1 and rows is not None and rows.strides[1:] == (size, 1) and flat:
         # One row of ones times the block: BLAS sums columns several times faster
-        # than NumPy reduces over the first axis.
+        # than a reduction over the first axis does.
         ones = low.fresh((1, block), low.layout.dtype)
         low.plan.constants.append((ones, np.ones(())))
         low.step(number, "matmul", (ones.inserted(0), rows), flat)

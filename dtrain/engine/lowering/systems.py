@@ -1,8 +1,8 @@
-"""Lower linear systems and functions of one matrix.
+"""Linear systems and determinants: how they are lowered, and their calls of NumPy.
 
-LAPACK solves for many right-hand sides at once. Where all samples share the matrix, the
-right-hand sides of a block are the columns of one call. Each block of a stack has its
-own call, so that stacking changes no bits.
+LAPACK solves for many right-hand sides at once. Where all samples share the matrix,
+those of a block are the columns of one such call; each block of a stack has its own, so
+that a stack changes no bits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dtrain.tracing.node import Node
 
 
 def lower_solve(low: Frame, number: int, node: Node) -> View:
-    """Append the steps of A X = B; return the view of X."""
+    """Append the steps of A X = B; return where X is."""
     i, j = node.inputs
     kind = low.graph.nodes[i].kind
     where = str(node.source)

@@ -1,9 +1,9 @@
-"""Grouping: choose the scalars of a graph that become arrays, level by level.
+"""Grouping: which scalars of a graph become arrays, found level by level.
 
-Scalars of one level that apply one function to elements of one array become one
+Scalars of one level that apply one function to scalars that lie together become one
 application to arrays; sums of products become one product of a matrix and an array.
-Scalars stay as they are if gathering them would cost more than it saves. The choice
-depends on the graph alone, in the order of its nodes.
+What would cost more to bring together than it saves stays as it is. All is decided by
+the graph alone, in the order of its nodes.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ from dtrain.functions.shape import index, reshape, transpose
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.node import WEIGHT
 
-# Thresholds, measured on regular and irregular layers (docs/performance.md): the least
-# number of scalars for which an array pays, and so on.
-_WIDTH = 4  # scalars in an array whose operands are adjacent
-_PAIRED = 16  # scalars, if each has a weight or a constant: NumPy's loops are short
-_GATHERED = 32  # scalars, if the operands have to be gathered for each sample
-_TERMS = 8  # terms in all sums of a group
+# What pays, measured on regular and irregular layers (docs/performance.md).
+_WIDTH = 4  # scalars in an array whose operands lie together
+_PAIRED = 16  # if each has a weight or a constant: NumPy's loops are then this short
+_GATHERED = 32  # if the operands have to be gathered for each sample
+_TERMS = 8  # in the sums of a group together
 _REUSE = 2  # products for each scalar that is copied into an array for them
-_DENSITY = 1 / 100  # fraction of terms in matrices that are filled with zeros
+_DENSITY = 1 / 100  # of the terms in matrices that are filled up with zeros
 _LONE = 5  # functions saved for each element that is read alone
 
 _VIEWS = (index, reshape, transpose)
@@ -44,19 +43,19 @@ _NOWHERE = -1, 0
 
 
 class Grouping:
-    """The assignment of a graph's scalars to arrays.
+    """The arrays that a graph's scalars are put into.
 
-    An array that is a node of the graph has the node's number. Vectors of scalar
-    weights and groups get further numbers.
+    An array has a number: its node's, where the graph has it, and further numbers for
+    vectors of scalar weights and for groups.
 
     Attributes:
         graph: the graph.
         sums: its sums.
         vectors: the names of scalar weights that are successive elements of a
-            GradientVector, by the number of the vector that they form.
-        at: for each scalar in an array, the array and the position in it.
-        levels: for each level the nodes, without inner steps of longer sums, and the
-            groups with the numbers of their arrays.
+            GradientVector, by the number of the vector that they make.
+        at: the array and the place of each scalar that is in one.
+        levels: for each level the nodes, with no step of a longer sum among them, and
+            the groups with their arrays' numbers.
         grouped: the scalars that groups compute.
         stacked: the scalars that are copied into arrays.
     """
@@ -79,7 +78,7 @@ class Grouping:
             self._group_maps([i for i in numbers if self._is_mapped(i)])
 
     def _pass_adjoints(self) -> set[int]:
-        """Return the nodes that receive an adjoint, possibly zero."""
+        """Return the nodes that some adjoint is sure to reach, be it zero."""
         found = set(self.graph.outputs.values())
         waiting = list(found)
         while waiting:
@@ -93,10 +92,9 @@ class Grouping:
         return found
 
     def pays(self) -> bool:
-        """Return whether the groups save more than reading single elements costs.
+        """Whether the groups save more than it costs to read their elements alone.
 
-        Reading single elements is slow: the elements of one sample are adjacent in
-        memory, so those of a block are far apart.
+        That is slow, because an array has the elements of one sample together.
         """
         replaced = set(self.grouped)
         for number in self.grouped:
@@ -111,7 +109,7 @@ class Grouping:
         return len(replaced) > _LONE * lone
 
     def _find_weights(self) -> None:
-        """Form vectors of scalar weights that are adjacent in a GradientVector."""
+        """Make vectors of the scalar weights that lie together in a GradientVector."""
         graph = self.graph
         runs = groupby(sorted(graph.weights), lambda name: graph.specs[name].shape)
         for shape, names in runs:
@@ -122,7 +120,7 @@ class Grouping:
                     self.at[graph.weights[name]] = self._next, place
 
     def _find_elements(self) -> None:
-        """Find the scalars that are elements of arrays in the graph."""
+        """Find the scalars that are elements of arrays that the graph has."""
         found: dict[int, tuple[int, Places]] = {}
         for number, node in enumerate(self.graph.nodes):
             if node.function not in _VIEWS:
@@ -151,7 +149,7 @@ class Grouping:
         return levels
 
     def _add(self, group: Group) -> int:
-        """Add a group; return the number of its array."""
+        """Enter a group; return its array's number."""
         self._next += 1
         self.levels[-1][1].append((self._next, group))
         for place, member in enumerate(group.members):
@@ -161,7 +159,7 @@ class Grouping:
         return self._next
 
     def _home(self, number: int) -> Hashable:
-        """Return a key for the array that contains a scalar, unique if none does."""
+        """Return the array that a scalar is in; one that is in none is alone."""
         if self.graph.nodes[number].constant is not None:
             return "constants"
         return self.at[number][0] if number in self.at else (number,)
@@ -190,7 +188,7 @@ class Grouping:
                 self._add(Mapped(tuple(members), columns))
 
     def _width(self, column: Sequence[int]) -> int:
-        """Return the least number of scalars for which an array of one input pays."""
+        """How many scalars it takes for an array of one of their inputs to pay."""
         if len(set(column)) == 1:
             return _WIDTH
         if self.graph.nodes[column[0]].kind is Kind.WEIGHTS:
@@ -201,10 +199,7 @@ class Grouping:
     # Sums
 
     def _group_sums(self, numbers: Sequence[int]) -> None:
-        """Group sums that read whole slices, weights, the same values, or arrays alike.
-
-        The sums that one criterion does not group are tried by the next.
-        """
+        """Group sums: of whole arrays, of weights, of the same values, and alike."""
         for key in (self._slices, self._are_weighted, self._values, self._counts):
             alike: dict[Hashable, list[int]] = {}
             for number in numbers:
@@ -245,7 +240,7 @@ class Grouping:
         return 0 <= array < len(nodes) and nodes[array].function is WEIGHT
 
     def _counts(self, number: int) -> Hashable:
-        """Return the number of terms that a sum has from each array."""
+        """How many terms a sum has from each array."""
         counts: dict[Hashable, int] = {}
         for term in self.sums.terms[number]:
             home = None if term.value is None else self._home(term.value)
@@ -253,8 +248,8 @@ class Grouping:
         return frozenset(counts.items())
 
     def _add_sums(self, members: Sequence[int]) -> bool:
-        """Add sums as one group, if that pays; return whether it does."""
-        # Sort sums by reader, so that a function reads adjacent elements.
+        """Enter sums as one group, if that pays."""
+        # Those that one function reads lie together for it.
         members = sorted(members, key=lambda i: (self._reader(i), i))
         loose: dict[int, int] = {}
         reads = products = 0
@@ -294,10 +289,10 @@ class Grouping:
         array: int,
         entries: Sequence[tuple[int, int, Term]],
     ) -> Part | None:
-        """Return how sums read an array; ``None`` if that cannot pay.
+        """How sums read an array: rows, places and terms; ``None`` if that cannot pay.
 
-        Each entry has a row, a position in the array, and a term. A matrix filled with
-        zeros is allowed only for weights, in sums that adjoints reach: see `vectorise`.
+        A matrix with zeros in it is for weights alone, and for sums that adjoints
+        reach: see `vectorise`.
         """
         rows = len(members)
         row = np.array([row for row, _, _ in entries])

@@ -1,4 +1,4 @@
-"""Groups: scalars that become elements of one array, and the array's computation."""
+"""Groups: scalars that become the elements of one array, and how it is computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Places = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Stacked:
-    """Scalars outside of any array, copied into a new one."""
+    """Scalars that are in no array, copied into one."""
 
     members: tuple[int, ...]
 
@@ -30,14 +30,14 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Part:
-    """The terms that the sums of a group read from one array.
+    """What the sums of a group read from one array.
 
     Attributes:
         array: its number.
-        read: the positions that are read: one for each column of a matrix, or one for
-            each sum.
+        read: the places that are read: those of a matrix's columns, or one for each
+            sum.
         terms: the terms, in the order of cells, or of sums.
-        cells: the position in the matrix, in C order, of each term's factor; ``None``
+        cells: where in the matrix, in C order, the factor of each term is; ``None``
             where each sum has one term, so that there is no matrix.
     """
 
@@ -47,13 +47,13 @@ class Part:
     cells: Places | None
 
     def area(self, rows: int) -> int:
-        """Return the number of products for ``rows`` sums, including those with 0."""
+        """How many products are computed for so many sums, those with 0 included."""
         return len(self.read) * (1 if self.cells is None else rows)
 
 
 @dataclass(frozen=True)
 class Summed:
-    """Sums, part by part; and the biases, each with the position of its sum."""
+    """Sums, part by part; and the biases, each with the place of its sum."""
 
     members: tuple[int, ...]
     parts: tuple[Part, ...]
@@ -64,6 +64,6 @@ Group = Stacked | Mapped | Summed
 
 
 def evenly(places: Places) -> bool:
-    """Return whether positions ascend in equal steps, so that they form a slice."""
+    """Whether places are at one distance, in ascending order: then they are a slice."""
     steps = np.diff(places)
     return not len(steps) or (steps[0] > 0 and bool(np.all(steps == steps[0])))

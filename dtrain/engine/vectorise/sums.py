@@ -1,7 +1,7 @@
-"""Flatten chains of scalar additions into n-ary sums.
+"""Sums of many terms, as a program of scalars adds them up two at a time.
 
 A neuron written edge by edge is a chain, or a tree, of additions of products w·x. Where
-each addition is read only by the next, the whole is one sum, whatever its brackets.
+each step of it is used only by the next, all of it is one sum, whatever its brackets.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Term(NamedTuple):
     """One term of a sum: plus or minus a factor times a value.
 
     Attributes:
-        negative: whether the term is subtracted.
-        factor: the node of the factor that all samples share; ``None`` for 1.
-        value: the node of the value that varies by sample; ``None`` for a bias.
+        negative: whether it is subtracted.
+        factor: the node of what all samples share; ``None`` for 1.
+        value: the node of what varies by sample; ``None`` for a bias.
     """
 
     negative: bool
@@ -35,9 +35,9 @@ class Sums:
     """The sums in a graph.
 
     Attributes:
-        terms: the terms of each sum, in the program's order, by the sum's node.
-        inner: the nodes that are only steps of the sum, by the sum's node.
-        reader: the reader of each node that is read once, by node.
+        terms: the terms of each sum, in the program's order, by the node that has it.
+        inner: the nodes that are steps of the sum alone, by the node that has it.
+        reader: the only reader of each node that has one, by node.
     """
 
     def __init__(self, graph: FlowGraph) -> None:
@@ -51,7 +51,7 @@ class Sums:
                 self._collect(number, steps)
 
     def _steps(self) -> set[int]:
-        """Return the nodes that are only steps of a longer sum."""
+        """Return the nodes that are only a step of a longer sum."""
         return {
             number
             for number, reader in self.reader.items()
@@ -60,7 +60,7 @@ class Sums:
         }
 
     def _factors(self, number: int) -> tuple[int, int] | None:
-        """Return factor and value of a node that is their product, else ``None``."""
+        """Factor and value, if a node is their product."""
         node = self._nodes[number]
         if node.function is not multiply or node.shape != ():
             return None
@@ -95,7 +95,7 @@ def _is_additive(node: Node) -> bool:
 
 
 def _signed(node: Node, minus: bool) -> Sequence[tuple[int, bool]]:
-    """Return the inputs that a node adds, each with whether it is subtracted."""
+    """Return what a node adds up, and whether it is subtracted in the end."""
     if node.function is negative:
         return [(node.inputs[0], not minus)]
     a, b = node.inputs
@@ -103,7 +103,7 @@ def _signed(node: Node, minus: bool) -> Sequence[tuple[int, bool]]:
 
 
 def _only_readers(graph: FlowGraph) -> dict[int, int]:
-    """Return the reader of each node that is read once and is not an output."""
+    """The reader of each node that is read once; an output is read by others, too."""
     reader: dict[int, int] = {}
     often = set(graph.outputs.values())
     for number, node in enumerate(graph.nodes):

@@ -1,9 +1,9 @@
-"""Rewrite a graph of scalars with arrays.
+"""A graph of scalars, written again with arrays.
 
 A program may be written edge by edge, as the lecture draws it: every weight a scalar,
-every neuron a sum. This module finds the arrays in it and emits the graph that the same
-program has in the vector view, which is then differentiated and planned. Sums are
-re-associated; nothing else changes.
+every neuron a sum. This finds the arrays in it and emits the graph that the same
+program would have in the vector view, so that it is differentiated and planned as that.
+Sums are associated anew; nothing else changes.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ from dtrain.tracing.symbol import Symbol
 
 
 def vectorise(graph: FlowGraph, *, filled: bool) -> FlowGraph:
-    """Replace isomorphic scalars by arrays; return the graph itself if none pay.
+    """The graph with arrays in place of isomorphic scalars; itself if that never pays.
 
-    Scalar weights with successive names become one vector, as they are in the
+    Scalar weights with successive names are then one vector, as they are in the
     GradientVector, and matrices are read from it.
 
     Args:
         graph: a program's graph.
-        filled: whether sums that read different values may become a matrix filled with
-            zeros. A value that is not finite then spreads to sums that do not read it.
-            So this is only for graphs that are differentiated, and only for sums that
-            an adjoint reaches: there the derivative of the value's weight is not finite
-            either.
+        filled: whether sums that do not all read the same values may become a matrix
+            with zeros in it. Then a value that is not finite spreads to sums that do
+            not read it; so this is for graphs that are differentiated, and for sums
+            that an adjoint reaches, where the derivative of the weight that it is
+            multiplied by is not finite either.
     """
     grouping = Grouping(graph, filled=filled)
     return _Writer(grouping).graph() if grouping.pays() else graph
 
 
 class _Writer:
-    """Emits a graph's nodes, level by level, with groups replaced by arrays."""
+    """Emits a graph's nodes, level by level, with arrays in place of groups."""
 
     def __init__(self, grouping: Grouping) -> None:
         self._grouping = grouping
         self._old = grouping.graph
         self._builder = Builder(self._old.name)
-        # The symbols of nodes that are not in arrays, and of the arrays, by number.
+        # By number, of the nodes that are there by themselves, and of the arrays.
         self._symbols: dict[int, Symbol] = {}
 
     def graph(self) -> FlowGraph:
@@ -80,7 +80,7 @@ class _Writer:
         return builder.graph(outputs)
 
     def _emit(self, number: int) -> None:
-        """Emit a node unchanged, unless it is already emitted or in an array."""
+        """Emit a node as it is, unless it is there, or read from an array."""
         grouping, builder = self._grouping, self._builder
         element = number in grouping.at and number not in grouping.stacked
         if element or number in self._symbols:
@@ -105,7 +105,7 @@ class _Writer:
         self._symbols[number] = symbol
 
     def _joined(self, node: Node) -> list[int] | None:
-        """Return the array elements that a node joins, if it does nothing else."""
+        """The elements of arrays that a node joins to one, if it does no more."""
         if node.function is not place:
             return None
         shape, nodes = node.keywords["shape"], self._old.nodes
@@ -123,7 +123,7 @@ class _Writer:
         return [members[to] for to in range(numbers.size)]
 
     def _scalar(self, number: int) -> Symbol:
-        """Return a node's value as a symbol of its shape."""
+        """Return a node's value by itself."""
         symbol = self._symbols.get(number)
         if symbol is None:
             array, at = self._grouping.at[number]
@@ -131,14 +131,14 @@ class _Writer:
         return symbol
 
     def _read(self, array: int, places: Places) -> Symbol:
-        """Return elements of an array, in the shape of the positions."""
+        """Elements of an array, in the shape of the places."""
         x: Any = np.ravel(self._symbols[array])
         if not np.array_equal(places.reshape(-1), np.arange(x.size)):
             x = index(x, at=_at(places.reshape(-1)))
         return self._builder.symbol(np.reshape(x, places.shape))
 
     def _gathered(self, numbers: Sequence[int], shape: tuple[int, ...]) -> Symbol:
-        """Return scalars as one array, read from their arrays and joined if needed."""
+        """Scalars as one array: read from where they are, joined if need be."""
         builder, at = self._builder, self._grouping.at
         constants = [self._old.nodes[i].constant for i in numbers]
         values = [value for value in constants if value is not None]
@@ -194,7 +194,7 @@ class _Writer:
         return total
 
     def _product(self, part: Part, size: int) -> Any:
-        """Return the part of a group's sums that reads one array."""
+        """Return what the sums of a group have from one array."""
         values = self._read(part.array, part.read)
         if part.cells is not None:
             shape = size, len(part.read)
@@ -217,7 +217,7 @@ class _Writer:
 
 
 def _at(places: Places) -> Slices | Positions:
-    """Return positions in a vector as an index: a slice if possible."""
+    """Places of a vector as an index, a slice if they are one."""
     if evenly(places):
         step = int(places[1] - places[0]) if len(places) > 1 else 1
         return Slices(((int(places[0]), len(places), step),))
@@ -225,10 +225,7 @@ def _at(places: Places) -> Slices | Positions:
 
 
 def _placed(x: Any, places: Places, shape: tuple[int, ...]) -> Any:
-    """Return zeros of a shape with x added at positions in C order.
-
-    Return x itself, reshaped, if it covers all positions in order.
-    """
+    """Zeros of a shape with x added at places in C order; x itself if that is all."""
     size = math.prod(shape)
     if np.array_equal(places, np.arange(size)):
         return np.reshape(x, shape)
