@@ -1,1 +1,1 @@
-"""A flow graph, differentiated into its backward flow graph."""
+"""Differentiate a flow graph: its backward graph, and the sum over paths."""

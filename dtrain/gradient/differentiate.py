@@ -1,9 +1,9 @@
-"""Back-propagation: the reverse topological walk that emits the backward flow graph.
+"""Back-propagation: a reverse topological walk that emits the backward flow graph.
 
-At each point X the walk computes v_X = ∂Output/∂X (lecture, "Efficient computation of
-all derivatives"): it starts with the output's adjoint, visits nodes in reverse order,
-and passes each node's adjoint to its inputs by the node's transfer function. Where
-several consumers pass something to one input, the sum over paths is an addition.
+At each node X the walk computes v_X = ∂Output/∂X (lecture, "Efficient computation of
+all derivatives"). It starts with the output's adjoint, visits nodes in reverse order,
+and passes each node's adjoint to its inputs through the node's transfer function. If
+several consumers pass an adjoint to one input, the sum over paths is an addition.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from dtrain.tracing.trace import user_frames
 
 
 def differentiate(graph: FlowGraph, output: str | None = None) -> FlowGraph:
-    """Return the graph that computes the output's derivatives by all weights, too.
+    """Return the graph extended by the derivatives of an output by all weights.
 
-    The derivatives are summed over the samples of a block; they are further outputs,
-    named ``d output / d weight``. The result is a flow graph like any other: it can be
+    The derivatives are summed over the samples of a block. They are additional outputs
+    named ``d output / d weight``. The result is an ordinary flow graph: it can be
     printed, run, and differentiated again.
 
     Args:
         graph: the forward graph.
-        output: the output that is differentiated; needed if there are several.
+        output: the output to differentiate; required if there are several.
 
     Raises:
-        ProgramError: if there is no such output, or several to choose from.
+        ProgramError: if there is no such output, or several and none is named.
 
     Example:
         >>> from dtrain import program, weight
@@ -70,16 +70,16 @@ def differentiate(graph: FlowGraph, output: str | None = None) -> FlowGraph:
 def backward(
     output: Symbol, seed: Symbol, wrt: Sequence[Symbol]
 ) -> list[Symbol | None]:
-    """Emit the adjoints of nodes, given that of the output; ``None`` where it is zero.
+    """Emit the adjoints of nodes, given that of the output; ``None`` where one is zero.
 
     An adjoint has its node's shape. It may vary less than its node does: then it is
-    the same for all samples. The adjoint of what all samples share is a sum over the
-    samples of a block.
+    the same for all samples. The adjoint of a node that all samples share is a sum
+    over the samples of a block.
 
     Args:
-        output: where the walk starts.
-        seed: the output's own adjoint, of its shape.
-        wrt: the nodes whose adjoints are asked for.
+        output: the node at which the walk starts.
+        seed: the adjoint of the output, of the output's shape.
+        wrt: the nodes whose adjoints are returned.
     """
     builder = output.builder
     last = output.number
@@ -89,13 +89,13 @@ def backward(
         if number not in arrived or not reached[number]:
             continue
         node = builder.nodes[number]
-        builder.source = node.source  # errors and new nodes are about this line
+        builder.source = node.source  # errors and new nodes refer to this line
         builder.through = node
         v = arrived[number] = [_total(arrived[number])]
         if not node.inputs:
             continue
         if node.function.vjp is None:
-            continue  # sign, comparisons, argmax: constant between their jumps
+            continue  # sign, comparisons, argmax: piecewise constant
         y = Symbol(builder, number)
         xs = [Symbol(builder, i) for i in node.inputs]
         for x, adjoint in zip(xs, _passed(v[0], y, xs), strict=True):
@@ -107,7 +107,7 @@ def backward(
 
 
 def _passed(v: Symbol, y: Symbol, xs: Sequence[Symbol]) -> Sequence[Expression]:
-    """Return what a node's transfer function passes to each of its inputs."""
+    """Return the adjoints that a node's transfer function passes to its inputs."""
     function, builder = y.node.function, y.builder
     assert function.vjp is not None  # noqa: S101
     try:
@@ -133,10 +133,10 @@ def _passed(v: Symbol, y: Symbol, xs: Sequence[Symbol]) -> Sequence[Expression]:
 
 
 def unbroadcast(v: Symbol, x: Symbol, y: Symbol) -> Symbol:
-    """Sum an adjoint over whatever its input was broadcast along on its way to y.
+    """Sum an adjoint over the axes along which its input x was broadcast to y.
 
-    That is the axes that were new or of size 1, and, where the input is shared by the
-    samples of a block and the output is not, the samples. This is the only place.
+    These are the axes that are new or of size 1, and the samples of a block if they
+    share the input but not the output. Adjoints are summed to shape here only.
     """
     if x.node.kind is not Kind.SAMPLE:
         if v.node.kind is Kind.SAMPLE:
@@ -161,7 +161,7 @@ def _sum_to(v: Symbol, x: Symbol, y: Symbol) -> Symbol:
             f"the vjp of {y.node.function.name} returns an adjoint of shape {v.shape} "
             f"for an input of shape {shape}"
         ) from None
-    if v.shape != full:  # the same for elements that it was not computed for
+    if v.shape != full:  # the vjp returned one value for several elements
         v = v.builder.symbol(np.broadcast_to(v, full))
     new = len(full) - len(shape)
     stretched = tuple(
@@ -172,17 +172,17 @@ def _sum_to(v: Symbol, x: Symbol, y: Symbol) -> Symbol:
 
 
 def _total(parts: Sequence[Symbol]) -> Symbol:
-    """Return the sum of what consumers passed, in the order in which it arrived.
+    """Return the sum of the adjoints of all consumers, in order of arrival.
 
-    What was read from many places of one array is put back in one go, so that T slices
-    cost T places and not T arrays.
+    Adjoints of several parts of one array are put back by one call of ``place``, so
+    that T slices take the memory of T parts, not of T arrays.
     """
-    places = [part for part in parts if part.node.function is place]
-    if len(places) > 1:
+    placed = [part for part in parts if part.node.function is place]
+    if len(placed) > 1:
         builder = parts[0].builder
-        inputs = [Symbol(builder, i) for part in places for i in part.node.inputs]
-        at = tuple(each for part in places for each in part.node.keywords["at"])
-        joined = builder.symbol(place(*inputs, at=at, shape=places[0].shape))
+        inputs = [Symbol(builder, i) for part in placed for i in part.node.inputs]
+        at = tuple(each for part in placed for each in part.node.keywords["at"])
+        joined = builder.symbol(place(*inputs, at=at, shape=placed[0].shape))
         parts = [part for part in parts if part.node.function is not place] + [joined]
     total = parts[0]
     for part in parts[1:]:
@@ -191,7 +191,7 @@ def _total(parts: Sequence[Symbol]) -> Symbol:
 
 
 def _depends(builder: Emitter, last: int, wrt: Sequence[int]) -> list[bool]:
-    """Return which nodes up to the last one are computed from those in ``wrt``."""
+    """Return for each node up to the last whether it depends on one in ``wrt``."""
     depends = [False] * (last + 1)
     for number in wrt:
         if number <= last:

@@ -1,11 +1,11 @@
-"""The sum over paths: what a derivative is, written down as the lecture defines it.
+"""The sum over paths: derivatives computed from the lecture's definition.
 
 The derivative of an output by X is the sum, over all paths from X to the output, of the
 product of the derivatives along the path (lecture, "In general, there is a DAG from
 weight to the output"); for tensors it is a product of Jacobians ("Transfer functions").
 There may be exponentially many paths, which back-propagation never visits one by one
-(`dtrain.gradient.differentiate`). This is the definition that it is checked against,
-and explained by: slow and exact.
+(`dtrain.gradient.differentiate`). This slow, exact definition is the reference that
+back-propagation is checked against, and the basis of ``dtrain explain``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ LIMIT = 100_000
 
 
 class Edge(NamedTuple):
-    """A step of a path: into a node, as its input of that place."""
+    """A step of a path.
+
+    Attributes:
+        node: the number of the node that it leads to.
+        place: the index of the previous node among that node's inputs.
+    """
 
     node: int
     place: int
@@ -75,11 +80,11 @@ class Paths:
             edges.reverse()  # in the order of the nodes
 
     def count(self, start: int) -> int:
-        """How many paths there are from a node, found without visiting them."""
+        """Return the number of paths from a node, computed without enumerating them."""
         return self._counts[start]
 
     def all(self, start: int) -> Iterator[Path]:
-        """Yield every path from a node, one after the other."""
+        """Yield every path from a node."""
         if start == self.end:
             yield ()
         path: list[Edge] = []
@@ -134,7 +139,7 @@ class SumOverPaths:
         self._jacobians: dict[int, list[NDArray[Any]]] = {}
 
     def jacobian(self, edge: Edge) -> NDArray[Any]:
-        """∂y_i/∂x_j of a node's output y by one input x, elements in C order."""
+        """Return ∂y_i/∂x_j of a node's output y by one of its inputs x, in C order."""
         if edge.node not in self._jacobians:
             node = self.graph.nodes[edge.node]
             xs = [self.values[i] for i in node.inputs]
@@ -144,7 +149,8 @@ class SumOverPaths:
     def product(self, path: Path) -> NDArray[Any]:
         """Return the product of the Jacobians along a path, from its end backward.
 
-        Its shape is that of the end, then that of the start; of scalars it is a scalar.
+        Its shape is the shape of the end followed by the shape of the start, so it is a
+        scalar if both are.
         """
         end = self.graph.nodes[self.paths.end]
         if not path:
@@ -155,14 +161,14 @@ class SumOverPaths:
         return np.asarray(matrix.reshape(end.shape + self.graph.nodes[first].shape))
 
     def derivative(self, start: int, limit: int = LIMIT) -> NDArray[Any]:
-        """Return the sum of all paths' products from a node.
+        """Return the sum of the products of all paths from a node.
 
         Args:
             start: the node's number.
-            limit: the most paths to visit.
+            limit: the maximum number of paths.
 
         Raises:
-            UsageError: if there are more; the message says how many.
+            UsageError: if there are more paths; the message gives their number.
         """
         count, nodes = self.paths.count(start), self.graph.nodes
         if count > limit:
@@ -179,7 +185,7 @@ class SumOverPaths:
 
 
 def evaluate(graph: FlowGraph, given: Mapping[str, Any]) -> list[NDArray[Any]]:
-    """Each node's value for one sample, by the plain definitions of the functions."""
+    """Return each node's value for one sample, by the functions' NumPy definitions."""
     values: list[NDArray[Any]] = []
     for node in graph.nodes:
         if node.function in (INPUT, WEIGHT):
@@ -194,9 +200,9 @@ def evaluate(graph: FlowGraph, given: Mapping[str, Any]) -> list[NDArray[Any]]:
 
 
 def _jacobians(node: Node, xs: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return a node's Jacobian by each input: its transfer function, row by row.
+    """Return a node's Jacobian by each input, computed row by row.
 
-    Since v_in = Jᵀ v_out, the unit vectors as v_out give the rows of J.
+    Since v_in = Jᵀ v_out, the transfer function of the unit vector i is row i of J.
     """
     transfer = _transfer(node, [x.shape for x in xs])
     given: dict[str, Any] = {f"x{place}": x for place, x in enumerate(xs)}
@@ -210,9 +216,10 @@ def _jacobians(node: Node, xs: list[NDArray[Any]]) -> list[NDArray[Any]]:
 
 
 def _transfer(node: Node, shapes: list[tuple[int, ...]]) -> FlowGraph:
-    """Return one node's transfer function as a graph: of its inputs x and an adjoint v.
+    """Return one node's transfer function as a graph of its inputs x and an adjoint v.
 
-    Its outputs are the adjoints that something passes to, named by their places.
+    Each output is the adjoint of one input, named by the input's index. Inputs whose
+    adjoint is zero have no output.
     """
     builder = Builder(node.function.name)
     xs = [builder.input(f"x{place}", shape) for place, shape in enumerate(shapes)]

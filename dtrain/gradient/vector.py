@@ -1,8 +1,8 @@
 """The GradientVector: every weight's derivative in one flat array, then a tail.
 
-One layout serves weights, gradients and optimizer state: the weights in sorted name
-order, each in C order, without gaps, filled up with zeros to 64 bytes. The tail holds
-what is summed in float64 whatever the run's dtype: the loss and the sample count.
+Weights, gradients and optimizer state have one layout: the weights in sorted name
+order, each in C order, without gaps, padded with zeros to a multiple of 64 bytes. The
+tail holds sums in float64, whatever the run's dtype: loss, sample count and metrics.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from dtrain.errors import UsageError
 
-_PADDING = 64  # bytes: a cache line, and the unit in which ranks cut a vector
+_PADDING = 64  # bytes: a cache line, and the unit in which ranks split a vector
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each weight lies in a flat array.
+    """The offset and shape of each weight in a flat array.
 
     Attributes:
         shapes: the shape of each weight, by name, in sorted name order.
@@ -45,7 +45,7 @@ class Layout:
 
     @cached_property
     def offsets(self) -> dict[str, int]:
-        """The first element of each weight."""
+        """The index of the first element of each weight, by name."""
         offsets, start = {}, 0
         for name, shape in self.shapes.items():
             offsets[name] = start
@@ -54,7 +54,7 @@ class Layout:
 
     @cached_property
     def parts(self) -> dict[str, slice]:
-        """Where each weight is in a flat array."""
+        """The slice of a flat array that holds each weight, by name."""
         return {
             name: slice(start, start + math.prod(self.shapes[name]))
             for name, start in self.offsets.items()
@@ -67,7 +67,7 @@ class Layout:
 
     @cached_property
     def size(self) -> int:
-        """The length of a flat array, filled up."""
+        """The length of a flat array, with padding."""
         unit = _PADDING // self.dtype.itemsize
         return -(-self.count // unit) * unit
 
@@ -89,11 +89,12 @@ class Layout:
         """Return a flat array of zeros.
 
         Raises:
-            UsageError: if there is no memory for it, naming the largest weights.
+            UsageError: if there is too little memory; the message names the largest
+                weights.
         """
         try:
             return np.zeros(self.size, self.dtype)
-        except (MemoryError, ValueError):  # ValueError: more than can be addressed
+        except (MemoryError, ValueError):  # ValueError: exceeds the address space
             largest = sorted(self.shapes.items(), key=lambda each: -math.prod(each[1]))
             named = ", ".join(f"{name} {shape}" for name, shape in largest[:3])
             size = self.size * self.dtype.itemsize / 2**30
@@ -103,7 +104,7 @@ class Layout:
             ) from None
 
     def views(self, flat: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return each weight's part of a flat array, in its shape."""
+        """Return the part of a flat array for each weight, in its shape, by name."""
         return {
             name: flat[start : start + math.prod(shape)].reshape(shape)
             for (name, shape), start in zip(
@@ -113,15 +114,15 @@ class Layout:
 
 
 def not_finite(values: Mapping[str, NDArray[Any]]) -> list[str]:
-    """Return the names of arrays that hold infinities or NaN."""
+    """Return the names of arrays that contain infinities or NaN."""
     return [name for name, value in values.items() if not np.isfinite(value).all()]
 
 
 def _number(name: str, given: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return what was given for a weight as an array, if it fits.
+    """Return a value given for a weight as an array of the weight's shape.
 
     Raises:
-        UsageError: it is not an array of real numbers, or has another shape.
+        UsageError: if it is not an array of real numbers, or has another shape.
     """
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise UsageError(f"weight {name!r} has masked elements: fill them")
@@ -139,9 +140,10 @@ class Weights:
     """The values of all weights, in one flat array.
 
     Attributes:
-        layout: where each weight lies.
-        flat: the array; change it through an optimizer, which counts `version` up.
+        layout: the offset of each weight.
+        flat: the array. After changing it, increment `version`.
         version: how often the values have changed.
+        values: views of the array, by name.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -154,8 +156,9 @@ class Weights:
         """Copy values in.
 
         Raises:
-            UsageError: for a name that is missing or unknown, another shape, or values
-                that are not finite, or not in the layout's dtype.
+            UsageError: if a name is missing or unknown, a shape differs, or a value is
+                not
+                finite, or not finite in the layout's dtype.
         """
         if not isinstance(values, Mapping):
             raise UsageError(
@@ -205,14 +208,15 @@ class Weights:
 
 
 class GradientVector:
-    """Sums over samples: of each weight's derivative, of the loss, of the samples.
+    """Sums over samples: of each weight's derivative, of the loss, and of metrics.
 
     Attributes:
-        layout: where each weight's derivative lies.
-        slots: memory for the flat array of derivatives, in the run's dtype.
-        flat: the derivatives: the slots, or where others hold them, to be read only.
+        layout: the offset of each weight's derivative.
+        slots: the flat array of derivatives that this object allocates, in the run's
+            dtype.
+        flat: the derivatives: either the slots, or read-only memory of the reduction.
         tail: loss, sample count and metrics, in float64.
-        level: 0: no further blocks are summed in it.
+        level: 0, the height of a subtree of one block (`dtrain.reduction.tree`).
     """
 
     level = 0
@@ -229,12 +233,12 @@ class GradientVector:
 
     @property
     def samples(self) -> int:
-        """How many samples it is the sum over."""
+        """The number of samples that are summed."""
         return int(self.tail[1])
 
     @property
     def loss(self) -> float:
-        """The mean loss of the samples; 0 if there are none."""
+        """The mean loss of the samples; 0 without samples."""
         return float(self.tail[0] / self.tail[1]) if self.tail[1] else 0.0
 
     @property
@@ -243,22 +247,22 @@ class GradientVector:
         return self.tail[2:]
 
     def receive(self, slots: NDArray[Any]) -> None:
-        """Take a sum of derivatives, to be read where it is until the next sum."""
+        """Use derivatives in other, read-only memory until the next sum."""
         self.flat = slots
 
     def scale(self, factor: float) -> None:
-        """Multiply the derivatives; loss and count stay sums (lecture: by −2/N)."""
+        """Multiply the derivatives by a factor (lecture: −2/N), but not the tail."""
         self.flat = np.multiply(self.flat, factor, out=self.slots)
 
     def add(self, slots: NDArray[Any]) -> None:
-        """Add to the derivatives."""
+        """Add a flat array to the derivatives."""
         self.flat = np.add(self.flat, slots, out=self.slots)
 
     def finite(self) -> bool:
         """Return whether the loss and all derivatives are finite."""
         if not math.isfinite(self.tail[0]):
             return False
-        # One pass finds almost everything; the exact test settles an overflow.
+        # Fast path: a finite dot product implies finite values. It may overflow though.
         with np.errstate(all="ignore"):
             square = float(np.dot(self.flat, self.flat))
         return math.isfinite(square) or bool(np.isfinite(self.flat).all())

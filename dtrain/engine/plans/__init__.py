@@ -1,1 +1,1 @@
-"""A plan: the flat list of steps on virtual buffers that a graph becomes."""
+"""Plans: a graph as a flat list of steps on virtual buffers."""
