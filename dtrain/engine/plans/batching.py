@@ -1,12 +1,12 @@
-"""Batching: steps of one kind that nobody waits for become one step on many rows.
+"""Batching: join steps of one kind into one step on many rows.
 
-Of a call on a small array most is NumPy's way into it, and an irregular graph of
-scalars has many alike: here and there a slope 1 − y², for each weight a dot product.
-Few of them are needed soon. So a plan's steps are put in another order: each as soon as
-what it reads is there, but those that are needed much later wait for each other, kind
-by kind, until nothing else can be done (Neubig, Goldberg and Dyer 2017, "On-the-fly
-operation batching in dynamic computation graphs"; here it is done once, ahead of time).
-What such steps read and write is laid out as the rows of one buffer, so nothing is
+A call on a small array spends most of its time on NumPy's overhead, and an irregular
+graph of scalars has many similar calls: a slope 1 − y², a dot product for each weight.
+Few results are needed soon. So this pass reorders a plan: each step is emitted as soon
+as its inputs are ready, except that steps whose results are needed much later are
+collected by kind until no other step is ready (Neubig, Goldberg and Dyer 2017,
+"On-the-fly operation batching in dynamic computation graphs"; here it is done once,
+ahead of time). The operands of joined steps become rows of one buffer, so nothing is
 copied. Each row is computed as it would be alone: no bits change.
 """
 
@@ -25,27 +25,27 @@ _KERNELS = {name for name, f in FUNCTIONS.items() if f.elementwise} | {
     "sigmoid",
     "vecdot",
 }
-# An input above so many bytes is worth a call of its own; a batch has at most so many
-# rows that it stays in a core's first cache.
+# A larger input, in bytes, is worth a separate call. A batch stays in a core's first
+# cache.
 _SMALL, _BATCH = 8 << 10, 32 << 10
-_SLACK = 16  # steps, on the longest way, between when one can run and when it must
+_SLACK = 16  # levels between a step's earliest and latest, to be joined
 
 Kind = tuple[object, ...]
 
 
 def batched(plan: Plan) -> Plan:
-    """A plan with fewer steps and the same results; the same plan if none are alike."""
+    """Return a plan of fewer steps with the same results, or the plan itself."""
     return _Batching(plan).result()
 
 
 class _Batching:
-    """The state of the pass: the new order, and where buffers have gone."""
+    """The state of the pass: the new order, and where buffers have been moved."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._buffers = list(plan.buffers)
         self._steps = [each for step in plan.steps for each in self._apart(step)]
-        self._homes: dict[int, tuple[int, int]] = {}  # a buffer's batch, and its row
+        self._homes: dict[int, tuple[int, int]] = {}  # a buffer's batch and row
         written = Counter(step.out.buffer for step in self._steps)
         self._movable = {
             step.out.buffer
@@ -56,7 +56,7 @@ class _Batching:
         self._schedule()
 
     def result(self) -> Plan:
-        """Return the plan with rows in the place of the buffers that were joined."""
+        """Return the plan with rows instead of the buffers that were joined."""
         if not self._homes:
             return self._plan
         sizes = [buffer.size for buffer in self._buffers]
@@ -82,17 +82,17 @@ class _Batching:
         )
 
     def _apart(self, step: Step) -> list[Step]:
-        """A dot product into a slot becomes one that can be moved, and a copy."""
+        """Split a dot product into slots into one that can be moved, and a copy."""
         slots = self._buffers[step.out.buffer]
         if step.kernel != "vecdot" or slots.external is None:
             return [step]
         shape = step.out.shape
         self._buffers.append(Buffer(math.prod(shape), slots.dtype))
-        own = View(len(self._buffers) - 1, 0, shape, contiguous(shape))
-        return [replace(step, out=own), Step("copy", (own,), step.out)]
+        result = View(len(self._buffers) - 1, 0, shape, contiguous(shape))
+        return [replace(step, out=result), Step("copy", (result,), step.out)]
 
     def _whole(self, view: View) -> bool:
-        """Return whether a view is a buffer of the plan's own, from end to end."""
+        """Return whether a view is all of a buffer that the backend allocates."""
         buffer = self._buffers[view.buffer]
         return (
             buffer.external is None
@@ -101,7 +101,7 @@ class _Batching:
         )
 
     def _kind(self, step: Step) -> Kind | None:
-        """What steps must share to be joined; ``None`` for one that stays alone."""
+        """Return what joined steps must share; ``None`` if a step cannot be joined."""
         if step.kernel not in _KERNELS or step.out.buffer not in self._movable:
             return None
         rows = self._rows(step)
@@ -123,11 +123,11 @@ class _Batching:
         return (*kind, self._buffers[step.out.buffer]) if rows else None
 
     def _rows(self, step: Step) -> list[int]:
-        """Return the buffers that a step reads, those of single numbers apart."""
+        """Return the buffers that a step reads, except single numbers."""
         return [view.buffer for view in step.inputs if view.shape != ()]
 
     def _schedule(self) -> None:
-        """Emit all steps: the lowest number first, and those that can wait joined."""
+        """Emit all steps: the lowest number first; steps that can wait are joined."""
         waits, readers = _dependencies(self._steps)
         kinds = [self._kind(step) for step in self._steps]
         late = _latest(readers, kinds)
@@ -147,7 +147,7 @@ class _Batching:
             if alone:
                 numbers = [heapq.heappop(alone)]
                 self._emitted.append(self._steps[numbers[0]])
-            else:  # what is needed first, going by the last to come
+            else:  # the kind that is needed first, by its last member
                 kind = min(waiting, key=lambda kind: late[waiting[kind][-1]])
                 numbers = waiting.pop(kind)
                 self._join([self._steps[number] for number in numbers])
@@ -157,10 +157,11 @@ class _Batching:
                     ready([reader])
 
     def _join(self, steps: Sequence[Step]) -> None:
-        """Emit steps of one kind, with as many at once as can be made rows.
+        """Emit steps of one kind, as few steps on rows as possible.
 
-        For each operand they must be the rows of one batch already, in order, or be
-        none yet.
+        For each operand, the rows of a step must be consecutive rows of one batch
+        already,
+        or must not be in a batch yet.
         """
 
         def homes(step: Step) -> list[tuple[int, int]]:
@@ -206,7 +207,7 @@ class _Batching:
         self._emitted.append(Step(first.kernel, tuple(inputs), out, first.params))
 
     def _gather(self, buffers: Sequence[int]) -> None:
-        """Make buffers the rows of a new one."""
+        """Make buffers the rows of a new buffer."""
         one = self._buffers[buffers[0]]
         batch = len(self._buffers)
         self._buffers.append(Buffer(one.size * len(buffers), one.dtype))
@@ -214,7 +215,7 @@ class _Batching:
             self._homes[buffer] = batch, row
 
     def _stacked(self, first: View, count: int) -> View:
-        """Return the view of so many rows, of which the first is given."""
+        """Return the view of consecutive rows, given the first."""
         batch, row = self._homes[first.buffer]
         shape = (count, *first.shape)
         offset = row * self._buffers[first.buffer].size
@@ -222,10 +223,11 @@ class _Batching:
 
 
 def _dependencies(steps: Sequence[Step]) -> tuple[list[int], list[list[int]]]:
-    """How many steps each one waits for, and which wait for it.
+    """Return how many steps each step waits for, and which wait for it.
 
-    A step waits for those that last wrote what it reads or writes. Nothing is written
-    after it was read, but by the steps of one sum, which read what they write.
+    A step waits for the last writers of what it reads or writes. Nothing is written
+    after
+    it was read, except by the steps of one sum, which read what they write.
     """
     waits = [0] * len(steps)
     readers: list[list[int]] = [[] for _ in steps]
@@ -241,7 +243,7 @@ def _dependencies(steps: Sequence[Step]) -> tuple[list[int], list[list[int]]]:
 
 
 def _latest(readers: Sequence[Sequence[int]], kinds: list[Kind | None]) -> list[int]:
-    """When each step must run, on the longest way; an urgent one loses its kind."""
+    """Return each step's latest level; steps that cannot wait lose their kind."""
     early = [0] * len(readers)
     for number, others in enumerate(readers):
         for reader in others:

@@ -1,9 +1,9 @@
-"""Dependences: which steps of a plan must have run before each one.
+"""Dependences: the steps of a plan that must run before each step.
 
-A step waits for those that wrote what it reads, and, where several steps write one
-buffer, for those that read or wrote before what it writes. They are found once, from
-the plan's views, and hold wherever the buffers are placed: the arena sees to it that
-memory is used again only in an order that these already demand.
+A step waits for those that wrote what it reads. Where several steps write one buffer,
+it also waits for those that read or wrote before what it writes. Dependences are found
+once, from the plan's views, and hold wherever the buffers are placed: the arena reuses
+memory only in an order that they already require.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ Dependences = list[list[int]]
 
 
 def dependences(plan: Plan, steps: Sequence[Step]) -> Dependences:
-    """Return the steps, of these, that each one waits for.
+    """Return for each step the earlier ones that it waits for.
 
-    A buffer that one step writes, and that is most of them, costs one look-up a view.
-    Of the others (a sum's, the rows of a batch, the slots of the derivatives) it is
-    kept who last wrote and read each range of columns, so that steps that write in
-    different places do not wait for each other.
+    Most buffers are written by one step and cost one look-up per view. For the others
+    (a
+    sum's, the rows of a batch, the slots of derivatives), the last writer and readers
+    of
+    each range of columns are recorded, so that steps that write disjoint ranges do not
+    wait for each other.
     """
     writes: dict[int, list[View]] = {}
     for step in steps:
@@ -54,10 +56,11 @@ def dependences(plan: Plan, steps: Sequence[Step]) -> Dependences:
 
 
 def _row(plan: Plan, buffer: int, views: Sequence[View]) -> int:
-    """How many elements a row of a buffer has, so that writes meet in few columns.
+    """Return a row length for a buffer such that its writes overlap in few columns.
 
-    Samples, or blocks, lie one after another in memory, and a part of each sample's
-    value is a range of columns; or several values lie one after another.
+    Samples, or blocks, lie one after another in memory. A part of each sample's value
+    is
+    then a range of columns. Or several values lie one after another.
     """
     size = plan.buffers[buffer].size
     rows = {plan.stack * plan.block, plan.stack, 1}
@@ -71,9 +74,9 @@ def _row(plan: Plan, buffer: int, views: Sequence[View]) -> int:
 
 
 def columns(view: View, row: int) -> tuple[int, int]:
-    """Return the columns a view may touch of a buffer with rows of so many elements.
+    """Return the columns that a view may touch, of a buffer with rows of a length.
 
-    All of them, where it does not keep to the same ones in each row.
+    It is all columns if the view does not touch the same ones in each row.
     """
     if 0 in view.shape:
         return 0, 0
@@ -87,16 +90,16 @@ def columns(view: View, row: int) -> tuple[int, int]:
 
 
 class _Ranges:
-    """Who last wrote and read each range of a buffer's columns."""
+    """The last writer and later readers of each range of a buffer's columns."""
 
     def __init__(self, row: int) -> None:
         self._row = row
-        self._starts = [0]  # of ranges, each up to the next one's
+        self._starts = [0]  # of ranges; each ends where the next one starts
         self._writers: list[int | None] = [None]
         self._readers: list[list[int]] = [[]]
 
     def read(self, view: View, number: int) -> Iterator[int]:
-        """Note that a step reads; yield the steps that it waits for."""
+        """Record that a step reads; yield the steps that it waits for."""
         for i in self._within(view):
             self._readers[i].append(number)
             writer = self._writers[i]
@@ -104,7 +107,7 @@ class _Ranges:
                 yield writer
 
     def write(self, view: View, number: int) -> Iterator[int]:
-        """Note that a step writes; yield the steps that it waits for."""
+        """Record that a step writes; yield the steps that it waits for."""
         for i in self._within(view):
             yield from self._readers[i]
             writer = self._writers[i]
@@ -113,12 +116,12 @@ class _Ranges:
             self._writers[i], self._readers[i] = number, []
 
     def _within(self, view: View) -> range:
-        """Return the ranges that a view touches, cut at its ends."""
+        """Return the indices of the ranges that a view touches, split at its ends."""
         start, stop = columns(view, self._row)
         return range(self._cut(start), self._cut(stop)) if stop > start else range(0)
 
     def _cut(self, column: int) -> int:
-        """Return the number of the range that begins at a column."""
+        """Return the index of the range that begins at a column."""
         at = bisect_left(self._starts, column)
         if at == len(self._starts) or self._starts[at] != column:
             self._starts.insert(at, column)

@@ -1,8 +1,8 @@
 """A plan: a flow graph as a flat list of steps on virtual buffers.
 
 Every buffer is written by one step, or by the several steps of one sum; every operand
-is a view with an offset, a shape and strides. Nothing here owns memory: placing the
-buffers is the backend's work, and it alone knows NumPy.
+is a view with an offset, a shape and strides. A plan has no memory: the backend, which
+alone depends on NumPy's functions, allocates the buffers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Buffer:
     Attributes:
         size: in elements.
         dtype: of the elements.
-        external: whose memory it is, if not the plan's own.
+        external: the caller's array that it stands for; ``None`` for memory that the
+            backend allocates.
     """
 
     size: int
@@ -45,12 +46,12 @@ class View:
 
     @property
     def distinct(self) -> int:
-        """How many elements it has, those that are broadcast counted once."""
+        """The number of elements, with those that are broadcast counted once."""
         axes = zip(self.shape, self.strides, strict=True)
         return math.prod(n for n, stride in axes if stride)
 
     def permuted(self, axes: Sequence[int]) -> View:
-        """Return the axes in another order."""
+        """Return the view with its axes in another order."""
         return View(
             self.buffer,
             self.offset,
@@ -59,7 +60,7 @@ class View:
         )
 
     def inserted(self, axis: int, size: int = 1) -> View:
-        """Return a new axis along which nothing varies."""
+        """Return the view with a new axis along which nothing varies."""
         return View(
             self.buffer,
             self.offset,
@@ -68,7 +69,7 @@ class View:
         )
 
     def stretched(self, shape: Shape) -> View:
-        """Broadcast to a shape of as many or more axes."""
+        """Return the view broadcast to a shape of as many or more axes."""
         view = self
         for _ in range(len(shape) - len(self.shape)):
             view = view.inserted(0)
@@ -87,7 +88,7 @@ class View:
         )
         lengths = tuple(length for _, length, _ in axes)
         if 0 in (*self.shape, *lengths):
-            offset = self.offset  # nothing is read, and nothing may lie outside
+            offset = self.offset  # nothing is read; the offset must stay in bounds
         steps = tuple(
             step * stride for (_, _, step), stride in zip(axes, strides, strict=True)
         )
@@ -99,7 +100,7 @@ class View:
         )
 
     def same(self, other: View) -> bool:
-        """Return whether both are the same elements in the same order."""
+        """Return whether both views are the same elements in the same order."""
         return self.reshaped(self.shape) == other.reshaped(self.shape)
 
     def reshaped(self, shape: Shape) -> View | None:
@@ -114,7 +115,7 @@ class View:
         while j < len(wanted):
             first, start = i, j
             left = right = 1
-            while True:  # the fewest axes on both sides with one product
+            while True:  # the fewest axes of both shapes with equal products
                 if left <= right and i < len(old):
                     left *= old[i][0]
                     i += 1
@@ -137,14 +138,14 @@ class View:
 
 @dataclass(frozen=True)
 class Step:
-    """One kernel call: what it reads, what it writes.
+    """One kernel call, with its inputs and outputs.
 
     Attributes:
         kernel: a name in the backend's table.
-        inputs: operands, of the output's number of axes where they broadcast.
-        out: where the result goes.
-        params: what else the kernel needs.
-        scratch: memory that it needs while it runs.
+        inputs: operands, with as many axes as the output where they are broadcast.
+        out: the result.
+        params: further arguments of the kernel.
+        scratch: memory that the kernel needs while it runs.
     """
 
     kernel: str
@@ -155,12 +156,12 @@ class Step:
 
     @property
     def outs(self) -> tuple[View, ...]:
-        """All that it writes."""
+        """All views that it writes."""
         return (self.out, *self.scratch)
 
     @property
     def compiled(self) -> Sequence[tuple[str, int]]:
-        """The kernel and the size of each loop, if it is compiled loops."""
+        """The kernel and the size of each loop, for a step of compiled loops."""
         return ()
 
 
@@ -169,14 +170,14 @@ class Plan:
     """A graph's steps for blocks of one length.
 
     Attributes:
-        stack: how many blocks one call computes.
+        stack: the number of blocks that one call computes.
         block: samples in a block.
         buffers: the memory needed.
-        inputs: where each input's values go, shape (stack, block, ...).
-        constants: values to write once and for all.
-        once: steps on weights alone, to run once after the weights change.
+        inputs: the view of each input, shape (stack, block, ...).
+        constants: values to write once, when the plan is bound.
+        once: steps that depend on weights only, to run when the weights have changed.
         steps: steps to run for every block.
-        outputs: where each output is found, with its leading axes.
+        outputs: the view of each output, with its leading axes.
     """
 
     stack: int
@@ -190,7 +191,7 @@ class Plan:
 
     @property
     def touched(self) -> int:
-        """How many bytes all steps together read and write."""
+        """The number of bytes that all steps together read and write."""
         views = [view for step in self.steps for view in (*step.inputs, *step.outs)]
         return sum(
             view.distinct * self.buffers[view.buffer].dtype.itemsize for view in views
