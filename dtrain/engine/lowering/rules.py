@@ -1,7 +1,7 @@
-"""How each base function is lowered: to views, or to steps with kernels.
+"""The lowering rule of each base function: to views, or to steps with kernels.
 
-Elementwise functions of one ufunc need no entry; for every other function without a
-definition there is one in `LOWERINGS`.
+Elementwise functions of one ufunc need no entry; every other function without a
+definition has one in `LOWERINGS`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from dtrain.tracing.node import Node
 
 
 def _kernel(name: str) -> Callable[[Frame, int, Node], View]:
-    """Return the lowering of a function that is one elementwise kernel."""
+    """Return the rule for a function that is one elementwise kernel."""
     return lambda low, number, node: low.elementwise(number, node, name)
 
 
 def _where(low: Frame, number: int, node: Node) -> View:
-    """Return a choice; where one side is 0, as in most adjoints, a mask."""
+    """Lower a choice; where one side is 0, as in most adjoints, to a mask."""
     _, a, b = (low.graph.nodes[i].constant for i in node.inputs)
     inputs = tuple(low.operand(i, number) for i in node.inputs)
     out = low.result(number)
@@ -44,7 +44,7 @@ def _where(low: Frame, number: int, node: Node) -> View:
 
 
 def _is_zero(value: NDArray[Any]) -> bool:
-    """Return whether all is +0; −0 has another bit."""
+    """Return whether all elements are +0; −0 has other bits."""
     return not value.any() and not np.signbit(value).any()
 
 
@@ -110,7 +110,7 @@ def _place(low: Frame, number: int, node: Node) -> View:
             part = out.sliced(at.axes)
             if not alone:
                 low.step(number, "add", (part, x), part)
-            elif not x.same(part):  # else it was computed there
+            elif not x.same(part):  # else it was computed in its slots
                 low.step(number, "copy", (x,), part)
         else:
             vs = low.compact(number, x, (*lead, math.prod(at.shape)))
@@ -119,10 +119,10 @@ def _place(low: Frame, number: int, node: Node) -> View:
 
 
 def _in_rows(low: Frame, number: int, node: Node) -> tuple[View, View]:
-    """Where a node's value goes, and the same as rows of elements in C order.
+    """Return a view for a node's value, and the same as rows of elements in C order.
 
-    A part of another's slot may not be such rows: then the value goes elsewhere, and is
-    copied there.
+    A part of a derivative's slots may not be such rows. Then the value gets a new
+    buffer, and is copied to the slots later.
     """
     shape = (*low.lead[node.kind], math.prod(node.shape))
     out = low.result(number)
@@ -135,7 +135,7 @@ def _in_rows(low: Frame, number: int, node: Node) -> tuple[View, View]:
 
 
 def coverage(node: Node) -> NDArray[np.int32]:
-    """How many parts of a `place` each element of its value has."""
+    """Return how many parts of a `place` each element of its value has."""
     covered = np.zeros(node.keywords["shape"], np.int32)
     for at in node.keywords["at"]:
         at.add(covered, np.int32(1))
@@ -147,32 +147,32 @@ def _scatter(
     number: int,
     x: View,
     out: View,
-    places: NDArray[np.int64],
+    indices: NDArray[np.int64],
     alone: bool,
 ) -> None:
-    """Put elements at their places, or add them where others are put, too."""
-    order = np.argsort(places)
+    """Write elements at indices, or add them if indices are shared."""
+    order = np.argsort(indices)
     if not alone:
-        low.step(number, "add_at", (x,), out, places)
-    elif len(order) and np.all(np.diff(places[order]) == 1):  # turned, without gaps
-        part = out.sliced(((int(places[order[0]]), len(order), 1),))
+        low.step(number, "add_at", (x,), out, indices)
+    elif len(order) and np.all(np.diff(indices[order]) == 1):  # a permuted slice
+        part = out.sliced(((int(indices[order[0]]), len(order), 1),))
         low.step(number, "take", (x,), part, order)
     else:
-        low.step(number, "put", (x,), out, places)
+        low.step(number, "put", (x,), out, indices)
 
 
 def _integer(low: Frame, number: int, node: Node) -> View:
     (i,) = node.inputs
-    if low.graph.nodes[i].dtype == "int":  # an input that is used for nothing else
+    if low.graph.nodes[i].dtype == "int":  # an input that is only an index
         return low.values[i]
     return low.elementwise(number, node, "integer")
 
 
 def _gathered(low: Frame, number: int, node: Node) -> View:
     i, j = node.inputs
-    places, x = (low.graph.nodes[k] for k in node.inputs)
+    indices, x = (low.graph.nodes[k] for k in node.inputs)
     batch = node.keywords["batch"]
-    b, t = math.prod(places.shape[:batch]), math.prod(places.shape[batch:])
+    b, t = math.prod(indices.shape[:batch]), math.prod(indices.shape[batch:])
     n, r = x.shape[batch], math.prod(x.shape[batch + 1 :])
     lead = low.lead[node.kind]
     at = low.packed(number, low.led(low.values[i], i, node.kind), (*lead, b, t))
@@ -222,8 +222,8 @@ def _overlap_add(low: Frame, number: int, node: Node) -> View:
     if 0 in view.shape:
         return out
     d = len(stride)
-    for place, axes in windows.parts(view.shape, stride, dilation):
-        at = sum(j * s for j, s in zip(place, view.strides[-d:], strict=True))
+    for index, axes in windows.parts(view.shape, stride, dilation):
+        at = sum(j * s for j, s in zip(index, view.strides[-d:], strict=True))
         offset = view.offset + at
         x = View(view.buffer, offset, view.shape[:-d], view.strides[:-d])
         part = out.sliced(axes)
