@@ -34,9 +34,9 @@ class Array:
 
     Attributes:
         row: the address of the current row.
-        place: the address that the innermost loop uses: `row` or `spare`.
-        step: the stride at `place`, in bytes.
-        spare: a scratch vector for the remainder at the end of a row.
+        address: the address that the innermost loop uses: `row` or `scratch`.
+        step: the stride at `address`, in bytes.
+        scratch: a vector for the remainder at the end of a row.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Array:
         self.port = port
         self.row: Any = address
         self.strides = strides
-        self.place: Any = None
+        self.address: Any = None
         self.step: Any = None
         self.element = MEMORY[port.dtype]
         self.size = SIZE[port.dtype]
@@ -60,8 +60,10 @@ class Array:
         self._builder = vectors.builder
         self._vector = ir.VectorType(self.element, vectors.width)
         if self.moves:
-            self.spare = self._builder.alloca(ir.ArrayType(self.element, vectors.width))
-            self.spare.align, self.spare.type = ALIGNMENT, POINTER
+            self.scratch = self._builder.alloca(
+                ir.ArrayType(self.element, vectors.width)
+            )
+            self.scratch.align, self.scratch.type = ALIGNMENT, POINTER
 
     def splat(self) -> Lanes:
         """Return the row's only element in every lane."""
@@ -111,20 +113,20 @@ class Array:
         """
         one = 1.0 if self.port.dtype.startswith("float") else 1
         ones = ir.Constant(self._vector, [one] * self._vectors.width)
-        self._builder.store(ones, self.spare, align=ALIGNMENT)
+        self._builder.store(ones, self.scratch, align=ALIGNMENT)
         size, start = WORD(self.size), self._left_over(full)
-        self._copy(self.spare, size, start, self.strides[-1], rest)
+        self._copy(self.scratch, size, start, self.strides[-1], rest)
 
     def empty(self, full: ir.Value, rest: ir.Value) -> None:
         """Copy the scratch vector's first ``rest`` elements to the end of the row."""
         size, start = WORD(self.size), self._left_over(full)
-        self._copy(start, self.strides[-1], self.spare, size, rest)
+        self._copy(start, self.strides[-1], self.scratch, size, rest)
 
     def _at(self, i: ir.Value) -> ir.Value:
         if self.port.access == "all":
-            return self._builder.gep(self.place, [i], source_etype=self.element)
+            return self._builder.gep(self.address, [i], source_etype=self.element)
         offset = self._builder.mul(i, self.step)
-        return self._builder.gep(self.place, [offset], source_etype=BYTE)
+        return self._builder.gep(self.address, [offset], source_etype=BYTE)
 
     def _left_over(self, full: ir.Value) -> ir.Value:
         offset = self._builder.mul(full, self.strides[-1])

@@ -129,7 +129,7 @@ class _Kernel:
         last = self._phi(TRUTH, (TRUTH(0), before), (TRUTH(1), fill))
         width = WORD(self.form.width)
         count = self._phi(WORD, (self.full, before), (width, fill))
-        self._place(before, fill)
+        self._set_addresses(before, fill)
         zero = ir.Constant(self.sum_type, None)
         begun = [self._phi(self.sum_type, (zero, before)) for _ in self.sums]
         every = self.vectors.constant("mask", 1)
@@ -175,10 +175,12 @@ class _Kernel:
         for array, total in zip(self.sums, totals, strict=True):
             builder.store(self._tree(total), array.row, align=array.size)
 
-    def _place(self, before: ir.Block, fill: ir.Block) -> None:
+    def _set_addresses(self, before: ir.Block, fill: ir.Block) -> None:
         """Set the arrays' addresses: in the row, then in the scratch vectors."""
         for array in self.moving:
-            array.place = self._phi(POINTER, (array.row, before), (array.spare, fill))
+            array.address = self._phi(
+                POINTER, (array.row, before), (array.scratch, fill)
+            )
             if array.port.access == "some":
                 stride, size = array.strides[-1], WORD(array.size)
                 array.step = self._phi(WORD, (stride, before), (size, fill))
@@ -199,13 +201,13 @@ class _Kernel:
         """Compute one vector of each array; return the sums."""
         operands = self.arrays[: len(self.form.operands)]
         values = [splats[a] if a in splats else a.load(i) for a in operands]
-        turned: dict[int, tuple[Lanes, Lanes]] = {}  # sine and cosine, by operand
+        pairs: dict[int, tuple[Lanes, Lanes]] = {}  # sine and cosine, by operand
         for operation, numbers in self.form.nodes:
             (first, *_) = numbers
-            if operation in TURNS and self._turns_twice(first):
-                if first not in turned:
-                    turned[first] = sincos(values[first])
-                values.append(turned[first][TURNS[operation]])
+            if operation in TURNS and self._needs_both(first):
+                if first not in pairs:
+                    pairs[first] = sincos(values[first])
+                values.append(pairs[first][TURNS[operation]])
                 continue
             inputs = [values[number] for number in numbers]
             value = OPERATIONS[operation].formula(*inputs)
@@ -231,10 +233,10 @@ class _Kernel:
 
     def _part(self, vector: ir.Value, start: int, count: int) -> ir.Value:
         numbers = list(range(start, start + count))
-        places = ir.Constant(ir.VectorType(INDEX, count), numbers)
-        return self.builder.shuffle_vector(vector, vector, places)
+        indices = ir.Constant(ir.VectorType(INDEX, count), numbers)
+        return self.builder.shuffle_vector(vector, vector, indices)
 
-    def _turns_twice(self, operand: int) -> bool:
+    def _needs_both(self, operand: int) -> bool:
         """Return whether the form needs both the sine and the cosine of a value."""
         return all((name, (operand,)) in self.form.nodes for name in TURNS)
 

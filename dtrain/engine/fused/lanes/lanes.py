@@ -302,7 +302,7 @@ class ArrayArithmetic(Arithmetic):
         """Return the usual lanes, replaced where the condition holds."""
         if not condition.value.any():
             return tuple(usual)
-        mended = slow(*operands)
+        replaced = slow(*operands)
         return tuple(
-            select(condition, a, b) for a, b in zip(mended, usual, strict=True)
+            select(condition, a, b) for a, b in zip(replaced, usual, strict=True)
         )

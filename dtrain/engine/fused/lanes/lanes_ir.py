@@ -148,8 +148,8 @@ class VectorArithmetic(Arithmetic):
         found: ir.Value = ir.Constant(self.vector(kind), ir.Undefined)
         for lane in range(self.width):
             number = INDEX(lane)
-            place = self.builder.extract_element(index, number)
-            word = self.builder.load(self.builder.gep(data, [zero, place]))
+            position = self.builder.extract_element(index, number)
+            word = self.builder.load(self.builder.gep(data, [zero, position]))
             found = self.builder.insert_element(found, word, number)
         return found
 
@@ -173,18 +173,18 @@ class VectorArithmetic(Arithmetic):
             builder.icmp_unsigned("!=", needed, marks(0)), likely=False
         ):
             values = [lanes.value for lanes in (*operands, *usual)]
-            mend = self._mending(slow, operands, usual)
-            mended = builder.call(mend, [needed, *values])
-            mended = [builder.extract_value(mended, i) for i in range(len(usual))]
+            replace = self._replacing(slow, operands, usual)
+            replaced = builder.call(replace, [needed, *values])
+            replaced = [builder.extract_value(replaced, i) for i in range(len(usual))]
         results = []
-        for lanes, value in zip(usual, mended, strict=True):
+        for lanes, value in zip(usual, replaced, strict=True):
             phi = builder.phi(value.type)
             phi.add_incoming(lanes.value, before)
             phi.add_incoming(value, value.parent)
             results.append(self.lanes(phi, lanes.kind))
         return tuple(results)
 
-    def _mending(
+    def _replacing(
         self, slow: Formula, operands: Sequence[Lanes], usual: Sequence[Lanes]
     ) -> ir.Function:
         """Return a function that replaces the marked lanes, one after another.
@@ -213,12 +213,12 @@ class VectorArithmetic(Arithmetic):
         marked, *results = phis
         lane = builder.cttz(marked, ir.IntType(1)(1))
         one = VectorArithmetic(builder, 1)
-        mended = slow(*map(one._single, values, kinds, [lane] * len(kinds)))
+        replaced = slow(*map(one._single, values, kinds, [lane] * len(kinds)))
         results = [
             builder.insert_element(
                 result, builder.extract_element(new.value, INDEX(0)), lane
             )
-            for result, new in zip(results, mended, strict=True)
+            for result, new in zip(results, replaced, strict=True)
         ]
         left = builder.and_(marked, builder.sub(marked, marks(1)))
         for phi, value in zip(phis, (left, *results), strict=True):
