@@ -104,7 +104,7 @@ class View:
         return self.reshaped(self.shape) == other.reshaped(self.shape)
 
     def reshaped(self, shape: Shape) -> View | None:
-        """The same elements in C order in another shape, if strides can say it."""
+        """Return the elements in C order in another shape if strides can express it."""
         old = [(n, s) for n, s in zip(self.shape, self.strides, strict=True) if n != 1]
         strides = [0] * len(shape)
         i = 0
