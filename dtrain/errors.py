@@ -1,11 +1,14 @@
-"""One tree of errors, each with the exit code that the command line promises.
+"""All errors of dtrain, each with the exit code of the command line.
 
-A message says what is wrong, where, and what to do. An error that every rank has
-agreed on, or that every rank finds alike from the same numbers, is marked ``agreed``:
-all ranks raise it together, so the job can end without being aborted.
+A message says what is wrong, where, and what to do. An error is ``agreed`` if all ranks
+raise it together: because they have exchanged it, or because each finds it in the same
+numbers. Then the job can end without an abort.
 """
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
 
 __all__ = [
     "DataError",
@@ -28,12 +31,12 @@ def __dir__() -> list[str]:
 
 
 class DtrainError(Exception):
-    """The root: everything dtrain raises on purpose.
+    """The base class of all errors that dtrain raises on purpose.
 
     Attributes:
-        exit_code: what ``python -m dtrain`` returns if this error ends it.
+        exit_code: the exit code of ``python -m dtrain`` after this error.
         agreed: whether every rank raises it, at the same point.
-        rank: the rank that found it, or ``None`` if all found it.
+        rank: the rank that found the error, or ``None`` if it concerns no single rank.
     """
 
     exit_code = 70
@@ -45,46 +48,72 @@ class DtrainError(Exception):
 
 
 class UsageError(DtrainError):
-    """An option or argument that has no such value, alone or with others."""
+    """An option, an argument or a combination of them is invalid."""
 
     exit_code = 2
 
 
 class DataError(UsageError):
-    """Data that cannot be read, or that does not fit the program."""
+    """Data cannot be read, or do not fit the program."""
 
 
 class ProgramError(UsageError):
-    """A program that cannot be imported or traced."""
+    """A program cannot be imported or traced."""
 
 
 class LaunchError(UsageError):
-    """The launcher promised a world that MPI did not deliver."""
+    """MPI started another number of ranks than the launcher announced."""
 
 
 class MismatchError(UsageError):
-    """Ranks that were started on different data, programs or configurations."""
+    """Ranks were started with different data, programs or options."""
 
 
 class NotFiniteError(DtrainError):
-    """A loss or GradientVector that is infinite or not a number."""
+    """A loss or a GradientVector is infinite or NaN."""
 
 
 class ReplicaError(DtrainError):
-    """Ranks whose weights are no longer the same."""
+    """The weights of the ranks are no longer the same."""
 
 
 class RankError(DtrainError):
-    """Another rank raised an error that is not of this tree; has its traceback."""
+    """Another rank raised a different exception; the message holds its traceback."""
 
 
 class RankLostError(DtrainError):
-    """The process of another rank has ended, in the middle of the work."""
+    """The process of another rank has ended during the work."""
 
     exit_code = 71
 
 
 class StoppedError(DtrainError):
-    """A signal stopped the run; it was saved and can be resumed."""
+    """The run was asked to stop; it has been saved and can be resumed."""
 
     exit_code = 75
+
+
+def unknown(
+    kind: str, name: str, known: Iterable[str], aliases: Mapping[str, str] | None = None
+) -> UsageError:
+    """Return the error for a name that is not known, with the closest known name.
+
+    Args:
+        kind: what is named, such as ``loss``.
+        name: the name that was given.
+        known: all names of that kind.
+        aliases: names that other libraries use, in lower case, with ours.
+
+    >>> str(unknown("loss", "MSE", ["square", "huber"], {"mse": "square"}))
+    "no loss is named 'MSE'; there are square, huber; 'MSE' is called 'square' here"
+    >>> str(unknown("optimizer", "adm", ["adam", "sgd"]))
+    "no optimizer is named 'adm'; there are adam, sgd; did you mean 'adam'?"
+    """
+    known, lower = list(known), name.lower()
+    near = difflib.get_close_matches(lower, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    if aliases and lower in aliases:
+        hint = f"; {name!r} is called {aliases[lower]!r} here"
+    return UsageError(
+        f"no {kind} is named {name!r}; there are {', '.join(known)}{hint}"
+    )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dtrain import check, program, train, weight, zoo
+from dtrain.data import readers
 from dtrain.drawing.svg import drawing
 from tests.functions.page import page
 
@@ -86,13 +87,16 @@ def test_the_commands_of_the_documents_run(namespace, tmp_path):
     assert (tmp_path / "R.csv").read_text().startswith("R\n")
 
 
-def test_the_examples_of_how_to_extend_train():
+def test_the_examples_of_how_to_extend_train(monkeypatch):
+    monkeypatch.setattr(readers, "READERS", readers.READERS.copy())
     names = {}
     for source in blocks((ROOT / "docs/extending.md").read_text(), "python"):
         exec(source, names)  # noqa: S102
     x = np.linspace(-1, 1, 20)
     net = program(lambda x: names["my_tanh"](weight("w", init=0.5) * x))
-    assert check(net, {"x": x}, x).passed
+    assert check(net, {"x": x}, x, loss=names["LogCosh"]()).passed
+    assert check(net, {"x": x}, x, penalty=names["spread"]).passed
+    assert ".txt" in readers.READERS
     data = {"x": x, "t": np.tanh(2 * x)}
     run = train(net, data, epochs=60, learning_rate=0.05, optimizer=names["scaled"]())
     assert run.weights["w"] == pytest.approx(2, abs=0.1)

@@ -1,8 +1,8 @@
 """Explain a program at one point: forward, backward, and the sums over paths.
 
-Every value, every adjoint v_X = ∂Output/∂X with the transfer function that gave it, and
-each weight's derivative as the sum over its paths. With --html all of it becomes one
-page to step through, which needs no network.
+Print every value, every adjoint v_X = ∂Output/∂X with its transfer function, and each
+weight's derivative as the sum over its paths. With --html, write all of it as one page
+to step through, which needs no network.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EXAMPLE = """\
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the arguments of the command."""
     options.add_program(parser)
     options.add_options(parser, "explain")
 
@@ -72,10 +72,10 @@ def _explanation(program: Program, args: Namespace) -> Explanation:
 
 
 def _point(texts: list[str]) -> dict[str, list[float]]:
-    """Return what ``--at`` says: the numbers that follow each name.
+    """Return the numbers that ``--at`` gives for each name.
 
     Raises:
-        UsageError: for another form.
+        UsageError: the text has another form.
     """
     point: dict[str, list[float]] = {}
     numbers: list[float] | None = None
@@ -109,14 +109,14 @@ def _check_names(
     if missing:
         words = ",".join(f"{name}=0.5" for name in inputs)
         raise UsageError(
-            f"--at: {', '.join(missing)} is missing; say for example --at {words}"
+            f"--at: {', '.join(missing)} is missing; for example --at {words}"
         )
 
 
 def _shaped(
     name: str, numbers: list[float], shapes: Mapping[str, tuple[int, ...]]
 ) -> NDArray[Any]:
-    """Return an input's numbers in its shape; one number fills it."""
+    """Return an input's numbers in its shape; a single number fills the shape."""
     if name not in shapes:
         return np.array(numbers[0] if len(numbers) == 1 else numbers)
     shape = shapes[name]
@@ -130,10 +130,10 @@ def _shaped(
 
 
 def _weights(graph: FlowGraph, args: Namespace) -> dict[str, NDArray[Any]]:
-    """Return the values of ``--weights``, else the initialisers' own.
+    """Return the weights of ``--weights``, otherwise initial weights.
 
     Raises:
-        UsageError: if they are not those of the program.
+        UsageError: the weights do not fit the program.
     """
     shapes = {name: spec.shape for name, spec in graph.specs.items()}
     weights = Weights(Layout.of(shapes, "float64"))

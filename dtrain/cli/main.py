@@ -161,9 +161,8 @@ def _set_bits(words: Sequence[str]) -> None:
 
 
 def _run(args: Namespace) -> int:
-    from threadpoolctl import threadpool_limits
-
     from dtrain.host import numerics
+    from dtrain.host.blas import blas_threads
     from dtrain.problem.agreement import together
     from dtrain.training.recovery import recovering
 
@@ -178,7 +177,7 @@ def _run(args: Namespace) -> int:
 
     world: World = args.join(getattr(args, "timeout", None))
     threads = int(os.environ[_THREADS[0]])
-    with threadpool_limits(threads):  # if NumPy was there before
+    with blas_threads(threads):  # if NumPy was imported before
         return world.run(lambda rank: _printed(work, rank, args))
 
 

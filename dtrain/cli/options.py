@@ -12,7 +12,7 @@ from typing import Any
 from dtrain.cli.rows import OPTIONS
 from dtrain.cli.sources import zoo_entry
 from dtrain.cli.words import pairs
-from dtrain.data.readers import ACCEPTED
+from dtrain.data.readers import formats
 from dtrain.descent import losses, optimizers
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Norms, Penalty
@@ -106,7 +106,7 @@ def add_data(
         metavar="DATA",
         nargs="?",
         type=parser_of(PATH),
-        help=f"{ACCEPTED}; or a data set of the zoo (default: {default})",
+        help=f"{formats()}; or a data set of the zoo (default: {default})",
     )
 
 

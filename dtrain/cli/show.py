@@ -1,6 +1,7 @@
 """Print a program's flow graph, its levels and paths; or draw it, or print its plan.
 
-The plan is what training runs for every block of samples: forward, the loss, backward.
+The plan is the list of steps that training runs for every block of samples: forward,
+loss, backward.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ EXAMPLE = """\
   dtrain show lecture --svg lecture.svg
   dtrain show lecture --plan fused"""
 
-_BLOCK = 64  # samples; a plan for another length has the same steps
+_BLOCK = 64  # samples; the steps of a plan do not depend on it
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the arguments of the command."""
     options.add_program(parser)
     options.add_options(parser, "show")
 
@@ -69,7 +70,7 @@ def run(world: World, args: Namespace) -> int:
 
 
 def _write(graph: FlowGraph, args: Namespace) -> None:
-    """Draw first, then write: a graph that is too large leaves no file behind."""
+    """Draw first, then write, so that an error leaves no file."""
     texts = {
         path: draw(graph)
         for path, draw in ((args.svg, drawing), (args.dot, dot))
@@ -90,10 +91,10 @@ def _plan_text(graph: FlowGraph, loss: Loss, backend: str) -> str:
 
 
 def traced_with_shapes(program: Program, args: Namespace) -> FlowGraph:
-    """Trace a program for the shapes that are known.
+    """Trace a program for the shapes of ``--shape`` or of the zoo's data.
 
     Raises:
-        ProgramError: with a hint, if none were given and it takes other ones.
+        ProgramError: tracing failed; with a hint if no shapes were given.
     """
     shapes = input_shapes(program, args)
     try:
@@ -103,16 +104,16 @@ def traced_with_shapes(program: Program, args: Namespace) -> FlowGraph:
             raise
         name = next(iter(program.inputs), "x")
         raise ProgramError(
-            f"{error}\n(inputs were taken for scalars; --shape {name}=64 would make "
+            f"{error}\n(inputs were assumed to be scalars; --shape {name}=64 makes "
             f"{name} a vector)"
         ) from None
 
 
 def input_shapes(program: Program, args: Namespace) -> dict[str, tuple[int, ...]]:
-    """Return what ``--shape`` says, else the shapes of the zoo's own data.
+    """Return the shapes of ``--shape``, otherwise those of the zoo's data.
 
     Raises:
-        ProgramError: if the program has no such input.
+        ProgramError: the program has no such input.
     """
     given = words.shapes(args.shape)
     entry = sources.zoo_entry(args.program)

@@ -60,14 +60,13 @@ def load_data(
     Raises:
         UsageError: if there is neither.
     """
-    from dtrain.data.readers import open_data
+    from dtrain.data.readers import formats, open_data
     from dtrain.zoo import DATA, heldout
 
     if text is None:
         if entry is None:
             raise UsageError(
-                "DATA is missing: a .npz, a folder of .npy, a .csv, or one of "
-                + ", ".join(DATA)
+                f"DATA is missing: give {formats()}; or one of " + ", ".join(DATA)
             )
         text = (heldout(entry.data) if held_out else None) or entry.data
     return DATA[text]() if text in DATA else open_data(text)

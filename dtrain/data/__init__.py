@@ -1,1 +1,1 @@
-"""Named columns of samples, and the order in which they are visited."""
+"""Data sets: named columns of samples, and the order in which they are visited."""

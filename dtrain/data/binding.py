@@ -1,7 +1,6 @@
-"""How the columns of a data set meet a program's inputs, by their names.
+"""Bind the columns of a data set to the inputs of a program, by name.
 
-A program says what it needs by the names of its inputs; a data set says what there is
-by the names of its columns. `bind` joins the two without copying where it can.
+`bind` does not copy a column unless it has to.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ def bind(
     Args:
         dataset: the columns.
         inputs: the names of the program's inputs.
-        target: the column to learn; ``None`` means column ``t``, else the one column
+        target: the column to fit; ``None`` means column ``t``, else the only column
             that no input uses.
-        columns: for inputs, and for the target, that are not columns by their own name:
-            another column, or a range ``first:last`` of scalar columns, in the order of
-            the data set and both ends included, which makes one vector.
-        with_target: whether a target is looked for at all.
+        columns: the column for each input or target whose column has another name: a
+            column's name, or a range ``first:last`` of scalar columns, which makes one
+            vector. A range is in the order of the data set and includes both ends.
+        with_target: whether there is a target.
 
     Raises:
-        UsageError: a target is named, but none is looked for.
-        DataError: a column is unknown, has no axis of samples, or is not of numbers; a
-            range is reversed or its columns are no scalars; lengths differ; there are
-            no samples; the target is not clear.
+        UsageError: a target is named although there is none.
+        DataError: a column is unknown, has no axis of samples, or does not hold
+            numbers; a range is reversed or has columns that are not scalar; lengths
+            differ; there are no samples; the target is ambiguous.
 
     >>> data = Dataset({name: np.zeros(3) for name in ("a", "b", "y")}, "a mapping")
     >>> samples = bind(data, ["x"], None, {"x": "a:b"})
@@ -61,7 +60,7 @@ def bind(
     if target is not None and not with_target:
         raise UsageError(
             f"target is {target!r}, but nothing is compared with targets here: name "
-            "none, or make it an input of the program"
+            "no target, or make it an input of the program"
         )
     if with_target:
         if target is None and ("t" in inputs or "t" not in columns):
@@ -74,7 +73,7 @@ def bind(
         _check_numeric(dataset, name)
     used_columns = {name: dataset.columns[name] for names in origins for name in names}
     if common_length(used_columns, dataset.source) == 0:
-        raise DataError(f"{dataset.source} holds no samples")
+        raise DataError(f"{dataset.source} has no samples")
     arrays = [
         dataset.columns[spec]
         if spec in dataset.columns
@@ -87,9 +86,9 @@ def bind(
 
 
 def _resolve(dataset: Dataset, spec: str, reader: str | None) -> tuple[str, ...]:
-    """Return the columns that a name or a range stands for.
+    """Return the names of the columns that a name or a range denotes.
 
-    The reader is an input of the program, or ``None``: the target.
+    ``reader`` is the input that reads them; ``None`` means the target.
     """
     names = list(dataset.columns)
     if spec in dataset.columns:
@@ -110,7 +109,7 @@ def _resolve(dataset: Dataset, spec: str, reader: str | None) -> tuple[str, ...]
         if dataset.columns[name].ndim != 1:
             raise DataError(
                 f"{dataset.source}: the range {spec} includes column {name!r} of shape "
-                f"{dataset.columns[name].shape}: a range is made of scalar columns"
+                f"{dataset.columns[name].shape}: a range consists of scalar columns"
             )
     return tuple(names[low : high + 1])
 
@@ -135,7 +134,7 @@ def _default_target(dataset: Dataset, used: set[str]) -> str:
         return "t"
     if len(free) == 1:
         return free[0]
-    found = f"could be any of {_listing(free)}" if free else "is not there"
+    found = f"could be any of {_listing(free)}" if free else "is missing"
     raise DataError(
         f"{dataset.source}: the target {found}: the program's inputs use "
         f"{_listing(sorted(used)) or 'no column'}; name it with --target (target=)"
@@ -157,9 +156,9 @@ def _check_numeric(dataset: Dataset, name: str) -> None:
 
 
 def _side_by_side(columns: list[Column]) -> Column:
-    """Return scalar columns as the columns of a matrix.
+    """Return scalar columns as the columns of one matrix.
 
-    Where they are that already, as those of a CSV file are, they are not copied.
+    Adjacent columns of one table, such as those of a CSV file, are not copied.
     """
     table = columns[0].base
     if isinstance(table, np.ndarray) and table.ndim == 2:

@@ -1,4 +1,4 @@
-"""Named columns whose first axis is the sample: all there are, and those used."""
+"""Named columns whose first axis is the sample."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ Column = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Columns by name, as a file or a person gave them.
+    """Columns by name, as they were read.
 
     Attributes:
-        columns: (N, ...) each. What no program input uses may be anything; the rest is
-            checked by `bind`.
-        source: what a person calls the data, such as ``train.csv``.
-        line_of: the line of the file that a row (from 0) is in, where that is known.
+        columns: (N, ...) each. `bind` checks those that a program uses; the others may
+            hold anything.
+        source: the name of the data in messages, such as ``train.csv``.
+        line_of: returns the line of the file that holds a row (from 0); ``None`` if
+            the data have no lines.
 
     """
 
@@ -35,9 +36,9 @@ class Dataset:
         return common_length(self.columns, self.source)
 
     def digest(self) -> str:
-        """Return a SHA-256 that equal data share whatever file they come from.
+        """Return the SHA-256 of the columns; equal for equal data in any format.
 
-        How much of a large data set it reads: see `dtrain.data.digest`.
+        See `dtrain.data.digest` for how much of a large data set it reads.
         """
         return digest(self.columns)
 
@@ -47,10 +48,10 @@ class Samples:
     """A data set bound to the inputs of a program.
 
     Attributes:
-        inputs: by the program's input names, (N, ...) each.
-        target: (N, ...), or ``None`` where the loss asks for none.
-        source: what a person calls the data.
-        origins: the names of the columns that make up each input and then the target.
+        inputs: (N, ...) each, by the names of the program's inputs.
+        target: (N, ...), or ``None`` if the loss takes no target.
+        source: the name of the data in messages.
+        origins: the names of the columns that form each input, then the target.
         line_of: as in `Dataset`.
 
     """
@@ -85,31 +86,31 @@ class Samples:
     def check_finite(self, start: int, stop: int) -> None:
         """Check that the rows [start, stop) hold neither infinities nor NaN.
 
-        About a MiB is in memory at a time, so each rank can check its own range of a
+        About a MiB is in memory at a time, so each rank can check a range of a
         memory-mapped file.
 
         Raises:
-            DataError: naming the first such row, counted from 1, and its column.
+            DataError: a value is not finite; names its row, from 1, and column.
 
         """
         pairs = zip(self.origins, self._arrays(), strict=True)
         floats = [(names, array) for names, array in pairs if array.dtype.kind == "f"]
-        must = "data must be finite; repair or remove the row"
+        must = "data must be finite; fix or remove the row"
         self._check(floats, start, stop, np.isfinite, must)
 
     def check_target(
         self, start: int, stop: int, fits: Callable[[Column], Column], must: str
     ) -> None:
-        """Check that the target's rows [start, stop) are of the values that fit.
+        """Check that the target's rows [start, stop) have valid values.
 
         Args:
             start: the first row.
             stop: the row after the last.
-            fits: which elements of some rows do.
-            must: what they must be, for the message.
+            fits: returns which elements of some rows are valid.
+            must: the requirement, for the message.
 
         Raises:
-            DataError: naming the first such row, counted from 1, and its column.
+            DataError: a value is not valid; names its row, from 1, and column.
 
         """
         if self.target is not None:
@@ -126,23 +127,23 @@ class Samples:
         widest = max((array[:1].nbytes for _, array in columns), default=0)
         height = max(1, CHUNK // max(1, widest))
         for low in range(start, stop, height):
-            faults = []
+            invalid = []
             for names, array in columns:
                 part = array[low : min(low + height, stop)]
                 fit = fits(part)
                 if not fit.all():
                     row, *index = np.argwhere(~fit)[0].tolist()
-                    faults.append((row, names, index, part[(row, *index)]))
-            if faults:
-                row, names, index, value = min(faults, key=lambda fault: fault[0])
-                raise self._fault(low + row, names, index, value, must)
+                    invalid.append((row, names, index, part[(row, *index)]))
+            if invalid:
+                row, names, index, value = min(invalid, key=lambda found: found[0])
+                raise self._error(low + row, names, index, value, must)
 
     def where(self, row: int) -> str:
-        """A row, from 0, as a person finds it in the data, where rows count from 1."""
+        """Return where users find a row (from 0): its number from 1 and its line."""
         line = "" if self.line_of is None else f" (line {self.line_of(row)})"
         return f"{self.source}: row {row + 1}{line}"
 
-    def _fault(
+    def _error(
         self,
         row: int,
         names: tuple[str, ...],
@@ -151,19 +152,20 @@ class Samples:
         must: str,
     ) -> DataError:
         name = repr(names[index.pop(0)] if len(names) > 1 else names[0])
-        place = name + (f" at {index}" if index else "")
+        element = name + (f" at {index}" if index else "")
         return DataError(
-            f"{self.where(row)}, column {place} is {value}: {must} (rows count from 1)"
+            f"{self.where(row)}, column {element} is {value}: {must} "
+            "(rows count from 1)"
         )
 
 
 def as_array(name: str, value: ArrayLike) -> NDArray[Any]:
-    """Values as an array, a memory-mapped one as it is.
+    """Return values as an array; a memory-mapped array is returned as it is.
 
-    NumPy would drop a mask, and what lies under it would be taken for data.
+    Masked elements are refused: NumPy would drop the mask and treat them as data.
 
     Args:
-        name: what they are called in a message.
+        name: the name of the values in messages.
         value: the values.
 
     Raises:
@@ -172,9 +174,7 @@ def as_array(name: str, value: ArrayLike) -> NDArray[Any]:
     """
     parts = value if isinstance(value, list | tuple) else (value,)
     if any(isinstance(part, np.ma.MaskedArray) and _masked(part) for part in parts):
-        raise DataError(
-            f"{name} has masked elements: fill them or leave those rows out"
-        )
+        raise DataError(f"{name} has masked elements: fill them or remove those rows")
     return value if isinstance(value, np.memmap) else np.asarray(value)
 
 
@@ -185,7 +185,11 @@ def _masked(values: np.ma.MaskedArray[Any, Any]) -> bool:
 
 
 def common_length(columns: Mapping[str, Column], source: str) -> int:
-    """How many samples columns have, which must be the same in all."""
+    """Return the number of samples, which must be the same in all columns.
+
+    Raises:
+        DataError: there are no columns, or their lengths differ.
+    """
     lengths = {name: len(np.atleast_1d(column)) for name, column in columns.items()}
     if not lengths:
         raise DataError(f"{source}: no column is used, so there are no samples")

@@ -1,8 +1,8 @@
-"""CSV files: a header line of names, then one line of numbers for each sample.
+"""Read CSV files: a header line of names, then one line of numbers for each sample.
 
-NumPy's C parser reads the body. Where it fails, it is tried once more without the lines
-of blanks that an editor may leave. Where that fails, too, the file is read by the
-standard library's parser, slowly, to name the line, row and column that is at fault.
+NumPy's C parser reads the body. If it fails, it tries once more without the lines that
+hold only spaces. If that fails too, the slow parser of the standard library reads the
+file, to find the line, row and column of the error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from dtrain.data.columns import Dataset
 from dtrain.errors import DataError
 
-# Numbers without quotes, on which both parsers agree.
+# Unquoted numbers: both parsers read them alike.
 _PLAIN = re.compile(r"[-+.,0-9 aefintyAEFINTY\r\n]*")
 
 
@@ -33,9 +33,9 @@ def read_csv(path: Path, source: str) -> Dataset:
     Names and numbers may be quoted; blank lines are skipped.
 
     Raises:
-        DataError: the file is no UTF-8; the header is missing, or has a name twice or
-            an empty one; a row has too few or too many fields; a field is empty or no
-            number. With line, row (the first below the header is row 1) and column.
+        DataError: the file is not UTF-8; the header is missing, or a name in it is
+            empty or repeated; a row has too few or too many fields; a field is empty or
+            not a number. The message names line, row (1 below the header) and column.
         OSError: the file cannot be read.
 
     """
@@ -47,7 +47,8 @@ def read_csv(path: Path, source: str) -> Dataset:
                 table: NDArray[np.float64] | None = np.empty((0, len(names)))
             else:
                 table = _parse(itertools.chain([first], file), len(names))
-        if table is None and len(names) > 1:  # a blank is a row of one, at fault
+        # In a file of one column, a line of spaces is a row with an empty field.
+        if table is None and len(names) > 1:
             with _open(path) as file:
                 _header(file, source)
                 table = _parse(_without_blanks(file), len(names))
@@ -64,7 +65,7 @@ def _open(path: Path) -> TextIO:
 
 
 def _header(file: TextIO, source: str) -> list[str]:
-    """Read the header from an open file, which is left at the line after it."""
+    """Read the header from an open file, up to the line after it."""
     reader = csv.reader(file, skipinitialspace=True, strict=True)
     try:
         names = [name.strip() for name in next((row for row in reader if row), [])]
@@ -82,14 +83,14 @@ def _header(file: TextIO, source: str) -> list[str]:
     if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
         raise DataError(f"{where} has no comma: columns must be separated by commas")
     if names[0].startswith("#"):
-        raise DataError(f"{where} begins with '#': the header is a plain line of names")
+        raise DataError(f"{where} begins with '#': write the column names without it")
     if all(_is_number(name) for name in names):
         raise DataError(f"{where} holds numbers: put a line of column names before it")
     return names
 
 
 def _parse(lines: Iterable[str], width: int) -> NDArray[np.float64] | None:
-    """Return the rows of lines, or ``None`` where one is at fault."""
+    """Return the rows in lines, or ``None`` if a line is invalid."""
     try:
         table = np.loadtxt(
             lines,
@@ -106,10 +107,10 @@ def _parse(lines: Iterable[str], width: int) -> NDArray[np.float64] | None:
 
 
 def _without_blanks(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines that are not of spaces alone, which NumPy would refuse.
+    """Yield the lines except those of spaces alone, which NumPy refuses.
 
     Raises:
-        ValueError: at a line that NumPy might take where the slow parser does not.
+        ValueError: NumPy might accept a line that the slow parser refuses.
 
     """
     for line in lines:
@@ -120,7 +121,7 @@ def _without_blanks(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _parse_slowly(path: Path, source: str, names: list[str]) -> NDArray[np.float64]:
-    """Raise the DataError that names the first fault; return the rows if none is."""
+    """Return the rows, or raise the DataError that names the first invalid field."""
     numbers = array("d")
     for row, (line, fields) in enumerate(_rows(path, source), 1):
         where = f"{source}: line {line}, row {row}"
@@ -140,13 +141,13 @@ def _refuse(where: str, text: str) -> NoReturn:
         raise DataError(f"{where} is empty: fill it in, or remove the row")
     shown = text if len(text) <= 40 else text[:40] + "..."
     raise DataError(
-        f"{where} is {shown!r}, which is no number: replace it by one, or remove the "
-        "row or the column"
+        f"{where} is {shown!r}, which is not a number: replace it, or remove the row "
+        "or the column"
     )
 
 
 def _rows(path: Path, source: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and fields of every row below the header."""
+    """Yield the line number and the fields of every row below the header."""
     with _open(path) as file:
         reader = csv.reader(file, skipinitialspace=True, strict=True)
         try:
@@ -164,7 +165,7 @@ def _line_of(path: Path, row: int) -> int:
 
 
 def _is_number(text: str) -> bool:
-    """Say whether NumPy's parser takes this text too: not 1_000, nor １."""
+    """Return whether a text is a number for NumPy's parser too: not 1_000, nor １."""
     try:
         float(text)
     except ValueError:

@@ -1,9 +1,9 @@
-"""One digest for equal data: what tells ranks and resumed runs that data differ.
+"""The digest of a data set, by which ranks and resumed runs compare their data.
 
-Memory layout, byte order, file format and the order of names do not enter; names,
-dtypes, shapes and values do. Above `FULL` bytes not all values do, so that a digest of
-a memory-mapped terabyte takes a second: a digest is there to notice another data set,
-not to notice one changed pixel in a very large one.
+It depends on names, dtypes, shapes and values; not on memory layout, byte order, file
+format or the order of names. Above `FULL` bytes it reads a sample of the values, so the
+digest of a memory-mapped terabyte takes a second. Then it detects another data set, but
+not one changed pixel.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FULL = 256 * 2**20  # bytes in total up to which every value is read
-CHUNK = 2**20  # bytes that are read at a time
-CHUNKS = 64  # read of each array where not all of it is
+FULL = 256 * 2**20  # bytes: up to this total size every value is read
+CHUNK = 2**20  # bytes in memory at a time
+CHUNKS = 64  # chunks sampled from each array of larger data
 
 
 def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     """Return the SHA-256, in hexadecimal, of named arrays.
 
-    Each array enters in the order of names as name, NUL, dtype, NUL, shape, NUL and its
-    values in C order, little-endian: all of them up to 256 MiB in total, above that
-    64 evenly spaced chunks of an array, about a MiB each, first and last included.
+    In the order of names, the hash takes each array's name, NUL, dtype, NUL, shape, NUL
+    and values in C order, little-endian. Up to 256 MiB in total it takes all values;
+    above that, 64 evenly spaced chunks of each array, of about a MiB each, including
+    the first and the last.
 
     >>> x = np.arange(6.0).reshape(2, 3)
     >>> digest({"x": x}) == digest({"x": np.asfortranarray(x)})
@@ -46,7 +47,7 @@ def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def _chunks(array: NDArray[Any], full: bool) -> Iterator[NDArray[Any]]:
-    if array.nbytes == 0:  # without elements, or with elements of no width
+    if array.nbytes == 0:  # no elements, or elements of zero size
         return
     rows = np.atleast_1d(array)
     height = max(1, CHUNK * len(rows) // rows.nbytes)

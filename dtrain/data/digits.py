@@ -1,9 +1,9 @@
-"""The handwritten digits that ship with the package: data without a download.
+"""The handwritten digits in the package: data without a download.
 
 Optical Recognition of Handwritten Digits (test set): E. Alpaydin and C. Kaynak, UCI
-Machine Learning Repository, DOI 10.24432/C50P49, CC BY 4.0. ``digits.LICENSE``, beside
-the data, has the credit in full, and how the two parts were split: digit by digit,
-since every fifth sample of the file would hold out 26 of one digit and 48 of another.
+Machine Learning Repository, DOI 10.24432/C50P49, CC BY 4.0. ``digits.LICENSE`` has the
+full credit and the rule of the split. The split is made digit by digit: every fifth
+sample of the whole file would hold out 26 of one digit and 48 of another.
 """
 
 from __future__ import annotations

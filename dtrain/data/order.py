@@ -1,8 +1,8 @@
-"""The order in which samples are visited: global, seeded, and blind to ranks.
+"""The order in which samples are visited; it does not depend on the number of ranks.
 
-An order is a pure function of (samples, batch, seed, epoch). Every rank computes all of
-it and then looks at its own part, so nothing needs to be sent, and nothing remembered
-between epochs but their number.
+The order is a pure function of (samples, batch, seed, epoch). Every rank computes all
+of it and uses its part. So ranks exchange nothing, and an epoch's number is the only
+state.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Batch:
 
     Attributes:
         number: the step within the epoch, from 0.
-        rows: the data rows of the batch, in its order; a slice where they adjoin.
-        samples: how many there are (the last batch of an epoch may be short).
+        rows: the data rows of the batch, in order; a slice if they are consecutive.
+        samples: the number of samples (the last batch of an epoch may be short).
 
     """
 
@@ -49,15 +49,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Order:
-    """How a data set is cut into batches, epoch after epoch.
+    """The batches of a data set, epoch after epoch.
 
-    Without a batch size an epoch is one batch: all samples as they stand in the file.
-    With one, an epoch is a permutation cut into batches; the last one may be short.
+    Without a batch size an epoch is one batch: all samples in the order of the file.
+    With a batch size an epoch is a permutation, cut into batches; the last batch may be
+    short.
 
     Attributes:
-        samples: samples in the data set.
+        samples: the number of samples in the data set.
         batch: samples per step, or ``None`` for all of them.
-        seed: what the permutations are keyed by, besides the epoch.
+        seed: the seed of the permutations.
 
     Raises:
         UsageError: the batch size is below 1.
@@ -84,18 +85,18 @@ class Order:
 
     @cached_property
     def nominal(self) -> int:
-        """The samples of every batch but perhaps the last one of an epoch."""
+        """The samples in every batch, except a short last one."""
         if self.batch is None:
             return self.samples
         return min(self.batch, self.samples)
 
     @cached_property
     def steps_per_epoch(self) -> int:
-        """The batches of one epoch, a short last one included."""
+        """The number of batches in one epoch, including a short last one."""
         return -(-self.samples // self.nominal)
 
     def at(self, step: int) -> Batch:
-        """Return the batch of a step, which is counted from 0 over all epochs."""
+        """Return the batch of a step, counted from 0 over all epochs."""
         epoch, number = divmod(step, self.steps_per_epoch)
         if self.batch is None:
             return Batch(number, slice(0, self.samples), self.samples)
@@ -104,16 +105,16 @@ class Order:
 
     @cached_property
     def _rows(self) -> Callable[[int], NDArray[np.intp]]:
-        """Give an epoch's permutation; that of the last one asked for is kept."""
+        """The permutation as a function of the epoch; the latest one is cached."""
         return lru_cache(maxsize=1)(partial(permutation, self.samples, self.seed))
 
 
 def permutation(samples: int, seed: int, epoch: int) -> NDArray[np.intp]:
     """Return the permutation of an epoch: the ranking of ``samples`` random words.
 
-    The words are raw Philox output, the only layer whose stream NumPy promises to keep
-    (``Generator.permutation`` may change between versions); equal words keep their
-    order. The key is the start of a SHA-256, so close seeds share nothing.
+    The words are raw Philox output: NumPy guarantees this stream for ever, while
+    ``Generator.permutation`` may change between versions. Equal words keep their order.
+    The key is the start of a SHA-256, so close seeds give independent permutations.
 
     >>> permutation(6, seed=0, epoch=0).tolist() == permutation(6, 0, 0).tolist()
     True

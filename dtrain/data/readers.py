@@ -1,6 +1,6 @@
-"""From what a person has, a mapping or a path, to named columns.
+"""Read data sets: mappings of arrays, and the file formats in `READERS`.
 
-Nothing that is read can run code: arrays of Python objects (pickles) are refused.
+Reading never runs code: arrays of Python objects (pickles) are refused.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,19 +21,28 @@ from dtrain.data.columns import Dataset, as_array
 from dtrain.data.csv_file import read_csv
 from dtrain.errors import DataError
 
-ACCEPTED = (
-    "a mapping of names to arrays, an .npz file, a folder of .npy files, or a .csv "
-    "file with a header line"
-)
 
-# What NumPy and zipfile raise for files that are damaged.
-_FAULTS = (
+class Reader(NamedTuple):
+    """A file format.
+
+    Attributes:
+        description: the format in a few words, with an article.
+        read: returns the data set at a path; its second argument is the path as the
+            user wrote it, for messages.
+    """
+
+    description: str
+    read: Callable[[Path, str], Dataset]
+
+
+# The exceptions of NumPy and zipfile for damaged files.
+_DAMAGED = (
     ValueError,
     EOFError,
     KeyError,
-    MemoryError,  # a damaged header may ask for any size
-    RuntimeError,  # encrypted, or a compression that is not there
-    tokenize.TokenError,  # NumPy reads a header as Python's tokens
+    MemoryError,  # a damaged header may request any size
+    RuntimeError,  # the file is encrypted, or its compression is not supported
+    tokenize.TokenError,  # NumPy parses a header as Python tokens
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -42,15 +51,20 @@ _FAULTS = (
 def open_data(
     source: Mapping[str, ArrayLike] | str | os.PathLike[str] | Dataset,
 ) -> Dataset:
-    """Open data as named columns.
+    """Open a data set as named columns.
 
-    The arrays of a mapping are used where they are; those of a folder are memory-mapped
-    and stay on disk, shared by the ranks of a node, so this is the form for data larger
-    than memory; ``.npz`` and ``.csv`` files are read. Numbers in the other byte order
+    The arrays of a mapping are not copied. The arrays of a folder are memory-mapped:
+    they stay on disk and the ranks of a node share them, so use a folder for data
+    larger than memory. Other files are read into memory. Numbers of foreign byte order
     are converted, in memory.
 
+    Args:
+        source: a mapping of names to arrays; or a path, whose suffix selects the entry
+            in `READERS`.
+
     Raises:
-        DataError: this is no data that dtrain knows, or it is missing or damaged.
+        DataError: the source is of an unknown kind or format, or it does not exist or
+            is damaged.
 
     >>> open_data({"p": [1.0, 2.0], "t": [0, 1]}).columns["t"]
     array([0, 1])
@@ -61,20 +75,32 @@ def open_data(
     if isinstance(source, Mapping):
         return _read_mapping(source)
     if not isinstance(source, str | os.PathLike):
-        raise DataError(f"data is {type(source).__name__}: give {ACCEPTED}")
+        raise DataError(f"data is {type(source).__name__}: give {_accepted()}")
     path, name = Path(source), os.fspath(source)
     try:
-        if path.is_dir():
-            return _read_folder(path, name)
         if not path.exists():
             raise DataError(f"{name}: there is no such file or folder")
-        if path.suffix.lower() == ".npz":
-            return _read_npz(path, name)
-        if path.suffix.lower() == ".csv":
-            return read_csv(path, name)
+        suffix = "/" if path.is_dir() else path.suffix.lower()
+        if suffix in READERS:
+            return READERS[suffix].read(path, name)
     except OSError as error:
         raise _unreadable(name, error) from None
-    raise DataError(f"{name}: give {ACCEPTED}")
+    raise DataError(f"{name}: give {_accepted()}")
+
+
+def formats() -> str:
+    """Return the descriptions of all file formats as one phrase.
+
+    >>> formats()
+    'an .npz file, a folder of .npy files or a .csv file with a header line'
+
+    """
+    *others, last = (reader.description for reader in READERS.values())
+    return f"{', '.join(others)} or {last}"
+
+
+def _accepted() -> str:
+    return f"a mapping of names to arrays, {formats()}"
 
 
 def _read_mapping(source: Mapping[str, ArrayLike]) -> Dataset:
@@ -82,25 +108,25 @@ def _read_mapping(source: Mapping[str, ArrayLike]) -> Dataset:
     columns = {}
     for key in source:
         if not isinstance(key, str):
-            raise DataError(f"{name}: {key!r} is no column name: names are strings")
+            raise DataError(f"{name}: {key!r} is not a column name: use strings")
         try:
             columns[key] = _column(name, key, source[key])
-        except ValueError as error:  # ragged lists, pickles in an open .npz
+        except ValueError as error:  # a ragged list, or a pickle in an open .npz
             raise _unreadable(f"{name}: column {key!r}", error) from None
     return _dataset(columns, name)
 
 
 def _read_npz(path: Path, name: str) -> Dataset:
     if not zipfile.is_zipfile(path):
-        raise DataError(f"{name}: not an .npz file, or only a part of one")
+        raise DataError(f"{name}: not an .npz file, or a truncated one")
     columns, where = {}, name
     try:
-        # NumPy leaves a file open that it opened and could not read: open it here.
+        # NumPy does not close a file that it opened and failed to read: open it here.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             for key in arrays.files:
                 where = f"{name}: column {key!r}"
                 columns[key] = _column(name, key, arrays[key])
-    except _FAULTS as error:
+    except _DAMAGED as error:
         raise _unreadable(where, error) from None
     return _dataset(columns, name)
 
@@ -110,16 +136,16 @@ def _read_folder(path: Path, name: str) -> Dataset:
     for file in _in_natural_order(path.glob("[!.]*.npy")):
         try:
             array = np.load(file, mmap_mode="r", allow_pickle=False)
-        except _FAULTS as error:
+        except _DAMAGED as error:
             raise _unreadable(str(file), error) from None
         columns[file.stem] = _column(name, file.stem, array)
     if not columns:
-        raise DataError(f"{name}: the folder has no .npy files; give {ACCEPTED}")
+        raise DataError(f"{name}: the folder has no .npy files; give {_accepted()}")
     return _dataset(columns, name)
 
 
 def _in_natural_order(files: Iterable[Path]) -> list[Path]:
-    """Sort pixel_2 before pixel_10, so that a range of columns is what it looks."""
+    """Sort pixel_2 before pixel_10, as users expect of a range of columns."""
 
     def key(file: Path) -> list[tuple[int, str]]:
         parts = re.split(r"([0-9]+)", file.stem)
@@ -133,7 +159,7 @@ def _column(source: str, name: str, value: ArrayLike) -> NDArray[Any]:
     if array.dtype.hasobject:
         raise DataError(
             f"{source}: column {name!r} holds Python objects, which dtrain does not "
-            "read: save numbers, such as array.astype(float)"
+            "read: save numbers, for example array.astype(float)"
         )
     if not array.dtype.isnative:
         return array.astype(array.dtype.newbyteorder("="))
@@ -142,10 +168,18 @@ def _column(source: str, name: str, value: ArrayLike) -> NDArray[Any]:
 
 def _dataset(columns: Mapping[str, NDArray[Any]], source: str) -> Dataset:
     if not columns:
-        raise DataError(f"{source} has no columns: give {ACCEPTED}")
+        raise DataError(f"{source} has no columns: give {_accepted()}")
     return Dataset(columns, source)
 
 
 def _unreadable(where: str, error: Exception) -> DataError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return DataError(f"{where} cannot be read: {reason}")
+
+
+READERS: dict[str, Reader] = {
+    ".npz": Reader("an .npz file", _read_npz),
+    "/": Reader("a folder of .npy files", _read_folder),
+    ".csv": Reader("a .csv file with a header line", read_csv),
+}
+"""The file formats by suffix in lower case; ``/`` stands for folders."""

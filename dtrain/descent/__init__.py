@@ -1,1 +1,1 @@
-"""What is minimised, and the steps that minimise it."""
+"""Losses and penalties to minimise, and the optimizers that minimise them."""

@@ -1,7 +1,8 @@
-"""A program and a loss, joined into one graph to be run.
+"""Join a program and a loss into one flow graph.
 
-Its outputs are sums over a block: ``loss``, the derivative ``d loss / d W`` of each
-weight W up to the loss's scale, and the sums that a metric is made of.
+The outputs of the graph are sums over a block of samples: ``loss``, the derivative
+``d loss / d W`` of each weight W (before the scale of the loss), and the sums of a
+metric.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dtrain.descent.losses import Loss
+from dtrain.descent.loss import Loss, Target
 from dtrain.descent.metrics import Metric
-from dtrain.descent.targets import Target
 from dtrain.engine.vectorise.vectorise import vectorise
 from dtrain.errors import ProgramError
 from dtrain.functions.base import Kind, Shape
@@ -26,21 +26,21 @@ from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.symbol import Symbol
 
 TARGET = "(target)"
-"""The input that holds the target; no parameter of a program can have this name."""
+"""The input for the target. No parameter of a Python function can have this name."""
 
 
 @dataclass(frozen=True)
 class LossGraph:
-    """A graph with its loss.
+    """The graph of a program with its loss.
 
     Attributes:
         program: the program's graph, as it was traced.
-        graph: outputs as above; further inputs: `TARGET`, if the loss takes a target.
+        graph: the joined graph; `TARGET` is one more input if the loss takes a target.
         loss: the loss, for its scale.
-        gradients: which output is which weight's derivative.
+        gradients: the name of each derivative output, with the name of its weight.
         output: the shape of the program's output.
-        target: what a sample's target is, if there is one.
-        sums: the outputs that a metric is made of, in order.
+        target: the kind of a sample's target, if there is one.
+        sums: the names of the metric's outputs, in order.
     """
 
     program: FlowGraph
@@ -52,7 +52,7 @@ class LossGraph:
     sums: Sequence[str] = ()
 
     def layout(self, dtype: str) -> Layout:
-        """Return the layout of the program's weights, and of the sums."""
+        """Return the layout of the vector of the program's weights and the sums."""
         nodes, outputs = self.graph.nodes, self.graph.outputs
         sums = sum(math.prod(nodes[outputs[name]].shape) for name in self.sums)
         shapes = {name: spec.shape for name, spec in self.graph.specs.items()}
@@ -60,7 +60,7 @@ class LossGraph:
 
 
 def sample_loss_graph(program: FlowGraph, loss: Loss, given: Shape | None) -> FlowGraph:
-    """Return a program's graph whose only output is a sample's loss."""
+    """Return a program's graph whose only output is the loss of one sample."""
     builder = Builder(program.name)
     output = builder.include(program)[program.output]
     takes = loss.target(output.shape, given)
@@ -69,7 +69,7 @@ def sample_loss_graph(program: FlowGraph, loss: Loss, given: Shape | None) -> Fl
 
 
 def _target(builder: Builder, takes: Target | None) -> Symbol | None:
-    """Return the target as an input; labels stay integers."""
+    """Add the target as an input; labels stay integers."""
     if takes is None:
         return None
     return builder.input(TARGET, takes.shape, "int" if takes.labels else "real")
@@ -90,17 +90,18 @@ def loss_graph(
         program: the traced program, with one output.
         loss: the loss.
         given: the shape of one sample's target in the data, if it is known.
-        gradient: differentiate as well.
-        metric: sum what it is made of as well.
-        as_written: keep scalars apart, each with its own source line.
+        gradient: whether to differentiate the loss.
+        metric: a metric whose sums become outputs too.
+        as_written: do not combine similar scalars into arrays, so that each node keeps
+            its source line.
 
     Raises:
-        ProgramError: if the program has several outputs, or the loss does not fit it.
+        ProgramError: the program has several outputs, or the loss does not fit it.
     """
     if len(program.outputs) != 1:
         raise ProgramError(
             f"program {program.name} has the outputs {', '.join(program.outputs)}; a "
-            "loss takes a program with one"
+            "loss takes a program with one output"
         )
     graph = expand(program, only_without_vjp=True)
     if not as_written:
@@ -108,8 +109,8 @@ def loss_graph(
     builder = Builder(program.name)
     symbols = builder.include(graph)
     output = symbols[graph.output]
-    builder.source = output.node.source  # the loss is about what the program returns
-    if output.node.kind is not Kind.SAMPLE:  # a sample's, though all have the same
+    builder.source = output.node.source  # errors of the loss name the output's line
+    if output.node.kind is not Kind.SAMPLE:  # the output is the same for all samples
         output = builder.symbol(to_samples(output))
     takes = loss.target(output.shape, given)
     target = _target(builder, takes)

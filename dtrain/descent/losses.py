@@ -1,25 +1,24 @@
-"""Losses: what is minimised for each sample; summed over samples and scaled once.
+"""Losses: a loss of each sample, summed over the samples and scaled once.
 
 The lecture's loss is the mean square error. Its GradientVector sums (t − R) ∂R/∂W over
-the samples and is scaled by −2/N at the end; so the adjoint that enters the program's
-output is t − R, not its derivative. The other losses with targets keep to this: what
-enters the output R says by how much it should grow, and the scale is −1/N.
+the samples and is scaled by −2/N at the end. So the adjoint that enters the program's
+output R is t − R. The other losses with targets follow this convention: the adjoint is
+minus the derivative of the loss by R, and the scale is −1/N.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.descent.loss import Loss, Target
 from dtrain.descent.metrics import Accuracy, Errors, Metric, largest, one_hot, positive
-from dtrain.descent.targets import Target
-from dtrain.errors import ProgramError, UsageError
+from dtrain.errors import ProgramError, UsageError, unknown
 from dtrain.functions.base import Shape
 from dtrain.functions.transcendental import sigmoid
 
@@ -32,62 +31,29 @@ __all__ = [
     "Loss",
     "Mean",
     "SquareError",
-    "named",
+    "Target",
 ]
 
 
-def __dir__() -> list[str]:
-    """List the public names, for tab completion."""
-    return sorted(__all__)
-
-
-class Loss(Protocol):
-    """A loss: how one sample's loss and the output's adjoint are computed."""
-
-    @property
-    def name(self) -> str:
-        """Its name in `LOSSES`."""
-
-    @property
-    def takes_target(self) -> bool:
-        """Whether outputs are compared with targets."""
-
-    def target(self, output: Shape, given: Shape | None) -> Target | None:
-        """Return what one sample's target is, or ``None`` if there is none.
-
-        Args:
-            output: the shape of the program's output.
-            given: the shape of the targets that there are, if it is known.
-
-        Raises:
-            ProgramError: if the loss takes no such output.
-        """
-
-    def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
-        """Return one sample's loss, and the adjoint that enters its output."""
-
-    def scale(self, samples: int) -> float:
-        """Return what the summed GradientVector is multiplied by, once."""
-
-    def metric(self, targets: NDArray[Any]) -> Metric | None:
-        """Return what else says how well outputs fit these targets."""
-
-
-class _OfErrors:
-    """A loss of the errors t − R, element by element."""
+class _WithTarget:
+    """A loss that compares outputs with targets."""
 
     takes_target = True
+
+    def scale(self, samples: int) -> float:
+        """Return −1/N."""
+        return -1.0 / samples
+
+
+class _OfErrors(_WithTarget):
+    """A loss of the errors t − R, elementwise."""
 
     def target(self, output: Shape, given: Shape | None) -> Target:  # noqa: ARG002
         """Return a target of the output's shape."""
         return Target(output)
 
-    def scale(self, samples: int) -> float:
-        """−1/N."""
-        return -1.0 / samples
-
     def metric(self, targets: NDArray[Any]) -> Metric:
-        """Return the accuracy of one-hot targets, else RMSE and R²."""
+        """Return the accuracy for one-hot targets, otherwise RMSE and R²."""
         return Accuracy(largest) if one_hot(targets) else Errors.about(targets)
 
 
@@ -101,18 +67,18 @@ class SquareError(_OfErrors):
     name = "square"
 
     def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
-        """Σ (t − R)², and t − R."""
+        """Return Σ (t − R)², and t − R."""
         error = target - output
         return np.sum(np.square(error)), error
 
     def scale(self, samples: int) -> float:
-        """−2/N."""
+        """Return −2/N."""
         return -2.0 / samples
 
 
 @dataclass(frozen=True)
 class AbsoluteError(_OfErrors):
-    """Σ |t − R| over the output; where t = R the derivative is 0.
+    """Σ |t − R| over the output; the derivative at t = R is 0.
 
     ∂Loss/∂W = −1/N Σ sign(t − R) ∂R/∂W.
     """
@@ -120,7 +86,7 @@ class AbsoluteError(_OfErrors):
     name = "absolute"
 
     def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
-        """Σ |t − R|, and the signs of t − R."""
+        """Return Σ |t − R|, and the signs of t − R."""
         error = target - output
         return np.sum(np.abs(error)), np.sign(error)
 
@@ -129,65 +95,67 @@ class AbsoluteError(_OfErrors):
 class Huber(_OfErrors):
     """Squares of small errors, absolute values of large ones (Huber, 1964, eq. 3.5).
 
-    Σ ½ e² where |e| ≤ δ, else δ (|e| − ½ δ), for e = t − R. With c = e, cut to [−δ, δ],
-    both are c (e − ½ c), whose derivative by e is c:
+    Σ ½ e² if |e| ≤ δ, otherwise Σ δ (|e| − ½ δ), for e = t − R. With c = e clipped to
+    [−δ, δ], both are c (e − ½ c), whose derivative by e is c:
     ∂Loss/∂W = −1/N Σ c ∂R/∂W.
 
     Attributes:
-        delta: δ, from where on an error counts as large.
+        delta: δ, the largest error that is squared.
+
+    Raises:
+        UsageError: δ is not finite and > 0.
     """
 
     delta: float = 1.0
     name = "huber"
 
     def __post_init__(self) -> None:
-        """Refuse a δ that is no size of errors."""
+        """Check δ."""
         number = isinstance(self.delta, Real) and not isinstance(self.delta, bool)
         if not (number and math.isfinite(self.delta) and self.delta > 0):
             raise UsageError(f"delta is {self.delta!r}; it must be finite and > 0")
 
     def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
-        """Σ c (e − ½ c), and c."""
+        """Return Σ c (e − ½ c), and c."""
         error = target - output
         cut = np.maximum(np.minimum(error, self.delta), -self.delta)
         return np.sum(cut * (error - 0.5 * cut)), cut
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
-    """−Σ_k t_k log p_k for the shares p = softmax(R) of the last axis's classes.
+class CrossEntropy(_WithTarget):
+    """−Σ_k t_k log p_k for the probabilities p = softmax(R) along the last axis.
 
-    The output holds logits; a target is a class's label, a whole number, or one-hot, or
-    shares t_k that sum to 1. With s = R − max R no exponential overflows: the loss is
-    log Σ exp s − Σ t s, and (Bridle, 1990; Bishop, 2006, eq. 4.109)
-    ∂Loss/∂W = −1/N Σ (t − p) ∂R/∂W.
+    The output holds logits. A target is the label of a class (an integer), or a
+    probability t_k for each class (such as one-hot). With s = R − max R no exponential
+    overflows: the loss is log Σ exp s − Σ t s, and
+    ∂Loss/∂W = −1/N Σ (t − p) ∂R/∂W (Bridle, 1990; Bishop, 2006, eq. 4.109).
     """
 
     name = "cross_entropy"
-    takes_target = True
 
     def target(self, output: Shape, given: Shape | None) -> Target:
-        """The labels of an output's classes, or their shares if that is what is there.
+        """Return a label, or probabilities if the data have the output's shape.
 
         Raises:
-            ProgramError: if there are no two classes.
+            ProgramError: there are fewer than two classes.
         """
         if not output or output[-1] < 2:
             raise ProgramError(
                 f"loss {self.name!r} takes a program that returns a logit for each of "
-                f"two classes or more; this one's output has shape {output}; for one "
-                "logit there is 'binary_cross_entropy'"
+                f"two or more classes; the output of this program has shape {output}; "
+                "for one logit use 'binary_cross_entropy'"
             )
         if given == output:
             return Target(output, 0, 1, shares=True)
         return Target(output[:-1], 0, output[-1] - 1, labels=True)
 
     def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
-        """Log Σ exp s − Σ t s, and t − p."""
+        """Return log Σ exp s − Σ t s, and t − p."""
         shifted = output - np.max(output, axis=-1, keepdims=True)
         powers = np.exp(shifted)
         total = np.sum(powers, axis=-1, keepdims=True)
-        # Choices, since a class that a logit of −∞ rules out would give 0 · ∞.
+        # `where` instead of a product: a logit of −∞ would give 0 · ∞.
         if target.shape == output.shape:
             chosen = np.where(np.greater(target, 0), target * shifted, 0)
         else:
@@ -195,69 +163,60 @@ class CrossEntropy:
             chosen = np.where(target, shifted, 0)
         return np.sum(np.log(total)) - np.sum(chosen), target - powers / total
 
-    def scale(self, samples: int) -> float:
-        """−1/N."""
-        return -1.0 / samples
-
     def metric(self, targets: NDArray[Any]) -> Metric:  # noqa: ARG002
         """Return the accuracy."""
         return Accuracy(largest)
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy:
+class BinaryCrossEntropy(_WithTarget):
     """−Σ (t log p + (1 − t) log(1 − p)) over the output's logits R, p = σ(R).
 
-    A target is 0 or 1, or a probability between. With m = max(R, 0) no exponential
-    overflows: the loss is m − t R + log(1 + exp(R − 2m)), since |R| = 2m − R, and
-    (Bishop, 2006, eq. 4.91) ∂Loss/∂W = −1/N Σ (t − p) ∂R/∂W.
+    A target is 0, 1 or a probability between. With m = max(R, 0) no exponential
+    overflows: the loss is m − t R + log(1 + exp(R − 2m)), because |R| = 2m − R, and
+    ∂Loss/∂W = −1/N Σ (t − p) ∂R/∂W (Bishop, 2006, eq. 4.91).
     """
 
     name = "binary_cross_entropy"
-    takes_target = True
 
     def target(self, output: Shape, given: Shape | None) -> Target:  # noqa: ARG002
         """Return a probability for each logit."""
         return Target(output, 0, 1)
 
     def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
-        """Σ m − t R + log(1 + exp(R − 2m)), and t − p."""
+        """Return Σ m − t R + log(1 + exp(R − 2m)), and t − p."""
         larger = np.maximum(output, 0)
         rest = np.log1p(np.exp(output - 2 * larger))
         return np.sum(larger - target * output + rest), target - sigmoid(output)
 
-    def scale(self, samples: int) -> float:
-        """−1/N."""
-        return -1.0 / samples
-
     def metric(self, targets: NDArray[Any]) -> Metric | None:
-        """Return the accuracy, if each target is 0 or 1."""
+        """Return the accuracy if each target is 0 or 1."""
         return Accuracy(positive) if np.isin(targets, (0, 1)).all() else None
 
 
 @dataclass(frozen=True)
 class Mean:
-    """The program's own output, which is the sample's loss."""
+    """The program's output, which is the loss of the sample."""
 
     name = "mean"
     takes_target = False
 
     def target(self, output: Shape, given: Shape | None) -> None:
-        """There is no target.
+        """Return ``None``: there is no target.
 
         Raises:
-            UsageError: if there are targets, which nothing would be compared with.
-            ProgramError: if the output is no scalar.
+            UsageError: the data have targets, which the loss would ignore.
+            ProgramError: the output is not a scalar.
         """
         if given is not None:
             raise UsageError(
-                "loss 'mean' compares nothing with targets: give none, or make them an "
-                "input of the program, which returns the loss itself"
+                "loss 'mean' compares nothing with targets: give no targets, or make "
+                "them an input of the program, which returns the loss itself"
             )
         if output != ():
             raise ProgramError(
-                f"loss 'mean' takes a program whose output is one number, a sample's "
-                f"loss; this one's has shape {output}"
+                "loss 'mean' takes a program whose output is one number, the loss of a "
+                f"sample; the output of this program has shape {output}"
             )
 
     def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:  # noqa: ARG002
@@ -265,11 +224,11 @@ class Mean:
         return output, 1.0
 
     def scale(self, samples: int) -> float:
-        """1/N."""
+        """Return 1/N."""
         return 1.0 / samples
 
     def metric(self, targets: NDArray[Any]) -> None:
-        """None: there is nothing to compare with."""
+        """Return ``None``: there are no targets."""
 
 
 _ALL: tuple[Loss, ...] = (
@@ -281,19 +240,18 @@ _ALL: tuple[Loss, ...] = (
     Mean(),
 )
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in _ALL}
-
-
 _ALIASES = {
     **dict.fromkeys(("mse", "l2", "squared_error", "mean_squared_error"), "square"),
     **dict.fromkeys(("mae", "l1", "mean_absolute_error"), "absolute"),
     **dict.fromkeys(("bce", "log_loss", "logistic"), "binary_cross_entropy"),
     **dict.fromkeys(("ce", "nll", "crossentropy", "softmax"), "cross_entropy"),
+    "smooth_l1": "huber",
 }
-"""What other libraries call some losses, for messages."""
+"""What other libraries call these losses."""
 
 
 def named(loss: str | Loss) -> Loss:
-    """Return the loss of a name, or a loss as it is.
+    """Return the loss of that name, or the loss given.
 
     Raises:
         UsageError: there is no such loss.
@@ -306,9 +264,10 @@ def named(loss: str | Loss) -> Loss:
             )
         return loss
     if loss not in LOSSES:
-        near = _ALIASES.get(loss.lower()) or next(
-            iter(difflib.get_close_matches(loss, LOSSES, n=1)), ""
-        )
-        guess = f"; it is called {near!r} here" if near else ""
-        raise UsageError(f"no loss {loss!r}{guess}; there are {', '.join(LOSSES)}")
+        raise unknown("loss", loss, LOSSES, _ALIASES)
     return LOSSES[loss]
+
+
+def __dir__() -> list[str]:
+    """List the public names, for tab completion."""
+    return sorted(__all__)

@@ -1,8 +1,8 @@
-"""A method: what one training step does with sums over samples.
+"""Methods: what one training step does with sums over samples.
 
-A `Method` is a frozen set of settings; `Method.start` gives a `Course`, the method at
-work on the weights of one run. A course sees all weights by name. In a step it may
-evaluate as often as it likes, at weights of its own; only then does it change anything.
+A `Method` is a frozen set of settings. `Method.start` returns a `Course`: the method
+with the weights of one run and its state. A course sees all weights by name. It may
+evaluate several times in a step, at any weights; then it changes the weights once.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from dtrain.descent.rule import Rule
 from dtrain.gradient.vector import GradientVector, Weights
 
 Evaluate = Callable[[Weights], GradientVector]
-"""Sum a batch at some weights over all ranks, and scale; valid until the next sum."""
+"""Sum a batch at given weights over all ranks, and scale; valid until the next call."""
 
 
 class Course(ABC):
-    """A method at work.
+    """A method with the weights of one run.
 
     Attributes:
-        state: what a checkpoint must hold, by name; restored by copying into it.
-        converged: why there is nothing left to gain, in a sentence; else empty.
+        state: the arrays that a checkpoint must hold; to restore, copy into them.
+        converged: a sentence that says why the method has converged; empty before.
     """
 
     state: Mapping[str, NDArray[Any]]
@@ -34,12 +34,12 @@ class Course(ABC):
 
     @abstractmethod
     def compute(self, evaluate: Evaluate, rate: float) -> GradientVector:
-        """Find the step; collective; change neither weights nor state.
+        """Compute the step; collective; change neither weights nor state.
 
-        If a rank is lost meanwhile, the others call this again.
+        If a rank is lost during the call, the survivors call this again.
 
         Args:
-            evaluate: gives the gradient of the mean loss at any weights.
+            evaluate: returns the gradient of the mean loss at any weights.
             rate: the learning rate η of this step.
 
         Returns:
@@ -48,7 +48,7 @@ class Course(ABC):
 
     @abstractmethod
     def apply(self) -> None:
-        """Take the step that was computed last; every rank by itself."""
+        """Take the step that was computed last; without communication."""
 
 
 class Method(ABC):
@@ -56,12 +56,12 @@ class Method(ABC):
 
     @abstractmethod
     def start(self, weights: Weights) -> Course:
-        """Return the method at work on weights, which it changes in place."""
+        """Return the method with weights, which it changes in place."""
 
 
 @dataclass(frozen=True)
 class GradientDescent(Method):
-    """One evaluation, then a step by a rule (lecture, the inner loop).
+    """One evaluation, then one step of a rule (lecture, the inner loop).
 
     Attributes:
         rule: the step rule, such as `dtrain.optimizers.sgd`.
@@ -70,7 +70,7 @@ class GradientDescent(Method):
     rule: Rule
 
     def start(self, weights: Weights) -> Course:
-        """Return gradient descent at work on weights."""
+        """Return gradient descent with these weights."""
         return _Descending(self.rule, weights)
 
 

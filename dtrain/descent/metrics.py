@@ -1,7 +1,7 @@
-"""How well outputs fit targets, beside the loss: accuracy, RMSE and R².
+"""Metrics that are reported beside the loss: accuracy, RMSE and R².
 
-A metric is made of sums over samples, which are added like the loss: in float64, in the
-canonical tree, over all ranks; so it has the same bits on any number of them.
+A metric is computed from sums over samples. These are added like the loss: in float64,
+in the canonical tree, over all ranks. So the bits do not depend on the number of ranks.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_GLANCED = 1024  # samples from which the centre is taken
+_FIRST = 1024  # samples whose median is the centre of the targets
 
 
 class Metric(Protocol):
-    """A metric: what is summed over samples, and what is made of the sums."""
+    """A metric: terms to sum over samples, and the values computed from the sums."""
 
     def of_sample(self, output: Any, target: Any) -> list[Any]:
-        """Return what is summed."""
+        """Return the terms of one sample."""
 
     def values(
         self, sums: NDArray[np.float64], samples: int
     ) -> Mapping[str, float | None]:
-        """Return the metric's values by name; ``None`` where there is none.
+        """Return the metric's values by name; ``None`` for an undefined value.
 
         Args:
-            sums: the sums, one after the other, each in C order.
-            samples: over how many samples.
+            sums: the sums of the terms, concatenated, each in C order.
+            samples: the number of samples.
         """
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The share of classes that are right.
+    """The fraction of correct classes.
 
     Attributes:
-        right: whether they are, of output and target.
+        right: returns which classes are correct, from output and target.
     """
 
     right: Callable[[Any, Any], Any]
 
     def of_sample(self, output: Any, target: Any) -> list[Any]:
-        """How many are right, and how many there are."""
+        """Return the number of correct classes and the number of all."""
         right = self.right(output, target)
         return [np.sum(right), right.size]
 
@@ -60,9 +60,9 @@ class Accuracy:
 
 
 def largest(output: Any, target: Any) -> Any:
-    """Whether the class of the largest output is the target's: a label, or one-hot.
+    """Return whether the largest output is at the target's class (label or one-hot).
 
-    With a NaN among the outputs none is the largest, though argmax gives a place.
+    Outputs with a NaN are never correct, although argmax returns an index.
     """
     one_for_each = target.shape == output.shape
     label = np.argmax(target, axis=-1) if one_for_each else target
@@ -71,9 +71,9 @@ def largest(output: Any, target: Any) -> Any:
 
 
 def positive(output: Any, target: Any) -> Any:
-    """Return whether a logit is positive where the target is 1, and only there.
+    """Return whether a logit is positive exactly if the target is above ½.
 
-    A NaN is never right, though it is not positive.
+    A NaN is never correct.
     """
     right = np.equal(np.greater(output, 0), np.greater(target, 0.5))
     return np.logical_and(right, np.logical_not(np.isnan(output)))
@@ -81,25 +81,25 @@ def positive(output: Any, target: Any) -> Any:
 
 @dataclass(frozen=True)
 class Errors:
-    """The root of the mean squared error, and R².
+    """The root of the mean squared error (RMSE), and R².
 
-    R² = 1 − Σ (t − R)² / Σ (t − t̄)²: the share of the targets' variance that the
-    outputs explain; the variances of several outputs are added. Deviations are summed
-    from a centre near t̄, so that large targets that vary little lose no digits.
+    R² = 1 − Σ (t − R)² / Σ (t − t̄)²: the fraction of the targets' variance that the
+    program explains; for several outputs, of the sum of their variances. Deviations are
+    taken from a centre near t̄, so that large targets of small variance lose no digits.
 
     Attributes:
-        centre: the centre of a sample's target.
+        centre: the centre, of the shape of one sample's target.
     """
 
     centre: NDArray[np.float64]
 
     @classmethod
     def about(cls, targets: NDArray[Any]) -> Errors:
-        """Return the errors of targets around the median of the first ones."""
-        return cls(np.median(np.asarray(targets[:_GLANCED], np.float64), axis=0))
+        """Return the metric whose centre is the median of the first targets."""
+        return cls(np.median(np.asarray(targets[:_FIRST], np.float64), axis=0))
 
     def of_sample(self, output: Any, target: Any) -> list[Any]:
-        """Σ (t − R)², and of the deviations from the centre Σ d² and d."""
+        """Return Σ (t − R)², and Σ d² and d for the deviations d from the centre."""
         deviation = target - self.centre
         return [
             np.sum(np.square(target - output)),
@@ -110,7 +110,7 @@ class Errors:
     def values(
         self, sums: NDArray[np.float64], samples: int
     ) -> Mapping[str, float | None]:
-        """RMSE over all elements, and R² unless the targets are all the same."""
+        """Return RMSE over all elements, and R² unless all targets are equal."""
         squares, around = sums[:2].tolist()
         deviations = sums[2:]
         variance = around - float(np.dot(deviations, deviations)) / samples
@@ -119,7 +119,7 @@ class Errors:
 
 
 def one_hot(targets: NDArray[Any]) -> bool:
-    """Return whether every row has one 1 and zeros beside it."""
+    """Return whether every row holds one 1 and otherwise zeros."""
     if targets.ndim != 2 or targets.shape[1] < 2:
         return False
     return bool(

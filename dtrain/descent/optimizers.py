@@ -1,47 +1,33 @@
-"""Step rules: how a gradient changes the weights, one formula each.
+"""Step rules: the formulas by which a gradient changes the weights.
 
 w are the weights, g the gradient of the mean loss, η the learning rate, λ the weight
-decay. Formulas act on each number alone, except that of `lamb`, which acts on each
-weight. What rules share is in `dtrain.descent.rule`.
+decay. Formulas are elementwise, except that of `lamb`, which is applied to each whole
+weight. `dtrain.descent.rule` has the common parts.
 """
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from dtrain.descent.rule import Piece, Rule, Vector
-from dtrain.errors import UsageError
+from dtrain.errors import UsageError, unknown
 
-__all__ = [
-    "OPTIMIZERS",
-    "adam",
-    "adamw",
-    "lamb",
-    "named",
-    "rmsprop",
-    "sgd",
-]
-
-
-def __dir__() -> list[str]:
-    """List the public names, for tab completion."""
-    return sorted(__all__)
+__all__ = ["OPTIMIZERS", "Piece", "Rule", "adam", "adamw", "lamb", "rmsprop", "sgd"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class sgd(Rule):
-    """Gradient descent, as in the lecture, with momentum if asked for.
+    """Gradient descent, as in the lecture, with optional momentum.
 
     b ← μ b + g, then w ← w − η b; with ``nesterov``, w ← w − η (g + μ b). This is
-    Sutskever et al. 2013, eqs. 1–4, in PyTorch's form: η stays outside b, so that a
-    change of η acts at once. λ·w is added to g.
+    Sutskever et al. 2013, eqs. 1–4, in PyTorch's form: η is not part of b, so a change
+    of η takes effect at once. λ·w is added to g.
 
     Raises:
-        UsageError: a setting is out of its bounds, or Nesterov has no momentum.
+        UsageError: a setting is out of bounds, or ``nesterov`` is set without momentum.
 
     >>> weights = np.array([1.0, 2.0])
     >>> sgd().start(weights).step(np.array([1.0, -1.0]), learning_rate=0.5)
@@ -60,7 +46,7 @@ class sgd(Rule):
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The velocity b, where there is momentum."""
+        """The velocity b, if there is momentum."""
         return ("velocity",) if self.momentum else ()
 
     def update(self, piece: Piece, rate: float, count: int) -> None:  # noqa: ARG002
@@ -88,7 +74,7 @@ class adam(Rule):
     2015, algorithm 1. λ·w is added to g.
 
     Raises:
-        UsageError: a setting is out of its bounds.
+        UsageError: a setting is out of bounds.
 
     >>> weights = np.array([1.0, 2.0])
     >>> adam().start(weights).step(np.array([1.0, -100.0]), learning_rate=0.5)
@@ -120,11 +106,11 @@ class adam(Rule):
 class adamw(adam):
     """Adam with decoupled weight decay.
 
-    w ← w − η (m̂ / (√v̂ + ε) + λ w), the moments from the undecayed gradient:
-    Loshchilov & Hutter 2019, algorithm 2, where α is 1 and the schedule is η.
+    w ← w − η (m̂ / (√v̂ + ε) + λ w), with moments of the gradient without decay:
+    Loshchilov & Hutter 2019, algorithm 2, with α = 1 and the schedule as η.
 
     Raises:
-        UsageError: a setting is out of its bounds.
+        UsageError: a setting is out of bounds.
 
     >>> weights = np.array([1.0, 2.0])
     >>> adamw(weight_decay=0.1).start(weights).step(np.zeros(2), learning_rate=0.5)
@@ -147,7 +133,7 @@ class rmsprop(Rule):
     added to g.
 
     Raises:
-        UsageError: a setting is out of its bounds.
+        UsageError: a setting is out of bounds.
 
     >>> weights = np.array([1.0, 2.0])
     >>> rmsprop(decay=0.75).start(weights).step(np.array([1.0, -9.0]), 0.5)
@@ -162,7 +148,7 @@ class rmsprop(Rule):
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The mean square v, and the velocity b where there is momentum."""
+        """The mean square v, and the velocity b if there is momentum."""
         return ("mean_square", "velocity") if self.momentum else ("mean_square",)
 
     def update(self, piece: Piece, rate: float, count: int) -> None:  # noqa: ARG002
@@ -183,14 +169,14 @@ class rmsprop(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class lamb(Rule):
-    """LAMB: Adam's direction, scaled for each weight by the norms of both.
+    """LAMB: Adam's direction, scaled for each weight to the norm of the weight.
 
     With Adam's m̂ and v̂, r = m̂ / (√v̂ + ε) + λ w and, for each whole weight,
-    w ← w − η (‖w‖ / ‖r‖) r, where the ratio is 1 if a norm is 0: You et al. 2020,
-    algorithm 2, with the identity as φ.
+    w ← w − η (‖w‖ / ‖r‖) r; the ratio is 1 if a norm is 0: You et al. 2020,
+    algorithm 2, with φ the identity.
 
     Raises:
-        UsageError: a setting is out of its bounds.
+        UsageError: a setting is out of bounds.
 
     >>> weights = np.array([3.0, 4.0])
     >>> lamb().start(weights).step(np.array([1.0, -100.0]), learning_rate=0.1)
@@ -237,31 +223,27 @@ def named(rule: str | Rule, **options: Any) -> Rule:
 
     Raises:
         UsageError: there is no such rule, it has no such setting, or a setting is out
-            of its bounds.
+            of bounds.
 
     >>> named("sgd", momentum=0.9)
     sgd(weight_decay=0.0, clip_norm=None, momentum=0.9, nesterov=False)
 
     """
     if isinstance(rule, str) and rule not in OPTIMIZERS:
-        near = difflib.get_close_matches(rule.lower(), OPTIMIZERS, n=1)
-        guess = f"; did you mean {near[0]!r}?" if near else ";"
-        raise UsageError(
-            f"no optimizer is named {rule!r}{guess} there are {', '.join(OPTIMIZERS)}"
-        )
+        raise unknown("optimizer", rule, OPTIMIZERS, {"momentum": "sgd"})
     kind = OPTIMIZERS[rule] if isinstance(rule, str) else type(rule)
     settings = [field.name for field in fields(kind)]
-    unknown = [option for option in options if option not in settings]
-    if unknown:
+    wrong = [option for option in options if option not in settings]
+    if wrong:
         raise UsageError(
-            f"{kind.__name__} has no setting {', '.join(unknown)}; it has "
+            f"{kind.__name__} has no setting {', '.join(wrong)}; it has "
             + ", ".join(settings)
         )
     return kind(**options) if isinstance(rule, str) else replace(rule, **options)
 
 
 def _adam_direction(rule: adam | lamb, piece: Piece, count: int) -> Vector:
-    """Update the moments, and return m̂ / (√v̂ + ε) in the memory of the gradient."""
+    """Update the moments; overwrite the gradient with m̂ / (√v̂ + ε) and return it."""
     gradient, scratch = piece.gradient, piece.scratch
     first, second = piece.slots["first_moment"], piece.slots["second_moment"]
     np.multiply(gradient, 1 - rule.beta1, out=scratch)
@@ -271,7 +253,7 @@ def _adam_direction(rule: adam | lamb, piece: Piece, count: int) -> Vector:
     np.divide(second, 1 - rule.beta2**count, out=scratch)
     np.sqrt(scratch, out=scratch)
     np.add(scratch, rule.epsilon, out=scratch)
-    direction = gradient  # the moments hold the gradient now, so its memory is free
+    direction = gradient  # the moments contain the gradient now: reuse its memory
     np.divide(first, 1 - rule.beta1**count, out=direction)
     np.divide(direction, scratch, out=direction)
     return direction
@@ -285,3 +267,8 @@ def _average_of_squares(
     np.multiply(scratch, 1 - decay, out=scratch)
     np.multiply(average, decay, out=average)
     np.add(average, scratch, out=average)
+
+
+def __dir__() -> list[str]:
+    """List the public names, for tab completion."""
+    return sorted(__all__)

@@ -1,9 +1,8 @@
-"""Penalties: functions of the weights that are added to the mean loss, once.
+"""Penalties: functions of the weights that are added to the mean loss.
 
 A penalty is a function of the weights by name, in plain NumPy, traced like a program:
-``lambda w: 0.1 * np.sum(np.square(w["hidden.W"]))``. Since it has nothing to do with
-samples, it is added after the sum over all blocks and ranks and after the scale, not
-once for each block.
+``lambda w: 0.1 * np.sum(np.square(w["hidden.W"]))``. It does not depend on samples, so
+it is added once: after the sum over all blocks and ranks, and after the scale.
 """
 
 from __future__ import annotations
@@ -28,17 +27,7 @@ from dtrain.tracing.source import Source
 from dtrain.tracing.symbol import Symbol
 from dtrain.tracing.trace import user_frames
 
-__all__ = [
-    "Norms",
-    "Penalty",
-    "of_weights",
-]
-
-
-def __dir__() -> list[str]:
-    """List the public names, for tab completion."""
-    return sorted(__all__)
-
+__all__ = ["Norms", "Penalty"]
 
 Penalty = Callable[[Mapping[str, Any]], Any]
 
@@ -47,14 +36,17 @@ Penalty = Callable[[Mapping[str, Any]], Any]
 class Norms:
     """L1 and L2: λ₁ Σ |w| + λ₂ Σ w², over all weights or some.
 
-    Both together are the elastic net (Zou and Hastie, 2005). The derivative of λ₂ Σ w²
-    is 2 λ₂ w: as much as a weight decay of 2 λ₂ with plain gradient descent. The
+    The sum of both is the elastic net (Zou and Hastie, 2005). The derivative of λ₂ Σ w²
+    is 2 λ₂ w: with plain gradient descent it equals a weight decay of 2 λ₂. The
     derivative of |w| at 0 is 0.
 
     Attributes:
         l1: λ₁.
         l2: λ₂.
-        of: the names of the weights; all, if none are given.
+        of: the names of the weights; empty for all weights.
+
+    Raises:
+        UsageError: λ₁ or λ₂ is negative or not finite.
 
     Example:
         >>> from dtrain import penalties
@@ -67,14 +59,14 @@ class Norms:
     of: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse strengths that would not hold weights back."""
+        """Check λ₁ and λ₂."""
         for name in ("l1", "l2"):
             strength = getattr(self, name)
             if not (math.isfinite(strength) and strength >= 0):
                 raise UsageError(f"{name} is {strength}; it must be finite and ≥ 0")
 
     def __call__(self, weights: Mapping[str, Any]) -> Any:
-        """Return the penalty."""
+        """Return the penalty of weights by name."""
         total: Any = np.zeros(())
         for name in self.of or weights:
             if self.l1:
@@ -85,10 +77,10 @@ class Norms:
 
 
 def of_weights(penalty: Penalty, program: FlowGraph) -> LossGraph:
-    """A penalty on a program's weights, with its derivatives, as a graph to be run.
+    """Return the graph of a penalty on a program's weights, and its derivatives.
 
     Raises:
-        ProgramError: if it cannot be traced, or is not one number.
+        ProgramError: the penalty cannot be traced, or it does not return one number.
     """
     builder = Builder("penalty")
     weights = _ByName(
@@ -120,15 +112,15 @@ def of_weights(penalty: Penalty, program: FlowGraph) -> LossGraph:
 
 
 def _one_number(builder: Builder, penalty: Penalty, result: Any) -> Symbol:
-    """Return what a penalty returned, as a value of its graph, if it is one number."""
-    # The penalty has returned, so messages name its first line.
+    """Return the penalty's result as a symbol, if it is one number."""
+    # The penalty has returned, so an error names its first line.
     builder.source = _source(penalty)
     start = "" if builder.source is None else f"{builder.source}: "
     try:
         value = builder.symbol(result)
     except ProgramError as error:
         if isinstance(result, Symbol | int | float):
-            raise  # a value of another program, or an int without end
+            raise  # a symbol of another program, or an int too large for a float
         kind = "dict" if isinstance(result, dict) else type(result).__name__
         advice = (
             "did you forget `return`?"
@@ -160,9 +152,14 @@ def _source(penalty: Penalty) -> Source | None:
 
 
 class _ByName(dict[str, Any]):
-    """The weights, which say their names where another one is asked for."""
+    """The weights by name; an unknown name raises an error that lists the names."""
 
     def __missing__(self, name: str) -> Any:
         raise ProgramError(
             f"the penalty asks for a weight {name!r}; there are {', '.join(self)}"
         )
+
+
+def __dir__() -> list[str]:
+    """List the public names, for tab completion."""
+    return sorted(__all__)

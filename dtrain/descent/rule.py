@@ -1,15 +1,15 @@
-"""Step rules: settings and a formula; and the rule at work on a vector of weights.
+"""Step rules, and the descent of a vector of weights by a rule.
 
-A `Rule` is a frozen set of settings and one formula (see `dtrain.descent.optimizers`).
-`Rule.start` gives a `Descent`: the rule with the weights, and with the state that a
-checkpoint must hold.
+A `Rule` is a frozen set of settings with one formula (see `dtrain.descent.optimizers`).
+`Rule.start` returns a `Descent`: the rule, the weights, and the state that a checkpoint
+must hold.
 
-Every rank takes the whole step on the whole vector. The formulas use only operations
+Every rank takes the same step on the whole vector. The formulas use only operations
 that IEEE 754 rounds correctly (+ − × ÷ √), so their bits depend neither on the number
-of ranks nor on the processor; only the order of the sum in a norm is NumPy's. They run
-over short pieces of the vector, so the scratch memory is small, stays in the cache and
-is allocated once. A rule whose formula needs a whole weight, such as LAMB, gets one
-weight as a piece.
+of ranks nor on the processor; only the sum in a norm depends on NumPy's order. They are
+applied to short pieces of the vector, so that the scratch memory is small, stays in the
+cache and is allocated once. For a rule that needs whole weights, such as LAMB, a piece
+is one weight.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from dtrain.errors import UsageError
 
 Vector = NDArray[np.floating[Any]]
 
-# Elements per piece: six of float32 (weights, two slots, gradient, two scratch) take
-# 768 KB, an L2 cache; shorter ones cost more calls.
+# Elements per piece. Six arrays of float32 (weights, two slots, gradient, two of
+# scratch) take 768 KB, which fits an L2 cache; shorter pieces need more calls.
 PIECE = 32_768
 
-# name: (smallest, whether that is allowed, first too large)
+# name: (lower bound, whether it is allowed itself, upper bound, never allowed)
 _BOUNDS = {
     "momentum": (0.0, True, 1.0),
     "decay": (0.0, True, 1.0),
@@ -45,13 +45,13 @@ _BOUNDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Rule(ABC):
-    """The settings that all step rules share.
+    """The settings that all step rules have.
 
-    A gradient is first clipped, then decayed, then passed to the rule's formula.
+    The gradient is clipped, then decayed, then passed to the rule's formula.
 
     Class attributes:
-        decoupled: whether the rule applies the weight decay by itself.
-        layerwise: whether each piece is one whole weight instead of a short stretch.
+        decoupled: whether the rule's formula applies the weight decay.
+        layerwise: whether each piece is one whole weight instead of a short range.
 
     Attributes:
         weight_decay: λ; λ·w is added to the gradient (L2), or, if the rule is
@@ -60,7 +60,7 @@ class Rule(ABC):
             2013, algorithm 1), or ``None``.
 
     Raises:
-        UsageError: a setting is out of its bounds, or no number.
+        UsageError: a setting is out of bounds, or not a number.
 
     """
 
@@ -75,19 +75,19 @@ class Rule(ABC):
             value = getattr(self, field.name)
             off = value is None and field.default is None
             if field.name in _BOUNDS and not off:
-                # NumPy gives way to a Python float, but not to its own np.float64.
+                # np.float64 would promote float32 arrays; a Python float does not.
                 number = _bounded(type(self).__name__, field.name, value)
                 object.__setattr__(self, field.name, number)
 
     def start(
         self, weights: Vector, parts: Mapping[str, slice] | None = None
     ) -> Descent:
-        """Return this rule at work on a flat vector of weights, which it changes.
+        """Return the descent of a flat vector of weights by this rule.
 
         Args:
-            weights: (W,).
-            parts: where each weight is in the vector, by name; by default the vector is
-                one weight.
+            weights: (W,), changed in place by every step.
+            parts: the range of each weight in the vector, by name; by default the
+                vector is one weight.
 
         Raises:
             ValueError: the weights are not one flat vector of floats.
@@ -98,24 +98,25 @@ class Rule(ABC):
     @property
     @abstractmethod
     def slots(self) -> tuple[str, ...]:
-        """The names of the rule's state vectors, (W,) each; they start at zero."""
+        """The names of the rule's state vectors, (W,) each, initially zero."""
 
     @abstractmethod
     def update(self, piece: Piece, rate: float, count: int) -> None:
-        """Change the weights of a piece; ``count`` is the step's number, from 1."""
+        """Change the weights of a piece; ``count`` numbers the step, from 1."""
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A stretch of the weights with what a rule needs there, all of one length.
+    """A range of the weights and the vectors that a rule needs, all of one length.
 
     Attributes:
         name: the weight's name, if the rule is layerwise.
         weights: a view of the weights.
-        slots: views of the rule's state, by name.
-        gradient: the gradient, clipped and decayed; a copy, for the rule to overwrite.
-        scratch: memory for the rule.
-        squares: memory for `norm`.
+        slots: views of the rule's state vectors, by name.
+        gradient: a copy of the gradient, clipped and with the weight decay added; the
+            rule may overwrite it.
+        scratch: scratch memory for the rule.
+        squares: scratch memory for `norm`.
 
     """
 
@@ -127,19 +128,22 @@ class Piece:
     squares: NDArray[np.float64]
 
     def norm(self, vector: Vector) -> float:
-        """Return the Euclidean norm of a vector as long as the piece."""
+        """Return the Euclidean norm of a vector of the piece's length.
+
+        The order of the sum is fixed: see `_root`.
+        """
         root, unit = _root(vector, self.squares)
         return root * unit
 
 
 class Descent:
-    """A rule at work: a flat vector of weights and the state of their descent.
+    """A rule, a flat vector of weights and the state of their descent.
 
     Attributes:
-        rule: the settings.
+        rule: the settings and the formula.
         weights: (W,), changed in place by every step.
-        state: all that a checkpoint must hold: ``step``, a 0-d int64, and the rule's
-            slots, (W,) each. To restore, copy into these arrays.
+        state: the arrays that a checkpoint must hold: ``step``, a 0-d int64, and the
+            rule's slots, (W,) each. To restore, copy into these arrays.
 
     """
 
@@ -156,7 +160,7 @@ class Descent:
         slots = {name: np.zeros_like(weights) for name in rule.slots}
         self.state: dict[str, NDArray[Any]] = {"step": np.zeros((), np.int64), **slots}
         whole = {"": slice(0, weights.size)}
-        named = (parts or whole).items() if rule.layerwise else _stretches(weights.size)
+        named = (parts or whole).items() if rule.layerwise else _ranges(weights.size)
         named = [(name, part) for name, part in named if part.stop > part.start]
         longest = max((part.stop - part.start for _, part in named), default=0)
         space = np.empty((2, longest), weights.dtype)
@@ -173,11 +177,11 @@ class Descent:
         """Take one step down the gradient of the mean loss.
 
         Args:
-            gradient: (W,), of the weights' dtype, finite; it is not changed.
+            gradient: (W,), of the weights' dtype, finite; not changed.
             learning_rate: η of this step.
 
         Raises:
-            ValueError: the gradient has another shape or dtype than the weights.
+            ValueError: the gradient differs from the weights in shape or dtype.
             UsageError: the learning rate is negative or not finite.
 
         """
@@ -207,7 +211,7 @@ class Descent:
     def _clipping(self, gradient: Vector) -> tuple[float, float]:
         """Return a divisor and a factor for the gradient.
 
-        They are two numbers, because their quotient may be too small to represent.
+        They are two numbers because their quotient may underflow.
         """
         if self.rule.clip_norm is None:
             return 1.0, 1.0
@@ -216,24 +220,24 @@ class Descent:
         return (1.0, 1.0) if root <= bound else (unit, self.rule.clip_norm / root)
 
     def norm(self, gradient: Vector) -> float:
-        """Return the Euclidean norm of a gradient, (W,), by which it is clipped."""
+        """Return the Euclidean norm of a gradient, (W,), as used for clipping."""
         root, unit = _root(gradient, self._squares)
         return root * unit
 
 
-def _stretches(size: int) -> list[tuple[str, slice]]:
-    """Return stretches of PIECE elements that make up a vector."""
+def _ranges(size: int) -> list[tuple[str, slice]]:
+    """Return the ranges of PIECE elements that a vector consists of."""
     starts = range(0, size, PIECE)
     return [("", slice(start, min(start + PIECE, size))) for start in starts]
 
 
 def _root(vector: Vector, squares: Vector) -> tuple[float, float]:
-    """Return the Euclidean norm, summed in float64 in a fixed order, as a product.
+    """Return two factors whose product is the Euclidean norm, summed in float64.
 
-    The order is NumPy's pairwise sum inside a stretch of PIECE elements, then stretch
-    after stretch. A BLAS dot would be faster, but its order depends on its threads. The
-    second factor is 1 unless squares overflow; then it is the power of two at the
-    largest element, because dividing by it is exact.
+    The order of the sum is fixed: NumPy's pairwise sum inside a range of PIECE
+    elements, then range after range. A BLAS dot product would be faster, but its order
+    depends on its threads. The second factor is 1 unless squares overflow; then it is
+    the largest power of two below the largest element, because division by it is exact.
     """
     with np.errstate(over="ignore"):
         total = _sum_of_squares(vector, squares, 1.0)
@@ -247,13 +251,13 @@ def _root(vector: Vector, squares: Vector) -> tuple[float, float]:
 
 def _sum_of_squares(vector: Vector, squares: Vector, unit: float) -> float:
     total = 0.0
-    for _, part in _stretches(vector.size):
-        stretch = squares[: part.stop - part.start]
-        np.copyto(stretch, vector[part])
+    for _, part in _ranges(vector.size):
+        terms = squares[: part.stop - part.start]
+        np.copyto(terms, vector[part])
         if unit != 1.0:
-            np.divide(stretch, unit, out=stretch)
-        np.multiply(stretch, stretch, out=stretch)
-        total += float(np.add.reduce(stretch))
+            np.divide(terms, unit, out=terms)
+        np.multiply(terms, terms, out=terms)
+        total += float(np.add.reduce(terms))
     return total
 
 

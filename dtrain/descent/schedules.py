@@ -1,7 +1,7 @@
 """Learning-rate schedules: the rate as a function of the step, counted from 0.
 
-A schedule is any callable from a step to a rate. These are frozen and print their
-settings, so a checkpoint can tell whether the schedule has changed.
+A schedule is any callable from a step to a rate. Those in this module are frozen, and
+their text shows all settings, so a checkpoint detects a changed schedule.
 """
 
 from __future__ import annotations
@@ -10,22 +10,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dtrain.errors import UsageError
+from dtrain.errors import UsageError, unknown
 
-__all__ = [
-    "SCHEDULES",
-    "constant",
-    "cosine",
-    "named",
-    "step",
-    "warmup",
-]
-
-
-def __dir__() -> list[str]:
-    """List the public names, for tab completion."""
-    return sorted(__all__)
-
+__all__ = ["SCHEDULES", "Schedule", "constant", "cosine", "step", "warmup"]
 
 Schedule = Callable[[int], float]
 
@@ -80,7 +67,7 @@ class step:
 
 @dataclass(frozen=True)
 class cosine:
-    """Half a cosine wave from the rate to a final one, which then stays.
+    """Half a cosine wave from the rate to a final rate, which is kept after the end.
 
     η(k) = final + ½ (rate − final)(1 + cos(π k / steps)) for k < steps: Loshchilov &
     Hutter 2017 (SGDR), eq. 5, without restarts.
@@ -114,9 +101,9 @@ class cosine:
 class warmup:
     """Another schedule, scaled up linearly over the first steps.
 
-    η(k) = schedule(k) · min(1, (k + 1) / steps): the first step takes 1/steps of the
-    rate, step ``steps − 1`` all of it. Both count steps from the start of training, as
-    in Goyal et al. 2017, §2.2, so a warm-up moves no later plateau or end. With
+    η(k) = schedule(k) · min(1, (k + 1) / steps): step 0 uses 1/steps of the rate, step
+    ``steps − 1`` the full rate. Both count steps from the start of training, as in
+    Goyal et al. 2017, §2.2, so a warm-up does not shift the rest of the schedule. With
     ``steps=0`` nothing is scaled.
 
     Raises:
@@ -147,12 +134,12 @@ SCHEDULES: dict[str, type[constant] | type[step] | type[cosine]] = {
 
 
 def named(name: str, rate: float, steps: int) -> Schedule:
-    """Return the schedule of that name for a run of so many steps in all.
+    """Return the schedule of that name for a run of this many steps.
 
     ``step`` divides the rate by ten after each third of the run.
 
     Raises:
-        UsageError: there is no such schedule, or it refuses the rate or the steps.
+        UsageError: there is no such schedule, or the rate or the steps are invalid.
 
     >>> named("step", 0.5, steps=90)
     step(rate=0.5, every=30, factor=0.1)
@@ -164,10 +151,7 @@ def named(name: str, rate: float, steps: int) -> Schedule:
         return step(rate, every=-(-steps // 3))
     if name == "cosine":
         return cosine(rate, steps)
-    raise UsageError(
-        f"no learning-rate schedule is named {name!r}; there are "
-        + ", ".join(sorted(SCHEDULES))
-    )
+    raise unknown("learning-rate schedule", name, SCHEDULES)
 
 
 def _check_rate(name: str, value: float) -> None:
@@ -178,3 +162,8 @@ def _check_rate(name: str, value: float) -> None:
 def _check_steps(name: str, value: int, least: int) -> None:
     if value < least:
         raise UsageError(f"schedule: {name} is {value}, it must be {least} or more")
+
+
+def __dir__() -> list[str]:
+    """List the public names, for tab completion."""
+    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""A flow graph in Graphviz's language."""
+"""Write a flow graph in the language of Graphviz."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STYLES = {INPUT: 'style="rounded"', WEIGHT: 'style="filled" fillcolor="#efe7fd"
 
 
 def dot(graph: FlowGraph) -> str:
-    """Return the graph as text that ``dot`` draws, from left to right."""
+    """Return the graph as text for ``dot``, from left to right."""
     lines = [
         f"digraph {_quoted(graph.name)} {{",
         '  rankdir="LR"',
@@ -29,7 +29,7 @@ def dot(graph: FlowGraph) -> str:
         attributes = " ".join(filter(None, (f"label={_quoted(label)}", style, output)))
         lines.append(f"  {number} [{attributes}]")
     for edge in drawn_edges(graph):
-        lines.append(f"  {graph.nodes[edge.node].inputs[edge.place]} -> {edge.node}")
+        lines.append(f"  {graph.nodes[edge.node].inputs[edge.input]} -> {edge.node}")
     return "\n".join([*lines, "}"]) + "\n"
 
 

@@ -1,10 +1,10 @@
-"""Where a flow graph's nodes and edges lie in a drawing: levels from left to right.
+"""Lay out a flow graph for drawing: levels from left to right.
 
-A node's level is the longest path to it from the inputs; a weight stands just before
-what first reads it. An edge that passes levels has a lane in each of them, which it
-shares with the other edges from its node; so no edge runs through a node. Heights are
-least squares that keep the order in a level (`dtrain.drawing.ordering`). Nothing is
-random, so a graph has one drawing.
+A node's level is the length of the longest path to it from the inputs; a weight stands
+in the level before its first reader. An edge that crosses levels has a lane in each of
+them, shared with the other edges from its source, so no edge crosses a node. Heights
+are a least-squares fit that keeps the order in a level (`dtrain.drawing.ordering`).
+Nothing is random, so a graph always has the same drawing.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from dtrain.tracing.node import INPUT
 LEVEL_GAP, NODE_GAP = 36.0, 20.0
 _LANE = 10.0  # the height of a lane
 _SWEEPS = 12
-_STRAIGHT = 8.0  # how much more a lane insists on its neighbours' height than a node
+_STRAIGHT = 8.0  # the weight of a lane in the fit, where a node has 1: straight edges
 
 
 class Size(NamedTuple):
-    """A node's box, and the room for labels where edges arrive, in pixels."""
+    """The size of a node's box, and the width of its edges' labels, in pixels."""
 
     width: float
     height: float
@@ -36,14 +36,15 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """A drawing's geometry, in pixels from its upper left corner.
+    """The geometry of a drawing, in pixels from its upper left corner.
 
     Attributes:
-        boxes: each drawn node's left, upper, right and lower side, by number.
-        edges: the corners of each edge's way, pairwise: it is straight inside a pair
-            and curves from one pair to the next; the last pair is the edge's label.
-        width: of the drawing.
-        height: of the drawing.
+        boxes: the left, upper, right and lower side of each drawn node, by number.
+        edges: the route of each edge as segments (left, right, height): horizontal
+            inside a segment, curved from one segment to the next. The edge's label
+            stands on the last segment.
+        width: the width of the drawing.
+        height: the height of the drawing.
     """
 
     boxes: dict[int, tuple[float, float, float, float]]
@@ -53,7 +54,7 @@ class Layout:
 
 
 def drawn(graph: FlowGraph) -> list[int]:
-    """Return the nodes that are drawn: scalar constants stand inside of formulas."""
+    """Return the nodes that are drawn: all but scalar constants, shown in formulas."""
     return [
         number
         for number, node in enumerate(graph.nodes)
@@ -65,9 +66,9 @@ def drawn_edges(graph: FlowGraph) -> list[Edge]:
     """Return the edges between drawn nodes."""
     there = set(drawn(graph))
     return [
-        Edge(number, place)
+        Edge(number, index)
         for number in sorted(there)
-        for place, i in enumerate(graph.nodes[number].inputs)
+        for index, i in enumerate(graph.nodes[number].inputs)
         if i in there
     ]
 
@@ -88,46 +89,46 @@ def levels(graph: FlowGraph) -> dict[int, int]:
 
 
 def layout(graph: FlowGraph, sizes: dict[int, Size]) -> Layout:
-    """Place the drawn nodes and edges of a graph.
+    """Lay out the drawn nodes and edges of a graph.
 
     Args:
         graph: any flow graph.
-        sizes: of each drawn node.
+        sizes: the size of each drawn node.
     """
     level = levels(graph)
-    ways = {
-        edge: _way(graph.nodes[edge.node].inputs[edge.place], edge.node, level)
+    routes = {
+        edge: _route(graph.nodes[edge.node].inputs[edge.input], edge.node, level)
         for edge in drawn_edges(graph)
     }
-    links = sorted({pair for way in ways.values() for pair in _pairs(way)})
+    links = sorted({pair for route in routes.values() for pair in _pairs(route)})
     spots = sorted({*level.items(), *itertools.chain.from_iterable(links)})
     order = ordered(spots, links)
-    ports = _ports(ways, order, sizes)
-    heights = _heights(order, ways, ports, sizes, level)
-    return _placed(order, ways, ports, heights, sizes, level)
+    ports = _ports(routes, order, sizes)
+    heights = _heights(order, routes, ports, sizes, level)
+    return _geometry(order, routes, ports, heights, sizes, level)
 
 
-def _way(source: int, target: int, level: dict[int, int]) -> list[Spot]:
-    """Return the spots that an edge passes: its node, lanes, its target."""
+def _route(source: int, target: int, level: dict[int, int]) -> list[Spot]:
+    """Return the spots that an edge connects: its source, its lanes, its target."""
     lanes = [(source, at) for at in range(level[source], level[target])]
     return [*lanes, (target, level[target])]
 
 
-def _pairs(way: Sequence[Spot]) -> list[tuple[Spot, Spot]]:
-    return list(itertools.pairwise(way))
+def _pairs(route: Sequence[Spot]) -> list[tuple[Spot, Spot]]:
+    return list(itertools.pairwise(route))
 
 
 def _ports(
-    ways: dict[Edge, list[Spot]], order: list[list[Spot]], sizes: dict[int, Size]
+    routes: dict[Edge, list[Spot]], order: list[list[Spot]], sizes: dict[int, Size]
 ) -> dict[Edge, float]:
-    """How far below its target's middle each edge arrives."""
-    place = {spot: i for row in order for i, spot in enumerate(row)}
+    """Return how far below its target's middle each edge ends."""
+    position = {spot: i for row in order for i, spot in enumerate(row)}
     arriving = defaultdict[int, list[Edge]](list)
-    for edge in ways:
+    for edge in routes:
         arriving[edge.node].append(edge)
     ports = {}
     for number, edges in arriving.items():
-        edges.sort(key=lambda edge: (place[ways[edge][-2]], edge.place))
+        edges.sort(key=lambda edge: (position[routes[edge][-2]], edge.input))
         step = sizes[number].height / len(edges)
         for i, edge in enumerate(edges):
             ports[edge] = (i - (len(edges) - 1) / 2) * step
@@ -136,16 +137,16 @@ def _ports(
 
 def _heights(
     order: list[list[Spot]],
-    ways: dict[Edge, list[Spot]],
+    routes: dict[Edge, list[Spot]],
     ports: dict[Edge, float],
     sizes: dict[int, Size],
     level: dict[int, int],
 ) -> dict[Spot, float]:
-    """Return the height of each spot's middle: near its neighbours', none too close."""
+    """Return the height of each spot's middle: near its neighbours, without overlap."""
     left, right = (defaultdict[Spot, list[tuple[Spot, float]]](list) for _ in "lr")
-    for edge, way in ways.items():
-        for a, b in _pairs(way):
-            port = ports[edge] if b == way[-1] else 0.0
+    for edge, route in routes.items():
+        for a, b in _pairs(route):
+            port = ports[edge] if b == route[-1] else 0.0
             left[b].append((a, -port))
             right[a].append((b, port))
     extent = {
@@ -164,35 +165,35 @@ def _heights(
     for sweep in range(_SWEEPS):
         side = (left, right)[sweep % 2]
         for row in order if side is left else order[::-1]:
-            wishes = [
+            ideal = [
                 sum(y[other] + shift for other, shift in side[spot]) / len(side[spot])
                 if side[spot]
                 else y[spot]
                 for spot in row
             ]
-            _spread(row, wishes, [weight[spot] for spot in row], extent, y)
+            _spread(row, ideal, [weight[spot] for spot in row], extent, y)
     return y
 
 
 def _spread(
     row: Sequence[Spot],
-    wishes: Sequence[float],
+    ideal: Sequence[float],
     weights: Sequence[float],
     extent: dict[Spot, float],
     y: dict[Spot, float],
 ) -> None:
-    """Set heights in order, near the wishes by least squares, with room for each.
+    """Set heights in the given order, closest to the ideal ones, without overlap.
 
-    Less the room of those above, the heights need only not fall: isotonic regression,
-    by pooling neighbours that would (Ayer et al., 1955).
+    Each height minus the extents above it must not decrease. This is isotonic
+    regression, solved by pooling adjacent violators (Ayer et al., 1955).
     """
     shifts, below = [], 0.0
     for spot in row:
         shifts.append(below + extent[spot] / 2)
         below += extent[spot]
     pools: list[tuple[float, float, int]] = []  # weight, mean, members
-    for wish, weight, shift in zip(wishes, weights, shifts, strict=True):
-        pool = (weight, wish - shift, 1)
+    for height, weight, shift in zip(ideal, weights, shifts, strict=True):
+        pool = (weight, height - shift, 1)
         while pools and pools[-1][1] > pool[1]:
             w, mean, members = pools.pop()
             total = w + pool[0]
@@ -203,22 +204,22 @@ def _spread(
         y[spot] = mean + shift
 
 
-def _placed(
+def _geometry(
     order: list[list[Spot]],
-    ways: dict[Edge, list[Spot]],
+    routes: dict[Edge, list[Spot]],
     ports: dict[Edge, float],
     y: dict[Spot, float],
     sizes: dict[int, Size],
     level: dict[int, int],
 ) -> Layout:
-    """Columns from left to right, wide enough for boxes and labels."""
+    """Return the geometry: one column for each level, wide enough for its boxes."""
     real = [[n for n, at in row if level[n] == at] for row in order]
     top = min((y[n, level[n]] - sizes[n].height / 2 for n in level), default=0.0)
     top = min([top, *y.values()]) - NODE_GAP
     steep = [0.0] * (len(order) + 1)  # the tallest curve before each level
-    for edge, way in ways.items():
-        for a, b in _pairs(way):
-            rise = abs(y[b] + (ports[edge] if b == way[-1] else 0.0) - y[a])
+    for edge, route in routes.items():
+        for a, b in _pairs(route):
+            rise = abs(y[b] + (ports[edge] if b == route[-1] else 0.0) - y[a])
             steep[b[1]] = max(steep[b[1]], rise)
     columns, x = [], NODE_GAP
     for at, numbers in enumerate(real):
@@ -239,8 +240,8 @@ def _placed(
             y[n, at] - top + high,
         )
     edges = {}
-    for edge, way in ways.items():
-        (source, at), *lanes, (target, end) = way
+    for edge, route in routes.items():
+        (source, at), *lanes, (target, end) = route
         line = [(boxes[source][2], columns[at][2], y[source, at] - top)]
         line += [
             (columns[lane][0], columns[lane][2], y[n, lane] - top) for n, lane in lanes

@@ -1,7 +1,7 @@
 """Expressions of base functions in the lecture's notation: ``v_E · W1 · (1 − E²)``.
 
-An expression is a sequence of texts and references, so that one can be printed with
-names, or with the values that these have at a point.
+An expression is a sequence of texts and references, so it can be printed with names or
+with the values at a point.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 class Reference(NamedTuple):
-    """What stands for a node's value, ``x``, or its adjoint, ``v``."""
+    """A reference to a node's value, of kind ``x``, or to its adjoint, ``v``."""
 
     kind: str
     node: int
@@ -29,49 +29,50 @@ class Reference(NamedTuple):
 Parts = tuple[str | Reference, ...]
 
 
-class _Binding(NamedTuple):
-    """An expression and how tightly it holds together."""
+class _Term(NamedTuple):
+    """An expression with the precedence of its outermost operator."""
 
     parts: Parts
-    strength: int
+    precedence: int
 
 
 class _TooLong(Exception):
     """An expression has more than `_LONGEST` parts."""
 
 
-_LONGEST = 160  # nodes that are read in many places may make it exponentially long
+_LONGEST = 160  # nodes with many readers can make it exponentially long
 
 _COMPARISON, _SUM, _PRODUCT, _POWER, _ATOM = range(5)
 _INFIX = {
-    "add": ("+", _SUM, _SUM),
-    "subtract": ("−", _SUM, _PRODUCT),
-    "multiply": ("·", _PRODUCT, _PRODUCT),
-    "divide": ("/", _PRODUCT, _POWER),
-    "greater": (">", _COMPARISON, _SUM),
-    "greater_equal": ("≥", _COMPARISON, _SUM),
-    "less": ("<", _COMPARISON, _SUM),
-    "less_equal": ("≤", _COMPARISON, _SUM),
-    "equal": ("=", _COMPARISON, _SUM),
-    "not_equal": ("≠", _COMPARISON, _SUM),
+    "+": ("+", _SUM, _SUM),
+    "-": ("−", _SUM, _PRODUCT),
+    "*": ("·", _PRODUCT, _PRODUCT),
+    "/": ("/", _PRODUCT, _POWER),
+    ">": (">", _COMPARISON, _SUM),
+    ">=": ("≥", _COMPARISON, _SUM),
+    "<": ("<", _COMPARISON, _SUM),
+    "<=": ("≤", _COMPARISON, _SUM),
+    "==": ("=", _COMPARISON, _SUM),
+    "!=": ("≠", _COMPARISON, _SUM),
 }
-"""The sign, how tightly it holds, and how tightly its right side must."""
+"""Each infix operator's sign, its precedence, and the least of its right operand."""
 
 
 def name(graph: FlowGraph, number: int) -> str:
-    """How a node is called: its name, or x with its number."""
+    """Return a node's name; if it has none, x with its number."""
     return graph.nodes[number].name or "x" + str(number).translate(_SUBSCRIPTS)
 
 
 def expression(
     graph: FlowGraph, number: int, references: Mapping[int, Reference]
 ) -> Parts | None:
-    """Return a node's value in terms of others; ``None`` if it is too long to be read.
+    """Return a node's value in terms of others; ``None`` if it is too long to read.
 
     Args:
-        graph: where the node is.
+        graph: the graph of the node.
         number: the node's number.
-        references: what stands for which nodes; all leaves but constants are there.
+        references: the nodes to write as references, at least all leaves except
+            constants.
     """
     try:
         return _expression(graph, number, references).parts
@@ -80,7 +81,7 @@ def expression(
 
 
 def applied(graph: FlowGraph, number: int) -> Parts:
-    """Return a node's function, applied to its inputs."""
+    """Return a node's function applied to its inputs."""
     inputs = graph.nodes[number].inputs
     references = {
         i: Reference("x", i) for i in inputs if not _written_out(graph.nodes[i])
@@ -97,7 +98,7 @@ def text(parts: Parts, written: Callable[[Reference], str]) -> str:
 
     Args:
         parts: the expression.
-        written: what to write for a reference.
+        written: returns the text of a reference.
     """
     return "".join(p if isinstance(p, str) else written(p) for p in parts)
 
@@ -114,7 +115,7 @@ def joined(terms: Sequence[Parts]) -> Parts:
 
 
 def number_text(value: float, digits: int = 4) -> str:
-    """Return a number with some digits and a true minus sign."""
+    """Return a number with this many digits and a typographic minus sign."""
     return f"{value:.{digits}g}".replace("-", "−")
 
 
@@ -124,95 +125,95 @@ def _written_out(node: Node) -> bool:
 
 def _expression(
     graph: FlowGraph, number: int, references: Mapping[int, Reference]
-) -> _Binding:
+) -> _Term:
     if number in references:
-        return _Binding((references[number],), _ATOM)
+        return _Term((references[number],), _ATOM)
     node = graph.nodes[number]
     if node.constant is not None:
         if node.shape != ():
-            return _Binding((f"constant {node.shape}",), _ATOM)
+            return _Term((f"constant {node.shape}",), _ATOM)
         value = number_text(float(node.constant), 6)
-        return _Binding((value,), _SUM if value.startswith("−") else _ATOM)
+        return _Term((value,), _SUM if value.startswith("−") else _ATOM)
     xs = [_expression(graph, i, references) for i in node.inputs]
     if sum(len(x.parts) for x in xs) > _LONGEST:
         raise _TooLong
     return _of(node, xs)
 
 
-def _of(node: Node, xs: Sequence[_Binding]) -> _Binding:
-    """Return a function of expressions."""
+def _of(node: Node, xs: Sequence[_Term]) -> _Term:
+    """Return a node's function applied to expressions."""
     function = node.function.name
-    if FUNCTIONS.get(function) is not node.function:  # a user's, of whatever name
+    if FUNCTIONS.get(function) is not node.function:  # a user's function
         return _call(function, xs)
     if function in _SILENT:
         return xs[0]
-    if function in _INFIX:
-        return _infix(function, *xs)
+    if node.function.infix in _INFIX:
+        return _infix(node.function.infix, *xs)
     if node.function is contract:
         return _contraction(node, *xs)
     if node.function is index:
-        places = index_text(node.keywords["at"])
-        return _Binding((*_inside(xs[0], _ATOM), f"[{places}]"), _ATOM)
+        indices = index_text(node.keywords["at"])
+        return _Term((*_inside(xs[0], _ATOM), f"[{indices}]"), _ATOM)
     if function in _FORMS:
         return _FORMS[function](*xs)
     return _call(function, xs)
 
 
-def _call(function: str, xs: Sequence[_Binding]) -> _Binding:
+def _call(function: str, xs: Sequence[_Term]) -> _Term:
     parts: list[str | Reference] = [f"{function}("]
     for i, x in enumerate(xs):
         parts += [", ", *x.parts] if i else x.parts
-    return _Binding((*parts, ")"), _ATOM)
+    return _Term((*parts, ")"), _ATOM)
 
 
-def _inside(x: _Binding, strength: int) -> Parts:
-    return x.parts if x.strength >= strength else ("(", *x.parts, ")")
+def _inside(x: _Term, precedence: int) -> Parts:
+    return x.parts if x.precedence >= precedence else ("(", *x.parts, ")")
 
 
-def _infix(function: str, a: _Binding, b: _Binding) -> _Binding:
-    sign, strength, right = _INFIX[function]
-    if function == "multiply" and a.parts == b.parts:
+def _infix(operator: str, a: _Term, b: _Term) -> _Term:
+    sign, precedence, right = _INFIX[operator]
+    if operator == "*" and a.parts == b.parts:
         return _raised(a, "²")
-    if function == "add":
-        return _Binding(joined([_inside(a, strength), _inside(b, right)]), strength)
-    return _Binding((*_inside(a, strength), f" {sign} ", *_inside(b, right)), strength)
+    if operator == "+":
+        return _Term(joined([_inside(a, precedence), _inside(b, right)]), precedence)
+    return _Term((*_inside(a, precedence), f" {sign} ", *_inside(b, right)), precedence)
 
 
-def _raised(x: _Binding, exponent: str) -> _Binding:
-    return _Binding((*_inside(x, _ATOM), exponent), _POWER)
+def _raised(x: _Term, exponent: str) -> _Term:
+    return _Term((*_inside(x, _ATOM), exponent), _POWER)
 
 
-def _power(a: _Binding, b: _Binding) -> _Binding:
+def _power(a: _Term, b: _Term) -> _Term:
     if len(b.parts) == 1 and isinstance(b.parts[0], str) and b.parts[0].isdigit():
         return _raised(a, b.parts[0].translate(SUPERSCRIPTS))
-    return _Binding((*_inside(a, _ATOM), "^", *_inside(b, _ATOM)), _POWER)
+    return _Term((*_inside(a, _ATOM), "^", *_inside(b, _ATOM)), _POWER)
 
 
-def _chosen(condition: _Binding, a: _Binding, b: _Binding) -> _Binding:
+def _chosen(condition: _Term, a: _Term, b: _Term) -> _Term:
     return b if condition.parts == ("0",) else _call("where", [condition, a, b])
 
 
-def _both(a: _Binding, b: _Binding) -> _Binding:
+def _both(a: _Term, b: _Term) -> _Term:
     never = [x for x in (a, b) if x.parts == ("0",)]
     return never[0] if never else _call("logical_and", [a, b])
 
 
-_FORMS: dict[str, Callable[..., _Binding]] = {
-    "negative": lambda x: _Binding(("−", *_inside(x, _PRODUCT)), _SUM),
+_FORMS: dict[str, Callable[..., _Term]] = {
+    "negative": lambda x: _Term(("−", *_inside(x, _PRODUCT)), _SUM),
     "square": lambda x: _raised(x, "²"),
     "power": _power,
-    "reciprocal": lambda x: _Binding(("1 / ", *_inside(x, _POWER)), _PRODUCT),
-    "sqrt": lambda x: _Binding(("√", *_inside(x, _ATOM)), _POWER),
-    "absolute": lambda x: _Binding(("|", *x.parts, "|"), _ATOM),
+    "reciprocal": lambda x: _Term(("1 / ", *_inside(x, _POWER)), _PRODUCT),
+    "sqrt": lambda x: _Term(("√", *_inside(x, _ATOM)), _POWER),
+    "absolute": lambda x: _Term(("|", *x.parts, "|"), _ATOM),
     "logical_and": _both,
     "where": _chosen,
     "transpose": lambda x: _raised(x, "ᵀ"),
 }
 _SILENT = ("real", "reshape", "broadcast")
-"""Functions that only fit a value to its place: inside of others nothing is written."""
+"""Functions that only convert dtype or shape: they are omitted inside expressions."""
 
-# Contractions that have a notation, by their labels: whether the second comes first,
-# and which of the two, as they are written, are transposed.
+# Contractions with a special notation, by their labels: whether the second operand is
+# written first, and whether the left and the right one are transposed.
 _PRODUCTS = {
     "ij,j->i": (False, False, False),
     "i,ji->j": (True, False, False),
@@ -225,28 +226,28 @@ _PRODUCTS = {
 }
 
 
-def _contraction(node: Node, a: _Binding, b: _Binding) -> _Binding:
+def _contraction(node: Node, a: _Term, b: _Term) -> _Term:
     letters = [
         "".join(chr(ord("i") + label) for label in labels)
         for labels in node.keywords["labels"]
     ]
     signature = _canonical(f"{letters[0]},{letters[1]}->{letters[2]}")
     if "" in letters[:2]:
-        return _infix("multiply", a, b)
+        return _infix("*", a, b)
     if signature == "i,j->ij":
-        return _Binding((*_inside(a, _POWER), " ⊗ ", *_inside(b, _POWER)), _PRODUCT)
+        return _Term((*_inside(a, _POWER), " ⊗ ", *_inside(b, _POWER)), _PRODUCT)
     if signature not in _PRODUCTS:
         return _call(f"Σ[{signature}]", [a, b])
     swapped, *transposed = _PRODUCTS[signature]
     left, right = (
-        _inside(_raised(x, "ᵀ") if turned else x, _POWER)
-        for x, turned in zip((b, a) if swapped else (a, b), transposed, strict=True)
+        _inside(_raised(x, "ᵀ") if transpose else x, _POWER)
+        for x, transpose in zip((b, a) if swapped else (a, b), transposed, strict=True)
     )
-    return _Binding((*left, " ", *right), _PRODUCT)
+    return _Term((*left, " ", *right), _PRODUCT)
 
 
 def _canonical(signature: str) -> str:
-    """Return the same labels, in the order in which they appear."""
+    """Rename labels to i, j, k, ... in the order in which they appear."""
     order: dict[str, str] = {}
     for letter in signature:
         if letter not in ",->":

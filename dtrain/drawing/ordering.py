@@ -1,8 +1,8 @@
-"""The order of what lies in a level, with few crossings: sweeps of barycentres.
+"""Order the nodes of each level so that few edges cross.
 
-Level by level, what is linked to the level before is sorted by the mean place of what
-it is linked to, then the same backward (Sugiyama, Tagawa and Toda, 1981); the best
-order that a sweep has found is kept.
+The barycentre method (Sugiyama, Tagawa and Toda, 1981): level by level, sort by the
+mean position of the neighbours in the previous level, then the same backward. The best
+order of all sweeps is kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 Spot = tuple[int, int]
-"""A node, or the lane of its edges in a later level: the node's number, and a level."""
+"""A node in its level, or the lane of its edges in a later level: (number, level)."""
 
 _SWEEPS = 12
 
@@ -24,8 +24,8 @@ def ordered(
     """Return the spots of each level from top to bottom.
 
     Args:
-        spots: all of them.
-        links: each from one level to the next.
+        spots: all spots.
+        links: pairs of connected spots, each from one level to the next.
     """
     before, after = (
         defaultdict[Spot, list[Spot]](list),
@@ -56,11 +56,11 @@ def ordered(
 def _sorted(
     row: Sequence[Spot], fixed: Sequence[Spot], linked: Mapping[Spot, Sequence[Spot]]
 ) -> list[Spot]:
-    """A level by the mean place of what is linked to it; the rest stays about there."""
-    place = {spot: i for i, spot in enumerate(fixed)}
+    """Sort a level by the mean positions of neighbours; others keep their position."""
+    position = {spot: i for i, spot in enumerate(fixed)}
     centre = {}
     for i, spot in enumerate(row):
-        near = [place[other] for other in linked.get(spot, ())]
+        near = [position[other] for other in linked.get(spot, ())]
         centre[spot] = sum(near) / len(near) if near else float(i)
     return sorted(row, key=centre.__getitem__)
 
@@ -68,13 +68,13 @@ def _sorted(
 def _crossings(
     order: Sequence[Sequence[Spot]], after: Mapping[Spot, Sequence[Spot]]
 ) -> int:
-    """How many pairs of links cross."""
+    """Return how many pairs of links cross."""
     total = 0
     for row, following in itertools.pairwise(order):
-        place = {spot: i for i, spot in enumerate(following)}
+        position = {spot: i for i, spot in enumerate(following)}
         seen: list[int] = []
         for spot in row:
-            ends = sorted(place[end] for end in after.get(spot, ()))
+            ends = sorted(position[end] for end in after.get(spot, ()))
             total += sum(len(seen) - bisect_right(seen, end) for end in ends)
             for end in ends:
                 insort(seen, end)

@@ -1,4 +1,4 @@
-"""A flow graph as an SVG drawing, made without any other program."""
+"""Draw a flow graph as SVG, without other programs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.node import CONSTANT, INPUT, WEIGHT
 
 Lines = list[tuple[str, str]]
-"""The texts in a box, each with its class."""
+"""The lines of text in a box: the class and the text of each."""
 
 LARGEST = 600
-"""More nodes than this are not drawn: they could not be read."""
+"""Graphs with more nodes are not drawn: the drawing would be unreadable."""
 
-_CHARACTER = 7.25  # the width of one at 12 pixels in a monospaced font
+_CHARACTER = 7.25  # the width of a character at 12 pixels in a monospaced font
 _LINE = 17.0
-_LONGEST = 26  # characters of a formula; the whole one is in the tooltip
+_LONGEST = 26  # characters of a formula in a box; the tooltip has all of it
 
 STYLE = """\
 .graph { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
@@ -43,26 +43,26 @@ DARK = """\
 
 
 def check_size(graph: FlowGraph) -> None:
-    """Refuse a graph that is too large to be looked at.
+    """Check that a graph is small enough to be drawn.
 
     Raises:
-        UsageError: saying how large it is, and what shows it.
+        UsageError: the graph has too many nodes.
     """
     count = len(drawn(graph))
     if count > LARGEST:
         raise UsageError(
             f"the flow graph of {graph.name} has {count:,} nodes; a drawing of more "
-            f"than {LARGEST} could not be read. `dtrain show` prints it and --dot "
-            "writes it for Graphviz, `dtrain explain` without --html says its values; "
-            "with fewer steps or units it would be drawn"
+            f"than {LARGEST} would be unreadable. `dtrain show` prints the graph and "
+            "--dot writes it for Graphviz; `dtrain explain` without --html prints its "
+            "values. Or draw a program with fewer steps or units"
         )
 
 
 def drawing(graph: FlowGraph) -> str:
-    """The graph as an SVG file of its own, light or dark as the reader's screen is.
+    """Return a graph as a complete SVG file, in light and dark colours.
 
     Raises:
-        UsageError: if it is too large to be looked at.
+        UsageError: the graph has too many nodes to be drawn.
     """
     check_size(graph)
     lines = {number: box_lines(graph, number) for number in drawn(graph)}
@@ -80,14 +80,14 @@ def drawing(graph: FlowGraph) -> str:
 
 
 def box_lines(graph: FlowGraph, number: int) -> Lines:
-    """What is written in a node's box: its name, its formula, an array's shape."""
+    """Return the text of a node's box: name, formula and, for an array, shape."""
     shape = graph.nodes[number].shape
     lines = [("name", name(graph, number)), ("formula", formula(graph, number))]
     return [*lines, ("formula", str(shape))] if shape else lines
 
 
 def formula(graph: FlowGraph, number: int) -> str:
-    """Return a node's function applied to its inputs; a leaf's kind."""
+    """Return a node's function applied to its inputs; for a leaf, its kind."""
     node = graph.nodes[number]
     if not node.inputs:
         return node.function.name
@@ -97,14 +97,14 @@ def formula(graph: FlowGraph, number: int) -> str:
 def box_size(
     graph: FlowGraph, number: int, lines: Lines, *, port: float, labels: float = 0.0
 ) -> Size:
-    """How large a node's box is.
+    """Return the size of a node's box.
 
     Args:
         graph: the graph.
         number: the node's number.
-        lines: the texts in it.
-        port: the height that an arriving edge takes.
-        labels: the room for the labels of arriving edges, if any arrive.
+        lines: the text in the box.
+        port: the height needed for each edge that ends at the box.
+        labels: the width of the labels of these edges.
     """
     longest = max(len(shortened(line)) for _, line in lines)
     arriving = len(graph.nodes[number].inputs)
@@ -116,7 +116,7 @@ def box_size(
 
 
 def shortened(line: str) -> str:
-    """Return a formula that fits into a box."""
+    """Return a formula, shortened to fit into a box."""
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
 
@@ -129,15 +129,15 @@ def figure(
     edge_labels: Callable[[Edge], str] | None = None,
     attributes: Callable[[int], str] = lambda number: "",  # noqa: ARG005
 ) -> str:
-    """Return an <svg> element of a graph that has been laid out.
+    """Return an <svg> element of a graph.
 
     Args:
         graph: the graph.
-        placed: where everything lies.
-        lines: the texts in each box, its name and its formula first.
-        before: what comes first inside of it.
-        edge_labels: further elements of an edge.
-        attributes: further attributes of a node.
+        placed: the layout of the graph.
+        lines: the text in each box, beginning with its name and its formula.
+        before: text to insert at the start of the element.
+        edge_labels: returns more elements for an edge.
+        attributes: returns more attributes for a node.
     """
     width, height = round(placed.width), round(placed.height)
     parts = [
@@ -147,12 +147,12 @@ def figure(
         f'style="--width: {width}px">\n{before}'
     ]
     for edge, points in placed.edges.items():
-        source = graph.nodes[edge.node].inputs[edge.place]
+        source = graph.nodes[edge.node].inputs[edge.input]
         extra = edge_labels(edge) if edge_labels else ""
         end, y = points[-1][1], points[-1][2]
         head = f"M{end:.1f} {y:.1f}l-7 -3.5v7z"
         parts.append(
-            f'<g class="edge" data-edge="{edge.node}:{edge.place}" '
+            f'<g class="edge" data-edge="{edge.node}:{edge.input}" '
             f'data-source="{source}"><path d="{_curve(points)}"/>'
             f'<path class="head" d="{head}"/>{extra}</g>\n'
         )
@@ -170,7 +170,7 @@ def figure(
 
 
 def _texts(lines: Lines, x: float, middle: float) -> str:
-    """Return the lines of a box, around its middle."""
+    """Return the lines of a box, centred at a height."""
     first = middle - (len(lines) - 1) * _LINE / 2 + 4
     return "".join(
         f'<text class="{row}" text-anchor="middle" x="{x:.1f}" '
@@ -180,7 +180,7 @@ def _texts(lines: Lines, x: float, middle: float) -> str:
 
 
 def _curve(points: list[tuple[float, float, float]]) -> str:
-    """Straight through each level, curved between."""
+    """Return the path of an edge: straight through each level, curved between."""
     start, end, y = points[0]
     path = f"M{start:.1f} {y:.1f}H{end:.1f}"
     for left, right, below in points[1:]:

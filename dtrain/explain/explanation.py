@@ -1,8 +1,8 @@
-"""A program at one point: values, adjoints and what passed them, sums over paths.
+"""Evaluate a program at one point: all values, all adjoints, and sums over paths.
 
 The lecture computes v_X = ∂Output/∂X at every point X ("Efficient computation of all
-derivatives"): the sum, over what reads X, of what its transfer function passes back.
-Each edge's transfer function is a small graph (`dtrain.explain.pieces`).
+derivatives"): the sum, over the readers of X, of the results of their transfer
+functions. Each edge's transfer function is a small graph (`dtrain.explain.pieces`).
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.trace import Program
 
 LISTED = 60
-"""More paths than this from one weight are counted, not listed."""
-_EDGES = 1 << 15  # of all listed paths together
-_ENTRIES = 1 << 20  # of all Jacobians together
+"""If a weight has more paths, they are counted, not listed."""
+_EDGES = 1 << 15  # the most edges in all listed paths together
+_ENTRIES = 1 << 20  # the most entries in all Jacobians together
 
 
 class Explanation:
-    """Everything that is computed at one point, forward and backward.
+    """All values and derivatives at one point, forward and backward.
 
     Args:
         program: the program.
-        graph: its graph, for the inputs' shapes.
+        graph: its graph, traced for the shapes of the inputs.
         inputs: a value for each input, of one sample.
         weights: a value for each weight.
-        output: which output is differentiated; needed if there are several.
+        output: the output to differentiate; required if there are several.
 
     Attributes:
-        graph: what is explained: functions without a transfer function of their own
-            are replaced by what they are made of.
+        graph: the graph that is explained. Functions without a transfer function are
+            replaced by their definitions.
         end: the number of the differentiated node.
-        values: each node's value.
-        adjoints: v_X of each node X that the output depends on, by number. The adjoint
-            of an array's elements is the derivative of the sum of the output's.
-        passed: what each edge passes back.
-        transfers: each such edge's transfer function.
+        values: the value of each node.
+        adjoints: v_X of each node X that the output depends on, by number. If the
+            output is an array, v_X is the derivative of the sum of its elements.
+        passed: the adjoint that each edge passes back.
+        transfers: the transfer function of each of these edges.
 
     Raises:
-        ProgramError: if it is not clear which output is meant, or a user's transfer
-            function does not fit.
-        DataError: if an input's value cannot be computed with.
+        ProgramError: the output is ambiguous, or a custom transfer function does not
+            fit.
+        DataError: the value of an input is invalid.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Explanation:
         if name not in graph.outputs:
             listed = ", ".join(graph.outputs)
             raise ProgramError(
-                f"{graph.name} has the outputs {listed}: say which one with --output"
+                f"{graph.name} has the outputs {listed}: choose one with --output"
             )
-        differentiate(graph, name)  # refuses transfer functions that do not fit
+        differentiate(graph, name)  # checks custom transfer functions
         self.graph = expand(graph, only_without_vjp=True)
         self.end = self.graph.outputs[name]
         outputs, gradient = _by_engine(program, graph, inputs, weights)
@@ -101,68 +101,68 @@ class Explanation:
                 ("v", number): self.adjoints[number],
                 **{("x", i): self.values[i] for i in (number, *nodes[number].inputs)},
             }
-            for place, transfer in transfers(self.graph, number).items():
+            for index, transfer in transfers(self.graph, number).items():
                 leaves = {key: given[leaf] for key, leaf in transfer.leaves.items()}
                 passed = evaluate(transfer.graph, leaves)[transfer.graph.output]
-                edge, source = Edge(number, place), nodes[number].inputs[place]
+                edge, source = Edge(number, index), nodes[number].inputs[index]
                 self.transfers[edge], self.passed[edge] = transfer, passed
                 before = self.adjoints.get(source)
                 self.adjoints[source] = passed if before is None else before + passed
 
     @property
     def scalar(self) -> bool:
-        """Whether every value is one number."""
+        """Whether every value is a scalar."""
         return all(node.shape == () for node in self.graph.nodes)
 
     def gradient(self, weight: str) -> NDArray[Any]:
-        """The back-propagated derivative by a weight; 0 if nothing depends on it."""
+        """Return the back-propagated derivative by a weight; 0 if it has no effect."""
         number = self.graph.weights[weight]
         shape = self.graph.nodes[number].shape
         return self.adjoints.get(number, np.zeros(shape))
 
     def arriving(self, number: int) -> list[Edge]:
-        """The edges that pass something back to a node, in the order of the graph."""
+        """Return the edges that pass an adjoint to a node, in the graph's order."""
         return self._arriving.get(number, [])
 
     @cached_property
     def _arriving(self) -> dict[int, list[Edge]]:
         found: dict[int, list[Edge]] = {}
         for edge in sorted(self.transfers):
-            source = self.graph.nodes[edge.node].inputs[edge.place]
+            source = self.graph.nodes[edge.node].inputs[edge.input]
             found.setdefault(source, []).append(edge)
         return found
 
     def adjoint_parts(self, number: int) -> Parts:
-        """v_X in terms of what reads X: ``v_C · W1 + v_D · W2``."""
+        """Return v_X in terms of the readers of X: ``v_C · W1 + v_D · W2``."""
         if number == self.end:
             return ("1",)
         return joined([self.transfers[edge].parts for edge in self.arriving(number)])
 
     @cached_property
     def point(self) -> SumOverPaths:
-        """The sum over paths at this point."""
+        """The sums over paths at this point."""
         with np.errstate(all="ignore"):
             return SumOverPaths(self.graph, self.given, self.end)
 
     @cached_property
     def paths(self) -> dict[str, list[Path] | str]:
-        """The paths from each weight; or why they are not multiplied out."""
+        """The paths from each weight; or the reason why they are not multiplied."""
         left, found = _EDGES, dict[str, list[Path] | str]()
         small = self._entries(range(len(self.values))) <= _ENTRIES
         for name, number in self.graph.weights.items():
             if self.point.paths.count(number) > LISTED:
-                found[name] = "too many to multiply out"
+                found[name] = "too many to multiply"
             elif left < 0:
-                found[name] = "not multiplied out: those listed before are enough"
+                found[name] = "not multiplied: the paths of other weights fill the list"
             elif small or self._entries(self._after(number)) <= _ENTRIES:
                 found[name] = paths = list(self.point.paths.all(number))
                 left -= sum(map(len, paths))
             else:
-                found[name] = "of Jacobians that are too large to multiply out"
+                found[name] = "of Jacobians that are too large to multiply"
         return found
 
     def _after(self, start: int) -> list[int]:
-        """Return the nodes on paths from a node to the end, without the first."""
+        """Return the nodes on paths from a node to the end, without the first one."""
         reached, nodes = {start}, self.graph.nodes
         for number in range(start + 1, self.end + 1):
             if self.point.paths.count(number) and reached & {*nodes[number].inputs}:
@@ -170,12 +170,12 @@ class Explanation:
         return sorted(reached - {start})
 
     def _entries(self, numbers: Iterable[int]) -> int:
-        """Return the size of the Jacobians of nodes by all their inputs."""
+        """Return the number of entries in the Jacobians of nodes by all inputs."""
         sizes, nodes = [value.size for value in self.values], self.graph.nodes
         return sum(sizes[n] * sizes[i] for n in numbers for i in nodes[n].inputs)
 
     def product(self, path: Path) -> NDArray[Any]:
-        """The product of the derivatives along a path, summed over the output."""
+        """Return the product of derivatives along a path, summed over the output."""
         with np.errstate(all="ignore"):
             product = self.point.product(path)
         over = tuple(range(self.values[self.end].ndim))
@@ -188,11 +188,11 @@ def _by_engine(
     inputs: Mapping[str, Any],
     weights: Mapping[str, Any],
 ) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
-    """The outputs as training computes them, and the gradient of one that is a number.
+    """Return the outputs as training computes them, and the gradient of a scalar one.
 
-    They are what is shown: the engine may add in another order, so that its last digit
-    can differ from that of the plain definitions. It also refuses what cannot be
-    computed, such as a place that an array does not have.
+    They are shown instead of the results of the plain definitions, because the engine
+    may add in another order, so the last digits can differ. The engine also checks the
+    inputs, such as the range of an index.
     """
     if not inputs:
         return {}, {}

@@ -1,4 +1,4 @@
-"""Base functions and flow graphs of scalars as JavaScript."""
+"""Translate base functions and flow graphs of scalars to JavaScript."""
 
 from __future__ import annotations
 
@@ -94,15 +94,15 @@ FUNCTIONS = {
     "trunc": "Math.trunc(a)",
     "where": "a ? b : c",
 }
-"""Each base function of scalars, of its inputs a, b and c."""
+"""The expression of each base function of scalars in its inputs a, b and c."""
 
 
 class Untranslated(Exception):
-    """A function that has no JavaScript; its name is the message."""
+    """A function has no JavaScript; the message is its name."""
 
 
 def table(names: set[str]) -> str:
-    """Return the object F of functions by name, with those that they use themselves."""
+    """Return the JavaScript object F of these functions and of those that they call."""
     wanted = set(names)
     for name in names:
         wanted |= {other for other in FUNCTIONS if f"F.{other}(" in FUNCTIONS[name]}
@@ -113,10 +113,10 @@ def table(names: set[str]) -> str:
 
 
 class Translation:
-    """Graphs of scalars as arrow functions.
+    """A translator of scalar graphs to arrow functions.
 
     Attributes:
-        used: the base functions that they call.
+        used: the names of the base functions that the translated graphs call.
     """
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class Translation:
         """Return a piece as a function of all values x and of one adjoint v.
 
         Raises:
-            Untranslated: if a base function has no JavaScript.
+            Untranslated: a base function has no JavaScript.
         """
         graph, names = _expanded(piece.graph), dict[int, str]()
         lines = list(self._statements(Piece(graph, piece.leaves), names))
@@ -141,7 +141,7 @@ class Translation:
     def _statements(
         self, piece: Piece, names: dict[int, str]
     ) -> Iterator[tuple[str, str]]:
-        """Yield the calls of base functions, each with the name of its result."""
+        """Yield the name of each intermediate result, and the call that computes it."""
         for number, node in enumerate(piece.graph.nodes):
             if node.shape != ():
                 raise Untranslated(f"{node.function.name} of an array")
@@ -160,13 +160,13 @@ class Translation:
 
 
 def _expanded(graph: FlowGraph) -> FlowGraph:
-    """Return the graph, with what has no JavaScript replaced by what it is made of."""
+    """Return the graph; if a function has no JavaScript, expand all definitions."""
     known = all(_known(node) for node in graph.nodes if node.inputs)
     return graph if known else expand(graph)
 
 
 def _known(node: Node) -> bool:
-    """Whether its function has JavaScript; a user's may have the name of another."""
+    """Return whether a node's function has JavaScript; a custom function has none."""
     name = node.function.name
     return name in FUNCTIONS and BASE_FUNCTIONS.get(name) is node.function
 

@@ -21,7 +21,7 @@ const forwardSteps = steps.filter((each) => each.phase === "forward").length;
 let at = 0, selected = null, onlyPath = null;
 const meaning = (PROGRAM.scalarOutput ? "∂" : "∂Σ") + PROGRAM.output + "/∂";
 
-// Writing.
+// Text of values and expressions.
 function round(value, digits) {
   if (typeof value !== "number" || !Number.isFinite(value)) return String(value).replace("-", "−");
   const size = Math.abs(value);
@@ -46,7 +46,7 @@ function make(tag, properties = {}, ...children) {
 const adjointName = (i) => make("span", { className: "v" }, "v", make("sub", {}, nodes[i].name));
 const valueName = (i) => make("span", { className: "x" }, nodes[i].name);
 
-// An expression's parts, with names, or with the numbers that they stand for.
+// The parts of an expression, with names or with numbers.
 function written(parts, withNumbers) {
   return parts.map((part) => {
     if (typeof part === "string") return part;
@@ -75,7 +75,7 @@ function describe(step) {
     return [
       make("p", {}, "Forward propagation computes every node from its inputs, level by level. Back-propagation then computes ",
         make("span", { className: "v" }, "v", make("sub", {}, "X"), ` = ${meaning}X`), " at every point X."),
-      make("p", { className: "doc" }, "The inputs and the weights are given."),
+      make("p", { className: "doc" }, "Inputs and weights are given."),
     ];
   }
   const i = step.node, node = nodes[i];
@@ -84,14 +84,14 @@ function describe(step) {
   }
   const { parts, edges: sources } = adjoint.get(i);
   const named = i === PROGRAM.end
-    ? (PROGRAM.scalarOutput ? "The derivative of the output by itself." : "The output is an array: what is differentiated is the sum of its elements.")
+    ? (PROGRAM.scalarOutput ? "The derivative of the output by itself." : "The output is an array: the sum of its elements is differentiated.")
     : sources.length > 1
-      ? `${node.name} is read in ${sources.length} places: what their transfer functions pass back is added.`
+      ? `${node.name} has ${sources.length} readers: the results of their transfer functions are added.`
       : `By the transfer function of ${reader(sources[0])}.`;
   return [equation(adjointName(i), parts, v[i]), make("p", { className: "doc" }, named)];
 }
 
-// Showing.
+// Show the current step.
 function show() {
   const step = steps[at];
   const known = new Set(numbers.filter((i) => nodes[i].leaf));
@@ -115,10 +115,10 @@ function show() {
   const card = byId("step");
   card.className = step.phase;
   card.replaceChildren(...describe(step));
-  const place = step.phase === "start" ? "Start"
+  const progress = step.phase === "start" ? "Start"
     : step.phase === "forward" ? `Forward ${at} of ${forwardSteps}, level ${nodes[step.node].level}`
       : `Backward ${at - forwardSteps} of ${steps.length - 1 - forwardSteps}`;
-  byId("progress").textContent = place;
+  byId("progress").textContent = progress;
   byId("first").disabled = byId("back").disabled = at === 0;
   byId("next").disabled = byId("last").disabled = at === steps.length - 1;
 }
@@ -129,7 +129,7 @@ function go(to) {
   if (at > 0) bring(boxes.get(steps[at].node));
 }
 
-// Scroll the board, and not the page, so that a node is inside of it.
+// Scroll the board, not the page, to make a node visible.
 function bring(box) {
   const board = byId("board"), frame = board.getBoundingClientRect(), here = box.getBoundingClientRect();
   const margin = Math.min(110, (frame.width - here.width) / 2);
@@ -190,15 +190,15 @@ function litEdges(weight) {
 }
 
 function listPaths(weight) {
-  const place = byId("paths");
+  const section = byId("paths");
   if (weight === null) {
-    place.replaceChildren(make("p", { className: "note" }, "Select a weight, here or in the graph, to see the paths whose products add up to its derivative."));
+    section.replaceChildren(make("p", { className: "note" }, "Select a weight, here or in the graph, to see the paths whose products add up to its derivative."));
     return;
   }
   const title = make("h2", {}, `${meaning}${weight.name} as a sum over paths`);
   if (weight.paths === null) {
-    place.replaceChildren(title, make("p", { id: "too-many" },
-      `${weight.count} ${weight.count === "1" ? "path" : "paths"}, ${weight.why}. Back-propagation needs none of them one by one: `, make("span", { className: "number v" }, long(weight.gradient))));
+    section.replaceChildren(title, make("p", { id: "too-many" },
+      `${weight.count} ${weight.count === "1" ? "path" : "paths"}, ${weight.why}. Back-propagation does not visit them one by one: `, make("span", { className: "number v" }, long(weight.gradient))));
     return;
   }
   const rows = weight.paths.map((path, k) => {
@@ -216,91 +216,16 @@ function listPaths(weight) {
     make("tbody", {}, ...rows,
       make("tr", { className: "total" }, make("td", {}, "sum over the paths"), make("td", { id: "sum" }, digits12(weight.sum))),
       make("tr", {}, make("td", {}, "back-propagation"), make("td", { id: "propagated", className: "v" }, digits12(weight.gradient)))));
-  place.replaceChildren(title, make("div", { className: "scroll", tabindex: "0", role: "region", "aria-label": "paths" }, table), verdict(weight));
+  section.replaceChildren(title, make("div", { className: "scroll", tabindex: "0", role: "region", "aria-label": "paths" }, table), verdict(weight));
 }
 
 function verdict(weight) {
   const gap = Math.abs(weight.sum - weight.gradient);
-  const words = Number.isNaN(gap) ? "" : gap === 0 ? "Equal, to the last digit." : `They differ by ${round(gap, 2)}, which is rounding.`;
+  const words = Number.isNaN(gap) ? "" : gap === 0 ? "Equal to the last digit." : `They differ by ${round(gap, 2)}, a rounding error.`;
   return make("p", { className: "verdict" }, words);
 }
 
-// Computing anew, for programs of scalars.
-function compute() {
-  for (const i of numbers) if (!nodes[i].leaf) x[i] = COMPUTE.forward[i](x, 0);
-  for (const { node } of PROGRAM.adjoints) v[node] = node === PROGRAM.end ? 1 : 0;
-  for (const { node, edges: read } of PROGRAM.adjoints) {
-    if (node === PROGRAM.end) continue;
-    let total = null;
-    for (const key of [...read].sort(latestFirst)) {
-      passed[key] = COMPUTE.back[key](x, v[Number(key.split(":")[0])]);
-      total = total === null ? passed[key] : total + passed[key];
-    }
-    v[node] = total;
-  }
-  for (const weight of PROGRAM.weights) {
-    weight.gradient = v[weight.node] ?? 0;
-    if (weight.paths === null) continue;
-    for (const path of weight.paths) path.product = path.edges.reduceRight((product, key) => derivative(key) * product, 1);
-    weight.sum = weight.paths.reduce((sum, path) => sum + path.product, 0);
-  }
-  fillWeights();
-  fillPoint();
-  light();
-  show();
-}
-// Of a node by what an edge brings; comparisons and their like pass nothing.
-const derivative = (key) => (key in COMPUTE.back ? COMPUTE.back[key](x, 1) : 0);
-// As the walk does: the last reader first, and its first place first.
-function latestFirst(a, b) {
-  const [m, j] = a.split(":").map(Number), [n, k] = b.split(":").map(Number);
-  return n - m || j - k;
-}
-
-function fillPoint() {
-  const texts = PROGRAM.inputs.map(([name, i]) => `${name} = ${typeof x[i] === "number" ? String(x[i]).replace("-", "−") : x[i].long}`);
-  byId("point").textContent = texts.length ? `at ${texts.join(", ")}` : "";
-}
-
-function fillSliders() {
-  const place = byId("sliders");
-  if (COMPUTE === null) {
-    byId("below").classList.add("arrays");
-    place.append(make("p", { className: "note", id: "no-sliders" }, PROGRAM.why));
-    return;
-  }
-  const leaves = [...PROGRAM.inputs, ...PROGRAM.weights.map(({ name, node }) => [name, node])];
-  const controls = leaves.map(([name, i]) => slider(name, i));
-  const reset = make("button", { type: "button", id: "reset", textContent: "Back to the first point" });
-  reset.addEventListener("click", () => {
-    for (const [, i] of leaves) x[i] = initial[i];
-    for (const each of controls) each.update();
-    compute();
-  });
-  place.append(...controls.map((each) => each.row), reset,
-    make("p", { className: "note" }, "Moved values are computed by this page, forward and backward, in double precision."));
-}
-
-function slider(name, i) {
-  const reach = Math.max(3, Math.ceil(2 * Math.abs(x[i]) || 0));
-  const range = make("input", { type: "range", min: -reach, max: reach, step: reach / 300, id: `range-${i}` });
-  const number = make("input", { type: "number", step: "any", id: `number-${i}` });
-  range.setAttribute("aria-label", name);
-  number.setAttribute("aria-label", `${name}, as a number`);
-  const update = () => { range.value = x[i]; number.value = x[i]; };
-  const take = (value, other) => {
-    if (value.trim() === "" || !Number.isFinite(Number(value))) return;
-    x[i] = Number(value);
-    other.value = value;
-    compute();
-  };
-  range.addEventListener("input", () => take(range.value, number));
-  number.addEventListener("input", () => take(number.value, range));
-  update();
-  return { update, row: make("div", { className: "slider" }, make("label", { htmlFor: range.id }, name), range, number) };
-}
-
-// Hands.
+// Clicks and keys.
 function clicked(i) {
   const weight = PROGRAM.weights.findIndex(({ node }) => node === i);
   if (weight >= 0) return select(weight);

@@ -1,4 +1,4 @@
-"""An explanation as one self-contained page: it loads nothing and sends nothing."""
+"""Write an explanation as one self-contained HTML page, without any requests."""
 
 from __future__ import annotations
 
@@ -26,39 +26,36 @@ from dtrain.drawing.svg import (
 )
 from dtrain.explain import text
 from dtrain.explain.explanation import Explanation
-from dtrain.explain.javascript import (
-    Translation,
-    Untranslated,
-    table,
-)
+from dtrain.explain.javascript import Translation, Untranslated, table
 from dtrain.explain.pieces import value
 from dtrain.gradient.paths import Edge, Path
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.node import WEIGHT
 from dtrain.tracing.printing import numeral
 
-_VALUE, _ADJOINT = "−1.234e−05", "v −1.234e−05"  # the widest that are shown
-_LABEL, _PORT = 80.0, 32.0  # an edge's label: its width and height
+_VALUE, _ADJOINT = "−1.234e−05", "v −1.234e−05"  # the widest texts to make room for
+_LABEL, _PORT = 80.0, 32.0  # the width and height of an edge's label
 
 
 def page(explanation: Explanation) -> str:
-    """Return the page.
+    """Return the page as HTML text.
 
     Raises:
-        UsageError: if the graph is too large to be looked at.
+        UsageError: the graph has too many nodes to be drawn.
     """
     check_size(explanation.graph)
     here = files("dtrain.explain")
-    html = (here / "page.html").read_text("utf-8")  # with {{places}} for the parts
+    html = (here / "page.html").read_text("utf-8")  # with {{name}} for each part
     parts = {
         "title": escape(_title(explanation.graph)),
         "style": f":root {{ {LIGHT} }}\n@media (prefers-color-scheme: dark) "
         f"{{ :root {{ {DARK} }} }}\n{STYLE}" + (here / "page.css").read_text("utf-8"),
         "graph": _graph(explanation),
         "data": _data(explanation),
-        "script": (here / "page.js").read_text("utf-8"),
+        "script": (here / "sliders.js").read_text("utf-8")
+        + (here / "page.js").read_text("utf-8"),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], html)
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], html)
 
 
 def _title(graph: FlowGraph) -> str:
@@ -66,7 +63,7 @@ def _title(graph: FlowGraph) -> str:
 
 
 def _graph(explanation: Explanation) -> str:
-    """The drawing, with room for values and adjoints, which the script writes."""
+    """Return the drawing, with room for the values and adjoints of the script."""
     graph = explanation.graph
     lines: dict[int, Lines] = {i: box_lines(graph, i) for i in drawn(graph)}
     wide: dict[int, Lines] = {
@@ -102,7 +99,7 @@ def _edge_label(placed: Layout, edge: Edge) -> str:
 
 
 def _data(explanation: Explanation) -> str:
-    """What the script knows: a constant PROGRAM, and functions to compute it anew."""
+    """Return the data of the script: PROGRAM, and COMPUTE for moved sliders."""
     graph = explanation.graph
     level = levels(graph)
     program = {
@@ -171,10 +168,10 @@ def _path(explanation: Explanation, weight: str, path: Path) -> dict[str, Any]:
 
 
 def _code(explanation: Explanation) -> tuple[str, str]:
-    """Functions that compute values and adjoints; or why there are none."""
+    """Return functions for values and adjoints, or the reason why there are none."""
     none = "const COMPUTE = null;\n"
     if not explanation.scalar:
-        return none, "This program has arrays; sliders are for programs of scalars."
+        return none, "This program has arrays; only programs of scalars have sliders."
     graph, translation = explanation.graph, Translation()
     try:
         forward = {
@@ -187,7 +184,7 @@ def _code(explanation: Explanation) -> tuple[str, str]:
             for edge, transfer in explanation.transfers.items()
         }
     except Untranslated as error:
-        return none, f"No sliders: there is no JavaScript for {error}."
+        return none, f"No sliders: {error} has no translation to JavaScript."
     return (
         table(translation.used) + f"const COMPUTE = {{\n forward: {_object(forward)},\n"
         f" back: {_object(back)}\n}};\n"
@@ -201,7 +198,7 @@ def _object(entries: dict[str, str]) -> str:
 
 
 def _key(edge: Edge) -> str:
-    return f"{edge.node}:{edge.place}"
+    return f"{edge.node}:{edge.input}"
 
 
 def _parts(parts: Parts) -> list[Any]:
@@ -209,7 +206,7 @@ def _parts(parts: Parts) -> list[Any]:
 
 
 def _value(value: NDArray[Any]) -> Any:
-    """Return a number as it is; of an array what is shown on an edge, and in full."""
+    """Return a number, or an array's short text for edges and its full text."""
     if value.ndim == 0:
         return value.item()
     if value.size <= 2:
@@ -220,5 +217,5 @@ def _value(value: NDArray[Any]) -> Any:
 
 
 def _json(value: Any) -> str:
-    """As a JavaScript literal that is nothing to HTML."""
+    """Return a JavaScript literal that is safe inside HTML."""
     return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")

@@ -1,7 +1,6 @@
-"""One node apart from its graph: its value and its transfer function.
+"""The value and the transfer functions of one node, as small separate graphs.
 
-As small graphs of their own they can be evaluated, written in the lecture's notation,
-or translated to another language.
+They can be evaluated, written in the lecture's notation, or translated to JavaScript.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from dtrain.tracing.symbol import Symbol
 
 @dataclass(frozen=True)
 class Piece:
-    """A small graph of one output.
+    """A small graph with one output.
 
     Attributes:
         graph: the graph.
-        leaves: which values and adjoints its inputs stand for, by name.
+        leaves: the value or adjoint that each input denotes, by the input's name.
     """
 
     graph: FlowGraph
@@ -30,7 +29,7 @@ class Piece:
 
     @property
     def parts(self) -> Parts:
-        """As an expression, ``v_E · (1 − E²)``; one too long is only named."""
+        """The expression, ``v_E · (1 − E²)``; if it is too long, ``Jᵀ`` and v."""
         references = {
             self.graph.inputs[key]: reference for key, reference in self.leaves.items()
         }
@@ -40,7 +39,7 @@ class Piece:
 
 
 def value(graph: FlowGraph, number: int) -> Piece:
-    """Return a node's value, of its inputs'."""
+    """Return a node's value as a function of its inputs."""
     node, builder = graph.nodes[number], Builder(graph.name)
     xs = _inputs(builder, graph, number)
     symbol = builder.emit(node.function, [xs[i] for i in node.inputs], node.keywords)
@@ -48,10 +47,10 @@ def value(graph: FlowGraph, number: int) -> Piece:
 
 
 def transfers(graph: FlowGraph, number: int) -> dict[int, Piece]:
-    """Return what a node passes back to each input, by its place.
+    """Return the adjoint that a node passes back to each input, by the input's index.
 
-    That is made of the node's adjoint v, its value and its inputs' values; constants
-    get nothing.
+    It depends on the node's adjoint v, its value and the values of its inputs.
+    Constants receive none.
     """
     node = graph.nodes[number]
     if node.function.vjp is None or not node.inputs:
@@ -62,14 +61,14 @@ def transfers(graph: FlowGraph, number: int) -> dict[int, Piece]:
     v = builder.input(_name("v", number), node.shape)
     passed = node.function.vjp(v, y, *(xs[i] for i in node.inputs), **node.keywords)
     return {
-        place: _piece(builder, unbroadcast(builder.symbol(adjoint), xs[i], y))
-        for place, (i, adjoint) in enumerate(zip(node.inputs, passed, strict=True))
+        index: _piece(builder, unbroadcast(builder.symbol(adjoint), xs[i], y))
+        for index, (i, adjoint) in enumerate(zip(node.inputs, passed, strict=True))
         if adjoint is not None and graph.nodes[i].constant is None
     }
 
 
 def _inputs(builder: Builder, graph: FlowGraph, number: int) -> dict[int, Symbol]:
-    """Symbols for a node's inputs, whose values vary as a sample's do."""
+    """Return symbols for a node's inputs, as inputs of one sample or constants."""
     builder.source = graph.nodes[number].source
     symbols = {}
     for i in dict.fromkeys(graph.nodes[number].inputs):

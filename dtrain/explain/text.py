@@ -1,4 +1,4 @@
-"""An explanation for the terminal: forward by levels, backward, sums over paths."""
+"""Write an explanation as text: forward by levels, backward, sums over paths."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def lines(explanation: Explanation) -> Iterator[str]:
     ]
     yield from _table(rows)
     yield ""
-    what = f"∂{output}/∂X" if explanation.values[end].ndim == 0 else f"∂Σ{output}/∂X"
-    yield f"backward, v_X = {what}"
+    meaning = f"∂{output}/∂X" if explanation.values[end].ndim == 0 else f"∂Σ{output}/∂X"
+    yield f"backward, v_X = {meaning}"
     yield from _table(
         [
             (
@@ -47,13 +47,13 @@ def lines(explanation: Explanation) -> Iterator[str]:
 
 
 def written(explanation: Explanation, reference: Reference) -> str:
-    """Return a value or an adjoint by its name."""
+    """Return the name of a value or an adjoint."""
     called = name(explanation.graph, reference.node)
     return called if reference.kind == "x" else f"v_{called}"
 
 
 def summary(value: NDArray[Any]) -> str:
-    """Return a number with all its digits; of an array the shape and the range."""
+    """Return a number with all its digits; for an array, its shape and range."""
     if value.ndim == 0:
         return repr(value.item())
     if value.size == 0:
@@ -67,7 +67,7 @@ def summary(value: NDArray[Any]) -> str:
 
 
 def steps(explanation: Explanation, weight: str, path: Path) -> str:
-    """Return a path's nodes by name, from the weight to the output."""
+    """Return the names of a path's nodes, from the weight to the output."""
     names = [weight, *(name(explanation.graph, edge.node) for edge in path)]
     return " → ".join(names)
 
@@ -94,5 +94,5 @@ def _paths(explanation: Explanation, weight: str) -> Iterator[str]:
         total = total + product
         yield f"    {steps(explanation, weight, path)}  {summary(product)}"
     if count and not isinstance(paths, str):
-        yield f"    their sum          {summary(total)}"
+        yield f"    sum of the paths   {summary(total)}"
     yield f"    back-propagation   {summary(explanation.gradient(weight))}"

@@ -1,11 +1,11 @@
-"""The sum over paths: derivatives computed from the lecture's definition.
+"""The sum over paths: the lecture's definition of a derivative, evaluated directly.
 
 The derivative of an output by X is the sum, over all paths from X to the output, of the
 product of the derivatives along the path (lecture, "In general, there is a DAG from
 weight to the output"); for tensors it is a product of Jacobians ("Transfer functions").
-There may be exponentially many paths, which back-propagation never visits one by one
-(`dtrain.gradient.differentiate`). This slow, exact definition is the reference that
-back-propagation is checked against, and the basis of ``dtrain explain``.
+The number of paths can be exponential; back-propagation never visits them one by one
+(`dtrain.gradient.differentiate`). This module does: it is slow and exact, and serves to
+check and to explain back-propagation.
 """
 
 from __future__ import annotations
@@ -27,19 +27,14 @@ from dtrain.tracing.node import INPUT, WEIGHT, Node
 from dtrain.tracing.printing import counted
 
 LIMIT = 100_000
-"""More paths than this are not enumerated."""
+"""The largest number of paths that is enumerated by default."""
 
 
 class Edge(NamedTuple):
-    """A step of a path.
-
-    Attributes:
-        node: the number of the node that it leads to.
-        place: the index of the previous node among that node's inputs.
-    """
+    """One edge of a path: into a node, as its input of this index."""
 
     node: int
-    place: int
+    input: int
 
 
 Path = tuple[Edge, ...]
@@ -50,7 +45,7 @@ class Paths:
 
     Args:
         graph: any flow graph.
-        end: the number of the node where paths end; by default that of the only output.
+        end: the number of the node where paths end; by default the only output.
 
     Example:
         >>> from dtrain import zoo
@@ -73,14 +68,14 @@ class Paths:
         self._edges: list[list[Edge]] = [[] for _ in graph.nodes]
         for number in range(self.end, -1, -1):
             if self._counts[number]:
-                for place, i in enumerate(graph.nodes[number].inputs):
+                for index, i in enumerate(graph.nodes[number].inputs):
                     self._counts[i] += self._counts[number]
-                    self._edges[i].append(Edge(number, place))
+                    self._edges[i].append(Edge(number, index))
         for edges in self._edges:
             edges.reverse()  # in the order of the nodes
 
     def count(self, start: int) -> int:
-        """Return the number of paths from a node, computed without enumerating them."""
+        """Return the number of paths from a node, without enumerating them."""
         return self._counts[start]
 
     def all(self, start: int) -> Iterator[Path]:
@@ -104,16 +99,16 @@ class Paths:
 
 
 class SumOverPaths:
-    """Derivatives of a graph's node at one point, by their definition.
+    """The derivatives of one node of a graph at one point, by their definition.
 
     Args:
         graph: any flow graph.
         given: the value of each input, for one sample, and of each weight, by name.
-        end: the number of the node that is differentiated; by default the only output.
+        end: the number of the node to differentiate; by default the only output.
 
     Attributes:
         paths: the paths to that node.
-        values: each node's value.
+        values: the value of each node.
 
     Example:
         >>> from dtrain import program, weight
@@ -139,24 +134,26 @@ class SumOverPaths:
         self._jacobians: dict[int, list[NDArray[Any]]] = {}
 
     def jacobian(self, edge: Edge) -> NDArray[Any]:
-        """Return ∂y_i/∂x_j of a node's output y by one of its inputs x, in C order."""
+        """Return the matrix ∂y_i/∂x_j of a node's value y by one input x.
+
+        The elements of y and x are numbered in C order.
+        """
         if edge.node not in self._jacobians:
             node = self.graph.nodes[edge.node]
             xs = [self.values[i] for i in node.inputs]
             self._jacobians[edge.node] = _jacobians(node, xs)
-        return self._jacobians[edge.node][edge.place]
+        return self._jacobians[edge.node][edge.input]
 
     def product(self, path: Path) -> NDArray[Any]:
         """Return the product of the Jacobians along a path, from its end backward.
 
-        Its shape is the shape of the end followed by the shape of the start, so it is a
-        scalar if both are.
+        Its shape is the shape of the end followed by the shape of the start.
         """
         end = self.graph.nodes[self.paths.end]
         if not path:
             return np.eye(self.values[self.paths.end].size).reshape(end.shape * 2)
         factors = map(self.jacobian, reversed(path))
-        first = self.graph.nodes[path[0].node].inputs[path[0].place]
+        first = self.graph.nodes[path[0].node].inputs[path[0].input]
         matrix = functools.reduce(operator.matmul, factors)
         return np.asarray(matrix.reshape(end.shape + self.graph.nodes[first].shape))
 
@@ -165,7 +162,7 @@ class SumOverPaths:
 
         Args:
             start: the node's number.
-            limit: the maximum number of paths.
+            limit: the largest number of paths to visit.
 
         Raises:
             UsageError: if there are more paths; the message gives their number.
@@ -185,7 +182,7 @@ class SumOverPaths:
 
 
 def evaluate(graph: FlowGraph, given: Mapping[str, Any]) -> list[NDArray[Any]]:
-    """Return each node's value for one sample, by the functions' NumPy definitions."""
+    """Return each node's value for one sample, from the functions' NumPy values."""
     values: list[NDArray[Any]] = []
     for node in graph.nodes:
         if node.function in (INPUT, WEIGHT):
@@ -200,9 +197,9 @@ def evaluate(graph: FlowGraph, given: Mapping[str, Any]) -> list[NDArray[Any]]:
 
 
 def _jacobians(node: Node, xs: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return a node's Jacobian by each input, computed row by row.
+    """Return a node's Jacobian by each input, computed with its transfer function.
 
-    Since v_in = Jᵀ v_out, the transfer function of the unit vector i is row i of J.
+    Since v_in = Jᵀ v_out, each unit vector as v_out gives one row of J.
     """
     transfer = _transfer(node, [x.shape for x in xs])
     given: dict[str, Any] = {f"x{place}": x for place, x in enumerate(xs)}
@@ -218,8 +215,7 @@ def _jacobians(node: Node, xs: list[NDArray[Any]]) -> list[NDArray[Any]]:
 def _transfer(node: Node, shapes: list[tuple[int, ...]]) -> FlowGraph:
     """Return one node's transfer function as a graph of its inputs x and an adjoint v.
 
-    Each output is the adjoint of one input, named by the input's index. Inputs whose
-    adjoint is zero have no output.
+    Its outputs are the adjoints that are not zero, named by the inputs' positions.
     """
     builder = Builder(node.function.name)
     xs = [builder.input(f"x{place}", shape) for place, shape in enumerate(shapes)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -10,15 +11,23 @@ from threadpoolctl import ThreadpoolController
 
 
 @cache
-def _controller() -> ThreadpoolController:
+def _libraries() -> list[Any]:
     # Finding the libraries takes a millisecond, so it is done once.
-    return ThreadpoolController()
+    found = ThreadpoolController().lib_controllers
+    return [library for library in found if library.user_api in ("blas", "openmp")]
 
 
-def blas_threads(count: int) -> AbstractContextManager[Any]:
+@contextmanager
+def blas_threads(count: int) -> Iterator[None]:
     """Limit BLAS to so many threads; more than one thread may give other bits.
 
     The limit is the whole process's, so ranks that are threads share it.
     """
-    limit: AbstractContextManager[Any] = _controller().limit(limits=count)
-    return limit
+    before = [library.num_threads for library in _libraries()]
+    for library in _libraries():
+        library.set_num_threads(count)
+    try:
+        yield
+    finally:
+        for library, threads in zip(_libraries(), before, strict=True):
+            library.set_num_threads(threads)

@@ -1,1 +1,1 @@
-"""What a person sees."""
+"""Output for users during a run: progress, tables, messages and logs."""

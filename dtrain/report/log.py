@@ -1,7 +1,7 @@
-"""A log file for each rank, which holds what the rank also says on its streams.
+"""A log file for each rank, with a copy of its standard output and error.
 
-What C code writes to the process's descriptors by itself, such as MPI's own words, goes
-to the launcher alone.
+Text that C code writes directly to the file descriptors, such as MPI's messages, is not
+in the log; it goes to the launcher only.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from dtrain.errors import UsageError
 
 
 class Tee(io.TextIOBase):
-    """A stream that writes to a file, too; losing the file loses only the file."""
+    """A stream that also writes to a file; an error of the file is ignored."""
 
     def __init__(self, stream: TextIO, file: BinaryIO) -> None:
         self._stream = stream
         self._file = file
 
     def write(self, text: str) -> int:
-        """Write to the file first, since the stream may be closed, or its reader."""
+        """Write to the file first, because the stream may be closed."""
         with contextlib.suppress(OSError):
             self._file.write(text.encode(errors="replace"))
         return self._stream.write(text)
@@ -47,10 +47,12 @@ class Tee(io.TextIOBase):
 
 
 def keep_log(folder: str, rank: int) -> None:
-    """Add what this process prints from now on to ``folder/rank-N.log``, once for all.
+    """Append all further output of this process to ``folder/rank-N.log``.
+
+    Repeated calls have no effect.
 
     Raises:
-        UsageError: the folder or the file cannot be made.
+        UsageError: the folder or the file cannot be created.
     """
     if isinstance(sys.stdout, Tee):
         return

@@ -1,30 +1,32 @@
-"""How far a run is: a bar on a terminal, lines elsewhere."""
+"""Show the progress of a run: a bar on a terminal, otherwise lines."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from dtrain.host.processes import ancestors
 from dtrain.report.table import remark, say
-from dtrain.report.terminal import on_terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from dtrain.training.run import Step
 
-_REDRAW = 0.1  # seconds: a step may be far shorter than a screen can show
+_REDRAW = 0.1  # seconds; steps may be shorter than a screen can show
+_LAUNCHERS = ("mpirun", "mpiexec", "prte", "hydra", "orte")
 
 
 class Progress:
     """A callback for `dtrain.train` that shows loss, samples/s and time left.
 
     Args:
-        shown: whether to show anything: on one rank, and on another if that is lost.
+        shown: returns whether this rank shows progress; this can change during the run.
     """
 
     def __init__(self, shown: Callable[[], bool]) -> None:
@@ -41,8 +43,8 @@ class Progress:
     def _start(self, steps: int) -> None:
         if self._bar is None and self._shown() and on_terminal():
             self._bar = _bar()
-            # A launcher ends its ranks by SIGTERM, also when it is interrupted: show
-            # the cursor again before that.
+            # A launcher ends its ranks by SIGTERM, also on Ctrl-C: restore the cursor
+            # before the process ends.
             if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
                 signal.signal(signal.SIGTERM, self._end)
             self._bar.start()
@@ -54,25 +56,25 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal and the signal handler."""
         self.stop()
         if signal.getsignal(signal.SIGTERM) == self._end:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def stop(self) -> None:
-        """Leave the terminal as it was, from any thread."""
+        """Restore the terminal; any thread may call this."""
         if self._bar is not None:
             self._bar.stop()
 
     def _end(self, number: int, _: Any) -> None:
-        """Leave the terminal as it was, say why, and end as the signal would have."""
+        """Restore the terminal, print the signal, and end the process by it."""
         self.stop()
         say(f"ended by {signal.Signals(number).name}")
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
     def __call__(self, record: Step) -> None:
-        """Show a step: at once if it is the last, else not too often."""
+        """Show a step, at a limited rate; always show the last one."""
         self._samples += record.samples
         self._taken += 1
         if not self._shown():
@@ -113,3 +115,32 @@ def _bar() -> Bar:
         console=Console(stderr=True, force_terminal=True),
         refresh_per_second=10,
     )
+
+
+def on_terminal() -> bool:
+    """Return whether standard error ends on a terminal.
+
+    Under a launcher, standard error is a pipe to the launcher. Then the launcher's
+    standard error decides, if the launcher runs on this host and /proc shows it.
+    """
+    if sys.stderr.isatty():
+        return True
+    launcher = _launcher()
+    if launcher is None:
+        return False
+    try:
+        return os.readlink(f"/proc/{launcher}/fd/2").startswith(
+            ("/dev/pts", "/dev/tty")
+        )
+    except OSError:
+        return False
+
+
+def _launcher() -> int | None:
+    """Return the pid of the outermost launcher among the nearest ancestors."""
+    found = None
+    for process in ancestors():
+        if not process.name.startswith(_LAUNCHERS):
+            break
+        found = process.pid
+    return found

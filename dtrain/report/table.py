@@ -1,4 +1,4 @@
-"""Tables and lines for people, on rank 0."""
+"""Print tables and messages for users."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 def print_table(rows: Mapping[str, Any]) -> None:
     """Print names and values in two columns.
 
-    Plain text, unlike the progress bar: a digest is to be copied, and must not be
-    folded to the width of some terminal.
+    The text is plain and not wrapped to the terminal's width, so that a digest can be
+    copied.
     """
     width = max(map(len, rows), default=0)
     for name, value in rows.items():
@@ -22,19 +22,19 @@ def print_table(rows: Mapping[str, Any]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line that is no result: to standard error, if anybody is there."""
+    """Print a message to standard error, with ``dtrain:`` before it."""
     remark(f"dtrain: {text}")
 
 
 def remark(line: str) -> None:
-    """Print a line to standard error; continue if it cannot be written."""
+    """Print a line to standard error; ignore errors, for example if it is closed."""
     with suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def spoken(shown: Callable[[], bool], *, quiet: bool) -> Iterator[None]:
-    """Say what is logged meanwhile, where ``shown``; warnings only if quiet."""
+    """Print log messages in this context if ``shown``; only warnings if ``quiet``."""
     log = logging.getLogger("dtrain")
     handler = _Say()
     handler.addFilter(lambda _: shown())
@@ -50,8 +50,8 @@ def spoken(shown: Callable[[], bool], *, quiet: bool) -> Iterator[None]:
 
 
 class _Say(logging.Handler):
-    """Says each record."""
+    """A handler that prints each record."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print its message."""
+        """Print the record's message."""
         say(record.getMessage())

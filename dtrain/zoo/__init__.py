@@ -1,7 +1,7 @@
-"""Ready programs with their data.
+"""Example programs with data.
 
-Each is used from the command line by its name, ``python -m dtrain train lecture``,
-and from Python as ``dtrain.zoo.lecture``.
+Use them by name on the command line, ``python -m dtrain train lecture``, and in Python
+as ``dtrain.zoo.lecture``.
 """
 
 from __future__ import annotations
@@ -41,19 +41,14 @@ __all__ = [
 ]
 
 
-def __dir__() -> list[str]:
-    """List the public names, for tab completion."""
-    return sorted(__all__)
-
-
 @dataclass(frozen=True)
 class Entry:
-    """A program of the zoo, and how it is trained if nothing else is said.
+    """A program of the zoo, its data and its default options.
 
     Attributes:
         program: the program.
-        data: the name of its training data in `DATA`.
-        options: options of `dtrain.train`, and of the command line's ``train``.
+        data: the name of the training data in `DATA`.
+        options: default options of the command ``train``, as for `dtrain.train`.
     """
 
     program: Program
@@ -65,7 +60,7 @@ _HELDOUT = "-heldout"
 
 
 def _drawn(name: str, draw: Callable[..., Dataset]) -> dict[str, Callable[[], Dataset]]:
-    """Data to train on, and others by another seed."""
+    """Return training data, and held-out data from another seed."""
     return {name: draw, name + _HELDOUT: partial(draw, samples=512, seed=1)}
 
 
@@ -84,7 +79,7 @@ DATA: dict[str, Callable[[], Dataset]] = {
 
 
 def heldout(data: str) -> str | None:
-    """Return the name of the samples that are kept out of a data set of the zoo."""
+    """Return the name of the held-out samples for a data set, if there are any."""
     name = data + _HELDOUT
     return name if name in DATA else None
 
@@ -131,3 +126,8 @@ ENTRIES: dict[str, Entry] = {
         {**_CLASSES, "learning_rate": 0.005, "batch": 128, "epochs": 20},
     ),
 }
+
+
+def __dir__() -> list[str]:
+    """List the public names, for tab completion."""
+    return sorted(__all__)

@@ -1,6 +1,6 @@
 """A convolutional network in the manner of LeNet-5 (LeCun et al., 1998), for 8 × 8.
 
-Convolution is weight sharing in space: one filter for all places.
+Convolution is weight sharing in space: one filter for all positions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dtrain.tracing.trace import program
 
 @program
 def cnn(x: Any) -> Any:
-    """Filters, means of 2 × 2, filters of these, two layers; a logit for each digit.
+    """Two convolutions with a mean pooling between, two dense layers; 10 logits.
 
     Args:
         x: 64 pixels, row by row.

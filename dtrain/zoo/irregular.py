@@ -1,7 +1,7 @@
 """A random irregular network: no layers, no matrices, connections of any length.
 
-The lecture's method asks for nothing but a graph without circles. This one is wired by
-a Python loop and a seeded generator; `trace` sees only what the loop has made.
+The lecture's method only requires a graph without cycles. A Python loop with a seeded
+generator connects this one; `trace` sees only the result of the loop.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _BASE_FUNCTIONS = (np.tanh, np.sin, layers.sigmoid)
 
 @program
 def irregular(p: Any, q: Any) -> Any:
-    """40 neurons, each of which reads 2 to 4 values made before, however long before.
+    """40 neurons; each reads 2 to 4 earlier values, at any distance.
 
-    The output reads all of them, and the inputs: it has the most skip connections.
+    The output reads all neurons and both inputs.
     """
     rng = np.random.default_rng(0)
     values = [p, q]
@@ -36,20 +36,20 @@ def irregular(p: Any, q: Any) -> Any:
 
 
 def _sum(neuron: str, values: dict[int, Any]) -> Any:
-    """What a neuron adds up: each value times the weight of its edge, and a bias."""
+    """Return the sum of each value times the weight of its edge, and a bias."""
     total = weight(f"b.{neuron}", init="zeros")
-    first = initializers.normal(len(values) ** -0.5)  # so that a sum varies by 1
+    first = initializers.normal(len(values) ** -0.5)  # the variance of a sum is about 1
     for j, value in values.items():
         total = total + weight(f"W.{neuron}.{j:02}", init=first) * value
     return total
 
 
 def waves(samples: int = 2048, seed: int = 0) -> Dataset:
-    """Triples (p, q, t) with t = sin 2p · cos q, p and q between −2 and 2.
+    """Return triples (p, q, t) with t = sin 2p · cos q, p and q between −2 and 2.
 
     Args:
         samples: the number N of triples.
-        seed: of the generator.
+        seed: the seed of the generator.
     """
     p, q = np.random.default_rng(seed).uniform(-2, 2, (2, samples))
     return Dataset({"p": p, "q": q, "t": np.sin(2 * p) * np.cos(q)}, "waves")

@@ -39,7 +39,7 @@ def f3(e: Any, f: Any) -> Any:
 
 @program
 def R(P: Any, Q: Any) -> Any:
-    """The slide's program, line by line."""
+    """The program of the slide, line by line."""
     W0, W1, W2 = weight("W0"), weight("W1"), weight("W2")
     A = named(W0 * P, "A")
     B = named(f0(A, Q), "B")
@@ -54,11 +54,11 @@ lecture = R
 
 
 def triples(samples: int = 1000, seed: int = 0) -> Dataset:
-    """Triples (p, q, t) of a known R, with W0, W1, W2 = 0.5, −1, 2, and a little noise.
+    """Return triples (p, q, t) of R with W0, W1, W2 = 0.5, −1, 2, and a little noise.
 
     Args:
         samples: the number N of triples.
-        seed: of the generator.
+        seed: the seed of the generator.
     """
     rng = np.random.default_rng(seed)
     p, q = rng.uniform(-2, 2, (2, samples))

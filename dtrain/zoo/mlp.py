@@ -1,7 +1,7 @@
-"""The multilayer perceptron 64-32-10 on the UCI digits, in both of the lecture's views.
+"""The multilayer perceptron 64-32-10 on the UCI digits, in both views of the lecture.
 
-In the vector view a layer is ``W @ x + b``; in the scalar view every edge has a weight
-of its own and every neuron is a sum. They compute the same.
+In the vector view a layer is ``W @ x + b``. In the scalar view every edge has a scalar
+weight and every neuron is a sum. Both compute the same function.
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ from dtrain.tracing.weights import weight
 
 @program
 def mlp(x: Any) -> Any:
-    """A hidden layer of 32 tanh neurons, and one linear output for each digit."""
+    """A hidden layer of 32 tanh neurons, and a linear output for each digit."""
     hidden = np.tanh(layers.dense(x, 32, name="hidden"))
     return layers.dense(hidden, 10, name="output")
 
 
 @program
 def mlp_scalar(x: Any) -> Any:
-    """The same, edge by edge: neuron i adds up W.i.j times the value j, and b.i."""
+    """The same function edge by edge: neuron i sums W.i.j times value j, and b.i."""
     hidden = [np.tanh(a) for a in neurons(x, 32, name="hidden")]
     return np.stack(neurons(hidden, 10, name="output"))
 
 
 def neurons(values: Iterable[Any], units: int, *, name: str) -> list[Any]:
-    """A layer of neurons that each read all values, before they are activated."""
+    """Return the sums of a fully connected layer, before the activation function."""
     values = list(values)
-    bound = math.sqrt(6 / (len(values) + units))  # as for a matrix of these weights
+    bound = math.sqrt(
+        6 / (len(values) + units)
+    )  # the bound for a matrix of these weights
     glorot = initializers.uniform(-bound, bound)
     sums = []
     with scope(name):

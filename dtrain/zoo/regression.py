@@ -1,4 +1,4 @@
-"""Regression: the parameterized programs that statistics knows best."""
+"""Polynomial and logistic regression."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COEFFICIENTS = (0.5, -1.0, 0.25, 2.0)
 
 @program
 def polynomial(x: Any) -> Any:
-    """c₀ + c₁ x + c₂ x² + c₃ x³, for least squares."""
+    """c₀ + c₁ x + c₂ x² + c₃ x³, fitted by least squares."""
     return sum(weight(f"c{k}", init="zeros") * x**k for k in range(4))
 
 
@@ -27,11 +27,11 @@ def logistic(x: Any) -> Any:
 
 
 def cubic(samples: int = 500, seed: int = 0) -> Dataset:
-    """Points (x, t) of a cubic with the known `COEFFICIENTS`, and a little noise.
+    """Return points (x, t) of the cubic with `COEFFICIENTS`, and a little noise.
 
     Args:
         samples: the number N of points.
-        seed: of the generator.
+        seed: the seed of the generator.
     """
     rng = np.random.default_rng(seed)
     x = rng.uniform(-1, 1, samples)
@@ -41,7 +41,7 @@ def cubic(samples: int = 500, seed: int = 0) -> Dataset:
 
 
 def threes_and_eights(part: Part) -> Dataset:
-    """The threes and eights of the UCI digits: pixels x, and t = 1 for an eight."""
+    """Return the threes and eights of the UCI digits: pixels x; t = 1 for an eight."""
     columns = digits(part).columns
     x, label = columns["x"], columns["label"]
     chosen = (label == 3) | (label == 8)

@@ -1,7 +1,7 @@
-"""One block of a transformer (Vaswani et al., 2017) that sorts.
+"""One block of a transformer (Vaswani et al., 2017) that sorts a sequence.
 
-Weights are shared by all places of a sequence; only attention, a product of values with
-values, carries anything from one place to another.
+All positions of the sequence share the weights. Only attention, a product of values,
+passes information between positions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WIDTH = 32
 
 @program
 def transformer(x: Any) -> Any:
-    """Attention and feed-forward, with residuals and norms; logits for each place.
+    """Attention and feed-forward, with residuals and norms; logits for each position.
 
     Args:
         x: 8 digits, integers.
@@ -34,21 +34,21 @@ def transformer(x: Any) -> Any:
 
 
 def attention(h: Any) -> Any:
-    """Each place's mean of all values, by how well their keys fit its query (eq. 1)."""
+    """Return weighted means of values, by the match of queries and keys (eq. 1)."""
     Q, K, V = (h @ weight(name, (WIDTH, WIDTH)) for name in "QKV")
     shares = layers.softmax(Q @ K.T / np.sqrt(WIDTH))
     return shares @ V @ weight("O", (WIDTH, WIDTH))
 
 
 def feed_forward(h: Any) -> Any:
-    """Return a layer of relu neurons, the same for every place (eq. 2)."""
+    """Return a layer of relu neurons, the same for every position (eq. 2)."""
     b = weight("b", 2 * WIDTH, "zeros")
     up, down = weight("up", (WIDTH, 2 * WIDTH)), weight("down", (2 * WIDTH, WIDTH))
     return layers.relu(h @ up + b) @ down
 
 
 def layer_norm(h: Any, *, name: str) -> Any:
-    """Each place's values with mean 0 and variance 1, scaled and shifted (Ba, 2016)."""
+    """Normalise each position to mean 0 and variance 1; scale, shift (Ba, 2016)."""
     with scope(name):
         gain, shift = weight("gain", WIDTH, "ones"), weight("shift", WIDTH, "zeros")
     centred = h - np.mean(h, axis=-1, keepdims=True)
@@ -57,11 +57,11 @@ def layer_norm(h: Any, *, name: str) -> Any:
 
 
 def sequences(samples: int = 4096, seed: int = 0) -> Dataset:
-    """Sequences x of 8 digits; the target t is the same digits in order.
+    """Return sequences x of 8 digits; the target t is the same digits, sorted.
 
     Args:
         samples: the number N of sequences.
-        seed: of the generator.
+        seed: the seed of the generator.
     """
     x = np.random.default_rng(seed).integers(SYMBOLS, size=(samples, LENGTH))
     return Dataset({"x": x, "t": np.sort(x, axis=1)}, "sequences to sort")

@@ -42,15 +42,15 @@ sums over paths
   W0: 2 paths
     W0 → A → B → C → E → R  *
     W0 → A → B → D → F → R  *
-    their sum          *
+    sum of the paths   *
     back-propagation   *
   W1: 1 path
     W1 → C → E → R  *
-    their sum          *
+    sum of the paths   *
     back-propagation   *
   W2: 1 path
     W2 → D → F → R  *
-    their sum          *
+    sum of the paths   *
     back-propagation   *
 """
 
@@ -69,7 +69,9 @@ def test_the_lecture_in_words(dtrain):
     assert f"R   = f3(E, F)  = {loss!r}\n" in answer.out
     said = re.findall(r"v_(W\d) .* = (.*)", answer.out)
     assert {key: float(text) for key, text in said} == gradient
-    said = re.findall(r"(W\d): .*\n(?: .*→.*\n)+ .*sum *(.*)\n .*n  *(.*)", answer.out)
+    said = re.findall(
+        r"(W\d): .*\n(?: .*→.*\n)+ .*sum of the paths *(.*)\n .*n  *(.*)", answer.out
+    )
     for key, summed, propagated in said:
         assert float(summed) == pytest.approx(float(gradient[key]), rel=1e-14)
         assert float(propagated) == gradient[key]

@@ -1,4 +1,4 @@
-"""Binding columns to inputs: what fits, and what each misfit is called."""
+"""Binding columns to inputs: valid bindings, and the error of each invalid one."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def test_the_target(
     assert samples.origins[-1] == tuple(expected)
 
 
-def test_the_one_column_that_is_no_input_is_the_target() -> None:
+def test_the_only_column_that_is_not_an_input_is_the_target() -> None:
     assert bind(scalars("a", "y", "b"), ["b", "a"], None, {}).origins[-1] == ("y",)
     used = bind(scalars("t", "b"), ["t"], None, {})
     assert used.origins == [("t",), ("b",)]
 
 
-def test_no_target_is_looked_for_where_none_is_wanted() -> None:
+def test_without_target_no_column_is_taken_as_target() -> None:
     samples = bind(scalars("x", "u", "v"), ["x"], None, {"t": "w"}, with_target=False)
     assert (samples.target, samples.origins, len(samples)) == (None, [("x",)], 4)
 
@@ -82,7 +82,7 @@ def test_no_target_is_looked_for_where_none_is_wanted() -> None:
         (scalars(*(f"c{i}" for i in range(99))), None, {}, r"c98 \(99 in all\)"),
         (scalars("x", "u"), "y", {}, "no column 'y' for the target.*--target"),
         (scalars("x", "u", "v"), None, {}, "could be any of u, v:.*--target"),
-        (scalars("x"), None, {}, "the target is not there: .* use x; name it with"),
+        (scalars("x"), None, {}, "the target is missing: .* use x; name it with"),
         (scalars("x", "t"), None, {"z": "x"}, r"'z', which is neither an input"),
         (scalars("x", "t"), "x", {"t": "x"}, r"'t', which is neither an input"),
         (scalars("a", "b", "t"), None, {"x": "b:a"}, "b:a is reversed.*write a:b"),
@@ -100,14 +100,14 @@ def test_no_target_is_looked_for_where_none_is_wanted() -> None:
             {},
             "column 'x' has 5 rows, column 't' has 4",
         ),
-        (data(x=np.ones((0, 2)), t=np.ones(0)), None, {}, "holds no samples"),
+        (data(x=np.ones((0, 2)), t=np.ones(0)), None, {}, "has no samples"),
         (data(x=np.ones(2, complex), t=np.ones(2)), None, {}, "'x' is complex128"),
         (data(x=["a", "b"], t=np.ones(2)), None, {}, "'x' is <U1"),
         (data(x=np.ones(2, np.longdouble), t=[0, 1]), None, {}, "64 bits at most"),
         (data(x=1.0, t=np.ones(2)), None, {}, "'x' is a single number"),
     ],
 )
-def test_a_misfit_is_named(
+def test_an_invalid_binding_is_refused_by_name(
     given: Dataset, target: str | None, columns: dict[str, str], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
@@ -128,7 +128,7 @@ def test_a_range_of_a_csv_file_is_not_copied(tmp_path: Path) -> None:
     assert np.shares_memory(samples.inputs["x"], given.columns["a"])
 
 
-def test_columns_of_a_table_in_another_order_are_put_in_order() -> None:
+def test_a_range_follows_the_order_of_the_data_set() -> None:
     table = np.arange(12.0).reshape(3, 4)
     given = data(b=table[:, 2], a=table[:, 1], d=table[::-1, 3], t=table[:, 0])
     samples = bind(given, ["x"], None, {"x": "b:d"})
@@ -136,7 +136,7 @@ def test_columns_of_a_table_in_another_order_are_put_in_order() -> None:
 
 
 @pytest.mark.parametrize("rows", [10, 300_000])
-def test_the_first_row_that_is_not_finite_is_named(rows: int) -> None:
+def test_the_first_row_that_is_not_finite_is_reported(rows: int) -> None:
     given = {name: np.zeros((rows, 2)) for name in ("x", "y", "t")}
     given["x"][rows - 1, 0] = np.nan
     given["y"][rows - 3, 1] = -np.inf
@@ -151,7 +151,7 @@ def test_the_first_row_that_is_not_finite_is_named(rows: int) -> None:
         samples.check_finite(rows - 2, rows)
 
 
-def test_a_bad_number_in_a_range_is_named_by_its_own_column() -> None:
+def test_an_invalid_number_in_a_range_is_reported_with_its_column() -> None:
     given = scalars("a", "b", "t")
     given.columns["b"][3] = np.inf
     samples = bind(given, ["x"], None, {"x": "a:b"})
@@ -159,11 +159,11 @@ def test_a_bad_number_in_a_range_is_named_by_its_own_column() -> None:
         samples.check_finite(0, 4)
 
 
-def test_integers_are_finite() -> None:
+def test_integers_count_as_finite() -> None:
     bind(data(x=[1, 2], t=[True, False]), ["x"], None, {}).check_finite(0, 2)
 
 
-def test_the_digest_knows_values_names_dtypes_and_shapes_and_no_layout() -> None:
+def test_the_digest_depends_on_values_names_dtypes_and_shapes_not_on_layout() -> None:
     x = np.arange(24.0).reshape(4, 3, 2)
     same = [
         {"x": x, "t": np.arange(4)},
@@ -193,7 +193,7 @@ def test_the_digest_never_changes() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["V0", [("a", "U0")]])
-def test_columns_of_no_width_are_no_fault_where_none_is_used(dtype: Any) -> None:
+def test_columns_of_zero_width_are_refused_only_if_used(dtype: Any) -> None:
     given, more = (data(x=np.ones(n), empty=np.zeros(n, dtype)) for n in (3, 4))
     assert bind(given, ["x"], "x", {}).inputs["x"] is given.columns["x"]
     assert given.digest() != more.digest()
@@ -201,7 +201,9 @@ def test_columns_of_no_width_are_no_fault_where_none_is_used(dtype: Any) -> None
         bind(given, ["empty"], "x", {})
 
 
-def test_the_digest_of_large_data_samples_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digest_of_large_data_reads_a_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(digest_module, "FULL", 1000)
     monkeypatch.setattr(digest_module, "CHUNK", 80)
     x = np.zeros((10_000, 2))

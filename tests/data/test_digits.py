@@ -1,4 +1,4 @@
-"""The digits: the same two parts for ever."""
+"""The digits: two fixed parts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_columns(part: Any, samples: int) -> None:
     np.testing.assert_array_equal(t.sum(axis=1), 1)
 
 
-def test_each_digit_has_its_share_in_both_parts() -> None:
+def test_both_parts_have_equal_fractions_of_each_digit() -> None:
     train, heldout = (
         np.bincount(digits(part).columns["label"]) for part in ("train", "heldout")
     )

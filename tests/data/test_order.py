@@ -1,4 +1,4 @@
-"""The order of samples: complete, seeded, and the same for ever."""
+"""The order of samples: complete, seeded and fixed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_full_batch_is_the_file_order() -> None:
     assert (order.nominal, order.steps_per_epoch) == (6, 1)
 
 
-def test_a_step_s_batch_depends_on_nothing_that_was_asked_before() -> None:
+def test_a_batch_does_not_depend_on_earlier_calls() -> None:
     steps = range(20)
     order = Order(10, 3, seed=0)
     forward = [order.at(step).rows.tolist() for step in steps]
@@ -71,7 +71,7 @@ def test_a_step_s_batch_depends_on_nothing_that_was_asked_before() -> None:
 
 
 @pytest.mark.parametrize("batch", [None, 4])
-def test_parts_of_a_batch_make_up_the_batch(batch: int | None) -> None:
+def test_the_parts_of_a_batch_form_the_batch(batch: int | None) -> None:
     whole = np.arange(10)
     order = Order(10, batch, seed=0)
     for part in map(order.at, range(order.steps_per_epoch)):
@@ -80,7 +80,7 @@ def test_parts_of_a_batch_make_up_the_batch(batch: int | None) -> None:
         np.testing.assert_array_equal(np.concatenate(halves), whole[part.rows])
 
 
-def test_what_makes_no_order_is_refused() -> None:
+def test_invalid_sizes_are_refused() -> None:
     with pytest.raises(UsageError, match="batch is 0: give the samples per step"):
         Order(10, 0, seed=0)
     with pytest.raises(DataError, match="no samples"):

@@ -1,7 +1,8 @@
-"""Reading data: one content from every form, and one clear message for what is none."""
+"""Reading data: equal data from every format, and a clear error for invalid data."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -14,7 +15,8 @@ import pytest
 
 from dtrain.data import csv_file
 from dtrain.data.binding import bind
-from dtrain.data.readers import open_data
+from dtrain.data.columns import Dataset
+from dtrain.data.readers import READERS, Reader, formats, open_data
 from dtrain.errors import DataError
 
 COLUMNS = {"p": np.array([0.5, 1.0, -2e-3]), "t": np.array([1.0, 0.0, 3.0])}
@@ -26,7 +28,7 @@ def write_csv(path: Path, text: str) -> Path:
     return file
 
 
-def test_every_form_gives_the_same_columns_and_digest(tmp_path: Path) -> None:
+def test_every_format_gives_the_same_columns_and_digest(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", **COLUMNS)
     (tmp_path / "folder").mkdir()
     for name, column in COLUMNS.items():
@@ -61,7 +63,7 @@ def test_a_folder_stays_on_disk_and_in_natural_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["folder", "npz"])
-def test_any_layout_and_byte_order_is_read(tmp_path: Path, form: str) -> None:
+def test_every_layout_and_byte_order_is_read(tmp_path: Path, form: str) -> None:
     x = np.arange(6.0).reshape(3, 2)
     arrays = {"x": np.asfortranarray(x), "t": np.array([1, 2, 3], ">i4")}
     if form == "npz":
@@ -76,7 +78,7 @@ def test_any_layout_and_byte_order_is_read(tmp_path: Path, form: str) -> None:
     assert dataset.columns["t"].tolist() == [1, 2, 3]
 
 
-def test_csv_as_people_write_it(tmp_path: Path) -> None:
+def test_csv_with_quotes_spaces_and_blank_lines(tmp_path: Path) -> None:
     text = (
         '\ufeff\r\n"p, in bar", b,"t"\r\n\r\n1, 2.5 ,"3"\r\n   \r\n-1e3,.5,+4\r\n\r\n'
     )
@@ -87,7 +89,7 @@ def test_csv_as_people_write_it(tmp_path: Path) -> None:
         assert np.stack(list(columns.values()), 1).tolist() == expected
 
 
-def test_lines_of_blanks_do_not_make_csv_slow(
+def test_lines_of_spaces_do_not_need_the_slow_parser(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(csv_file, "_parse_slowly")
@@ -98,18 +100,18 @@ def test_lines_of_blanks_do_not_make_csv_slow(
         bind(dataset, ["p"], None, {}).check_finite(0, 2)
 
 
-def test_lines_of_blanks_let_nothing_else_pass(tmp_path: Path) -> None:
+def test_lines_of_spaces_do_not_hide_other_errors(tmp_path: Path) -> None:
     for number in ("\u00a03", '""3', "3\t\t4", "0x3", "3_0"):
         with pytest.raises(DataError, match="line 4"):
             open_data(write_csv(tmp_path, f"p,t\n1,2\n  \n{number},4\n"))
 
 
-def test_csv_of_one_column_and_of_no_rows(tmp_path: Path) -> None:
+def test_csv_with_one_column_or_no_rows(tmp_path: Path) -> None:
     column = open_data(write_csv(tmp_path, "t\n1\n\n2\n")).columns["t"]
     assert column.tolist() == [1, 2]
     dataset = open_data(write_csv(tmp_path, "p,t\n\n"))
     assert len(dataset) == 0
-    with pytest.raises(DataError, match=r"data.csv holds no samples"):
+    with pytest.raises(DataError, match=r"data.csv has no samples"):
         bind(dataset, ["p"], None, {})
 
 
@@ -138,19 +140,21 @@ def test_csv_of_one_column_and_of_no_rows(tmp_path: Path) -> None:
         ('p,"t\n1,2\n', "line 2: unexpected end of data"),
     ],
 )
-def test_a_fault_in_csv_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_an_error_in_csv_is_reported_with_its_position(
+    tmp_path: Path, text: str, message: str
+) -> None:
     with pytest.raises(DataError, match=f"data.csv.*{message}"):
         open_data(write_csv(tmp_path, text))
 
 
-def test_csv_in_another_encoding(tmp_path: Path) -> None:
+def test_csv_in_another_encoding_is_refused(tmp_path: Path) -> None:
     for content in (b"p,t\xe9\n1,2\n", b"p,t\n1,\xe92\n", b"\xff\xfep\0"):
         (tmp_path / "data.csv").write_bytes(content)
         with pytest.raises(DataError, match="not a CSV file in UTF-8"):
             open_data(tmp_path / "data.csv")
 
 
-def test_nan_in_csv_is_named_with_its_line(tmp_path: Path) -> None:
+def test_nan_in_csv_is_reported_with_its_line(tmp_path: Path) -> None:
     path = write_csv(tmp_path, "a,b,t\n\n1,2,3\n\n\n4,nan,5\n6,7,8\n")
     samples = bind(open_data(path), ["x"], None, {"x": "a:b"})
     with pytest.raises(DataError, match=r"data.csv: row 2 \(line 6\), column 'b' is n"):
@@ -162,7 +166,7 @@ def damage(path: Path, change: Callable[[bytes], bytes]) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, 300, -1, -30])
-def test_a_truncated_npz(tmp_path: Path, keep: int) -> None:
+def test_a_truncated_npz_is_refused(tmp_path: Path, keep: int) -> None:
     np.savez_compressed(tmp_path / "data.npz", **COLUMNS)
     damage(tmp_path / "data.npz", lambda content: content[:keep])
     with pytest.raises(DataError, match=r"data\.npz"):
@@ -170,7 +174,7 @@ def test_a_truncated_npz(tmp_path: Path, keep: int) -> None:
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_a_corrupt_npz_never_ends_in_another_error(
+def test_a_corrupt_npz_only_raises_data_errors(
     tmp_path: Path, save: Callable[..., None]
 ) -> None:
     path = tmp_path / "data.npz"
@@ -188,7 +192,7 @@ def test_a_corrupt_npz_never_ends_in_another_error(
     assert refused > len(whole) / 3 / 2
 
 
-def test_a_damaged_npy_in_a_folder_is_named(tmp_path: Path) -> None:
+def test_a_damaged_npy_in_a_folder_is_reported_by_name(tmp_path: Path) -> None:
     np.save(tmp_path / "p.npy", np.ones(100))
     np.save(tmp_path / "t.npy", np.ones(100))
     for change in (
@@ -204,7 +208,7 @@ def test_a_damaged_npy_in_a_folder_is_named(tmp_path: Path) -> None:
 
 
 class Bomb:
-    """What a pickle could do: create a file while it is read."""
+    """A pickle that would create a file when it is read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -213,7 +217,7 @@ class Bomb:
         return (Path.touch, (self.path,))
 
 
-def test_pickles_are_refused_and_not_run(tmp_path: Path) -> None:
+def test_pickles_are_refused_and_not_executed(tmp_path: Path) -> None:
     trap = tmp_path / "exploded"
     bomb = np.array([Bomb(trap), None], dtype=object)
     np.savez(tmp_path / "data.npz", x=bomb)
@@ -234,18 +238,33 @@ def test_pickles_are_refused_and_not_run(tmp_path: Path) -> None:
     [
         ({"x": np.array([None, 1])}, "column 'x' holds Python objects"),
         ({"x": [[1], [2, 3]]}, "column 'x' cannot be read: .*inhomogeneous"),
-        ({3: [1.0]}, "3 is no column name"),
+        ({3: [1.0]}, "3 is not a column name"),
         ({}, "has no columns: give a mapping of names to arrays"),
         (np.ones(3), "data is ndarray: give a mapping of names to arrays"),
         (None, "data is NoneType: give"),
         ("missing.csv", "missing.csv: there is no such file or folder"),
         ("https://example.org/data.csv", "there is no such file or folder"),
-        (__file__, r"test_readers.py: give .* a folder of \.npy files, or a \.csv"),
+        (__file__, r"test_readers.py: give .* a folder of \.npy files or a \.csv"),
     ],
 )
-def test_what_is_no_data_is_refused(source: Any, message: str) -> None:
+def test_invalid_data_are_refused(source: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         open_data(source)
+
+
+def test_a_format_is_one_entry_in_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path, source: str) -> Dataset:
+        return Dataset({"x": np.loadtxt(path)}, source)
+
+    monkeypatch.setitem(READERS, ".txt", Reader("a .txt file of one column", read))
+    path = tmp_path / "data.TXT"
+    path.write_text("1\n2\n")
+    assert open_data(path).columns["x"].tolist() == [1, 2]
+    assert formats().endswith(" or a .txt file of one column")
+    with pytest.raises(DataError, match=re.escape(formats())):
+        open_data(__file__)
 
 
 @pytest.mark.parametrize(
@@ -257,20 +276,20 @@ def test_what_is_no_data_is_refused(source: Any, message: str) -> None:
         np.ma.array([(1, 2.0)], dtype=[("a", int), ("b", float)], mask=[(0, 1)]),
     ],
 )
-def test_what_is_masked_is_never_taken_for_data(column: Any) -> None:
-    message = "arrays: column 'x' has masked elements: fill them or leave those rows"
+def test_masked_elements_are_refused(column: Any) -> None:
+    message = "arrays: column 'x' has masked elements: fill them or remove those rows"
     with pytest.raises(DataError, match=message):
         open_data({"t": np.ones(3), "x": column})
 
 
-def test_a_mask_that_hides_nothing_is_no_fault() -> None:
+def test_an_empty_mask_is_accepted() -> None:
     for mask in (np.ma.nomask, [False, False]):
         column = open_data({"x": np.ma.array([1.0, 2.0], mask=mask)}).columns["x"]
         assert type(column) is np.ndarray
         assert column.tolist() == [1, 2]
 
 
-def test_files_that_hold_nothing_are_refused(tmp_path: Path) -> None:
+def test_files_without_columns_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the folder has no \.npy files"):
         open_data(tmp_path)
     with zipfile.ZipFile(tmp_path / "empty.npz", "w"):
@@ -279,7 +298,7 @@ def test_files_that_hold_nothing_are_refused(tmp_path: Path) -> None:
         open_data(tmp_path / "empty.npz")
 
 
-def test_data_imports_nothing_above_it() -> None:
+def test_data_imports_only_errors() -> None:
     code = (
         "import sys, dtrain.data.readers, dtrain.data.digits, dtrain.data.order;"
         "print(*sorted({name.split('.')[1] for name in sys.modules"

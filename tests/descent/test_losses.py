@@ -1,4 +1,4 @@
-"""The losses: closed forms, autograd's gradients, kinks, targets, metrics, ranks."""
+"""Losses: closed forms, autograd's gradients, kinks, targets, metrics, ranks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def affine(x):
 
 @program
 def number(x):
-    """The output itself, for closed forms."""
+    """A program that returns x, for closed forms."""
     return x * weight("one", init=1.0)
 
 
@@ -52,7 +52,7 @@ WEIGHTS = {
     "b": RNG.standard_normal(OUTPUTS),
 }
 
-# name: (loss, targets, the mean loss of outputs z by the textbook)
+# name: (loss, targets, the textbook's mean loss of outputs z)
 TEXTBOOK = {
     "square": ("square", VALUES, lambda z: anp.sum((VALUES - z) ** 2, axis=1)),
     "absolute": ("absolute", VALUES, lambda z: anp.sum(anp.abs(VALUES - z), axis=1)),
@@ -79,7 +79,7 @@ TEXTBOOK = {
 }
 
 
-def test_every_loss_is_in_the_table_and_says_its_scale():
+def test_every_loss_is_in_the_table_and_documents_its_scale():
     tried = {losses.named(loss).name for loss, _, _ in TEXTBOOK.values()}
     assert set(losses.LOSSES) == tried | {"mean"}
     for name, loss in losses.LOSSES.items():
@@ -153,7 +153,7 @@ def losses_penalty(weights):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_large_logits_are_neither_infinite_nor_lost(dtype):
+def test_large_logits_neither_overflow_nor_lose_digits(dtype):
     z = np.array([[1e4, 0, -1e4], [-1e4, -1e4, -1e4], [0.0, 1e4, 3]])
     identity = {"one": np.ones(())}
     loss, gradient = loss_and_gradient(
@@ -169,7 +169,7 @@ def test_large_logits_are_neither_infinite_nor_lost(dtype):
     assert np.isfinite(gradient["one"]).all()
 
 
-def test_what_is_almost_certain_keeps_its_digits():
+def test_the_loss_of_almost_certain_classes_keeps_its_digits():
     weights = {"one": np.ones(())}
     loss, _ = loss_and_gradient(
         number, weights, [[40.0]], [1], loss="binary_cross_entropy"
@@ -177,7 +177,7 @@ def test_what_is_almost_certain_keeps_its_digits():
     assert loss == pytest.approx(np.exp(-40), rel=1e-12)
 
 
-def test_a_class_that_is_ruled_out_costs_nothing():
+def test_a_logit_of_minus_infinity_adds_no_loss():
     @program
     def masked(x):
         return np.where(np.array([True, True, False]), x * weight("w"), -np.inf)
@@ -278,7 +278,7 @@ def changed(targets, value, row=6):
 BAD_TARGETS = {
     "a label too high": ("cross_entropy", changed(LABELS, 3), "row 7.*is 3.*0 to 2"),
     "a negative label": ("cross_entropy", changed(LABELS, -1), "row 7.*is -1.*0 to 2"),
-    "half a label": ("cross_entropy", changed(LABELS, 0.5), "is 0.5.*whole numbers"),
+    "half a label": ("cross_entropy", changed(LABELS, 0.5), "is 0.5.*integers"),
     "no label": ("cross_entropy", changed(LABELS, np.nan), "row 7.*is nan"),
     "two labels": ("cross_entropy", changed(ONE_HOT, [1, 1, 0]), "row 7.*sum to 1"),
     "a share of 2": ("cross_entropy", changed(ONE_HOT, [2, -1, 0]), "from 0 to 1"),
@@ -293,7 +293,7 @@ BAD_TARGETS = {
 
 
 @pytest.mark.parametrize("what", BAD_TARGETS)
-def test_bad_targets_are_told_with_their_row(what):
+def test_invalid_targets_are_reported_with_their_row(what):
     loss, targets, pattern = BAD_TARGETS[what]
     with pytest.raises(DataError, match=pattern):
         loss_and_gradient(affine, WEIGHTS, X, targets, loss=loss)
@@ -310,7 +310,7 @@ def test_bad_targets_are_told_with_their_row(what):
         check(affine, X, targets, loss=loss)
 
 
-def test_a_bad_label_in_a_file_is_told_with_line_and_column(tmp_path):
+def test_an_invalid_label_in_a_file_is_reported_with_line_and_column(tmp_path):
     path = tmp_path / "data.csv"
     rows = "".join(f"{x},{y},1\n" for x, y in X[:5, :2])
     path.write_text(f"x,y,class\n{rows}0.5,0.5,1.5\n")
@@ -329,7 +329,7 @@ def test_a_bad_label_in_a_file_is_told_with_line_and_column(tmp_path):
         )
 
 
-def test_labels_on_disk(tmp_path):
+def test_labels_in_memory_mapped_files(tmp_path):
     folder = tmp_path / "columns"
     folder.mkdir()
     np.save(folder / "x.npy", X)
@@ -347,23 +347,23 @@ def test_cross_entropy_needs_two_classes(shape):
         losses.named("cross_entropy").target(shape, None)
 
 
-def test_the_mean_is_compared_with_no_targets():
+def test_the_loss_mean_refuses_targets():
     @program
     def distance(x):
         return np.sum(np.square(x - weight("centre", (3,))))
 
     x, targets = np.ones((4, 3)), np.ones(4)
-    with pytest.raises(UsageError, match="give none, or make them an input"):
+    with pytest.raises(UsageError, match="give no targets, or make them an input"):
         loss_and_gradient(distance, {"centre": np.ones(3)}, x, targets, loss="mean")
     columns = {"x": x, "t": targets}
     options = {"loss": "mean", "epochs": 1, "learning_rate": 0.1}
-    train(distance, columns, **options)  # a column more is no target
+    train(distance, columns, **options)  # an unused column is not a target
     with pytest.raises(UsageError, match="'t', but nothing is compared"):
         train(distance, columns, target="t", **options)
 
 
 @pytest.mark.parametrize("delta", [0, -1, np.inf, np.nan])
-def test_huber_s_delta_is_a_size(delta):
+def test_huber_refuses_an_invalid_delta(delta):
     with pytest.raises(UsageError, match="delta"):
         losses.Huber(delta)
 
@@ -399,7 +399,7 @@ def test_rmse_and_r2(loss, offset):
     assert "accuracy" not in found
 
 
-def test_there_is_no_r2_of_targets_that_are_all_the_same():
+def test_equal_targets_have_no_r2():
     targets = np.full((SAMPLES, OUTPUTS), 0.1)
     found = found_by(affine, X, targets, WEIGHTS, "square")
     assert "r2" not in found

@@ -1,4 +1,4 @@
-"""Step rules against the textbook, written again in a few lines of float64."""
+"""Step rules, compared with textbook formulas in a few lines of float64."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_every_optimizer_has_a_docstring_with_its_formula_and_a_sample() -> None
 @pytest.mark.parametrize(
     ("rule", "textbook", "settings"), SAMPLES, ids=[repr(rule) for rule, *_ in SAMPLES]
 )
-def test_rule_is_the_textbooks(
+def test_a_rule_equals_the_textbook(
     rule: Rule, textbook: Callable[..., Textbook], settings: dict[str, Any], size: int
 ) -> None:
     weights, *steps = gradients(size, 9)
@@ -141,7 +141,7 @@ def test_settings_from_numpy_do_not_change_the_arithmetic() -> None:
 
 
 @RULES
-def test_going_on_from_a_saved_state_gives_the_same_bits(rule: Rule) -> None:
+def test_resuming_from_a_saved_state_gives_the_same_bits(rule: Rule) -> None:
     steps = gradients(20, 6)
     straight = rule.start(np.ones(20))
     for gradient in steps:
@@ -160,7 +160,7 @@ def test_going_on_from_a_saved_state_gives_the_same_bits(rule: Rule) -> None:
 @RULES
 def test_a_quadratic_is_minimised(rule: Rule) -> None:
     curvature = np.linspace(1, 5, 10)
-    minimum = np.zeros(10)  # where weight decay leaves it
+    minimum = np.zeros(10)  # the minimum with weight decay
     descent = rule.start(np.linspace(-1, 1, 10))
     for step in range(2000):
         descent.step(curvature * (descent.weights - minimum), 0.03 * 0.997**step)
@@ -240,7 +240,7 @@ def test_huge_gradients_within_the_bound_are_not_clipped() -> None:
     assert descent.weights.tolist() == (-gradient).tolist()
 
 
-def test_no_weights_at_all() -> None:
+def test_an_empty_vector_of_weights_is_accepted() -> None:
     descent = adam(clip_norm=1.0).start(np.zeros(0))
     descent.step(np.zeros(0), RATE)
     assert descent.state["step"] == 1
@@ -252,8 +252,10 @@ def test_no_weights_at_all() -> None:
         (
             "adm",
             {},
-            "'adm'; did you mean 'adam'",
+            "'adm'; there are adam, adamw, lamb, rmsprop, sgd; did you mean 'adam'?",
         ),
+        ("SGD", {}, "; did you mean 'sgd'"),
+        ("momentum", {}, "; 'momentum' is called 'sgd' here"),
         ("adam", {"momentum": 0.9}, "adam has no setting momentum; it has .*beta1"),
         ("sgd", {"momentum": 1.0}, "sgd: momentum is 1.0, it must be ≥ 0 and < 1"),
         ("sgd", {"momentum": None}, "sgd: momentum is None"),
@@ -268,14 +270,14 @@ def test_no_weights_at_all() -> None:
         ("rmsprop", {"decay": True}, "decay is True"),
     ],
 )
-def test_a_bad_setting_is_named(
+def test_an_invalid_setting_is_refused_by_name(
     name: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
         named(name, **options)
 
 
-def test_what_does_not_fit_the_weights_is_refused() -> None:
+def test_a_gradient_of_another_shape_or_dtype_is_refused() -> None:
     descent = sgd().start(np.zeros(3))
     with pytest.raises(ValueError, match="gradient is float32"):
         descent.step(np.zeros(3, np.float32), RATE)

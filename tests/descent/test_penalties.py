@@ -1,4 +1,4 @@
-"""Penalties: closed forms, added once, seen by clipping, the same on any rank count."""
+"""Penalties: closed forms, added once, before clipping, equal on any rank count."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def total(function):
         (lambda _: 2.5, 2.5, np.zeros_like),
     ],
 )
-def test_it_is_added_once(penalty, value, slope, block):
+def test_a_penalty_is_added_once(penalty, value, slope, block):
     bare, without = loss_and_gradient(net, WEIGHTS, INPUTS, T, block=block)
     loss, gradient = loss_and_gradient(
         net, WEIGHTS, INPUTS, T, block=block, penalty=penalty
@@ -60,7 +60,7 @@ def test_it_is_added_once(penalty, value, slope, block):
         np.testing.assert_allclose(gradient[name], without[name] + slope(w), rtol=1e-13)
 
 
-def test_some_weights_only():
+def test_norms_of_some_weights_only():
     (name, *others) = WEIGHTS
     _, without = loss_and_gradient(net, WEIGHTS, INPUTS, T)
     _, gradient = loss_and_gradient(
@@ -77,10 +77,12 @@ def test_plain_descent_on_an_l2_penalty_is_weight_decay():
     decayed = train(net, DATA, optimizer=optimizers.sgd(weight_decay=0.1), **rules)
     for name, w in penalised.weights.items():
         np.testing.assert_allclose(w, decayed.weights[name], rtol=1e-12)
-    assert penalised.report["loss"] > decayed.report["loss"]  # it is in the loss
+    assert (
+        penalised.report["loss"] > decayed.report["loss"]
+    )  # the loss includes the penalty
 
 
-def test_the_reported_loss_has_it_and_clipping_sees_it():
+def test_the_reported_loss_and_clipping_include_the_penalty():
     settings = {"epochs": 1, "learning_rate": 1.0, "dtype": "float64"}
     weights = {"slope": 3.0, "offset": 4.0}
     run = train(
@@ -116,7 +118,7 @@ def test_any_number_of_ranks_and_blocks_of_a_stack_gives_the_same_bits(dtype):
     assert len({tuple(run.report["loss_history"]) for run in runs}) == 1
 
 
-def test_check_includes_it():
+def test_check_includes_the_penalty():
     for penalty in (penalties.Norms(l2=0.4), lambda w: np.sum(np.exp(w["out.b"]))):
         found = check(net, INPUTS, T, penalty=penalty)
         assert all(each.passed for each in found.weights)
@@ -127,7 +129,7 @@ def test_check_includes_it():
         assert slopes[0] != slopes[1]
 
 
-def test_check_names_the_kinks_of_a_penalty():
+def test_check_reports_the_kinks_of_a_penalty():
     data = line_data()
     for slope, passed in ((0.0, False), (1e-5, True)):
         found = check(
@@ -143,7 +145,7 @@ def test_check_names_the_kinks_of_a_penalty():
         assert ("test_penalties.py" in str(by_name["slope"].kinks)) != passed
 
 
-def test_ranks_with_other_penalties_are_told():
+def test_ranks_with_different_penalties_are_refused():
     def body(world):
         factor = 1.0 + (world.rank == 2)
         settings = Settings(
@@ -168,7 +170,7 @@ class Returns:
         self.value = value
 
     def __call__(self, _: object) -> object:
-        """The value."""
+        """Return the value."""
         return self.value
 
 
@@ -192,13 +194,13 @@ class Returns:
         (dict.fromkeys, ProgramError, "^(rank 0: )?" + ONE + "dict"),
     ],
 )
-def test_what_is_no_penalty_is_told(penalty, error, pattern):
+def test_an_invalid_penalty_is_refused(penalty, error, pattern):
     with pytest.raises(error, match=pattern):
         train(line, line_data(), penalty=penalty, epochs=1, learning_rate=0.1)
 
 
 @pytest.mark.parametrize("strength", [-1.0, np.inf, np.nan])
 @pytest.mark.parametrize("name", ["l1", "l2"])
-def test_strengths_hold_back(name, strength):
+def test_an_invalid_strength_is_refused(name, strength):
     with pytest.raises(UsageError, match=name):
         penalties.Norms(**{name: strength})

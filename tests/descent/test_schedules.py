@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the papers' formulas, step by step."""
+"""Learning-rate schedules: the formulas of the papers, step by step."""
 
 from __future__ import annotations
 
@@ -48,8 +48,9 @@ def test_named_schedules_start_at_the_rate(name: str) -> None:
     assert 0 <= schedule(9) <= 0.25
 
 
-def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="'cosin'; there are constant, cosine, step"):
+def test_an_unknown_name_lists_the_known_ones_and_the_closest() -> None:
+    message = "'cosin'; there are constant, step, cosine; did you mean 'cosine'"
+    with pytest.raises(UsageError, match=message):
         named("cosin", 0.1, steps=10)
 
 
@@ -66,6 +67,6 @@ def test_unknown_name_lists_the_known_ones() -> None:
         (lambda: warmup(constant(0.1), steps=-1), "steps"),
     ],
 )
-def test_a_bad_setting_is_named(make, parameter: str) -> None:  # type: ignore[no-untyped-def]
+def test_an_invalid_setting_is_refused_by_name(make, parameter: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UsageError, match=parameter):
         make()

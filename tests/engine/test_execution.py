@@ -194,7 +194,7 @@ def test_what_is_large_runs_at_once(name: str) -> None:
 
 
 @pytest.mark.usefixtures("any_cost")
-@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("ranks", [1, pytest.param(3, marks=pytest.mark.full)])
 @pytest.mark.parametrize("what", zoo.ENTRIES)
 def test_training_ends_with_one_digest_and_no_thread(what: str, ranks: int) -> None:
     entry = zoo.ENTRIES[what]

@@ -15,6 +15,7 @@ from tests.training.programs import net, net_data
 OPTIMIZERS = {
     "adam": optimizers.adam(),
     "adamw": optimizers.adamw(),
+    "lamb": optimizers.lamb(weight_decay=0.1),
     "rmsprop": optimizers.rmsprop(momentum=0.5),
     "sgd": optimizers.sgd(momentum=0.9, nesterov=True, clip_norm=0.5, weight_decay=0.1),
 }

@@ -173,7 +173,7 @@ BAD_INPUTS = {
     "masked": ({"x": MASKED}, X, "column 'x' has masked elements: fill them"),
     "masked, alone": (MASKED, X, "^input 'x' has masked elements"),
     "masked targets": ({"x": X}, MASKED, "^targets has masked elements"),
-    "no targets": ({"x": X}, None, "the target is not there"),
+    "no targets": ({"x": X}, None, "the target is missing"),
 }
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar on a terminal, lines elsewhere."""
+"""Progress of a run: a bar on a terminal, otherwise lines."""
 
 import os
 import pty
@@ -15,7 +15,7 @@ from tests.mpirun import clean_environment, python_of
 
 
 def show(steps, steps_per_epoch, **options):
-    """Go through a run's steps, a hundredth of a second each."""
+    """Show the steps of a run, each of a hundredth of a second."""
     with Progress(**options) as progress:
         for step in range(1, steps + 1):
             epoch = -(-step // steps_per_epoch)
@@ -33,10 +33,10 @@ def test_lines_name_epoch_step_loss_rate_and_time_left(capsys):
         lines[-1]
         == "epoch 3  step 12/12  batch loss 0.0833333  800 samples/s  0 s left"
     )
-    assert len(lines) == 2  # no more than one a second, but the last
+    assert len(lines) == 2  # at most one line a second, and the last step
 
 
-def test_ranks_that_do_not_speak_print_nothing(capsys):
+def test_a_rank_that_is_not_shown_prints_nothing(capsys):
     show(12, 4, shown=lambda: False)
     assert capsys.readouterr() == ("", "")
 
@@ -47,7 +47,7 @@ def test_a_table_has_two_columns(capsys):
 
 
 def on_terminal(command, seconds=60):
-    """Run a command whose standard error is a terminal; give code, stdout, stderr."""
+    """Run a command with a terminal as standard error; return code, stdout, stderr."""
     ours, theirs = pty.openpty()
     seen = []
 
@@ -55,7 +55,7 @@ def on_terminal(command, seconds=60):
         while True:
             try:
                 seen.append(os.read(ours, 65536))
-            except OSError:  # EIO: nobody has it open any more
+            except OSError:  # EIO: all other ends are closed
                 return
 
     with subprocess.Popen(
@@ -95,7 +95,7 @@ def test_a_terminal_has_a_bar_and_only_rank_0_loads_it(ranks):
     assert "samples/s" in err
     assert "loss " in err
     assert "epoch 1 " not in err
-    assert "\x1b[?25h" in err  # the cursor is back
+    assert "\x1b[?25h" in err  # the cursor is visible again
     assert "weights_sha256" in out
     assert "\x1b" not in out
     flags = [line for line in out.splitlines() if line in ("True", "False")]

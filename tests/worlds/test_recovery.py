@@ -129,7 +129,10 @@ def undisturbed(*words):
     return run.stdout
 
 
-@pytest.mark.parametrize("fault", [killed(0, "program"), killed(0, "agree", 3)])
+@pytest.mark.parametrize(
+    "fault",
+    [killed(0, "program"), pytest.param(killed(0, "agree", 3), marks=pytest.mark.full)],
+)
 @pytest.mark.parametrize("command", ["eval", "predict", "check"])
 def test_other_commands_continue_without_a_lost_rank(command, fault, weights):
     """Rank 0 is lost, so the next rank prints."""
@@ -219,7 +222,9 @@ def sums_over_hosts(world):
     print(world.size, len(world.groups), *sorted(world.lost))
 
 
-@pytest.mark.parametrize("at", ["barrier", "swap"])
+@pytest.mark.parametrize(
+    "at", ["barrier", pytest.param("swap", marks=pytest.mark.full)]
+)
 def test_survivors_on_several_hosts_continue(at):
     run = mpirun(
         5,

@@ -1,4 +1,4 @@
-"""A few steps of every program of the zoo: the digests, by name.
+"""Train every program of the zoo for a few steps; print the digests by name.
 
 Run as a program, on any number of ranks, rank 0 prints them as JSON.
 """
@@ -12,7 +12,7 @@ from dtrain.worlds.opening import open_world
 
 
 def samples(name, count):
-    """The first samples of a data set of the zoo."""
+    """Return the first samples of a data set of the zoo."""
     return {key: column[:count] for key, column in zoo.DATA[name]().columns.items()}
 
 

@@ -97,7 +97,7 @@ def test_gradients_of_the_models_are_numpys(name: str, dtype: str) -> None:
         )
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@dtypes
 @pytest.mark.parametrize("block", [1, 3, 16, 21, 100])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_stack_changes_no_bits(name: str, block: int, dtype: str) -> None:

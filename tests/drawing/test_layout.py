@@ -1,4 +1,4 @@
-"""Drawings: nothing overlaps, and no edge runs through a node."""
+"""Drawings: nothing overlaps, and no edge crosses a node."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ from dtrain.errors import UsageError
 
 
 def random_graph(choices):
-    """A program of scalars whose wiring follows the choices."""
+    """Return a graph of scalars whose edges follow the choices."""
 
     @program
     def wired(p, q):
@@ -42,16 +42,16 @@ def test_nothing_overlaps(chosen):
     for a, b in itertools.combinations(placed.boxes.values(), 2):
         assert a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1]
     for edge, points in placed.edges.items():
-        source = graph.nodes[edge.node].inputs[edge.place]
+        source = graph.nodes[edge.node].inputs[edge.input]
         assert points[0][0] == placed.boxes[source][2]
         assert points[-1][1] == placed.boxes[edge.node][0]
         for (_, end, _), (start, _, _) in itertools.pairwise(points):
-            assert end < start  # it bends between levels only,
+            assert end < start  # curved between levels only,
             assert all(
                 not (left < start and end < right)
                 for left, _, right, _ in placed.boxes.values()
             )
-        for left, right, y in points:  # and is straight, beside the nodes, in them
+        for left, right, y in points:  # straight inside them, beside the nodes
             for n, box in placed.boxes.items():
                 if n not in (source, edge.node):
                     beside = right <= box[0] or box[2] <= left
@@ -101,7 +101,7 @@ def test_every_program_of_the_zoo_is_drawn_or_refused(name):
     assert len(groups) == len(drawn(graph)) + len(drawn_edges(graph))
 
 
-def test_many_inputs_arrive_apart():
+def test_the_edges_of_many_inputs_end_apart():
     @program
     def wide(p):
         return np.sum(np.stack([np.sin(k * p) for k in range(1, 30)]) * weight("w"))

@@ -1,4 +1,4 @@
-"""A real browser without a window, where there is one: Debian's Chromium."""
+"""A fixture that opens pages in headless Chromium, if it is installed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLAGS = [
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
-    """The driver of one browser for all tests; each opens its own page."""
+    """Start one browser for all tests; each test opens a page."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
     from selenium.webdriver.chrome.service import Service
 
@@ -42,7 +42,7 @@ def chromium(tmp_path_factory):
 
 
 class Page:
-    """An open page: what it shows and what hands can do to it."""
+    """An open page: its content, and a user's actions."""
 
     def __init__(self, chrome, path, width):
         self.chrome = chrome
@@ -50,17 +50,17 @@ class Page:
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         for log in ("browser", "performance"):
-            chrome.get_log(log)  # what pages before have left
+            chrome.get_log(log)  # discard the messages of earlier pages
         chrome.get(path.as_uri())
 
     def text(self, selector):
-        """What an element says."""
+        """Return the text of an element."""
         return self.script(
             "return document.querySelector(arguments[0]).textContent", selector
         )
 
     def texts(self, selector):
-        """What all such elements say."""
+        """Return the texts of all matching elements."""
         return self.script(
             "return [...document.querySelectorAll(arguments[0])]"
             ".map((each) => each.textContent)",
@@ -76,13 +76,13 @@ class Page:
         )
 
     def press(self, *keys):
-        """Press keys, wherever the focus is."""
+        """Press keys in the focused element."""
         from selenium.webdriver import ActionChains
 
         ActionChains(self.chrome).send_keys(*keys).perform()
 
     def set(self, selector, value):
-        """Move a slider, or write a number."""
+        """Move a slider, or enter a number."""
         self.script(
             "const input = document.querySelector(arguments[0]);"
             "input.value = arguments[1];"
@@ -92,11 +92,11 @@ class Page:
         )
 
     def complaints(self):
-        """What the browser's console says."""
+        """Return the messages of the browser's console."""
         return [entry["message"] for entry in self.chrome.get_log("browser")]
 
     def requests(self):
-        """The addresses that were asked for."""
+        """Return the requested addresses."""
         messages = [
             json.loads(entry["message"])["message"]
             for entry in self.chrome.get_log("performance")
@@ -110,7 +110,7 @@ class Page:
 
 @pytest.fixture
 def opened(chromium, tmp_path):
-    """Open a page's text in the browser."""
+    """Return a function that opens HTML text in the browser."""
 
     def write_and_open(html, width=1280):
         path = tmp_path / "page.html"

@@ -1,4 +1,4 @@
-"""Explanations: adjoints by the transfer functions, and how these are written."""
+"""Explanations: adjoints by the transfer functions, and the notation of these."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def explain(model, point, **options):
 
 
 def backward_texts(explanation):
-    """v_X as it is written, by X."""
+    """Return the text of v_X, by X."""
     return {
         name(explanation.graph, number): text(
             explanation.adjoint_parts(number), lambda r: written(explanation, r)
@@ -53,7 +53,7 @@ def test_adjoints_are_the_gradient_without_the_engine():
         np.testing.assert_allclose(summed, value, rtol=1e-10)
 
 
-def test_the_derivative_of_an_array_is_that_of_its_sum():
+def test_an_array_output_is_summed_before_differentiation():
     @program
     def summed(x):
         return np.sum(zoo.mlp.function(x))
@@ -133,7 +133,7 @@ def test_one_of_several_outputs_is_explained():
     def two(p):
         return {"a": weight("w") * p, "b": np.exp(p) * weight("w")}
 
-    with pytest.raises(ProgramError, match="the outputs a, b: say which"):
+    with pytest.raises(ProgramError, match="the outputs a, b: choose one"):
         explain(two, {"p": 1.0})
     assert explain(two, {"p": 2.0}, output="a").gradient("w") == 2.0
 
@@ -151,7 +151,7 @@ def test_a_transfer_function_that_does_not_fit_is_refused():
         explain(f, {"x": np.ones(3)})
 
 
-def test_a_weight_that_the_output_does_not_need():
+def test_a_weight_without_effect_has_derivative_zero():
     @program
     def two(p):
         return {"a": weight("w") * p, "b": weight("u") * p}
@@ -173,7 +173,7 @@ def test_large_jacobians_are_not_multiplied():
     assert explanation.product(explanation.paths["b"][0]) == 1.0
 
 
-def test_a_transfer_function_that_is_too_long_is_named():
+def test_a_transfer_function_that_is_too_long_is_abbreviated():
     def steps(v, _y, x):
         for _ in range(60):  # written out, 2⁶⁰ factors
             x = np.sin(x) + np.cos(x)

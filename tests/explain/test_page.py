@@ -15,7 +15,7 @@ POINT = {"P": 0.3, "Q": 1.2}
 
 
 def explained(model, point, weights=None):
-    """An explanation of a program at a point."""
+    """Return the explanation of a program at a point."""
     shapes = {name: np.shape(value) for name, value in point.items()}
     if weights is None:
         weights = init(model, shapes=shapes)
@@ -23,7 +23,7 @@ def explained(model, point, weights=None):
 
 
 def trained(model, point, weights):
-    """Output and gradient by the engine."""
+    """Return output and gradient, computed by the engine."""
     sample = {name: np.array([value]) for name, value in point.items()}
     return loss_and_gradient(model, weights, sample, loss="mean")
 
@@ -58,7 +58,7 @@ def ladder(p):
 
 @pytest.fixture
 def lecture(opened):
-    """The page of the lecture's example."""
+    """Open the page of the lecture's example."""
     return opened(page(explained(zoo.lecture, POINT)))
 
 
@@ -120,13 +120,13 @@ def test_sliders_compute_what_python_computes(opened, model, point, moved):
     again = explained(model, there, weights)
     passed = shown.script("return passed")
     for edge, value in again.passed.items():
-        assert passed[f"{edge.node}:{edge.place}"] == pytest.approx(
+        assert passed[f"{edge.node}:{edge.input}"] == pytest.approx(
             float(value), **close
         )
     assert shown.complaints() == []
 
 
-def test_a_slider_moves_and_goes_back(lecture):
+def test_a_slider_moves_and_can_be_reset(lecture):
     before = lecture.text("#output"), lecture.text("#weight-0 .gradient")
     lecture.set("#range-0", 2)
     assert lecture.script("return document.getElementById('number-0').value") == "2"
@@ -157,7 +157,7 @@ def test_keys_step_forward_and_backward(lecture):
     assert lecture.text("#progress") == "Start"
 
 
-def test_backward_steps_say_the_transfer_function(lecture):
+def test_backward_steps_show_the_transfer_function(lecture):
     said = []
     while not lecture.script("return document.getElementById('next').disabled"):
         lecture.click("#next")
@@ -201,7 +201,7 @@ def test_a_weight_is_reached_and_selected_by_keys(lecture):
     assert lecture.texts(".node.lit .name") == []
 
 
-def test_nothing_is_loaded_but_the_page(lecture):
+def test_only_the_page_is_requested(lecture):
     lecture.click("#last")
     requests = lecture.requests()
     assert len(requests) == 1
@@ -228,7 +228,7 @@ def test_the_page_is_as_wide_as_the_window(opened, width, model, point):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_in_light_and_dark(lecture, scheme):
+def test_text_has_enough_contrast_in_light_and_dark(lecture, scheme):
     feature = {"name": "prefers-color-scheme", "value": scheme}
     lecture.chrome.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [feature]}
@@ -247,7 +247,7 @@ def test_text_stands_out_in_light_and_dark(lecture, scheme):
 
 
 def luminance(colour):
-    """Of a CSS colour, as WCAG 2 defines it."""
+    """Return the luminance of a CSS colour, as defined by WCAG 2."""
     channels = [int(c) / 255 for c in colour[4:-1].split(",")]
     linear = [
         c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels
@@ -282,17 +282,17 @@ def test_arrays_are_summarised(opened):
     assert shown.complaints() == []
 
 
-def test_without_javascript_of_a_function_there_are_no_sliders(opened, monkeypatch):
+def test_a_function_without_javascript_disables_the_sliders(opened, monkeypatch):
     monkeypatch.delitem(FUNCTIONS, "tanh")
     shown = opened(page(explained(recurrent, {"p": 0.5, "q": -1.0})))
-    assert shown.text("#no-sliders").endswith("no JavaScript for tanh.")
+    assert shown.text("#no-sliders").endswith("tanh has no translation to JavaScript.")
     assert shown.texts("#sliders input") == []
     shown.click("#last")
     assert all(shown.texts(".edge .v"))
     assert shown.complaints() == []
 
 
-def test_a_user_s_function_is_not_taken_for_another(opened):
+def test_a_custom_function_may_have_the_name_of_a_base_function(opened):
     @base_function(vjp=lambda v, y, _x: (v * (1 - y * y),))
     def square(x):
         return np.tanh(x)
@@ -319,7 +319,7 @@ def test_too_many_paths_are_counted(opened):
     assert shown.complaints() == []
 
 
-def test_a_graph_too_large_to_be_looked_at_is_refused():
+def test_a_graph_too_large_to_be_drawn_is_refused():
     @program
     def long(p):
         for _ in range(700):
@@ -330,7 +330,7 @@ def test_a_graph_too_large_to_be_looked_at_is_refused():
         page(explained(long, {"p": 0.4}))
 
 
-def test_text_of_the_program_is_text_in_the_page(opened):
+def test_names_of_the_program_are_escaped(opened):
     @program
     def sharp(p):
         with_tag = weight("</script><b>w") * p

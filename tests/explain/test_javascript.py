@@ -1,4 +1,4 @@
-"""JavaScript of base functions: every elementwise one, against NumPy."""
+"""The JavaScript of every elementwise base function, compared with NumPy."""
 
 import numpy as np
 import pytest
@@ -19,23 +19,23 @@ ARGUMENTS = {
 
 
 @pytest.mark.parametrize("function", ELEMENTWISE, ids=lambda each: each.name)
-def test_an_elementwise_function_has_its_javascript(function):
+def test_every_elementwise_function_has_javascript(function):
     assert function.name in JAVASCRIPT or function.definition is not None
 
 
-def test_there_is_none_of_what_is_no_base_function():
+def test_the_table_has_only_base_functions():
     assert JAVASCRIPT.keys() <= FUNCTIONS.keys()
 
 
 def count(function):
-    """How many arguments an elementwise function has."""
+    """Return the number of arguments of an elementwise function."""
     if isinstance(function.value, np.ufunc):
         return function.value.nin
     return 3 if function.name == "where" else 1
 
 
 def same(found, value):
-    """Whether JavaScript's value is NumPy's; JSON has no NaN and no infinity."""
+    """Return whether both values are equal; JSON has neither NaN nor infinity."""
     if not np.isfinite(value):
         return found == str(float(value))
     return float(found) == pytest.approx(float(value), rel=1e-13, abs=1e-15)
