@@ -1,4 +1,4 @@
-"""A plan as text: the steps that run once a step, those for every block, and loops."""
+"""A plan as text: the steps for each change of weights and those for every block."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dtrain.tracing.printing import counted
 
 
 def lines(plan: Plan) -> Iterator[str]:
-    """Yield a summary, then a line for each step, with a loop's steps indented."""
+    """Yield a summary, then one line for each step, indented below its loop."""
     names = _Names(plan)
     steps = [*plan.once, *plan.steps]
     pieces = [step for step in steps if isinstance(step, Piece)]
@@ -56,7 +56,7 @@ def _kernel(plan: Plan, piece: Piece) -> str:
 
 
 class _Names:
-    """The names of a plan's arrays; other buffers are numbered as they are printed."""
+    """The names of a plan's arrays; other buffers get numbers at first use."""
 
     def __init__(self, plan: Plan) -> None:
         self._given = {view.buffer: name for name, view in plan.inputs.items()}
@@ -72,7 +72,7 @@ class _Names:
         self._numbers: dict[int, int] = {}
 
     def __call__(self, view: View) -> str:
-        """Return a buffer's name and the offset of a view in it."""
+        """Return the name of an array and its offset in its buffer."""
         if view.buffer in self._external:
             return f"{self._external[view.buffer]}[{view.offset}]"
         name = self._given.get(view.buffer)

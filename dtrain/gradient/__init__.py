@@ -1,1 +1,1 @@
-"""Differentiate a flow graph: its backward graph, and the sum over paths."""
+"""Differentiate a flow graph into its backward flow graph."""

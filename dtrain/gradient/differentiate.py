@@ -1,9 +1,10 @@
-"""Back-propagation: a reverse topological walk that emits the backward flow graph.
+"""Back-propagation: the reverse topological walk that emits the backward flow graph.
 
-At each node X the walk computes v_X = ∂Output/∂X (lecture, "Efficient computation of
-all derivatives"). It starts with the output's adjoint, visits nodes in reverse order,
-and passes each node's adjoint to its inputs through the node's transfer function. If
-several consumers pass an adjoint to one input, the sum over paths is an addition.
+At each point X the walk computes v_X = ∂Output/∂X (lecture, "Efficient computation of
+all derivatives"): it starts with the output's adjoint, visits nodes in reverse order,
+and passes each node's adjoint to its inputs through the node's transfer function.
+Where several consumers pass adjoints to one input, the walk adds them: this addition
+is the sum over paths.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dtrain.errors import DtrainError, ProgramError
-from dtrain.functions.base import Expression, Kind, broadcast_shape
+from dtrain.functions.base import FUNCTIONS, Expression, Kind, broadcast_shape
 from dtrain.functions.block_axis import block_sum, to_samples
 from dtrain.functions.shape import place
 from dtrain.tracing.builder import Builder
@@ -24,18 +25,19 @@ from dtrain.tracing.trace import user_frames
 
 
 def differentiate(graph: FlowGraph, output: str | None = None) -> FlowGraph:
-    """Return the graph extended by the derivatives of an output by all weights.
+    """Extend a graph by the derivatives of one output with respect to all weights.
 
-    The derivatives are summed over the samples of a block. They are additional outputs
+    The derivatives are summed over the samples of a block. They are additional outputs,
     named ``d output / d weight``. The result is an ordinary flow graph: it can be
     printed, run, and differentiated again.
 
     Args:
         graph: the forward graph.
-        output: the output to differentiate; required if there are several.
+        output: the output to differentiate; required if the graph has several.
 
     Raises:
-        ProgramError: if there is no such output, or several and none is named.
+        ProgramError: if the graph has no such output, or if it has several and none
+            is chosen.
 
     Example:
         >>> from dtrain import program, weight
@@ -70,14 +72,14 @@ def differentiate(graph: FlowGraph, output: str | None = None) -> FlowGraph:
 def backward(
     output: Symbol, seed: Symbol, wrt: Sequence[Symbol]
 ) -> list[Symbol | None]:
-    """Emit the adjoints of nodes, given that of the output; ``None`` where one is zero.
+    """Emit the adjoints of nodes, given that of the output; ``None`` where it is zero.
 
-    An adjoint has its node's shape. It may vary less than its node does: then it is
-    the same for all samples. The adjoint of a node that all samples share is a sum
-    over the samples of a block.
+    An adjoint has its node's shape. An adjoint may be the same for all samples although
+    its node is not. The adjoint of a node that all samples share is a sum over the
+    samples of a block.
 
     Args:
-        output: the node at which the walk starts.
+        output: the node where the walk starts.
         seed: the adjoint of the output, of the output's shape.
         wrt: the nodes whose adjoints are returned.
     """
@@ -95,7 +97,7 @@ def backward(
         if not node.inputs:
             continue
         if node.function.vjp is None:
-            continue  # sign, comparisons, argmax: piecewise constant
+            continue  # sign, comparisons, argmax: constant between their jumps
         y = Symbol(builder, number)
         xs = [Symbol(builder, i) for i in node.inputs]
         for x, adjoint in zip(xs, _passed(v[0], y, xs), strict=True):
@@ -107,7 +109,7 @@ def backward(
 
 
 def _passed(v: Symbol, y: Symbol, xs: Sequence[Symbol]) -> Sequence[Expression]:
-    """Return the adjoints that a node's transfer function passes to its inputs."""
+    """Return the adjoint that a node's transfer function passes to each input."""
     function, builder = y.node.function, y.builder
     assert function.vjp is not None  # noqa: S101
     try:
@@ -133,10 +135,10 @@ def _passed(v: Symbol, y: Symbol, xs: Sequence[Symbol]) -> Sequence[Expression]:
 
 
 def unbroadcast(v: Symbol, x: Symbol, y: Symbol) -> Symbol:
-    """Sum an adjoint over the axes along which its input x was broadcast to y.
+    """Sum an adjoint over the axes along which y's function broadcast its input x.
 
-    These are the axes that are new or of size 1, and the samples of a block if they
-    share the input but not the output. Adjoints are summed to shape here only.
+    These are the axes that are new or had size 1 and, where all samples of a block
+    share x but not y, the samples. No other function un-broadcasts.
     """
     if x.node.kind is not Kind.SAMPLE:
         if v.node.kind is Kind.SAMPLE:
@@ -161,7 +163,7 @@ def _sum_to(v: Symbol, x: Symbol, y: Symbol) -> Symbol:
             f"the vjp of {y.node.function.name} returns an adjoint of shape {v.shape} "
             f"for an input of shape {shape}"
         ) from None
-    if v.shape != full:  # the vjp returned one value for several elements
+    if v.shape != full:  # the vjp left out axes along which the adjoint is constant
         v = v.builder.symbol(np.broadcast_to(v, full))
     new = len(full) - len(shape)
     stretched = tuple(
@@ -172,17 +174,17 @@ def _sum_to(v: Symbol, x: Symbol, y: Symbol) -> Symbol:
 
 
 def _total(parts: Sequence[Symbol]) -> Symbol:
-    """Return the sum of the adjoints of all consumers, in order of arrival.
+    """Return the sum of the adjoints that consumers passed, in order of arrival.
 
-    Adjoints of several parts of one array are put back by one call of ``place``, so
-    that T slices take the memory of T parts, not of T arrays.
+    The adjoints of several slices of one array are joined into one `place`, so that T
+    slices do not cost T arrays of the full shape.
     """
-    placed = [part for part in parts if part.node.function is place]
-    if len(placed) > 1:
+    places = [part for part in parts if part.node.function is place]
+    if len(places) > 1:
         builder = parts[0].builder
-        inputs = [Symbol(builder, i) for part in placed for i in part.node.inputs]
-        at = tuple(each for part in placed for each in part.node.keywords["at"])
-        joined = builder.symbol(place(*inputs, at=at, shape=placed[0].shape))
+        inputs = [Symbol(builder, i) for part in places for i in part.node.inputs]
+        at = tuple(each for part in places for each in part.node.keywords["at"])
+        joined = builder.symbol(place(*inputs, at=at, shape=places[0].shape))
         parts = [part for part in parts if part.node.function is not place] + [joined]
     total = parts[0]
     for part in parts[1:]:
@@ -191,7 +193,7 @@ def _total(parts: Sequence[Symbol]) -> Symbol:
 
 
 def _depends(builder: Emitter, last: int, wrt: Sequence[int]) -> list[bool]:
-    """Return for each node up to the last whether it depends on one in ``wrt``."""
+    """Return whether each node up to the last one depends on a node in ``wrt``."""
     depends = [False] * (last + 1)
     for number in wrt:
         if number <= last:
@@ -200,3 +202,21 @@ def _depends(builder: Emitter, last: int, wrt: Sequence[int]) -> list[bool]:
         if not depends[number]:
             depends[number] = any(depends[i] for i in builder.nodes[number].inputs)
     return depends
+
+
+def surely_reached(graph: FlowGraph) -> set[int]:
+    """Return the nodes that an adjoint of an output surely reaches, even if it is zero.
+
+    Custom functions may pass no adjoint, so the nodes behind them are not included.
+    """
+    found = set(graph.outputs.values())
+    waiting = list(found)
+    while waiting:
+        node = graph.nodes[waiting.pop()]
+        function = node.function
+        known = function is FUNCTIONS.get(function.name)
+        if known and function.differentiable and node.dtype == "real":
+            more = set(node.inputs) - found
+            found |= more
+            waiting += more
+    return found

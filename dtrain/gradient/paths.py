@@ -1,11 +1,11 @@
-"""The sum over paths: derivatives computed from the lecture's definition.
+"""The sum over paths: the lecture's definition of a derivative, evaluated directly.
 
 The derivative of an output by X is the sum, over all paths from X to the output, of the
 product of the derivatives along the path (lecture, "In general, there is a DAG from
 weight to the output"); for tensors it is a product of Jacobians ("Transfer functions").
-There may be exponentially many paths, which back-propagation never visits one by one
-(`dtrain.gradient.differentiate`). This slow, exact definition is the reference that
-back-propagation is checked against, and the basis of ``dtrain explain``.
+The number of paths can be exponential; back-propagation never visits them one by one
+(`dtrain.gradient.differentiate`). This module does: it is slow and exact, and serves to
+check and to explain back-propagation.
 """
 
 from __future__ import annotations
@@ -31,12 +31,7 @@ LIMIT = 100_000
 
 
 class Edge(NamedTuple):
-    """A step of a path.
-
-    Attributes:
-        node: the number of the node that it leads to.
-        input: the index of the previous node among that node's inputs.
-    """
+    """One edge of a path: into a node, as its input of this index."""
 
     node: int
     input: int
@@ -80,7 +75,7 @@ class Paths:
             edges.reverse()  # in the order of the nodes
 
     def count(self, start: int) -> int:
-        """Return the number of paths from a node, computed without enumerating them."""
+        """Return the number of paths from a node, without enumerating them."""
         return self._counts[start]
 
     def all(self, start: int) -> Iterator[Path]:
@@ -139,7 +134,10 @@ class SumOverPaths:
         self._jacobians: dict[int, list[NDArray[Any]]] = {}
 
     def jacobian(self, edge: Edge) -> NDArray[Any]:
-        """Return ∂y_i/∂x_j of a node's output y by one of its inputs x, in C order."""
+        """Return the matrix ∂y_i/∂x_j of a node's value y by one input x.
+
+        The elements of y and x are numbered in C order.
+        """
         if edge.node not in self._jacobians:
             node = self.graph.nodes[edge.node]
             xs = [self.values[i] for i in node.inputs]
@@ -149,8 +147,7 @@ class SumOverPaths:
     def product(self, path: Path) -> NDArray[Any]:
         """Return the product of the Jacobians along a path, from its end backward.
 
-        Its shape is the shape of the end followed by the shape of the start, so it is a
-        scalar if both are.
+        Its shape is the shape of the end followed by the shape of the start.
         """
         end = self.graph.nodes[self.paths.end]
         if not path:
@@ -165,7 +162,7 @@ class SumOverPaths:
 
         Args:
             start: the node's number.
-            limit: the maximum number of paths.
+            limit: the largest number of paths to visit.
 
         Raises:
             UsageError: if there are more paths; the message gives their number.
@@ -185,7 +182,7 @@ class SumOverPaths:
 
 
 def evaluate(graph: FlowGraph, given: Mapping[str, Any]) -> list[NDArray[Any]]:
-    """Return each node's value for one sample, by the functions' NumPy definitions."""
+    """Return each node's value for one sample, from the functions' NumPy values."""
     values: list[NDArray[Any]] = []
     for node in graph.nodes:
         if node.function in (INPUT, WEIGHT):
@@ -200,9 +197,9 @@ def evaluate(graph: FlowGraph, given: Mapping[str, Any]) -> list[NDArray[Any]]:
 
 
 def _jacobians(node: Node, xs: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return a node's Jacobian by each input, computed row by row.
+    """Return a node's Jacobian by each input, computed with its transfer function.
 
-    Since v_in = Jᵀ v_out, the transfer function of the unit vector i is row i of J.
+    Since v_in = Jᵀ v_out, each unit vector as v_out gives one row of J.
     """
     transfer = _transfer(node, [x.shape for x in xs])
     given: dict[str, Any] = {f"x{place}": x for place, x in enumerate(xs)}
@@ -218,8 +215,7 @@ def _jacobians(node: Node, xs: list[NDArray[Any]]) -> list[NDArray[Any]]:
 def _transfer(node: Node, shapes: list[tuple[int, ...]]) -> FlowGraph:
     """Return one node's transfer function as a graph of its inputs x and an adjoint v.
 
-    Each output is the adjoint of one input, named by the input's index. Inputs whose
-    adjoint is zero have no output.
+    Its outputs are the adjoints that are not zero, named by the inputs' positions.
     """
     builder = Builder(node.function.name)
     xs = [builder.input(f"x{place}", shape) for place, shape in enumerate(shapes)]

@@ -1,8 +1,8 @@
 """The GradientVector: every weight's derivative in one flat array, and a tail.
 
-Weights, gradients and optimizer state have one layout: the weights in sorted name
+Weights, gradients and optimizer state share one layout: the weights in sorted name
 order, each in C order, without gaps, padded with zeros to a multiple of 64 bytes. The
-tail holds sums in float64, whatever the run's dtype: loss, sample count and metrics.
+tail holds the sums that are float64 in every run: loss, sample count and metrics.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PADDING = 64  # bytes: a cache line, and the unit in which ranks split a vector
 
 @dataclass(frozen=True)
 class Layout:
-    """The offset and shape of each weight in a flat array.
+    """The position of each weight in a flat array.
 
     Attributes:
         shapes: the shape of each weight, by name, in sorted name order.
@@ -45,7 +45,7 @@ class Layout:
 
     @cached_property
     def offsets(self) -> dict[str, int]:
-        """The index of the first element of each weight, by name."""
+        """The offset of each weight's first element."""
         offsets, start = {}, 0
         for name, shape in self.shapes.items():
             offsets[name] = start
@@ -54,7 +54,7 @@ class Layout:
 
     @cached_property
     def parts(self) -> dict[str, slice]:
-        """The slice of a flat array that holds each weight, by name."""
+        """The range of each weight in a flat array."""
         return {
             name: slice(start, start + math.prod(self.shapes[name]))
             for name, start in self.offsets.items()
@@ -89,12 +89,11 @@ class Layout:
         """Return a flat array of zeros.
 
         Raises:
-            UsageError: if there is too little memory; the message names the largest
-                weights.
+            UsageError: if there is not enough memory; it names the largest weights.
         """
         try:
             return np.zeros(self.size, self.dtype)
-        except (MemoryError, ValueError):  # ValueError: exceeds the address space
+        except (MemoryError, ValueError):  # ValueError: more than can be addressed
             largest = sorted(self.shapes.items(), key=lambda each: -math.prod(each[1]))
             named = ", ".join(f"{name} {shape}" for name, shape in largest[:3])
             size = self.size * self.dtype.itemsize / 2**30
@@ -104,7 +103,7 @@ class Layout:
             ) from None
 
     def views(self, flat: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return the part of a flat array for each weight, in its shape, by name."""
+        """Return each weight's part of a flat array, in its shape."""
         return {
             name: flat[start : start + math.prod(shape)].reshape(shape)
             for (name, shape), start in zip(
@@ -114,15 +113,15 @@ class Layout:
 
 
 def not_finite(values: Mapping[str, NDArray[Any]]) -> list[str]:
-    """Return the names of arrays that contain infinities or NaN."""
+    """Return the names of arrays that hold infinities or NaN."""
     return [name for name, value in values.items() if not np.isfinite(value).all()]
 
 
 def _number(name: str, given: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return a value given for a weight as an array of the weight's shape.
+    """Return the value given for a weight as an array.
 
     Raises:
-        UsageError: if it is not an array of real numbers, or has another shape.
+        UsageError: if it is not an array of real numbers of the weight's shape.
     """
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise UsageError(f"weight {name!r} has masked elements: fill them")
@@ -140,10 +139,9 @@ class Weights:
     """The values of all weights, in one flat array.
 
     Attributes:
-        layout: the offset of each weight.
-        flat: the array. After changing it, increment `version`.
-        version: how often the values have changed.
-        values: views of the array, by name.
+        layout: the position of each weight.
+        flat: the array; only an optimizer changes it, and increments `version`.
+        version: the number of changes of the values so far.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -156,9 +154,9 @@ class Weights:
         """Set all weights.
 
         Raises:
-            UsageError: if a name is missing or unknown, a shape differs, or a value is
-                not
-                finite, or not finite in the layout's dtype.
+            UsageError: if a name is missing or unknown, if a shape differs, or if a
+                value is not finite or overflows the layout's dtype. The weights are
+                then unchanged.
         """
         if not isinstance(values, Mapping):
             raise UsageError(
@@ -208,15 +206,14 @@ class Weights:
 
 
 class GradientVector:
-    """Sums over samples: of each weight's derivative, of the loss, and of metrics.
+    """Sums over samples: of each weight's derivative, the loss, and the count.
 
     Attributes:
-        layout: the offset of each weight's derivative.
-        slots: the flat array of derivatives that this object allocates, in the run's
-            dtype.
-        flat: the derivatives: either the slots, or read-only memory of the reduction.
+        layout: the position of each weight's derivative.
+        slots: memory for the flat array of derivatives, in the run's dtype.
+        flat: the derivatives: `slots`, or a read-only array of another object.
         tail: loss, sample count and metrics, in float64.
-        level: 0, the height of a subtree of one block (`dtrain.reduction.tree`).
+        level: always 0; makes the vector a leaf of the canonical tree.
     """
 
     level = 0
@@ -233,12 +230,12 @@ class GradientVector:
 
     @property
     def samples(self) -> int:
-        """The number of samples that are summed."""
+        """The number of samples in the sum."""
         return int(self.tail[1])
 
     @property
     def loss(self) -> float:
-        """The mean loss of the samples; 0 without samples."""
+        """The mean loss of the samples; 0 if there are none."""
         return float(self.tail[0] / self.tail[1]) if self.tail[1] else 0.0
 
     @property
@@ -247,22 +244,25 @@ class GradientVector:
         return self.tail[2:]
 
     def receive(self, slots: NDArray[Any]) -> None:
-        """Use derivatives in other, read-only memory until the next sum."""
+        """Refer to another object's sum of derivatives, without a copy."""
         self.flat = slots
 
     def scale(self, factor: float) -> None:
-        """Multiply the derivatives by a factor (lecture: −2/N), but not the tail."""
+        """Multiply the derivatives by a factor, such as the lecture's −2/N.
+
+        Loss and count stay sums.
+        """
         self.flat = np.multiply(self.flat, factor, out=self.slots)
 
     def add(self, slots: NDArray[Any]) -> None:
-        """Add a flat array to the derivatives."""
+        """Add to the derivatives."""
         self.flat = np.add(self.flat, slots, out=self.slots)
 
     def finite(self) -> bool:
         """Return whether the loss and all derivatives are finite."""
         if not math.isfinite(self.tail[0]):
             return False
-        # Fast path: a finite dot product implies finite values. It may overflow though.
+        # One pass suffices unless the square overflows; then test each element.
         with np.errstate(all="ignore"):
             square = float(np.dot(self.flat, self.flat))
         return math.isfinite(square) or bool(np.isfinite(self.flat).all())

@@ -1,1 +1,1 @@
-"""Run plans: memory, order, threads, and NumPy calls."""
+"""Run plans: memory, order, threads, and the calls of NumPy."""

@@ -7,21 +7,19 @@ look-ups, no shape checks, no new arrays.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine.execution import indexing, linear
+from dtrain.engine.execution import indexing, linear, masks
 from dtrain.engine.execution.arena import ALIGNMENT, Arena
 from dtrain.engine.execution.executor import BoundPhase, Call
 from dtrain.engine.execution.models import Model, Phase
 from dtrain.engine.plans.batching import batched
-from dtrain.engine.plans.plan import Buffer, Plan, Step, View, contiguous
+from dtrain.engine.plans.plan import Plan, Step, View
 from dtrain.errors import ProgramError
 from dtrain.functions import linalg
 from dtrain.functions.base import FUNCTIONS
@@ -54,7 +52,7 @@ class BoundPlan:
     @classmethod
     def arranged(cls, plan: Plan) -> Plan:
         """Return the plan as this backend runs it."""
-        return with_masks(batched(plan))
+        return masks.with_masks(batched(plan))
 
     @classmethod
     def load(cls, plan: Plan, model: Model) -> tuple[int, int]:
@@ -120,22 +118,6 @@ class BoundPlan:
         return KERNELS[step.kernel](*map(self._array, views), *step.params)
 
 
-def with_masks(plan: Plan) -> Plan:
-    """Return the plan with scratch memory for masks: integers shaped as the output."""
-    plan = replace(plan, buffers=list(plan.buffers))
-
-    def masked(step: Step) -> Step:
-        if step.kernel not in MASKED:
-            return step
-        shape, width = step.out.shape, plan.buffers[step.out.buffer].dtype.itemsize
-        plan.buffers.append(Buffer(math.prod(shape), np.dtype(f"i{width}")))
-        mask = View(len(plan.buffers) - 1, 0, shape, contiguous(shape))
-        return replace(step, scratch=(mask,))
-
-    plan.once, plan.steps = list(map(masked, plan.once)), list(map(masked, plan.steps))
-    return plan
-
-
 def _memory(plan: Plan, arena: Arena, external: dict[str, Array]) -> list[Array]:
     """Return the memory of every buffer: a part of one array, or external memory."""
     raw = np.zeros(arena.size + ALIGNMENT, np.uint8)
@@ -191,46 +173,6 @@ def _choose(condition: Array, a: Array, b: Array, out: Array) -> list[Call]:
     ]
 
 
-# NumPy's copy with `where` goes element by element. Integer arithmetic on the elements'
-# bits is ten times faster, and exact for infinities and NaN.
-
-
-def _bits(x: Array) -> Array:
-    """Return the same memory as integers."""
-    return x.view(f"i{x.itemsize}")
-
-
-def _keep(condition: Array, a: Array, out: Array, mask: Array) -> list[Call]:
-    """Compute a where the condition holds, else 0: its bits times 1 or 0."""
-    return [
-        (np.copyto, (mask, condition)),
-        (np.multiply, (_bits(a), mask, _bits(out))),
-    ]
-
-
-def _drop(condition: Array, b: Array, out: Array, mask: Array) -> list[Call]:
-    """Compute b where the condition does not hold, else 0: its bits and a mask."""
-    one = np.ones((), mask.dtype)
-    return [
-        (np.copyto, (mask, condition)),
-        (np.subtract, (mask, one, mask)),
-        (np.bitwise_and, (_bits(b), mask, _bits(out))),
-    ]
-
-
-def _select(
-    condition: Array, a: Array, b: Array, out: Array, mask: Array
-) -> list[Call]:
-    """Compute a where the condition holds, else b: b ^ ((a ^ b) & mask)."""
-    return [
-        (np.copyto, (mask, condition)),
-        (np.negative, (mask, mask)),
-        (np.bitwise_xor, (_bits(a), _bits(b), _bits(out))),
-        (np.bitwise_and, (_bits(out), mask, _bits(out))),
-        (np.bitwise_xor, (_bits(out), _bits(b), _bits(out))),
-    ]
-
-
 def _take(x: Array, out: Array, at: Array) -> list[Call]:
     return [(np.take, (x, at, -1, out, "clip"))]
 
@@ -259,7 +201,6 @@ def _custom(*arrays: Any) -> list[Call]:
     return [(call, ())]
 
 
-MASKED = {"keep", "drop", "select"}
 KERNELS: dict[str, Callable[..., list[Call]]] = {
     **{
         name: _ufunc(cast(np.ufunc, function.value))
@@ -272,9 +213,9 @@ KERNELS: dict[str, Callable[..., list[Call]]] = {
     "zero": lambda out: [(out.fill, (0,))],
     "sigmoid": _sigmoid,
     "choose": _choose,
-    "keep": _keep,
-    "drop": _drop,
-    "select": _select,
+    "keep": masks.keep,
+    "drop": masks.drop,
+    "select": masks.select,
     "sum": lambda x, out, axes: [(np.add.reduce, (x, axes, None, out))],
     "max": lambda x, out: [(np.maximum.reduce, (x, -1, None, out))],
     "min": lambda x, out: [(np.minimum.reduce, (x, -1, None, out))],

@@ -1,4 +1,4 @@
-"""The arrays of a kernel: loads and stores of vectors in its loops."""
+"""An array of a kernel: how the loops read and write its vectors."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ ALIGNMENT = 64
 
 
 class Array:
-    """An array that a kernel's loops read or write.
+    """An array as it goes through a kernel's loops.
 
     Args:
-        port: its dtype and access.
+        port: the array's dtype and access.
         real: the dtype of reals.
         vectors: the arithmetic that emits instructions.
-        address: the address of the first element.
+        address: the address of its first element.
         strides: in bytes, one for each loop.
 
     Attributes:
         row: the address of the current row.
-        address: the address that the innermost loop uses: `row` or `scratch`.
-        step: the stride at `address`, in bytes.
-        scratch: a vector for the remainder at the end of a row.
+        base: the address that the innermost loop uses: the row, or the scratch vector.
+        step: the stride there.
+        scratch: memory for a vector, for the elements left over at the end of a row.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Array:
         self.port = port
         self.row: Any = address
         self.strides = strides
-        self.address: Any = None
+        self.base: Any = None
         self.step: Any = None
         self.element = MEMORY[port.dtype]
         self.size = SIZE[port.dtype]
@@ -76,7 +76,7 @@ class Array:
         return self._vectors.splat(scalar, self._real)
 
     def load(self, i: ir.Value) -> Lanes:
-        """Return the vector that starts at element i."""
+        """Return the vector that begins with element i."""
         builder, at = self._builder, self._at(i)
         if self.port.access == "all":
             value = builder.load(at, typ=self._vector, align=self.size)
@@ -94,7 +94,7 @@ class Array:
         return self._vectors.lanes(value, self._real)
 
     def store(self, i: ir.Value, lanes: Lanes) -> None:
-        """Write the vector that starts at element i."""
+        """Write the vector that begins with element i."""
         builder, at, value = self._builder, self._at(i), lanes.value
         if self.port.dtype == "bool":
             value = builder.zext(value, self._vector)
@@ -107,10 +107,7 @@ class Array:
             at = builder.gep(at, [self.step], source_etype=BYTE)
 
     def fill(self, full: ir.Value, rest: ir.Value) -> None:
-        """Fill the scratch vector with ones, then copy the remainder into it.
-
-        The remainder is the row's last ``rest`` elements, after the first ``full``.
-        """
+        """Fill the scratch vector with ones, then with the elements after ``full``."""
         one = 1.0 if self.port.dtype.startswith("float") else 1
         ones = ir.Constant(self._vector, [one] * self._vectors.width)
         self._builder.store(ones, self.scratch, align=ALIGNMENT)
@@ -118,15 +115,15 @@ class Array:
         self._copy(self.scratch, size, start, self.strides[-1], rest)
 
     def empty(self, full: ir.Value, rest: ir.Value) -> None:
-        """Copy the scratch vector's first ``rest`` elements to the end of the row."""
+        """Copy the scratch vector to the elements after ``full``."""
         size, start = WORD(self.size), self._left_over(full)
         self._copy(start, self.strides[-1], self.scratch, size, rest)
 
     def _at(self, i: ir.Value) -> ir.Value:
         if self.port.access == "all":
-            return self._builder.gep(self.address, [i], source_etype=self.element)
+            return self._builder.gep(self.base, [i], source_etype=self.element)
         offset = self._builder.mul(i, self.step)
-        return self._builder.gep(self.address, [offset], source_etype=BYTE)
+        return self._builder.gep(self.base, [offset], source_etype=BYTE)
 
     def _left_over(self, full: ir.Value) -> ir.Value:
         offset = self._builder.mul(full, self.strides[-1])
@@ -138,7 +135,7 @@ class Array:
 
 
 def _copier(module: ir.Module, size: int) -> ir.Function:
-    """Return the module's function ``copy(to, its stride, from, its stride, n)``."""
+    """Return the function ``copy(to, its stride, from, its stride, n)`` of a module."""
     name = f"copy{size}"
     if name in module.globals:
         return module.globals[name]

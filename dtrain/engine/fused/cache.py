@@ -1,9 +1,9 @@
-"""Cache object code on disk, so a machine compiles a kernel once, not in each run.
+"""Object code on disk, so that a kernel is compiled once per machine, not once per run.
 
-Files are written atomically and contain a digest of their content. If several processes
-need the same code, one compiles and the others wait. The lock is a file lock of the
-operating system, so it is released when its process ends. If the cache cannot be read
-or written, the run compiles, prints one line on stderr, and continues.
+Files are replaced atomically and contain their digest. If several processes need the
+same code, one compiles and the others wait for it. They use a file lock, which the
+operating system releases when its holder exits. A cache that cannot be read or written
+costs time and prints one line to stderr; it never ends a run.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE = 60.0  # seconds to wait for another process before compiling as well
+PATIENCE = 60.0  # seconds to wait for another process before compiling here
 _POLL = 0.005
 _DIGEST = hashlib.sha256().digest_size
 
 
 def folder() -> Path:
-    """Return the cache folder: ``DTRAIN_CACHE``, or one in the user's cache folder."""
-    if own := os.environ.get("DTRAIN_CACHE"):
-        return Path(own)
+    """Return ``DTRAIN_CACHE``, or dtrain's folder in the user's cache."""
+    if chosen := os.environ.get("DTRAIN_CACHE"):
+        return Path(chosen)
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base, "dtrain")
     try:
@@ -37,7 +37,7 @@ def folder() -> Path:
 
 
 def cached(key: str, make: Callable[[], bytes]) -> bytes:
-    """Return the code for a key from the cache; otherwise make and store it."""
+    """Return the code of a key: from the cache, or made and stored there."""
     code = None
     try:
         file = folder() / f"{key}.o"
@@ -45,13 +45,13 @@ def cached(key: str, make: Callable[[], bytes]) -> bytes:
         if code is None:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _alone(file.parent):
-                code = _read(file)  # another process may have written it
+                code = _read(file)  # another process may have made it
                 if code is None:
                     code = make()
                     _write(file, code)
     except OSError as error:
         why = error.strerror or error
-        _say(f"cannot cache compiled code ({why}); set DTRAIN_CACHE to a folder")
+        _say(f"compiled code is not kept ({why}); DTRAIN_CACHE can name a folder")
     return make() if code is None else code
 
 
@@ -63,7 +63,7 @@ def _read(file: Path) -> bytes | None:
     digest, code = content[:_DIGEST], content[_DIGEST:]
     if hashlib.sha256(code).digest() == digest:
         return code
-    _say(f"{file} is damaged; compiling its code again")
+    _say(f"{file} is damaged; its code is compiled again")
     return None
 
 
@@ -80,7 +80,7 @@ def _write(file: Path, code: bytes) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; continue without it after `PATIENCE` seconds."""
+    """Hold the folder's lock, or continue without it after the time limit."""
     with (folder / "lock").open("wb") as lock:
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
@@ -94,5 +94,5 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @functools.cache
 def _say(what: str) -> None:
-    """Print a message on stderr, each only once."""
+    """Print a message once."""
     print(f"dtrain: {what}", file=sys.stderr)

@@ -1,11 +1,11 @@
-"""Emit LLVM IR for a form: one loop whose values are vectors.
+"""From a form to LLVM IR: one loop whose values are vectors.
 
-The number of lanes is fixed for each dtype, on every machine. The remainder at the end
-of a row is copied to a full vector, goes through the same loop once more, and is copied
-back. So there is one loop, and an element's bits do not depend on its position in a
+The number of lanes is fixed for each dtype, on every machine. Elements left over at a
+row's end are copied to a full vector, go through the same loop once more, and are
+copied back. So there is one loop, and an element's bits do not depend on its index in a
 row. A sum has one accumulator for each lane: element i is added to lane i modulo the
-number of lanes, and the lanes are added as a binary tree. So the order of additions
-depends on the row's length alone.
+lanes, and the lanes are added as a binary tree. The order depends on the row's length
+alone.
 """
 
 from __future__ import annotations
@@ -27,10 +27,7 @@ TRUTH = ir.IntType(1)
 
 
 def source(forms: Sequence[Form]) -> str:
-    """Return the IR of a module with each form's kernel and the driver.
-
-    A kernel is ``void name(int64 arguments[])``.
-    """
+    """Return the IR of a module with each form's ``void name(int64 arguments[])``."""
     module = ir.Module("dtrain")
     signature = ir.FunctionType(ir.VoidType(), [POINTER])
     for form in forms:
@@ -116,7 +113,7 @@ class _Kernel:
         builder.position_at_end(done)
 
     def _row(self) -> None:
-        """Emit the loop over a row: first the full vectors, then the remainder."""
+        """Emit a row: first the full vectors, then the rest, by one loop."""
         builder, block = self.builder, self.function.append_basic_block
         before = builder.block
         splats = {a: a.splat() for a in self.arrays if a.port.access == "one"}
@@ -129,7 +126,7 @@ class _Kernel:
         last = self._phi(TRUTH, (TRUTH(0), before), (TRUTH(1), fill))
         width = WORD(self.form.width)
         count = self._phi(WORD, (self.full, before), (width, fill))
-        self._set_addresses(before, fill)
+        self._place_arrays(before, fill)
         zero = ir.Constant(self.sum_type, None)
         begun = [self._phi(self.sum_type, (zero, before)) for _ in self.sums]
         every = self.vectors.constant("mask", 1)
@@ -175,12 +172,10 @@ class _Kernel:
         for array, total in zip(self.sums, totals, strict=True):
             builder.store(self._tree(total), array.row, align=array.size)
 
-    def _set_addresses(self, before: ir.Block, fill: ir.Block) -> None:
-        """Set the arrays' addresses: in the row, then in the scratch vectors."""
+    def _place_arrays(self, before: ir.Block, fill: ir.Block) -> None:
+        """Set the base of arrays in the loop: the row, then the scratch vectors."""
         for array in self.moving:
-            array.address = self._phi(
-                POINTER, (array.row, before), (array.scratch, fill)
-            )
+            array.base = self._phi(POINTER, (array.row, before), (array.scratch, fill))
             if array.port.access == "some":
                 stride, size = array.strides[-1], WORD(array.size)
                 array.step = self._phi(WORD, (stride, before), (size, fill))
@@ -198,16 +193,16 @@ class _Kernel:
         so_far: Sequence[ir.Value],
         counted: Lanes,
     ) -> list[ir.Value]:
-        """Compute one vector of each array; return the sums."""
+        """Emit one vector of each array; return the sums."""
         operands = self.arrays[: len(self.form.operands)]
         values = [splats[a] if a in splats else a.load(i) for a in operands]
-        pairs: dict[int, tuple[Lanes, Lanes]] = {}  # sine and cosine, by operand
+        both: dict[int, tuple[Lanes, Lanes]] = {}  # sine and cosine, by operand
         for operation, numbers in self.form.nodes:
             (first, *_) = numbers
-            if operation in TURNS and self._needs_both(first):
-                if first not in pairs:
-                    pairs[first] = sincos(values[first])
-                values.append(pairs[first][TURNS[operation]])
+            if operation in TURNS and self._turns_twice(first):
+                if first not in both:
+                    both[first] = sincos(values[first])
+                values.append(both[first][TURNS[operation]])
                 continue
             inputs = [values[number] for number in numbers]
             value = OPERATIONS[operation].formula(*inputs)
@@ -217,7 +212,7 @@ class _Kernel:
         for array in self.arrays[len(operands) :]:
             value = values[array.port.value]
             if array.port.access == "sum":
-                # Adding −0 does not change any value.
+                # Adding −0 changes no bits.
                 chosen = select(counted, value, -0.0)
                 added.append(self._added(so_far[len(added)], chosen.value))
             else:
@@ -225,7 +220,7 @@ class _Kernel:
         return added
 
     def _added(self, total: ir.Value, value: ir.Value) -> ir.Value:
-        """Add a vector to the accumulators, one part after another."""
+        """Add the parts of a vector to accumulators, one after the other."""
         lanes = LANES[self.form.dtype]
         for start in range(0, self.form.width, lanes):
             total = self.builder.fadd(total, self._part(value, start, lanes))
@@ -236,12 +231,12 @@ class _Kernel:
         indices = ir.Constant(ir.VectorType(INDEX, count), numbers)
         return self.builder.shuffle_vector(vector, vector, indices)
 
-    def _needs_both(self, operand: int) -> bool:
-        """Return whether the form needs both the sine and the cosine of a value."""
+    def _turns_twice(self, operand: int) -> bool:
+        """Return whether both the sine and the cosine of a value are needed."""
         return all((name, (operand,)) in self.form.nodes for name in TURNS)
 
     def _first_lanes(self) -> ir.Value:
-        """Return a mask of the remainder's lanes."""
+        """Return a mask of the lanes that are left over."""
         numbers = ir.Constant(
             ir.VectorType(INDEX, self.form.width), list(range(self.form.width))
         )

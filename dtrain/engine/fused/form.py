@@ -1,7 +1,7 @@
-"""The form of a piece: the part of it that is compiled.
+"""The form of a piece: what is compiled, independent of its arrays' addresses.
 
 Pieces that differ only in their arrays and lengths have one form and share its kernel.
-A call's arguments give the rest: the lengths of the loops, and each array's address and
+A call's arguments are the rest: the lengths of the loops, and each array's address and
 strides.
 """
 
@@ -19,15 +19,15 @@ from dtrain.engine.fused.regions import Piece
 from dtrain.engine.plans.plan import Shape, View
 
 LANES = {"float32": 16, "float64": 8}
-"""Accumulators of a sum: element i of a row is added to accumulator i mod LANES."""
+"""Accumulators of a sum: element i of a row is added to number i modulo these."""
 
 AHEAD = 4
-"""The number of vectors computed together in a long row: one chain of operations leaves
-most of a processor idle, several independent chains do not."""
+"""The factor by which the vectors of long rows are wider. A chain of operations leaves
+most of a processor idle; several independent chains do not."""
 
 Access = Literal["all", "one", "some", "sum"]
-"""An array's access along the innermost loop: consecutive elements, one element,
-elements at a stride, or (for a result) a sum over the loop."""
+"""How an array is accessed along the innermost loop: consecutive elements, one element,
+with a stride, or (for a result) as a sum over the loop."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Port:
 
     Attributes:
         dtype: of its elements.
-        access: its access along the innermost loop.
-        value: for a result, the number of the value: operands first, then nodes.
+        access: how it is accessed along the innermost loop.
+        value: the number of a result's value: operands first, then nodes.
     """
 
     dtype: str
@@ -47,13 +47,13 @@ class Port:
 
 @dataclass(frozen=True)
 class Form:
-    """The computation of a kernel.
+    """What a kernel computes.
 
     Attributes:
         dtype: of real values.
-        width: elements computed at once; it changes no bits.
+        width: elements computed in parallel; it changes no bits.
         depth: the number of loops around the innermost one.
-        operands: the arrays that it reads; these are the first values.
+        operands: the arrays that it reads; they are the first values.
         nodes: for each further value its operation and the numbers of its operands.
         results: the arrays that it writes.
     """
@@ -67,7 +67,7 @@ class Form:
 
     @cached_property
     def name(self) -> str:
-        """The kernel's name: a digest of all attributes."""
+        """The kernel's name, a digest of the form."""
         text = repr(self)
         return f"dtrain_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
@@ -131,10 +131,10 @@ _ACCESS: dict[int, Access] = {0: "one", 1: "all"}
 def _loops(
     domain: Shape, views: Sequence[View], summed: bool
 ) -> tuple[list[int], list[int | None]]:
-    """Return the loops' lengths, and for each the axis that has its strides.
+    """Return the loops' lengths, and for each the axis whose strides it has.
 
-    Adjacent axes that every array traverses in equal steps are merged into one loop,
-    except that the summed axis is a separate loop inside another one.
+    Adjacent axes that are evenly spaced in every array are one loop. A sum is a loop of
+    its own, inside another one.
     """
     lengths: list[int] = []
     kept: list[int | None] = []

@@ -1,4 +1,4 @@
-"""The kernels that this process has loaded, one for each form."""
+"""The kernels that this process has loaded, each form once."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _addresses: dict[Form, int] = {}
 def loaded(forms: Sequence[Form]) -> tuple[Run, Mapping[Form, int]]:
     """Return the driver, and the address of each form's kernel.
 
-    Kernels that are not loaded yet are compiled together, into one file of the cache.
+    Kernels that are not loaded yet are compiled together, to one file of the cache.
     """
-    from dtrain.engine.fused import native  # only this backend imports LLVM
+    from dtrain.engine.fused import native  # only this backend needs LLVM
 
     with _lock:
         missing = sorted(set(forms) - _addresses.keys(), key=lambda form: form.name)

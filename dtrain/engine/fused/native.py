@@ -1,4 +1,4 @@
-"""Compile native code with LLVM for this machine, and load it into the process."""
+"""Native code: compile with LLVM for this machine, and load into the process."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
 
 Host = tuple[str, str]
-"""LLVM's names of a processor and of its features."""
+"""A processor's name and its features, as LLVM calls them."""
 
 
 def host() -> Host:
-    """Return this machine's processor and features."""
+    """Return the processor's name and features."""
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
 def key(forms: Sequence[Form], host: Host) -> str:
     """Return a digest of everything that the code depends on.
 
-    The forms and the source files that emit the IR determine the IR. So a compiled
-    kernel is found in the cache without emitting its IR.
+    The IR follows from the forms and from the source files that emit it, so a kernel
+    that was compiled before is found without emitting its IR again.
     """
     digest = hashlib.sha256()
     for part in (*host, llvmlite.__version__, *map(str, llvm.llvm_version_info)):
@@ -42,8 +42,8 @@ def key(forms: Sequence[Form], host: Host) -> str:
 
 
 def compiled(forms: Sequence[Form], host: Host) -> bytes:
-    """Return the object code of the forms' kernels and of the driver."""
-    from dtrain.engine.fused.emit import source  # not needed if the code is cached
+    """Return the object code of forms' kernels, and of the driver that runs them."""
+    from dtrain.engine.fused.emit import source  # needed only to compile
 
     module = llvm.parse_assembly(source(forms))
     module.verify()
@@ -66,11 +66,11 @@ def _machine(host: Host) -> Any:
 
 
 class Library:
-    """Object code in memory, kept as long as this object.
+    """Object code in memory, which is freed with this object.
 
     Attributes:
-        run: ``run(tape, n)`` calls the n kernels of a tape. A tape has pairs of
-            addresses: a kernel's and its arguments'.
+        run: ``run(tape, n)`` calls the n kernels of a tape: pairs of the address of a
+            kernel and that of its arguments.
     """
 
     def __init__(self, code: bytes, host: Host) -> None:

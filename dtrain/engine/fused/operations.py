@@ -1,4 +1,4 @@
-"""The formulas on lanes of a plan's kernels; NumPy runs kernels that have none."""
+"""The kernels that are computed on lanes; all others are left to NumPy."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Operation:
     """A kernel on lanes.
 
     Attributes:
-        formula: a function from the operands' lanes to the result's.
-        operands: the allowed kinds of dtype of each: some of ``f``, ``b``, ``i``.
+        formula: from the operands' lanes to the result's.
+        operands: for each, the kinds of dtype it may have: some of ``f``, ``b``, ``i``.
         result: the result's kind of dtype.
     """
 
@@ -40,7 +40,7 @@ def _sign(x: Lanes) -> Lanes:
 
 
 def _rint(x: Lanes) -> Lanes:
-    """Round to the nearest integer, by adding a number whose last bit is worth 1."""
+    """Return the nearest integer, by adding a number whose last digit is worth 1."""
     a, large = abs(x), 2.0 ** FRACTION[x.kind]
     return select(a < large, a + large - large, a).signed_like(x)
 
@@ -64,7 +64,7 @@ def _heaviside(x: Lanes, h: Lanes) -> Lanes:
 
 
 def _logaddexp(a: Lanes, b: Lanes) -> Lanes:
-    """Return max(a, b) + log(1 + e^−|a − b|); a and b may be the same infinity."""
+    """Return the larger + log(1 + e^−d), or + log 2 if equal, even if infinite."""
     apart = maximum(a, b) + elementary.FUNCTIONS["log1p"](
         elementary.FUNCTIONS["exp"](-abs(a - b))
     )

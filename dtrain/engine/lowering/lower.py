@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.engine.lowering.frame import Frame, first_weight
-from dtrain.engine.lowering.rules import LOWERINGS, coverage
+from dtrain.engine.lowering.indexing import coverage
+from dtrain.engine.lowering.rules import LOWERINGS
 from dtrain.engine.plans.plan import (
     Plan,
     Step,

@@ -1,13 +1,13 @@
-"""Batching: join steps of one kind into one step on many rows.
+"""Batching: steps of one kind whose results are not urgent become one step on rows.
 
-A call on a small array spends most of its time on NumPy's overhead, and an irregular
-graph of scalars has many similar calls: a slope 1 − y², a dot product for each weight.
-Few results are needed soon. So this pass reorders a plan: each step is emitted as soon
-as its inputs are ready, except that steps whose results are needed much later are
-collected by kind until no other step is ready (Neubig, Goldberg and Dyer 2017,
-"On-the-fly operation batching in dynamic computation graphs"; here it is done once,
-ahead of time). The operands of joined steps become rows of one buffer, so nothing is
-copied. Each row is computed as it would be alone: no bits change.
+Most of the time of a call on a small array is NumPy's call overhead, and an irregular
+graph of scalars has many equal calls: slopes 1 − y², and a dot product for each weight.
+Few of their results are needed soon. So the steps are reordered: each step runs as soon
+as its inputs are available, except that steps needed much later are held back, kind by
+kind, until no other step can run (Neubig, Goldberg and Dyer 2017, "On-the-fly operation
+batching in dynamic computation graphs"; here it is done once, ahead of time). The
+operands of such steps become rows of one buffer, so nothing is copied. Each row is
+computed as it would be alone: no bits change.
 """
 
 from __future__ import annotations
@@ -25,27 +25,30 @@ _KERNELS = {name for name, f in FUNCTIONS.items() if f.elementwise} | {
     "sigmoid",
     "vecdot",
 }
-# A larger input, in bytes, is worth a separate call. A batch stays in a core's first
-# cache.
+# An input of more than _SMALL bytes is not batched; a batch has at most _BATCH bytes,
+# so that it stays in a core's first-level cache.
 _SMALL, _BATCH = 8 << 10, 32 << 10
-_SLACK = 16  # levels between a step's earliest and latest, to be joined
+_SLACK = 16  # steps of the longest path between a step's earliest and latest time
 
 Kind = tuple[object, ...]
 
 
 def batched(plan: Plan) -> Plan:
-    """Return a plan of fewer steps with the same results, or the plan itself."""
+    """Return a plan with fewer steps and the same results.
+
+    Return the plan itself if no steps can be joined.
+    """
     return _Batching(plan).result()
 
 
 class _Batching:
-    """The state of the pass: the new order, and where buffers have been moved."""
+    """The state of the pass: the new order, and the new positions of buffers."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._buffers = list(plan.buffers)
         self._steps = [each for step in plan.steps for each in self._apart(step)]
-        self._homes: dict[int, tuple[int, int]] = {}  # a buffer's batch and row
+        self._homes: dict[int, tuple[int, int]] = {}  # a buffer's batch, and its row
         written = Counter(step.out.buffer for step in self._steps)
         self._movable = {
             step.out.buffer
@@ -56,7 +59,7 @@ class _Batching:
         self._schedule()
 
     def result(self) -> Plan:
-        """Return the plan with rows instead of the buffers that were joined."""
+        """Return the plan with the joined buffers replaced by rows of batches."""
         if not self._homes:
             return self._plan
         sizes = [buffer.size for buffer in self._buffers]
@@ -82,17 +85,17 @@ class _Batching:
         )
 
     def _apart(self, step: Step) -> list[Step]:
-        """Split a dot product into slots into one that can be moved, and a copy."""
+        """Split a dot product into a slot into a movable dot product and a copy."""
         slots = self._buffers[step.out.buffer]
         if step.kernel != "vecdot" or slots.external is None:
             return [step]
         shape = step.out.shape
         self._buffers.append(Buffer(math.prod(shape), slots.dtype))
-        result = View(len(self._buffers) - 1, 0, shape, contiguous(shape))
-        return [replace(step, out=result), Step("copy", (result,), step.out)]
+        own = View(len(self._buffers) - 1, 0, shape, contiguous(shape))
+        return [replace(step, out=own), Step("copy", (own,), step.out)]
 
     def _whole(self, view: View) -> bool:
-        """Return whether a view is all of a buffer that the backend allocates."""
+        """Return whether a view is all of a buffer that the plan allocates."""
         buffer = self._buffers[view.buffer]
         return (
             buffer.external is None
@@ -101,7 +104,7 @@ class _Batching:
         )
 
     def _kind(self, step: Step) -> Kind | None:
-        """Return what joined steps must share; ``None`` if a step cannot be joined."""
+        """Return the key that joined steps share; ``None`` for one that stays alone."""
         if step.kernel not in _KERNELS or step.out.buffer not in self._movable:
             return None
         rows = self._rows(step)
@@ -123,11 +126,11 @@ class _Batching:
         return (*kind, self._buffers[step.out.buffer]) if rows else None
 
     def _rows(self, step: Step) -> list[int]:
-        """Return the buffers that a step reads, except single numbers."""
+        """Return the buffers that a step reads, except those of single numbers."""
         return [view.buffer for view in step.inputs if view.shape != ()]
 
     def _schedule(self) -> None:
-        """Emit all steps: the lowest number first; steps that can wait are joined."""
+        """Emit all steps: the lowest number first; join those that can wait."""
         waits, readers = _dependencies(self._steps)
         kinds = [self._kind(step) for step in self._steps]
         late = _latest(readers, kinds)
@@ -147,7 +150,7 @@ class _Batching:
             if alone:
                 numbers = [heapq.heappop(alone)]
                 self._emitted.append(self._steps[numbers[0]])
-            else:  # the kind that is needed first, by its last member
+            else:  # the kind that is needed first, judged by its last member
                 kind = min(waiting, key=lambda kind: late[waiting[kind][-1]])
                 numbers = waiting.pop(kind)
                 self._join([self._steps[number] for number in numbers])
@@ -157,11 +160,10 @@ class _Batching:
                     ready([reader])
 
     def _join(self, steps: Sequence[Step]) -> None:
-        """Emit steps of one kind, as few steps on rows as possible.
+        """Emit steps of one kind, joining as many as can become rows.
 
-        For each operand, the rows of a step must be consecutive rows of one batch
-        already,
-        or must not be in a batch yet.
+        For each operand, the steps' buffers must already be consecutive rows of one
+        batch, or not yet be in any.
         """
 
         def homes(step: Step) -> list[tuple[int, int]]:
@@ -215,7 +217,7 @@ class _Batching:
             self._homes[buffer] = batch, row
 
     def _stacked(self, first: View, count: int) -> View:
-        """Return the view of consecutive rows, given the first."""
+        """Return the view of ``count`` rows, given the view of the first."""
         batch, row = self._homes[first.buffer]
         shape = (count, *first.shape)
         offset = row * self._buffers[first.buffer].size
@@ -223,11 +225,11 @@ class _Batching:
 
 
 def _dependencies(steps: Sequence[Step]) -> tuple[list[int], list[list[int]]]:
-    """Return how many steps each step waits for, and which wait for it.
+    """Return how many steps each step waits for, and which steps wait for it.
 
-    A step waits for the last writers of what it reads or writes. Nothing is written
-    after
-    it was read, except by the steps of one sum, which read what they write.
+    A step waits for the last writers of the buffers that it reads or writes. No step
+    writes a buffer after another has read it, except the steps of one sum, which read
+    what they write.
     """
     waits = [0] * len(steps)
     readers: list[list[int]] = [[] for _ in steps]
@@ -243,7 +245,10 @@ def _dependencies(steps: Sequence[Step]) -> tuple[list[int], list[list[int]]]:
 
 
 def _latest(readers: Sequence[Sequence[int]], kinds: list[Kind | None]) -> list[int]:
-    """Return each step's latest level; steps that cannot wait lose their kind."""
+    """Return the latest time of each step; clear the kind of urgent steps.
+
+    Times count steps along the longest path. A step with little slack is urgent.
+    """
     early = [0] * len(readers)
     for number, others in enumerate(readers):
         for reader in others:

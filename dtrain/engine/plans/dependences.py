@@ -1,9 +1,9 @@
 """Dependences: the steps of a plan that must run before each step.
 
-A step waits for those that wrote what it reads. Where several steps write one buffer,
-it also waits for those that read or wrote before what it writes. Dependences are found
-once, from the plan's views, and hold wherever the buffers are placed: the arena reuses
-memory only in an order that they already require.
+A step depends on the steps that wrote its inputs and, where several steps write one
+buffer, on the earlier readers and writers of the range that it writes. Dependences come
+from the plan's views alone, not from the buffers' addresses: the arena reuses memory
+only in an order that the dependences already demand.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ Dependences = list[list[int]]
 
 
 def dependences(plan: Plan, steps: Sequence[Step]) -> Dependences:
-    """Return for each step the earlier ones that it waits for.
+    """Return the earlier steps that each step waits for.
 
-    Most buffers are written by one step and cost one look-up per view. For the others
-    (a
-    sum's, the rows of a batch, the slots of derivatives), the last writer and readers
-    of
-    each range of columns are recorded, so that steps that write disjoint ranges do not
-    wait for each other.
+    Most buffers are written by one step; they cost one look-up for each view. For the
+    others (those of sums, the rows of a batch, the slots of the derivatives) the last
+    writer and the readers of each range of columns are recorded, so that steps that
+    write to different ranges do not wait for each other.
     """
     writes: dict[int, list[View]] = {}
     for step in steps:
@@ -56,11 +54,10 @@ def dependences(plan: Plan, steps: Sequence[Step]) -> Dependences:
 
 
 def _row(plan: Plan, buffer: int, views: Sequence[View]) -> int:
-    """Return a row length for a buffer such that its writes overlap in few columns.
+    """Return the row length of a buffer for which writes overlap in few columns.
 
-    Samples, or blocks, lie one after another in memory. A part of each sample's value
-    is
-    then a range of columns. Or several values lie one after another.
+    In memory, samples or blocks are consecutive, and a part of each sample's value is a
+    range of columns; or several values are consecutive.
     """
     size = plan.buffers[buffer].size
     rows = {plan.stack * plan.block, plan.stack, 1}
@@ -74,9 +71,9 @@ def _row(plan: Plan, buffer: int, views: Sequence[View]) -> int:
 
 
 def columns(view: View, row: int) -> tuple[int, int]:
-    """Return the columns that a view may touch, of a buffer with rows of a length.
+    """Return the range of columns that a view may touch, for a row length.
 
-    It is all columns if the view does not touch the same ones in each row.
+    It is all columns if the view does not touch the same columns in each row.
     """
     if 0 in view.shape:
         return 0, 0
@@ -90,16 +87,16 @@ def columns(view: View, row: int) -> tuple[int, int]:
 
 
 class _Ranges:
-    """The last writer and later readers of each range of a buffer's columns."""
+    """The last writer of each range of a buffer's columns, and its readers since."""
 
     def __init__(self, row: int) -> None:
         self._row = row
-        self._starts = [0]  # of ranges; each ends where the next one starts
+        self._starts = [0]  # first columns; a range ends where the next one starts
         self._writers: list[int | None] = [None]
         self._readers: list[list[int]] = [[]]
 
     def read(self, view: View, number: int) -> Iterator[int]:
-        """Record that a step reads; yield the steps that it waits for."""
+        """Record that a step reads a view; yield the steps that it waits for."""
         for i in self._within(view):
             self._readers[i].append(number)
             writer = self._writers[i]
@@ -107,7 +104,7 @@ class _Ranges:
                 yield writer
 
     def write(self, view: View, number: int) -> Iterator[int]:
-        """Record that a step writes; yield the steps that it waits for."""
+        """Record that a step writes a view; yield the steps that it waits for."""
         for i in self._within(view):
             yield from self._readers[i]
             writer = self._writers[i]
@@ -116,12 +113,12 @@ class _Ranges:
             self._writers[i], self._readers[i] = number, []
 
     def _within(self, view: View) -> range:
-        """Return the indices of the ranges that a view touches, split at its ends."""
+        """Return the ranges that a view touches, after splitting at its ends."""
         start, stop = columns(view, self._row)
         return range(self._cut(start), self._cut(stop)) if stop > start else range(0)
 
     def _cut(self, column: int) -> int:
-        """Return the index of the range that begins at a column."""
+        """Return the index of the range that starts at a column; split if needed."""
         at = bisect_left(self._starts, column)
         if at == len(self._starts) or self._starts[at] != column:
             self._starts.insert(at, column)

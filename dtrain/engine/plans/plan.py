@@ -1,8 +1,8 @@
 """A plan: a flow graph as a flat list of steps on virtual buffers.
 
-Every buffer is written by one step, or by the several steps of one sum; every operand
-is a view with an offset, a shape and strides. A plan has no memory: the backend, which
-alone depends on NumPy's functions, allocates the buffers.
+Every buffer is written by one step, or by the several steps of one sum. Every operand
+is a view with an offset, a shape and strides. A plan allocates nothing: the backend
+assigns memory to the buffers, and only the backend calls NumPy.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ class Buffer:
     Attributes:
         size: in elements.
         dtype: of the elements.
-        external: the caller's array that it stands for; ``None`` for memory that the
-            backend allocates.
+        external: the array that provides the memory; ``None`` if the plan allocates it.
     """
 
     size: int
@@ -46,7 +45,7 @@ class View:
 
     @property
     def distinct(self) -> int:
-        """The number of elements, with those that are broadcast counted once."""
+        """The number of elements, without repetitions along broadcast axes."""
         axes = zip(self.shape, self.strides, strict=True)
         return math.prod(n for n, stride in axes if stride)
 
@@ -60,7 +59,7 @@ class View:
         )
 
     def inserted(self, axis: int, size: int = 1) -> View:
-        """Return the view with a new axis along which nothing varies."""
+        """Return the view with a new axis, along which it is constant."""
         return View(
             self.buffer,
             self.offset,
@@ -88,7 +87,7 @@ class View:
         )
         lengths = tuple(length for _, length, _ in axes)
         if 0 in (*self.shape, *lengths):
-            offset = self.offset  # nothing is read; the offset must stay in bounds
+            offset = self.offset  # an empty view must not begin outside its buffer
         steps = tuple(
             step * stride for (_, _, step), stride in zip(axes, strides, strict=True)
         )
@@ -100,7 +99,7 @@ class View:
         )
 
     def same(self, other: View) -> bool:
-        """Return whether both views are the same elements in the same order."""
+        """Return whether both views have the same elements in the same order."""
         return self.reshaped(self.shape) == other.reshaped(self.shape)
 
     def reshaped(self, shape: Shape) -> View | None:
@@ -115,7 +114,7 @@ class View:
         while j < len(wanted):
             first, start = i, j
             left = right = 1
-            while True:  # the fewest axes of both shapes with equal products
+            while True:  # the fewest axes on both sides with one product
                 if left <= right and i < len(old):
                     left *= old[i][0]
                     i += 1
@@ -138,14 +137,14 @@ class View:
 
 @dataclass(frozen=True)
 class Step:
-    """One kernel call, with its inputs and outputs.
+    """One kernel call.
 
     Attributes:
         kernel: a name in the backend's table.
-        inputs: operands, with as many axes as the output where they are broadcast.
-        out: the result.
+        inputs: operands; where they broadcast, with the output's number of axes.
+        out: the destination of the result.
         params: further arguments of the kernel.
-        scratch: memory that the kernel needs while it runs.
+        scratch: memory for intermediate values of the kernel.
     """
 
     kernel: str
@@ -156,12 +155,12 @@ class Step:
 
     @property
     def outs(self) -> tuple[View, ...]:
-        """All views that it writes."""
+        """The views that the step writes."""
         return (self.out, *self.scratch)
 
     @property
     def compiled(self) -> Sequence[tuple[str, int]]:
-        """The kernel and the size of each loop, for a step of compiled loops."""
+        """The kernel and the size of each loop, if the step is compiled loops."""
         return ()
 
 
@@ -173,9 +172,9 @@ class Plan:
         stack: the number of blocks that one call computes.
         block: samples in a block.
         buffers: the memory needed.
-        inputs: the view of each input, shape (stack, block, ...).
-        constants: values to write once, when the plan is bound.
-        once: steps that depend on weights only, to run when the weights have changed.
+        inputs: the destination of each input's values, shape (stack, block, ...).
+        constants: values to write when the plan is bound.
+        once: steps on weights alone, to run after each change of the weights.
         steps: steps to run for every block.
         outputs: the view of each output, with its leading axes.
     """

@@ -24,8 +24,9 @@ from dtrain.engine.vectorise.groups import (
     evenly,
 )
 from dtrain.engine.vectorise.sums import Sums, Term
-from dtrain.functions.base import FUNCTIONS, Kind, broadcast_shape
+from dtrain.functions.base import Kind, broadcast_shape
 from dtrain.functions.shape import index, reshape, transpose
+from dtrain.gradient.differentiate import surely_reached
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.node import WEIGHT
 
@@ -45,9 +46,7 @@ _NO_ARRAY = -1, 0
 class Grouping:
     """The arrays that a graph's scalars are put into.
 
-    An array has a number: its node's, if the graph has it; higher numbers for vectors
-        of
-    scalar weights and for groups.
+    An array's number is its node's; vectors of weights and groups have higher numbers.
 
     Attributes:
         graph: the graph.
@@ -69,7 +68,7 @@ class Grouping:
         self.levels: list[tuple[list[int], list[tuple[int, Group]]]] = []
         self.grouped: set[int] = set()
         self.stacked: set[int] = set()
-        self._passed = self._pass_adjoints() if filled else set()
+        self._passed = surely_reached(graph) if filled else set()
         self._next = len(graph.nodes)
         self._find_weights()
         self._find_elements()
@@ -77,20 +76,6 @@ class Grouping:
             self.levels.append((numbers, []))
             self._group_sums([i for i in numbers if i in self.sums.terms])
             self._group_maps([i for i in numbers if self._is_mapped(i)])
-
-    def _pass_adjoints(self) -> set[int]:
-        """Return the nodes that an adjoint surely reaches, even if it is zero."""
-        found = set(self.graph.outputs.values())
-        waiting = list(found)
-        while waiting:
-            node = self.graph.nodes[waiting.pop()]
-            function = node.function
-            known = function is FUNCTIONS.get(function.name)
-            if known and function.differentiable and node.dtype == "real":
-                more = set(node.inputs) - found
-                found |= more
-                waiting += more
-        return found
 
     def pays(self) -> bool:
         """Return whether the groups save more than reading single elements costs.

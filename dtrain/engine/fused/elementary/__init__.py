@@ -1,9 +1,8 @@
-"""Elementary functions as formulas over lanes.
+"""Elementary functions, as formulas over lanes.
 
-Each function reduces its argument with enough precision, evaluates a short minimax
-polynomial, and reconstructs the result: Muller, *Elementary Functions* (3rd ed., 2016),
-chapters 3, 4 and 11. The polynomials were computed for this package with Remez's
-exchange algorithm, weighted for the relative error of the result.
+Reduce the argument exactly enough, evaluate a short minimax polynomial, put the result
+together: Muller, *Elementary Functions* (3rd ed., 2016), chapters 3, 4 and 11. The
+polynomials come from Remez's exchange, weighted for the relative error of the result.
 """
 
 from __future__ import annotations

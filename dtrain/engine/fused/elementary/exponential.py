@@ -1,4 +1,4 @@
-"""Functions computed from eˣ: exponentials and hyperbolic functions."""
+"""Exponentials and hyperbolic functions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EXPONENTIAL: Coefficients = {
     ),
 }
 LOG2_E = 1.4426950408889634
-# log(2) in two parts; the first has so few bits that its products with n are exact.
+# log(2) in two parts, the first so short that its products with n are exact.
 LOG_2 = {
     "float32": (float.fromhex("0x1.62e4p-1"), float.fromhex("0x1.7f7d1cp-20")),
     "float64": (
@@ -43,12 +43,12 @@ LOG_2 = {
         float.fromhex("-0x1.8432a1b0e2634p-43"),
     ),
 }
-# Outside of this range eˣ, and also eˣ/2, is 0 or infinite.
+# Outside of these bounds eˣ and eˣ/2 are 0 or infinite.
 RANGE = {"float32": (-104.0, 89.5), "float64": (-746.0, 710.6)}
 
 
 def remainder(r: Lanes) -> Lanes:
-    """Return eʳ − 1 − r, for |r| ≤ log(2)/2."""
+    """Return eʳ − 1 − r for |r| ≤ log(2)/2."""
     return r * r * polynomial(r, EXPONENTIAL[r.kind])
 
 
@@ -79,11 +79,11 @@ LOG_2_NEAREST = 0.6931471805599453
 
 
 def _expm1_quarter(x: Lanes) -> Lanes:
-    """Return (eˣ − 1)/4, which does not overflow if eˣ/2 does not."""
+    """Return a quarter of eˣ − 1, which does not overflow while eˣ/2 does not."""
     r, n = reduced(x)
     rest = remainder(r)
     scale = power_of_two(n - 2, x.kind)
-    # Add the larger part first: it is exact where it cancels.
+    # The larger part first: the difference is exact.
     quarter = (scale * r + (scale - 0.25)) + scale * rest
     return select(n == 0, 0.25 * (r + rest), quarter)
 
@@ -95,31 +95,31 @@ def expm1(x: Lanes) -> Lanes:
     return select(abs(x) < TINY[x.kind], x, 4 * quarter)
 
 
-# Below this, eˣ − 1 rounds to x; the quarter of a smaller x could lose bits.
+# Below this x² is negligible, and a quarter of x would lose digits.
 TINY = {"float32": 2.0**-26, "float64": 2.0**-54}
 
 
 def sinh(x: Lanes) -> Lanes:
-    """Return ±(t + t/(t + 1))/2 with t = e^|x| − 1, which is accurate near 0."""
+    """Return (t + t/(t + 1))/2 with t = e^|x| − 1, which is exact near 0."""
     quarter = _expm1_quarter(at_most(RANGE[x.kind][1], abs(x)))
     result = 2 * (quarter + quarter / (4 * quarter + 1))
     return select(abs(x) < TINY[x.kind], x, result.signed_like(x))
 
 
 def cosh(x: Lanes) -> Lanes:
-    """Return h + 1/(4h) with h = e^|x|/2, which overflows only if the result does."""
+    """Return half of e^|x| plus its inverse, without early overflow."""
     r, n = reduced(at_most(RANGE[x.kind][1], abs(x)))
     half = scaled(1 + (r + remainder(r)), n - 1)
     return half + 0.25 / half
 
 
 def sigmoid(x: Lanes) -> Lanes:
-    """Return 1/(1 + e⁻ˣ), computed from e^−|x|, which is at most 1."""
+    """Return 1/(1 + e⁻ˣ), computed from e^−|x|, which does not overflow."""
     r, n = reduced(at_least(RANGE[x.kind][0], -abs(x)))
     small = scaled(1 + (r + remainder(r)), n)
     under = 1 + small
     quotient = select(x < 0, small, 1) / under
-    # Correct the rounding error of the sum, to first order.
+    # The rounding error of the sum, to first order.
     return quotient - quotient * (small - (under - 1))
 
 
@@ -138,15 +138,12 @@ TANH_UNDER: Coefficients = {
     ),
 }
 TANH_HALF = 0.5493061443340548
-# Beyond this range tanh rounds to ±1.
+# Outside of these bounds tanh is ±1.
 TANH_RANGE = {"float32": 10.0, "float64": 20.0}
 
 
 def tanh(x: Lanes) -> Lanes:
-    """Return 1 − 2/(e²ˣ + 1), or a rational function for small x.
-
-    Both cases share one division.
-    """
+    """Return 1 − 2/(e²ˣ + 1), or below 1/2 a rational function, with one division."""
     a = at_most(TANH_RANGE[x.kind], abs(x))
     r, n = reduced(a + a)
     power = (1 + (r + remainder(r))) * power_of_two(n, x.kind)

@@ -44,8 +44,8 @@ HALF_PI = {
 def _angle(a: Lanes, b: Lanes) -> tuple[Lanes, Lanes, Lanes]:
     """Return the arctangent of a/b for a, b ≥ 0, as a sum of three, the largest first.
 
-    It is arctan t with |t| ≤ 1/2, plus 0, π/4 or π/2, where t is a/b, (a − b)/(a + b)
-    or −b/a.
+    It is the arctangent of t, at most 1/2, plus π/4 or π/2: t is (a − b)/(a + b) or
+    −b/a.
     """
     middle, large = a > 0.5 * b, a > TAN_THREE_EIGHTHS * b
     over = select(large, -b, select(middle, a - b, a))
@@ -68,7 +68,7 @@ def arctan(x: Lanes) -> Lanes:
 def arctan2(y: Lanes, x: Lanes) -> Lanes:
     """Return the angle of (x, y), from −π to π."""
     a, b = abs(y), abs(x)
-    # Replace two infinities by 1 and two zeros by 0/1; scale so that no sum overflows.
+    # Equal where both are infinite; b not 0 where both are; and no sum overflows.
     both = (a == math.inf) & (b == math.inf)
     a, b = select(both, 1, a), select(both, 1, b)
     b = select((a == 0) & (b == 0), 1, b)
@@ -113,10 +113,7 @@ ARCSIN: Coefficients = {
 
 
 def _arcsine_parts(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
-    """Return whether |x| > ½, t, and arcsin t − t.
-
-    t is √((1 − |x|)/2) if |x| > ½, else |x|.
-    """
+    """Return |x| > ½; t = √((1 − |x|)/2) there, else |x|; and arcsin t − t."""
     a = abs(x)
     large = a > 0.5
     z = select(large, (1 - a) * 0.5, a * a)
@@ -125,10 +122,7 @@ def _arcsine_parts(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
 
 
 def arcsin(x: Lanes) -> Lanes:
-    """Return the angle with the sine x.
-
-    Above 1/2 it is π/2 − 2·arcsin √((1 − x)/2).
-    """
+    """Return arcsin x; above 1/2 it is π/2 − 2·arcsin √((1 − x)/2)."""
     large, t, rest = _arcsine_parts(x)
     high, low = HALF_PI[x.kind]
     turned = (high - 2 * t) - (2 * rest - low)
@@ -145,12 +139,12 @@ def arccos(x: Lanes) -> Lanes:
     return select(x < 0, negative, positive)
 
 
-# Above this, x² ± 1 rounds to x².
+# Above this x² ± 1 rounds to x².
 HUGE = {"float32": 2.0**14, "float64": 2.0**28}
 
 
 def arcsinh(x: Lanes) -> Lanes:
-    """Return ±log(1 + a + a²/(1 + √(1 + a²))), a = |x|; ±log(2a) for huge a."""
+    """Return log(1 + a + a²/(1 + √(1 + a²))), a = |x|; log(2a) for a huge a."""
     a = abs(x)
     huge = a > HUGE[x.kind]
     square = select(huge, 0, a * a)
@@ -159,7 +153,7 @@ def arcsinh(x: Lanes) -> Lanes:
 
 
 def arccosh(x: Lanes) -> Lanes:
-    """Return log(1 + t + √(2t + t²)), t = x − 1; log(2x) for huge x."""
+    """Return log(1 + t + √(2t + t²)), t = x − 1; log(2x) for a huge x."""
     huge = x > HUGE[x.kind]
     t = x - 1
     near = select(huge, t, t + (2 * t + t * t).sqrt())
@@ -168,6 +162,6 @@ def arccosh(x: Lanes) -> Lanes:
 
 
 def arctanh(x: Lanes) -> Lanes:
-    """Return ±log(1 + 2a/(1 − a))/2, a = |x|."""
+    """Return half of log(1 + 2a/(1 − a)), a = |x|."""
     a = abs(x)
     return (0.5 * log1p(2 * (a / (1 - a)))).signed_like(x)

@@ -1,6 +1,6 @@
 """Logarithms, by the series of 2·artanh(s), s = f/(2 + f), for log(1 + f).
 
-The reduction is that of fdlibm's e_log.c (K. C. Ng, 1993), with another polynomial.
+The reduction is that of fdlibm's e_log.c (K. C. Ng, 1993).
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ ARTANH: Coefficients = {
         0.14799065769330974,
     ),
 }
-# The bits of √½, and a power of 2 that makes a subnormal number normal.
+# The word of √½, and the exponent that makes a subnormal number normal.
 ROOT_HALF = {"float32": 0x3F3504F3, "float64": 0x3FE6A09E667F3BCD}
 LIFT = 60
 
 
 def parts(x: Lanes) -> tuple[Lanes, Lanes]:
-    """Return m in [√½, √2) and the float k with x = m·2ᵏ, for x > 0."""
+    """Return m in [√½, √2) and the number k with x = m·2ᵏ, for x > 0."""
     bias, fraction = BIAS[x.kind], FRACTION[x.kind]
     small = x < 2.0 ** (1 - bias)
     bits = select(small, x * 2.0**LIFT, x).bits()
     biased = (bits + ((bias << fraction) - ROOT_HALF[x.kind])) >> fraction
     m = (bits - ((biased - bias) << fraction)).number()
-    # A word in the low bits of 2^fraction adds its value to the float.
+    # Put the word into the low bits of 2^fraction to convert it.
     shifted = (biased | ((bias + fraction) << fraction)).number()
     origin = 2.0**fraction + bias
     return m, shifted - select(small, x.like(origin + LIFT), origin)
@@ -56,7 +56,7 @@ def tail(f: Lanes) -> Lanes:
 
 
 def _finished(x: Lanes, y: Lanes) -> Lanes:
-    """Return the logarithm y of x, or the special value for 0, ∞, negative x, NaN."""
+    """Return the logarithm y of x, corrected for x of 0, infinity, NaN, or negative."""
     outside = select(x == 0, -math.inf, x.like(math.nan))
     return select(x > 0, select(x < math.inf, y, math.inf), outside)
 
@@ -77,7 +77,7 @@ def log2(x: Lanes) -> Lanes:
 
 
 LOG10_E = 0.4342944819032518
-# log₁₀(2) in two parts, like LOG_2.
+# log₁₀(2) in two parts, as LOG_2.
 LOG10_2 = {
     "float32": (
         float.fromhex("0x1.3440000000p-2"),
@@ -98,17 +98,17 @@ def log10(x: Lanes) -> Lanes:
     return _finished(x, k * high + ((f - tail(f)) * LOG10_E + k * low))
 
 
-# This minus the bits of x gives the bits of 1/x to within 13 %: exponents subtract.
+# This minus the word of x is the word of 1/x, to 13 %: it subtracts the exponents.
 INVERSE = {"float32": 0x7EF311C7, "float64": 0x7FDE6238502484BA}
 
 
 def log1p(x: Lanes) -> Lanes:
-    """Return log(1 + x), with the rounding error of 1 + x corrected to first order."""
+    """Return log(1 + x), with the rounding error of 1 + x added to first order."""
     total = 1 + x
     m, k = parts(total)
     near = k == 0
     f = select(near, x, m - 1)
-    # Where the sum equals x, its reciprocal does not matter.
+    # Above this bound 1 + x is x, and its reciprocal is not used.
     bounded = at_most(2.0**60, total)
     inverse = (INVERSE[x.kind] - bounded.bits()).number()
     lost = select(near, 0, (x - (total - 1)) * inverse)

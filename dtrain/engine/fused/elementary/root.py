@@ -1,4 +1,4 @@
-"""The cube root, and the root of a sum of squares."""
+"""The cube root and the hypotenuse."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dtrain.engine.fused.elementary.logarithm import parts
 from dtrain.engine.fused.elementary.steps import nearest, polynomial, scaled
 from dtrain.engine.fused.lanes.lanes import Lanes, maximum, minimum, select
 
-# ∛x for x from 2^-3/2 to 2^3/2, with a relative error of at most 1/500
+# ∛x for x from 2^-3/2 to 2^3/2, to a relative error of 1/500
 CUBE_ROOT = (
     0.4435390488524503,
     0.8983996178492218,

@@ -1,4 +1,4 @@
-"""The common steps of elementary functions: reduce, evaluate, scale."""
+"""Building blocks of elementary functions: reduce, evaluate, scale."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Coefficients = dict[str, tuple[float, ...]]
 
 
 def polynomial(x: Lanes, coefficients: Sequence[float]) -> Lanes:
-    """Return c₀ + c₁x + c₂x² + ..., evaluated in pairs for a short chain (Estrin)."""
+    """Return c₀ + c₁x + c₂x² + ..., in pairs (Estrin), for a short dependency chain."""
     terms: list[Lanes] = [x.like(coefficient) for coefficient in coefficients]
     while len(terms) > 1:
         last = terms[-1:] if len(terms) % 2 else []
@@ -24,10 +24,10 @@ def polynomial(x: Lanes, coefficients: Sequence[float]) -> Lanes:
 
 
 def nearest(x: Lanes) -> tuple[Lanes, Lanes]:
-    """Return the integer nearest to x as a float, and as a two's complement word.
+    """Return the integer nearest to |x| < 2²² (float32) or 2⁵¹, as float and as word.
 
-    |x| must be less than 2²² (float32) or 2⁵¹. Adding x to a number so large that its
-    last bit is worth 1 rounds x to even, and the low bits of the sum are the integer.
+    Adding a number so large that its last digit is worth 1 rounds x to even, and leaves
+    the integer in the low bits of the sum.
     """
     large = 1.5 * 2.0 ** FRACTION[x.kind]
     shifted = x + large
@@ -35,18 +35,12 @@ def nearest(x: Lanes) -> tuple[Lanes, Lanes]:
 
 
 def power_of_two(exponent: Lanes, kind: str) -> Lanes:
-    """Return 2ⁿ for words n that are exponents of normal numbers.
-
-    Return 0 for the exponent just below them.
-    """
+    """Return 2ⁿ for words n that are exponents of normal numbers; 0 one below them."""
     return ((exponent + BIAS[kind]) << FRACTION[kind]).number()
 
 
 def scaled(x: Lanes, exponent: Lanes) -> Lanes:
-    """Return x·2ⁿ, by two factors.
-
-    So a subnormal result, 0 or infinity is rounded only once.
-    """
+    """Return x·2ⁿ, by two factors, so that a subnormal result is rounded once."""
     bias, fraction = BIAS[x.kind], FRACTION[x.kind]
     twice = exponent + 2 * bias
     half = twice >> 1
@@ -55,7 +49,7 @@ def scaled(x: Lanes, exponent: Lanes) -> Lanes:
 
 
 def upper(x: Lanes) -> Lanes:
-    """Return a float64's upper half, whose products are exact (Dekker, 1971)."""
+    """Return the upper half of a float64's digits; products are exact (Dekker)."""
     return (x.bits() & ~((1 << 27) - 1)).number()
 
 

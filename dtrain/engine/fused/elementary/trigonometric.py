@@ -35,7 +35,7 @@ COSINE: Coefficients = {
     ),
 }
 TWO_OVER_PI = 0.6366197723675814
-# π/2 in parts; products of a 20-bit integer with all but the last part are exact.
+# π/2 in parts; products of all but the last with 20 bits are exact.
 HALF_PI = tuple(
     float.fromhex(part)
     for part in (
@@ -45,7 +45,7 @@ HALF_PI = tuple(
         "0x1.b839a252049c1p-104",
     )
 )
-# Above this the products are not exact, or x·2/π is too inaccurate to round.
+# Above these the products are not exact, or x·2/π is too inaccurate to round.
 HIGHEST = {"float32": 2.0**13, "float64": 2.0**20}
 SIGN = {"float32": 30, "float64": 62}
 
@@ -66,7 +66,7 @@ def _reduced(x: Lanes) -> tuple[Lanes, ...]:
 
 
 def sincos(x: Lanes) -> tuple[Lanes, Lanes]:
-    """Return sine and cosine, which share the reduction and the polynomials."""
+    """Return the sine and the cosine, which share the reduction and the polynomials."""
     r, quadrant = _reduced(abs(x))
     z = r * r
     sine = r + r * z * polynomial(z, SINE[x.kind])

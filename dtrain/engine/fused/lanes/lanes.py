@@ -1,13 +1,12 @@
 """Lane arithmetic: formulas written once, computed by NumPy or emitted as LLVM IR.
 
 A lane is one element of a vector. ``Lanes`` has only operations that every processor
-executes exactly as IEEE 754 specifies, each rounded separately: no fused multiply-add,
-no estimate, no library call. So a formula over lanes has the same bits on every machine
-and in both arithmetics, and its NumPy form verifies the compiled form.
+computes exactly as IEEE 754 specifies, each rounded separately: no fused multiply-add,
+no estimates, no library calls. So a formula over lanes has the same bits wherever and
+however it is computed, and tests compare the compiled form with the NumPy form.
 
 Kinds of lanes: ``float32`` and ``float64``; ``word32`` and ``word64``, integers that
-wrap around; ``mask``, truth values. A Python number takes the kind of the other
-operand.
+wrap around; ``mask``, truth values. A Python number beside lanes takes their kind.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ KIND = {np.dtype(dtype): kind for kind, dtype in DTYPE.items()}
 
 
 def word(kind: str, number: float) -> int:
-    """Return an integer as a two's complement word of a kind."""
+    """Return an integer as a word of that kind: two's complement."""
     return int(number) & ((1 << int(kind.removeprefix("word"))) - 1)
 
 
@@ -39,9 +38,9 @@ class Lanes:
     """A value in every lane, with the operators of Python.
 
     Attributes:
-        arithmetic: ``ArrayArithmetic`` or ``VectorArithmetic``.
-        value: the arithmetic's value: an array, or a vector of LLVM IR.
-        kind: the kind of lanes.
+        arithmetic: what computes: ``ArrayArithmetic`` or ``VectorArithmetic``.
+        value: that arithmetic's representation: an array, or a vector of LLVM IR.
+        kind: the kind of the lanes.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -129,11 +128,11 @@ class Lanes:
         return self ^ (True if self.kind == "mask" else -1)
 
     def __lshift__(self, other: Lanes | int) -> Lanes:
-        """Shift words left by less than their width."""
+        """Words, shifted by less than their width."""
         return self._apply("shift_left", other)
 
     def __rshift__(self, other: Lanes | int) -> Lanes:
-        """Shift words right by less than their width; fill with zeros."""
+        """Words, shifted by less than their width; zeros come in."""
         return self._apply("shift_right", other)
 
     @property
@@ -142,27 +141,27 @@ class Lanes:
         return 1 << 31 if self.kind == "float32" else 1 << 63
 
     def bits(self) -> Lanes:
-        """Return the bits of floats as words."""
+        """Return the words that floats are made of."""
         return self._apply("bits", to=WORD[self.kind])
 
     def number(self) -> Lanes:
-        """Return the floats whose bits are these words."""
+        """Return the floats that have these words as bits."""
         return self._apply("bits", to=FLOAT[self.kind])
 
     def signed_like(self, other: Lanes) -> Lanes:
-        """Return these lanes, which must be ≥ 0, with the signs of others."""
+        """Return these lanes, which are ≥ 0, with the signs of others."""
         return (self.bits() | (other.bits() & self.sign_bit)).number()
 
     def sqrt(self) -> Lanes:
-        """Return the square root, correctly rounded as IEEE 754 requires."""
+        """Return the square root, correctly rounded (IEEE 754)."""
         return self._apply("sqrt")
 
     def to(self, kind: str) -> Lanes:
-        """Convert floats to another width, words to low halves, or masks to 0 and 1."""
+        """Convert floats to another width, words to low halves, masks to 0 and 1."""
         return self if kind == self.kind else self._apply("convert", to=kind)
 
     def lookup(self, table: Sequence[int]) -> Lanes:
-        """Return the words of a table at these indices, which must be in range."""
+        """Return the words of a table at these indices, which must be in bounds."""
         value = self.arithmetic.lookup(self.kind, table, self.value)
         return Lanes(self.arithmetic, value, self.kind)
 
@@ -171,7 +170,7 @@ Formula = Callable[..., tuple[Lanes, ...]]
 
 
 class Arithmetic(ABC):
-    """The implementation of the operations of ``Lanes``."""
+    """Computes the operations of ``Lanes``."""
 
     @abstractmethod
     def constant(self, kind: str, number: float) -> Any:
@@ -179,7 +178,7 @@ class Arithmetic(ABC):
 
     @abstractmethod
     def apply(self, operation: str, kind: str, to: str, *operands: Any) -> Any:
-        """Apply an operation to values of one kind; the result has the kind ``to``."""
+        """Apply an operation to values of one kind, for a result of kind ``to``."""
 
     @abstractmethod
     def lookup(self, kind: str, table: Sequence[int], index: Any) -> Any:
@@ -187,7 +186,7 @@ class Arithmetic(ABC):
 
     @abstractmethod
     def select(self, condition: Any, chosen: Any, otherwise: Any) -> Any:
-        """Return ``chosen`` where the condition holds, ``otherwise`` elsewhere."""
+        """Return one value where the condition holds, the other elsewhere."""
 
     @abstractmethod
     def rarely(
@@ -197,18 +196,14 @@ class Arithmetic(ABC):
         operands: Sequence[Lanes],
         usual: Sequence[Lanes],
     ) -> tuple[Lanes, ...]:
-        """Return the usual lanes; a slow formula's where the condition holds."""
+        """Return the usual lanes, or a slow formula's where the condition holds."""
 
 
 def select(condition: Lanes, chosen: Lanes | float, otherwise: Lanes | float) -> Lanes:
-    """Return ``chosen`` where the condition holds, else ``otherwise``.
-
-    Raises:
-        TypeError: if both are numbers.
-    """
+    """Return one where the condition holds, else the other; at least one is lanes."""
     model = chosen if isinstance(chosen, Lanes) else otherwise
     if not isinstance(model, Lanes):
-        raise TypeError("select needs lanes as one of the two values, for their kind")
+        raise TypeError("select needs lanes on one side, for their kind")
     a, b = model.like(chosen), model.like(otherwise)
     value = condition.arithmetic.select(condition.value, a.value, b.value)
     return Lanes(condition.arithmetic, value, model.kind)
@@ -225,22 +220,23 @@ def minimum(a: Lanes, b: Lanes | float) -> Lanes:
 
 
 def at_least(bound: float, x: Lanes) -> Lanes:
-    """Return x, or the bound where x is less; keep NaN. This is one instruction."""
+    """Return the larger of x and the bound, or NaN where x is NaN; one instruction."""
     return select(x < bound, bound, x)
 
 
 def at_most(bound: float, x: Lanes) -> Lanes:
-    """Return x, or the bound where x is more; keep NaN. This is one instruction."""
+    """Return the smaller of x and the bound, or NaN where x is NaN; one instruction."""
     return select(x > bound, bound, x)
 
 
 def rarely(
     condition: Lanes, slow: Formula, operands: Sequence[Lanes], usual: Sequence[Lanes]
 ) -> tuple[Lanes, ...]:
-    """Return the usual lanes; a slow formula's where the condition holds.
+    """Return the usual lanes, or a slow formula's where the condition holds.
 
-    The formula, a named function of the operands, runs only if some lane needs it. The
-    result of a lane depends on that lane alone.
+    The formula is a named function of the operands. It runs only if a lane needs it,
+    and
+    a lane's result depends on that lane alone.
     """
     return condition.arithmetic.rarely(condition, slow, operands, usual)
 
@@ -276,7 +272,7 @@ class ArrayArithmetic(Arithmetic):
         return DTYPE[kind](word(kind, number) if kind in FLOAT else number)
 
     def apply(self, operation: str, kind: str, to: str, *operands: Any) -> Any:  # noqa: ARG002
-        """Apply the ufunc of an operation."""
+        """Return the result of the ufunc of that name."""
         if operation == "bits":
             return operands[0].view(DTYPE[to])
         with np.errstate(all="ignore"):
@@ -289,7 +285,7 @@ class ArrayArithmetic(Arithmetic):
         return np.array(table, DTYPE[kind])[index]
 
     def select(self, condition: Any, chosen: Any, otherwise: Any) -> Any:
-        """Return ``chosen`` where the condition holds, ``otherwise`` elsewhere."""
+        """Return one value where the condition holds, the other elsewhere."""
         return np.where(condition, chosen, otherwise)
 
     def rarely(
@@ -302,7 +298,7 @@ class ArrayArithmetic(Arithmetic):
         """Return the usual lanes, replaced where the condition holds."""
         if not condition.value.any():
             return tuple(usual)
-        replaced = slow(*operands)
+        slowly = slow(*operands)
         return tuple(
-            select(condition, a, b) for a, b in zip(replaced, usual, strict=True)
+            select(condition, a, b) for a, b in zip(slowly, usual, strict=True)
         )

@@ -1,7 +1,7 @@
 """Lanes as vectors of LLVM IR: each operation is one instruction, without flags.
 
-Without fast-math flags LLVM neither re-associates nor contracts. So the bits equal
-those of ``ArrayArithmetic`` on every processor, except the sign and payload of a NaN.
+Without fast-math flags LLVM neither re-associates nor contracts, so the bits are those
+of ``ArrayArithmetic`` on every processor, except for the sign and payload of a NaN.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ COMPARISONS = {"less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!="
 
 
 class Splat(ir.Constant):  # type: ignore[misc]
-    """A vector of one constant, written short: most of a module's text are these."""
+    """A constant vector in LLVM's short form; the long form dominates the text."""
 
     def __init__(self, vector: ir.VectorType, scalar: ir.Constant) -> None:
         super().__init__(vector, None)
@@ -67,8 +67,8 @@ class VectorArithmetic(Arithmetic):
     """Emits instructions on vectors at a builder's position.
 
     Attributes:
-        builder: the destination of instructions; ``rarely`` moves it to a new block.
-        width: the number of lanes of a vector.
+        builder: where instructions are emitted; ``rarely`` moves it to a new block.
+        width: lanes of a vector.
     """
 
     def __init__(self, builder: ir.IRBuilder, width: int) -> None:
@@ -76,7 +76,7 @@ class VectorArithmetic(Arithmetic):
         self.width = width
 
     def vector(self, kind: str) -> ir.VectorType:
-        """Return the vector type for a kind of lanes."""
+        """Return the type of such lanes."""
         return ir.VectorType(ELEMENT[kind], self.width)
 
     def lanes(self, value: ir.Value, kind: str) -> Lanes:
@@ -100,7 +100,7 @@ class VectorArithmetic(Arithmetic):
         return Splat(self.vector(kind), scalar)
 
     def apply(self, operation: str, kind: str, to: str, *operands: Any) -> ir.Value:
-        """Emit one instruction, or a call of the intrinsic square root."""
+        """Return one instruction, or a call of the intrinsic square root."""
         if operation == "bits":
             return self.builder.bitcast(*operands, self.vector(to))
         if operation == "convert":
@@ -134,7 +134,7 @@ class VectorArithmetic(Arithmetic):
         return self.builder.fptrunc(value, self.vector(to))
 
     def lookup(self, kind: str, table: Sequence[int], index: ir.Value) -> ir.Value:
-        """Emit loads from a constant array, one for each lane."""
+        """Load from a constant array, lane by lane."""
         module = self.builder.module
         array = ir.ArrayType(ELEMENT[kind], len(table))
         name = f"table.{kind}.{hash(tuple(table)):x}"
@@ -148,13 +148,13 @@ class VectorArithmetic(Arithmetic):
         found: ir.Value = ir.Constant(self.vector(kind), ir.Undefined)
         for lane in range(self.width):
             number = INDEX(lane)
-            position = self.builder.extract_element(index, number)
-            word = self.builder.load(self.builder.gep(data, [zero, position]))
+            place = self.builder.extract_element(index, number)
+            word = self.builder.load(self.builder.gep(data, [zero, place]))
             found = self.builder.insert_element(found, word, number)
         return found
 
     def select(self, condition: Any, chosen: Any, otherwise: Any) -> ir.Value:
-        """Return ``chosen`` where the condition holds, ``otherwise`` elsewhere."""
+        """Return one value where the condition holds, the other elsewhere."""
         return self.builder.select(condition, chosen, otherwise)
 
     def rarely(
@@ -164,7 +164,7 @@ class VectorArithmetic(Arithmetic):
         operands: Sequence[Lanes],
         usual: Sequence[Lanes],
     ) -> tuple[Lanes, ...]:
-        """Return the usual lanes, replaced where needed behind an unlikely branch."""
+        """Return the usual lanes, replaced in a branch that is rarely taken."""
         builder = self.builder
         marks = ir.IntType(self.width)
         needed = builder.bitcast(condition.value, marks)
@@ -187,10 +187,10 @@ class VectorArithmetic(Arithmetic):
     def _replacing(
         self, slow: Formula, operands: Sequence[Lanes], usual: Sequence[Lanes]
     ) -> ir.Function:
-        """Return a function that replaces the marked lanes, one after another.
+        """Return a function that replaces the marked lanes, one after the other.
 
-        Code for one lane compiles many times faster than code for all lanes at once,
-        and runs as fast if few lanes are marked.
+        Code for one lane compiles many times faster than code for all, and runs as fast
+        where few lanes are marked.
         """
         module, marks = self.builder.module, ir.IntType(self.width)
         kinds = [lanes.kind for lanes in operands]
@@ -232,6 +232,6 @@ class VectorArithmetic(Arithmetic):
         return function
 
     def _single(self, vector: ir.Value, kind: str, lane: ir.Value) -> Lanes:
-        """Return one lane of a vector as a vector of width 1."""
+        """Return one lane of a vector, as a vector of width 1."""
         scalar = self.builder.extract_element(vector, lane)
         return self.lanes(self.builder.bitcast(scalar, self.vector(kind)), kind)
