@@ -1,4 +1,4 @@
-"""Buffers share memory only if one is no longer used when the other is first written."""
+"""Buffers share memory only if one is unused before the other is first written."""
 
 from __future__ import annotations
 
