@@ -1,8 +1,8 @@
-"""Emitting nodes: shapes checked, numbers converted, nothing computed twice.
+"""Emit nodes: check shapes, convert numbers, compute nothing twice.
 
-Tracing, differentiating and expanding all emit into a builder. A node is looked up
-before it is made, and the cheap algebra of `dtrain.tracing.algebra` is done on the way,
-so no later pass has to clean up.
+Tracing, differentiating and expanding all emit into a builder. It looks a node up
+before it makes one, and simplifies it by the rules of `dtrain.tracing.algebra`, so no
+later pass is needed.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from dtrain.tracing.node import (
 from dtrain.tracing.source import Source, here
 from dtrain.tracing.symbol import Symbol
 
-# Arrays whose operators mean something else, and what to give in their place; by name,
-# as np.ma takes its time to be imported.
+# Array types whose operators differ from ndarray's, and what to pass instead. They are
+# named by text because importing np.ma is slow.
 _INSTEAD = {
     "matrix": ": its * is a matrix product; use np.asarray and @",
     "MaskedArray": ": masks are not traced; use np.where",
@@ -49,7 +49,7 @@ _INSTEAD = {
 
 
 class Builder:
-    """A flow graph that is being made."""
+    """A flow graph under construction."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -66,14 +66,14 @@ class Builder:
         self._shapes: dict[Any, Shape] = {}
 
     def input(self, name: str, shape: Shape, dtype: DType = "real") -> Symbol:
-        """Return a value of one sample."""
+        """Return the symbol of an input."""
         source = self.source or here()
         symbol = self._leaf(INPUT, name, shape, Kind.SAMPLE, source, dtype)
         self.inputs[name] = symbol.number
         return symbol
 
     def weight(self, spec: WeightSpec) -> Symbol:
-        """Return a weight; the same name a second time is the same weight."""
+        """Return the symbol of a weight; the same name gives the same weight."""
         old = self.specs.get(spec.name)
         if old is None:
             self.specs[spec.name] = spec
@@ -96,7 +96,7 @@ class Builder:
         return Symbol(self, self.weights[spec.name])
 
     def scalars(self, specs: Sequence[WeightSpec]) -> Symbol:
-        """Scalar weights whose names follow each other when sorted, as one vector."""
+        """Return scalar weights as one vector; their sorted names are consecutive."""
         names = tuple(spec.name for spec in specs)
         self.specs.update(zip(names, specs, strict=True))
         name = f"{names[0]}..{names[-1]}"
@@ -108,16 +108,18 @@ class Builder:
         return symbol
 
     def constant(self, value: Any) -> Symbol:
-        """Return a value written in the program."""
+        """Return the symbol of a number or array in the program."""
         kind = type(value).__name__
         try:
             if kind in _INSTEAD:
                 raise TypeError
             if isinstance(value, int) and not isinstance(value, bool):
-                value = float(value)  # as NumPy, that has no integers of any size
+                value = float(value)  # NumPy lacks long integers
             array = constant(value)
         except OverflowError:
-            raise self.error("an int is too large for a number with a point") from None
+            raise self.error(
+                "an int is too large for a floating-point number"
+            ) from None
         except (TypeError, ValueError):
             instead = _INSTEAD.get(kind, "")
             if hasattr(value, "toarray"):  # of scipy.sparse
@@ -156,7 +158,7 @@ class Builder:
     def apply(
         self, function: BaseFunction, xs: Sequence[Any], params: Mapping[str, Any]
     ) -> Symbol:
-        """Apply a base function: simplify, look up, or make a new node."""
+        """Apply a base function: simplify it, find an equal node, or make a new one."""
         if function is not FUNCTIONS.get(function.name):
             self._check_keywords(function, params)
         symbols = [self._converted(self.symbol(x), function) for x in xs]
@@ -166,7 +168,7 @@ class Builder:
     def emit(
         self, function: BaseFunction, xs: Sequence[Symbol], params: Mapping[str, Any]
     ) -> Symbol:
-        """Return the node of a function on inputs, as it stands, made once."""
+        """Return the node of a function and inputs, without simplification."""
         numbers, given = tuple(x.number for x in xs), tuple(params.items())
         key = _key(function, numbers, given)
         number = self._numbers.get(key)
@@ -198,7 +200,7 @@ class Builder:
     def shape_of(
         self, function: BaseFunction, shapes: Sequence[Shape], params: Mapping[str, Any]
     ) -> Shape:
-        """The shape of a function's value, by its rule or else by its definition.
+        """Return the shape of a function's value, by its rule or its definition.
 
         Raises:
             ValueError: if the inputs' shapes do not fit.
@@ -216,7 +218,7 @@ class Builder:
         return self._shapes[key]
 
     def name_node(self, x: Symbol, name: str) -> Symbol:
-        """Give a node a name; one that has a name gets a view with the new one."""
+        """Name a node; if it has a name already, name a view of it."""
         other = self.names.get(name)
         if other is not None and other != x.number:
             raise self.error(
@@ -239,7 +241,7 @@ class Builder:
         return x
 
     def include(self, graph: FlowGraph) -> list[Symbol]:
-        """Copy a graph's nodes into an empty builder, numbers and all."""
+        """Copy a graph's nodes into an empty builder, with equal node numbers."""
         for node in graph.nodes:
             number = self._add(node)
             if node.function is CONSTANT:
@@ -254,7 +256,7 @@ class Builder:
         return [Symbol(self, number) for number in range(len(self.nodes))]
 
     def graph(self, outputs: Mapping[str, Symbol]) -> FlowGraph:
-        """The finished graph: the leaves that were named, and what outputs need."""
+        """Return the graph: the named leaves, and the nodes that outputs need."""
         whole = FlowGraph(
             self.name,
             tuple(self.nodes),
@@ -310,10 +312,10 @@ class Builder:
     def _places(
         self, graph: FlowGraph, needed: list[bool]
     ) -> tuple[set[int], set[int]]:
-        """Return the inputs that are integers, and what is read as a number.
+        """Return the inputs that are integers, and the nodes read as numbers.
 
-        An input that is indexed with is one, whatever else it is; one that is cast may
-        hold other numbers, and is one if nothing reads these.
+        An input used as an index is an integer. An input that is cast to an integer may
+        hold other numbers; it is an integer if nothing else reads it.
         """
         places, cast, numbers = set[int](), set[int](), set[int]()
         for number, node in enumerate(graph.nodes):
@@ -351,7 +353,7 @@ class Builder:
     def _check_keywords(
         self, function: BaseFunction, params: Mapping[str, Any]
     ) -> None:
-        """What a user gives by keyword is part of the graph, alike on each rank."""
+        """Raise unless keywords are plain values, which are equal on all ranks."""
         for name, value in params.items():
             if function.definition is None:
                 raise self.error(
@@ -366,7 +368,7 @@ class Builder:
                 )
 
     def _converted(self, x: Symbol, function: BaseFunction) -> Symbol:
-        """Return the input in the dtype that the function takes."""
+        """Return an input converted to the dtype that the function takes."""
         if function.takes is None or x.node.dtype == function.takes:
             return x
         if function.takes == "bool":
@@ -379,7 +381,7 @@ class Builder:
 
 
 def _is_plain(x: Any) -> bool:
-    """Return whether a keyword's value prints as what it is."""
+    """Return whether a keyword's value is described fully by its text."""
     if isinstance(x, tuple):
         return all(map(_is_plain, x))
     return isinstance(x, int | float | str | np.number | np.bool | None)
@@ -388,5 +390,5 @@ def _is_plain(x: Any) -> bool:
 def _key(
     function: BaseFunction, inputs: tuple[int, ...], params: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-    """Return what nodes of one value have alike: a · b and b · a are the same bits."""
+    """Return a node's key; equal keys mean equal bits, as for a · b and b · a."""
     return function, tuple(sorted(inputs)) if function.commutes else inputs, params
