@@ -179,12 +179,12 @@ def _total(parts: Sequence[Symbol]) -> Symbol:
     The adjoints of several slices of one array are joined into one `place`, so that T
     slices do not cost T arrays of the full shape.
     """
-    places = [part for part in parts if part.node.function is place]
-    if len(places) > 1:
+    placed = [part for part in parts if part.node.function is place]
+    if len(placed) > 1:
         builder = parts[0].builder
-        inputs = [Symbol(builder, i) for part in places for i in part.node.inputs]
-        at = tuple(each for part in places for each in part.node.keywords["at"])
-        joined = builder.symbol(place(*inputs, at=at, shape=places[0].shape))
+        inputs = [Symbol(builder, i) for part in placed for i in part.node.inputs]
+        at = tuple(each for part in placed for each in part.node.keywords["at"])
+        joined = builder.symbol(place(*inputs, at=at, shape=placed[0].shape))
         parts = [part for part in parts if part.node.function is not place] + [joined]
     total = parts[0]
     for part in parts[1:]:

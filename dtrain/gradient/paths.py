@@ -202,13 +202,13 @@ def _jacobians(node: Node, xs: list[NDArray[Any]]) -> list[NDArray[Any]]:
     Since v_in = Jᵀ v_out, each unit vector as v_out gives one row of J.
     """
     transfer = _transfer(node, [x.shape for x in xs])
-    given: dict[str, Any] = {f"x{place}": x for place, x in enumerate(xs)}
+    given: dict[str, Any] = {f"x{index}": x for index, x in enumerate(xs)}
     rows = np.eye(int(np.prod(node.shape, dtype=int)))
     jacobians = [np.zeros((len(rows), x.size)) for x in xs]
     for i, unit in enumerate(rows):
         values = evaluate(transfer, given | {"v": unit.reshape(node.shape)})
-        for place, number in transfer.outputs.items():
-            jacobians[int(place)][i] = values[number].reshape(-1)
+        for index, number in transfer.outputs.items():
+            jacobians[int(index)][i] = values[number].reshape(-1)
     return jacobians
 
 
@@ -218,7 +218,7 @@ def _transfer(node: Node, shapes: list[tuple[int, ...]]) -> FlowGraph:
     Its outputs are the adjoints that are not zero, named by the inputs' positions.
     """
     builder = Builder(node.function.name)
-    xs = [builder.input(f"x{place}", shape) for place, shape in enumerate(shapes)]
+    xs = [builder.input(f"x{index}", shape) for index, shape in enumerate(shapes)]
     alone = builder.graph({"y": builder.emit(node.function, xs, node.keywords)})
     alone = expand(alone, only_without_vjp=True)
     builder = Builder(node.function.name)

@@ -1,4 +1,4 @@
-"""Programs that between them use every way of computing a plan has."""
+"""Programs that together use every kernel and every kind of step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Buffers share memory only when one is finished before the other begins."""
+"""Buffers share memory only if one is unused before the other is first written."""
 
 from __future__ import annotations
 

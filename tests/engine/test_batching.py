@@ -1,4 +1,4 @@
-"""Steps that are run together: fewer of them, and the same bits."""
+"""Batching: fewer steps and the same bits."""
 
 from __future__ import annotations
 
@@ -114,6 +114,6 @@ def test_there_are_fewer_steps(seed: int) -> None:
     assert len(batched(whole).steps) < len(whole.steps)
 
 
-def test_large_arrays_are_left_alone() -> None:
+def test_large_arrays_are_not_batched() -> None:
     model = Model.of("irregular", 4096)
     assert batched(whole := planned(model, 4096, 1)) is whole

@@ -1,4 +1,4 @@
-"""Blocks and stacks: what changes no sum, and what changes no bit."""
+"""Blocks of any length give the same sums; stacks of any size give the same bits."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_stack_changes_no_bits(name: str, block: int, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_block_leaves_nothing_behind(name: str) -> None:
+def test_a_block_does_not_depend_on_earlier_blocks(name: str) -> None:
     # Buffers share memory, and each block finds it as the last one left it.
     model = Model.of(name, 8)
     bound, slots = model.bound(4, 1)

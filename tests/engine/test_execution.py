@@ -1,4 +1,4 @@
-"""Execution models: the same bits, no races, and no thread left behind."""
+"""Execution models: the same bits, no races, and no threads left over."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _used(planned: Plan, arena: Arena, task: Task) -> tuple[Bytes, Bytes]:
 @pytest.mark.parametrize("name", PARALLEL)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("what", WHAT)
-def test_steps_that_may_run_at_once_share_no_memory_but_to_read(
+def test_parallel_steps_write_no_shared_memory(
     what: str, backend: str, name: str
 ) -> None:
     planned = arranged(WHAT[what](), backend)
@@ -160,7 +160,7 @@ def test_steps_that_may_run_at_once_share_no_memory_but_to_read(
 
 @pytest.mark.usefixtures("any_cost")
 @pytest.mark.parametrize("name", PARALLEL)
-def test_a_race_would_be_found(name: str) -> None:
+def test_a_race_is_detected(name: str) -> None:
     """If memory were used again as for one thread; or a task waited for none."""
     planned = arranged(WHAT["towers"](), "numpy")
     schedule = Execution(name, THREADS).schedule(planned)
@@ -169,7 +169,7 @@ def test_a_race_would_be_found(name: str) -> None:
     assert list(races(planned, Schedule([], [hasty]), Arena(planned, schedule)))
 
 
-def test_what_is_small_runs_as_if_sequential() -> None:
+def test_small_plans_run_sequentially() -> None:
     model = Model.of("irregular", 32)
     for name in PARALLEL:
         bound, _ = model.bound(8, 2, execution=Execution(name, 2))
@@ -177,7 +177,7 @@ def test_what_is_small_runs_as_if_sequential() -> None:
 
 
 @pytest.mark.parametrize("name", PARALLEL)
-def test_what_is_large_runs_at_once(name: str) -> None:
+def test_large_steps_run_in_parallel(name: str) -> None:
     width = 1024
 
     @program
@@ -219,7 +219,7 @@ def test_training_ends_with_one_digest_and_no_thread(what: str, ranks: int) -> N
 
 @pytest.mark.usefixtures("any_cost")
 @pytest.mark.parametrize("name", PARALLEL)
-def test_workers_have_the_callers_errstate_and_leave(name: str) -> None:
+def test_workers_have_the_callers_errstate_and_exit(name: str) -> None:
     """The programs of the table divide by zero, too, and are asked not to warn."""
     x = np.zeros((32, 10))
     weights = {
@@ -237,7 +237,7 @@ class Wrong(Exception):
     """What a call raises here."""
 
 
-def test_what_a_worker_raises_reaches_the_caller() -> None:
+def test_an_exception_in_a_worker_reaches_the_caller() -> None:
     pool, here = Pool(THREADS), threading.current_thread()
     both = threading.Barrier(THREADS, timeout=30)
 
@@ -273,7 +273,7 @@ def test_a_call_that_raises_ends_the_run(name: str) -> None:
     pool.close()
 
 
-def test_a_fork_has_threads_of_its_own() -> None:
+def test_a_forked_process_starts_new_threads() -> None:
     pool = Pool(2)
     pool.together(lambda: None, 2)
     child = os.fork()

@@ -1,4 +1,4 @@
-"""Graphs of thousands of nodes that loops make: deep, irregular, recurrent."""
+"""Graphs of thousands of nodes, made by loops: deep, irregular, recurrent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def chain(layers: int) -> Program:
     return chain
 
 
-def test_a_chain_of_20_000_nodes_goes_all_the_way() -> None:
+def test_a_chain_of_20_000_nodes_is_trained() -> None:
     """Traced, counted, printed, differentiated, planned, run: nothing recurses."""
     assert sys.getrecursionlimit() <= 1000
     layers = 10_000

@@ -122,7 +122,7 @@ def test_the_fused_backend_has_the_same():
         check(seed, (4, 4), "fused")
 
 
-def test_places_in_a_part_of_a_slot():
+def test_indices_in_a_part_of_a_slot():
     """A slice of a weight is no row of numbers side by side, and places count such."""
 
     @program
@@ -137,7 +137,7 @@ def test_places_in_a_part_of_a_slot():
 
 
 @pytest.mark.parametrize("backend", ["numpy", "fused"])
-def test_what_has_no_elements_has_no_gradient(backend):
+def test_an_array_without_elements_has_no_gradient(backend):
     if backend == "fused":
         pytest.importorskip("llvmlite")
 
@@ -166,7 +166,7 @@ TURNS = {
 
 @pytest.mark.parametrize("backend", ["numpy", "fused"])
 @pytest.mark.parametrize("turn", TURNS)
-def test_a_derivative_that_is_read_by_places_in_a_part_of_a_slot(turn, backend):
+def test_a_derivative_that_is_read_by_indices_in_a_part_of_a_slot(turn, backend):
     if backend == "fused":
         pytest.importorskip("llvmlite")
 
@@ -189,7 +189,7 @@ def test_a_derivative_that_is_read_by_places_in_a_part_of_a_slot(turn, backend):
     np.testing.assert_array_equal(gradient["w"][:, 2:], np.ones((3, 2)))
 
 
-def test_rows_of_no_elements_are_gathered():
+def test_rows_without_elements_are_gathered():
     @program
     def empty(k):
         return np.sum(weight("w", (3, 0))[k])

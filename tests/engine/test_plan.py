@@ -1,4 +1,4 @@
-"""Plans: what runs once, what is allocated, which dtype, what columns may be."""
+"""Plans: steps that run once, allocation, dtypes, and the columns that are read."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_reals_have_the_runs_dtype(name: str, dtype: str) -> None:
     assert kinds <= {dtype, "bool", "int64"}
 
 
-def test_a_matrix_that_several_steps_read_is_turned_once() -> None:
+def test_a_matrix_that_several_steps_read_is_transposed_once() -> None:
     @program
     def f(x):
         W = weight("W", (3, 3))
@@ -78,7 +78,7 @@ def test_a_matrix_that_several_steps_read_is_turned_once() -> None:
     assert [step.kernel for step in planned.once] == ["copy"]
 
 
-def test_what_depends_on_weights_alone_runs_once() -> None:
+def test_steps_on_weights_alone_run_once() -> None:
     @program
     def f(x):
         return np.tanh(weight("w")) * x
@@ -105,7 +105,9 @@ def test_what_depends_on_weights_alone_runs_once() -> None:
 
 @pytest.mark.parametrize("shape", [(40, 23), (129, 257), (256, 128)])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_turned_matrices_are_whole(shape: tuple[int, int], dtype: str) -> None:
+def test_large_matrices_are_transposed_completely(
+    shape: tuple[int, int], dtype: str
+) -> None:
     rng = np.random.default_rng(0)
     W = rng.standard_normal(shape).astype(dtype)
     f = program(lambda x: weight("W", shape) @ x)
@@ -155,7 +157,7 @@ def _mapped(folder: Path) -> Any:
     return np.load(folder / "x.npy", mmap_mode="r")
 
 
-def test_masks_are_exact_for_infinities_and_what_is_no_number() -> None:
+def test_masks_are_exact_for_infinities_and_nan() -> None:
     special = np.array([np.nan, np.inf, -np.inf, -0.0, 1.5])
 
     @program
@@ -175,7 +177,7 @@ def test_masks_are_exact_for_infinities_and_what_is_no_number() -> None:
             assert values[name].tobytes() == expected.tobytes()
 
 
-def test_unknown_execution_and_backend_are_named_with_those_there_are() -> None:
+def test_an_unknown_execution_or_backend_is_rejected_with_the_known_ones() -> None:
     f = program(lambda x: weight("w") * x)
     for option in ("execution", "backend"):
         with pytest.raises(UsageError, match=f"no {option} 'nonsense'; there are"):

@@ -1,4 +1,4 @@
-"""An engine that is used again, with other columns and with other weights."""
+"""Reuse of an engine with other columns and with other weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs written edge by edge: the same as in the vector view, with as few steps."""
+"""Programs of scalars give the results of the vector view, with as few steps."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def scalar_columns(rng: np.random.Generator, samples: int) -> dict[str, Any]:
     return {name: rng.standard_normal(samples) for name in "pq"}
 
 
-def test_some_random_layers_are_written_again_and_some_are_not() -> None:
+def test_some_random_layers_are_vectorised_and_some_are_not() -> None:
     graphs = [wired(seed).trace(x=INPUTS) for seed in range(20)]
     changed = [vectorise(graph, filled=True) is not graph for graph in graphs]
     assert 5 < sum(changed) < 15
@@ -154,7 +154,7 @@ def test_a_layer_is_one_product_however_wide(width: int, names: str) -> None:
         assert sum(node.function is contract for node in written.nodes) == 1
 
 
-def test_what_reads_few_of_many_values_stays_scalar() -> None:
+def test_sums_of_few_of_many_values_stay_scalar() -> None:
     graph = layer(300, 1).trace(x=1000)
     assert not any(
         node.function is contract for node in vectorise(graph, filled=True).nodes
@@ -194,7 +194,7 @@ def test_the_order_of_additions_makes_no_difference_to_the_graph() -> None:
     assert any(node.function is contract for node in graphs[0].nodes)
 
 
-def test_a_value_that_is_not_finite_stays_where_it_is_read() -> None:
+def test_a_value_that_is_not_finite_does_not_spread() -> None:
     @program
     def saturated(x: Any) -> Any:
         hidden = [np.exp(x[i]) for i in range(20)]
@@ -215,7 +215,7 @@ def test_a_value_that_is_not_finite_stays_where_it_is_read() -> None:
     np.testing.assert_allclose(found, expected, rtol=NEAR)
 
 
-def test_what_overflows_in_one_sum_leaves_gates_of_others_alone():
+def test_an_overflow_in_one_sum_does_not_reach_other_gates():
     """No derivative would tell of a NaN that a comparison has taken for no."""
 
     @program

@@ -1,1 +1,1 @@
-"""Gradients: closed forms, random programs, another implementation."""
+"""Gradients against closed forms, finite differences, and another implementation."""

@@ -1,4 +1,4 @@
-"""Laws of transfer functions: linear adjoints, linear cost, another implementation."""
+"""Transfer functions: adjoints are transposes, cost is linear, autograd agrees."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_the_adjoint_of_a_weight_is_summed_before_it_is_added() -> None:
     assert not per_sample
 
 
-def test_strict_arithmetic_is_not_disturbed() -> None:
+def test_strict_numpy_errors_are_not_raised() -> None:
     @program
     def net(x):
         return layers.sigmoid(layers.relu(layers.dense(x, 4, name="h"))) ** 2

@@ -35,7 +35,7 @@ def test_gradients_are_the_closed_forms() -> None:
         assert gradient[name] == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_lecture_written_out_by_hand() -> None:
+def test_the_lecture_written_in_numpy() -> None:
     # The lecture's algorithm, one sample after another.
     rng = np.random.default_rng(1)
     samples = rng.uniform(-2, 2, (20, 3))
@@ -109,7 +109,7 @@ def test_the_gradient_graph_can_be_differentiated_again() -> None:
 
 
 @pytest.mark.parametrize("output", [None, "c"])
-def test_one_of_several_outputs_has_to_be_chosen(output: str | None) -> None:
+def test_one_of_several_outputs_must_be_chosen(output: str | None) -> None:
     @program
     def two(x):
         return {"a": weight("w") * x, "b": x}

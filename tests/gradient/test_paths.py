@@ -69,14 +69,14 @@ def test_the_paths_of_the_lecture_and_their_products():
 
 
 @pytest.mark.parametrize("rungs", [0, 1, 5, 100])
-def test_paths_are_counted_without_being_visited(rungs):
+def test_paths_are_counted_without_enumeration(rungs):
     graph = ladder(rungs).trace()
     assert Paths(graph).count(graph.weights["w"]) == 2**rungs
     assert Paths(graph).count(graph.output) == 1
     assert list(Paths(graph).all(graph.output)) == [()]
 
 
-def test_too_many_are_refused_with_their_number():
+def test_too_many_paths_are_refused_with_their_number():
     graph = ladder(100).trace()
     point = SumOverPaths(graph, {"w": 0.5, "x": 0.1})
     with pytest.raises(UsageError) as caught:
@@ -89,7 +89,7 @@ def test_too_many_are_refused_with_their_number():
         few.derivative(start, limit=7)
 
 
-def test_as_many_as_are_counted_and_each_once():
+def test_each_counted_path_is_enumerated_once():
     graph = ladder(6).trace()
     paths = Paths(graph)
     for number in range(len(graph.nodes)):
@@ -103,7 +103,7 @@ def test_as_many_as_are_counted_and_each_once():
             assert at == graph.output
 
 
-def test_a_path_as_long_as_the_graph():
+def test_a_path_through_all_nodes():
     @program
     def chain(x):
         y = weight("w") * x

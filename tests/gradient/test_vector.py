@@ -1,4 +1,4 @@
-"""Layout, Weights and GradientVector: where every number lies."""
+"""Layout, Weights and GradientVector: offsets, digests, assignment, sums."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_weights_that_do_not_fit(values: dict[str, object], says: str) -> None:
     assert not weights.flat.any()
 
 
-def test_scaling_leaves_the_tail_alone() -> None:
+def test_scaling_does_not_change_the_tail() -> None:
     vector = GradientVector(Layout.of({"a": (2,)}, "float64", metrics=1))
     vector.values["a"][...] = [1, 2]
     vector.tail[...] = [10, 4, 3]

@@ -1,4 +1,4 @@
-"""Compiled code goes to a folder of the tests', not to the user's."""
+"""Tests cache compiled code in a temporary folder, not in the user's."""
 
 import pytest
 

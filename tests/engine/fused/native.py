@@ -1,4 +1,4 @@
-"""Formulas over lanes, compiled for this machine or for less than it has."""
+"""Compile formulas over lanes, for this machine or for one with fewer features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fused backend gives NumPy's numbers, and one set of bits however it is run."""
+"""The fused backend agrees with NumPy; its bits do not depend on how it is run."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ SPECIAL = np.array(
 )
 
 
-def test_masks_and_choices_are_exact_for_infinities_and_what_is_no_number() -> None:
+def test_masks_and_choices_are_exact_for_infinities_and_nan() -> None:
     @program
     def masks(x, y):
         return {
@@ -238,7 +238,7 @@ def test_masks_and_choices_are_exact_for_infinities_and_what_is_no_number() -> N
             np.testing.assert_array_equal(found[name][0], expected, err_msg=name)
 
 
-def test_what_only_one_loop_reads_has_no_memory() -> None:
+def test_values_that_one_loop_reads_have_no_memory() -> None:
     model = Model.of("scalars", 32)
     planned = plan(model.objective.graph, model.weights.layout, 32)
     pieced = fused(planned)
@@ -273,7 +273,7 @@ HOSTS = [("x86-64", ""), ("sandybridge", ""), ("x86-64-v3", "-fma"), ("x86-64-v3
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors' features")
 @dtypes
 @pytest.mark.parametrize("name", ["mlp", "pieces", "recurrent", "scalars"])
-def test_the_bits_are_those_of_any_processor(
+def test_all_processors_give_the_same_bits(
     name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
@@ -290,7 +290,7 @@ def test_the_bits_are_those_of_any_processor(
 
 @dtypes
 @pytest.mark.parametrize("name", MODELS)
-def test_how_a_region_is_cut_changes_no_bits(
+def test_the_split_of_a_region_changes_no_bits(
     name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []

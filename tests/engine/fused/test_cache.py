@@ -1,4 +1,4 @@
-"""Compiled code is kept, shared by ranks, and never trusted blindly."""
+"""The cache of compiled code: reuse, sharing among ranks, damaged files."""
 
 from __future__ import annotations
 
@@ -132,7 +132,9 @@ def test_a_cache_that_cannot_be_used_costs_one_line(
         assert [file.name for file in folder.iterdir()] == ["lock"]
 
 
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder_follows_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("DTRAIN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache.folder() == Path("/somewhere/dtrain")
@@ -176,7 +178,7 @@ time.sleep(60)
 """
 
 
-def test_who_dies_while_compiling_holds_nobody_up(folder: Path) -> None:
+def test_a_killed_compiler_process_releases_the_lock(folder: Path) -> None:
     folder.mkdir()
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(folder / "lock")], stdout=subprocess.PIPE
@@ -195,7 +197,7 @@ def test_who_dies_while_compiling_holds_nobody_up(folder: Path) -> None:
         assert found == [b"code"]
 
 
-def test_who_hangs_while_compiling_is_not_waited_for_for_ever(
+def test_waiting_for_a_hanging_compiler_process_ends(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "PATIENCE", 0.05)
@@ -209,7 +211,7 @@ def test_who_hangs_while_compiling_is_not_waited_for_for_ever(
         holder.kill()
 
 
-def test_without_llvmlite_it_says_how_to_install_it(
+def test_the_error_without_llvmlite_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "llvmlite", None)
@@ -217,7 +219,7 @@ def test_without_llvmlite_it_says_how_to_install_it(
         gradient()
 
 
-def test_llvm_is_loaded_with_this_backend_alone() -> None:
+def test_only_the_fused_backend_loads_llvm() -> None:
     code = """
 import sys
 import numpy as np

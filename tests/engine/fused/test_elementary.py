@@ -1,4 +1,4 @@
-"""Elementary functions: near enough, right at the edges, and one set of bits."""
+"""Elementary functions: error bounds, special values, and reproducible bits."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_edges_are_those_of_numpy(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FLOATS)
-def test_sine_and_cosine_come_together(kind: str) -> None:
+def test_sine_and_cosine_share_their_reduction(kind: str) -> None:
     x = samples("sin", kind, 100)
     both = elementary.sincos(ArrayArithmetic().lanes(x))
     assert same_bits(both[0].value, value("sin", x))
@@ -189,7 +189,7 @@ def test_sine_and_cosine_come_together(kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["sin", "cos", "tan"])
 @pytest.mark.parametrize("kind", FLOATS)
-def test_a_lane_has_the_same_bits_beside_any_neighbours(name: str, kind: str) -> None:
+def test_a_lane_does_not_depend_on_other_lanes(name: str, kind: str) -> None:
     x = samples(name, kind, 100)
     small = np.abs(x) < 100
     assert same_bits(value(name, x)[small], value(name, x[small]))

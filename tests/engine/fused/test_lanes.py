@@ -1,4 +1,4 @@
-"""Lanes: the arithmetic, and its two forms, which must have the same bits."""
+"""Lane arithmetic: NumPy and compiled code give the same bits."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_compiled_lanes_have_the_bits_of_numpy(kind: str, target: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FLOATS)
-def test_nearest_rounds_to_even_and_knows_the_word(kind: str) -> None:
+def test_nearest_rounds_to_even_and_returns_the_word(kind: str) -> None:
     x = np.array([-2.5, -1.5, -0.5, 0.0, 0.5, 1.5, 2.5, 1e6], DTYPE[kind])
     n, word = nearest(ArrayArithmetic().lanes(x))
     assert n.value.tolist() == np.rint(x).tolist()
