@@ -51,7 +51,7 @@ def cached(key: str, make: Callable[[], bytes]) -> bytes:
                     _write(file, code)
     except OSError as error:
         why = error.strerror or error
-        _say(f"compiled code is not kept ({why}); DTRAIN_CACHE can name a folder")
+        _say(f"cannot cache compiled code ({why}); set DTRAIN_CACHE to a folder")
     return make() if code is None else code
 
 
@@ -63,7 +63,7 @@ def _read(file: Path) -> bytes | None:
     digest, code = content[:_DIGEST], content[_DIGEST:]
     if hashlib.sha256(code).digest() == digest:
         return code
-    _say(f"{file} is damaged; its code is compiled again")
+    _say(f"{file} is damaged; compiling its code again")
     return None
 
 

@@ -91,7 +91,7 @@ def test_damaged_code_is_compiled_again(
     forget(monkeypatch)
     capfd.readouterr()
     assert gradient() == cold
-    assert "is damaged; its code is compiled again" in capfd.readouterr().err
+    assert "is damaged; compiling its code again" in capfd.readouterr().err
     assert {file: file.read_bytes() for file in codes(folder)} == kept
 
 
@@ -127,7 +127,7 @@ def test_a_cache_that_cannot_be_used_costs_one_line(
     capfd.readouterr()
     assert gradient() == cold
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("dtrain: compiled code is not kept (")
+    assert line.startswith("dtrain: cannot cache compiled code (")
     if obstacle == "full":
         assert [file.name for file in folder.iterdir()] == ["lock"]
 
