@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_GLANCED = 1024  # samples whose median is the centre of the targets
+_FIRST = 1024  # samples whose median is the centre of the targets
 
 
 class Metric(Protocol):
@@ -96,7 +96,7 @@ class Errors:
     @classmethod
     def about(cls, targets: NDArray[Any]) -> Errors:
         """Return the metric whose centre is the median of the first targets."""
-        return cls(np.median(np.asarray(targets[:_GLANCED], np.float64), axis=0))
+        return cls(np.median(np.asarray(targets[:_FIRST], np.float64), axis=0))
 
     def of_sample(self, output: Any, target: Any) -> list[Any]:
         """Return Σ (t − R)², and Σ d² and d for the deviations d from the centre."""

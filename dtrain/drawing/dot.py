@@ -29,7 +29,7 @@ def dot(graph: FlowGraph) -> str:
         attributes = " ".join(filter(None, (f"label={_quoted(label)}", style, output)))
         lines.append(f"  {number} [{attributes}]")
     for edge in drawn_edges(graph):
-        lines.append(f"  {graph.nodes[edge.node].inputs[edge.place]} -> {edge.node}")
+        lines.append(f"  {graph.nodes[edge.node].inputs[edge.input]} -> {edge.node}")
     return "\n".join([*lines, "}"]) + "\n"
 
 

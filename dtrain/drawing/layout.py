@@ -66,9 +66,9 @@ def drawn_edges(graph: FlowGraph) -> list[Edge]:
     """Return the edges between drawn nodes."""
     there = set(drawn(graph))
     return [
-        Edge(number, place)
+        Edge(number, index)
         for number in sorted(there)
-        for place, i in enumerate(graph.nodes[number].inputs)
+        for index, i in enumerate(graph.nodes[number].inputs)
         if i in there
     ]
 
@@ -97,7 +97,7 @@ def layout(graph: FlowGraph, sizes: dict[int, Size]) -> Layout:
     """
     level = levels(graph)
     routes = {
-        edge: _route(graph.nodes[edge.node].inputs[edge.place], edge.node, level)
+        edge: _route(graph.nodes[edge.node].inputs[edge.input], edge.node, level)
         for edge in drawn_edges(graph)
     }
     links = sorted({pair for route in routes.values() for pair in _pairs(route)})
@@ -128,7 +128,7 @@ def _ports(
         arriving[edge.node].append(edge)
     ports = {}
     for number, edges in arriving.items():
-        edges.sort(key=lambda edge: (position[routes[edge][-2]], edge.place))
+        edges.sort(key=lambda edge: (position[routes[edge][-2]], edge.input))
         step = sizes[number].height / len(edges)
         for i, edge in enumerate(edges):
             ports[edge] = (i - (len(edges) - 1) / 2) * step

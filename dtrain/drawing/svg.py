@@ -147,12 +147,12 @@ def figure(
         f'style="--width: {width}px">\n{before}'
     ]
     for edge, points in placed.edges.items():
-        source = graph.nodes[edge.node].inputs[edge.place]
+        source = graph.nodes[edge.node].inputs[edge.input]
         extra = edge_labels(edge) if edge_labels else ""
         end, y = points[-1][1], points[-1][2]
         head = f"M{end:.1f} {y:.1f}l-7 -3.5v7z"
         parts.append(
-            f'<g class="edge" data-edge="{edge.node}:{edge.place}" '
+            f'<g class="edge" data-edge="{edge.node}:{edge.input}" '
             f'data-source="{source}"><path d="{_curve(points)}"/>'
             f'<path class="head" d="{head}"/>{extra}</g>\n'
         )

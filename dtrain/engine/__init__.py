@@ -1,1 +1,1 @@
-"""A flow graph, planned and run on blocks of samples."""
+"""Plan a flow graph, and evaluate it on blocks of samples."""

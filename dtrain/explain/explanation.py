@@ -128,7 +128,7 @@ class Explanation:
     def _arriving(self) -> dict[int, list[Edge]]:
         found: dict[int, list[Edge]] = {}
         for edge in sorted(self.transfers):
-            source = self.graph.nodes[edge.node].inputs[edge.place]
+            source = self.graph.nodes[edge.node].inputs[edge.input]
             found.setdefault(source, []).append(edge)
         return found
 

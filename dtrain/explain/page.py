@@ -198,7 +198,7 @@ def _object(entries: dict[str, str]) -> str:
 
 
 def _key(edge: Edge) -> str:
-    return f"{edge.node}:{edge.place}"
+    return f"{edge.node}:{edge.input}"
 
 
 def _parts(parts: Parts) -> list[Any]:

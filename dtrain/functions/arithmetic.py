@@ -1,4 +1,4 @@
-"""Arithmetic: + − × ÷ powers, and the functions that are short for them."""
+"""Arithmetic: + − × ÷, powers, and functions that abbreviate them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ hypot = elementwise(
 def _power_vjp(
     v: Expression, y: Expression, a: Expression, b: Expression
 ) -> tuple[Expression, Expression]:
-    # Both are limits that the plain formulas miss: a⁰ has the derivative 0 even where
+    # The plain formulas do not give these limits: a⁰ has the derivative 0 even where
     # 1/a is infinite, at 0 and next to it, and 0ᵇ does not change with b.
     corner = np.logical_and(np.isinf(np.reciprocal(a)), np.equal(b, 0))
     lower = np.where(corner, 1, b - 1)

@@ -1,7 +1,7 @@
-"""Axes and diagonals: moved, turned and picked out by views.
+"""Functions that move, reverse and select axes and diagonals.
 
-Each function here is a few reshapes, transposes, slices and joins of
-`dtrain.functions.shape`, whose transfer functions it has.
+Each function is made of the reshapes, transposes, slices and joins of
+`dtrain.functions.shape`, which have the transfer functions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Axis = int | tuple[int, ...] | None
 
 
 def normal_axes(axis: Axis, rank: int) -> tuple[int, ...]:
-    """Axes as sorted, non-negative numbers; ``None`` means all."""
+    """Return axes as sorted, non-negative numbers; ``None`` means all."""
     if axis is None:
         return tuple(range(rank))
     axes = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
@@ -32,13 +32,13 @@ def normal_axes(axis: Axis, rank: int) -> tuple[int, ...]:
 
 
 def of_number(axis: Any, rank: int) -> Any:
-    """``None`` for the axes 0 and −1 of one number, which NumPy's ufuncs take."""
+    """Return ``None`` for the axes 0 and −1 of a scalar, which NumPy accepts."""
     number = not rank and isinstance(axis, int | np.integer)
     return None if number and axis in (0, -1) else axis
 
 
 def one_axis(axis: Any, rank: int) -> int:
-    """An axis as a number from 0; ``ValueError`` if there is none."""
+    """Return an axis as a number from 0; raise ``ValueError`` if there is none."""
     if not isinstance(axis, int | np.integer):
         raise ValueError(f"one axis is wanted, not {axis}")
     (found,) = normal_axes(int(axis), rank)
@@ -46,7 +46,7 @@ def one_axis(axis: Any, rank: int) -> int:
 
 
 def listed(x: Any) -> list[Any]:
-    """One number, or several, as a list."""
+    """Return one number or several as a list."""
     return [x] if isinstance(x, int | np.integer) else list(x)
 
 
@@ -131,7 +131,7 @@ def _roll(a: Any, shift: int | Sequence[int], axis: Axis = None) -> Any:
 
 @adapter(np.diagonal)
 def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """The diagonal of two axes, as a new last axis; a slice of the merged axes."""
+    """Return the diagonal of two axes as a new last axis."""
     i, j = (one_axis(axis, np.ndim(a)) for axis in (axis1, axis2))
     if i == j:
         raise ValueError(f"axis {axis1} has no diagonal with itself")
@@ -171,13 +171,13 @@ def _linalg_trace(x: Any, *, offset: int = 0) -> Any:
 
 
 def _below(m: Any, k: int) -> NDArray[np.bool]:
-    """Where a matrix is on or below a diagonal; a vector is a row, again and again."""
+    """Return which elements are on or below a diagonal; a vector is repeated rows."""
     rows, columns = (np.shape(m) * 2)[-2:]
     return np.tri(rows, columns, k, bool)
 
 
 def _nothing(m: Any) -> float | bool:
-    """0, or what it is among truth values."""
+    """Return a zero of the same dtype."""
     return False if is_truth(m) else 0.0
 
 
@@ -210,7 +210,7 @@ def _diagflat(v: Any, k: int = 0) -> Any:
 def _apply_along_axis(
     func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any
 ) -> Any:
-    """A function of each line along an axis; its nodes come once for each line."""
+    """Apply a function to each line along an axis, with separate nodes for each."""
     axis = one_axis(axis, np.ndim(arr))
     lines = np.moveaxis(arr, axis, -1)
     lead = np.shape(lines)[:-1]

@@ -1,4 +1,4 @@
-"""A base function: its value, its shape rule and its transfer function, side by side.
+"""A base function: its value, shape rule and transfer function side by side.
 
 A program is made of base functions (lecture, "Parameterized program: running
 example"). Each is one entry in one table, `FUNCTIONS`. NumPy's own functions reach the
@@ -27,7 +27,7 @@ Expression = Any
 
 
 class Cost(Enum):
-    """About how long an element takes, to decide which steps are worth a thread."""
+    """The approximate time for an element, to decide which steps get a thread."""
 
     CHEAP = "an addition"
     SLOW = "a sine or exponential"
@@ -36,11 +36,11 @@ class Cost(Enum):
 
 
 class Kind(IntEnum):
-    """How a value varies, which is also how many leading axes the engine gives it.
+    """How a value varies; the engine adds as many leading axes.
 
     A value of `WEIGHTS` is the same for every sample; one of `BLOCK` is a sum over a
-    block of samples, one for each block of a stack; one of `SAMPLE` is there for
-    each sample. A function's value varies as its most varied input does.
+    block of samples, one for each block of a stack; one of `SAMPLE` exists for each
+    sample. A function's value varies as its most varied input does.
     """
 
     WEIGHTS = 0
@@ -70,13 +70,13 @@ class BaseFunction:
         elementwise: whether it is one call of the NumPy ufunc ``value``, mapped.
         commutes: whether f(a, b) and f(b, a) are the same bits.
         varies: the value's kind, where it is not that of the most varied input.
-        branch: which piece of a function made of pieces applies, on arrays like
-            ``value``; a gradient check that straddles two pieces says so.
-        infix: the operator that stands between its two inputs in printed graphs.
+        branch: which piece of a piecewise function applies, on arrays like ``value``; a
+            gradient check reports differences that span two pieces.
+        infix: the operator between its two inputs in printed graphs.
         cost: about how long an element takes.
         doc: one sentence, with the source where there is one.
-        code: stands for ``value`` where a user wrote it and nothing can be seen of
-            it in a graph, so that ranks with other functions are found.
+        code: a digest of ``value`` if a user wrote it and it is not traced, so that
+            ranks with different functions are detected.
     """
 
     name: str
@@ -96,21 +96,21 @@ class BaseFunction:
     code: str = ""
 
     def __call__(self, *xs: Expression, **params: Any) -> Expression:
-        """Apply it: a new symbol if any input is one, else an array or a number."""
+        """Apply the function; return a symbol if any input is one, else an array."""
         for x in xs:
             if hasattr(x, "__dtrain_apply__"):
                 return x.__dtrain_apply__(self, xs, params)
         return self.value(*xs, **params)
 
     def kind(self, kinds: Sequence[Kind], params: dict[str, Any]) -> Kind:
-        """How the value varies, given how the inputs do."""
+        """Return how the value varies, given how the inputs do."""
         if params.get("over_block"):
             return Kind.BLOCK
         return max(kinds) if self.varies is None else self.varies
 
     @property
     def differentiable(self) -> bool:
-        """Whether an adjoint passes backward through it."""
+        """Return whether an adjoint passes backward through the function."""
         return self.vjp is not None or self.definition is not None
 
 
@@ -139,7 +139,7 @@ def elementwise(
     cost: Cost = Cost.CHEAP,
     doc: str,
 ) -> BaseFunction:
-    """Register the map of a scalar function, computed by one NumPy ufunc.
+    """Register a scalar function that one NumPy ufunc applies to each element.
 
     Its Jacobian is diagonal (lecture, "Important special cases": map), so the
     transfer function multiplies element by element.
@@ -165,7 +165,7 @@ def elementwise(
 
 
 def adapter(*numpy_functions: Callable[..., Any]) -> Callable[..., Any]:
-    """Register a function as the meaning of NumPy functions of the same signature."""
+    """Register a function as dtrain's version of NumPy functions."""
 
     def enter(function: Callable[..., Expression]) -> Callable[..., Expression]:
         for numpy_function in numpy_functions:
@@ -177,20 +177,20 @@ def adapter(*numpy_functions: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def broadcast_shape(*shapes: Shape) -> Shape:
-    """The shape that NumPy broadcasts shapes to; ``ValueError`` if they do not fit."""
-    if all(shape == shapes[0] for shape in shapes):  # NumPy takes 4 µs to say so
+    """Return the shape that shapes broadcast to, or raise ``ValueError``."""
+    if all(shape == shapes[0] for shape in shapes):  # NumPy takes 4 µs for this case
         return shapes[0]
     return np.broadcast_shapes(*shapes)
 
 
 def is_truth(x: Expression) -> bool:
-    """Whether a symbol, an array or a number holds truth values."""
+    """Return whether a symbol, an array or a number is boolean."""
     dtype = x.node.dtype if hasattr(x, "__dtrain_apply__") else np.asarray(x).dtype
     return bool(dtype == "bool")
 
 
 def constant(value: Any) -> NDArray[Any]:
-    """A constant of a program: float64 until the run's dtype is known, or bool."""
+    """Return a constant of a program: bool, or float64 until the dtype is known."""
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"a constant of dtype {array.dtype}")

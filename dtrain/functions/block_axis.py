@@ -1,8 +1,8 @@
-"""Crossing between a sample's values and values that all samples of a block share.
+"""Sum a value over the samples of a block, or share one value among them.
 
-`block_sum` adds a value up over the samples of a block; `to_samples` gives every sample
-the same value. Each is the other's transfer function, and both leave shapes alone: a
-shape is always that of one sample.
+`block_sum` sums a value over the samples of a block; `to_samples` gives every sample
+the same value. Each is the other's transfer function. Neither changes the shape, which
+is always that of one sample.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Contraction: products followed by sums, with labelled axes.
+"""Contractions: products followed by sums, with labelled axes.
 
 ``@``, ``dot``, ``outer`` and a product followed by a sum are all one base function,
 `contract`: labels that both inputs have and the output lacks are summed over. The axis
@@ -73,7 +73,7 @@ def labelled(
     labels: tuple[Labels, Labels, Labels],
     over_block: bool = False,
 ) -> Expression:
-    """Contract, with labels numbered by appearance: equal sums are spelt equally."""
+    """Contract, with labels numbered by appearance: equal sums become one node."""
     number: dict[int, int] = {}
     for label in (*labels[0], *labels[1]):
         number.setdefault(label, len(number))
@@ -88,10 +88,10 @@ def sum_of_products(
     labels: tuple[Labels, Labels, Labels],
     over_block: bool = False,
 ) -> Expression:
-    """Contract with NumPy's broadcasting: axes of size 1 stretch, lone labels sum.
+    """Contract with NumPy's broadcasting: axes of size 1 stretch.
 
-    Brings its arguments into the form that `contract` asks for: axes of size 1 go, and
-    an axis whose label nobody else has is summed beforehand.
+    Converts its arguments for `contract`: it removes axes of size 1, and first sums the
+    axes whose label occurs only once.
     """
     la, lb, ly = labels
     sizes: dict[int, int] = {}
@@ -110,14 +110,14 @@ def sum_of_products(
 
 
 def _without_ones(x: Expression, labels: Labels) -> Any:
-    """Drop axes of size 1."""
+    """Remove axes of size 1."""
     shape = np.shape(x)
     long = [i for i, size in enumerate(shape) if size != 1]
     return np.reshape(x, tuple(shape[i] for i in long)), tuple(labels[i] for i in long)
 
 
 def _without_lone(x: Expression, labels: Labels, wanted: Labels) -> Any:
-    """Sum over the axes whose label nobody else has."""
+    """Sum over the axes whose label occurs only once."""
     lone = tuple(i for i, label in enumerate(labels) if label not in wanted)
     if lone:
         x = np.sum(x, axis=lone)
@@ -130,8 +130,8 @@ def _matmul(a: Any, b: Any) -> Any:
     na, nb = np.ndim(a), np.ndim(b)
     if na == 0 or nb == 0:
         raise ValueError("matmul takes no scalars; use *")
-    # Labels: −1 the summed axis, −2 a row of a, −3 a column of b, and the stacks of
-    # matrices numbered from the right, as they broadcast.
+    # Labels: −1 is the summed axis, −2 the rows of a, −3 the columns of b; axes of
+    # stacked matrices are numbered from the right, as they broadcast.
     stacks = range(max(na, nb) - 2, 0, -1)
     la = tuple(range(na - 2, 0, -1)) + (-2, -1)[-na:]
     lb = tuple(range(nb - 2, 0, -1)) + ((-1, -3) if nb > 1 else (-1,))
@@ -177,13 +177,13 @@ def _outer(a: Any, b: Any) -> Any:
 
 
 def _check_inner(a: Any, b: Any, i: int, j: int) -> None:
-    """The summed axes must have one size; 1 does not stretch here."""
+    """Raise unless the summed axes have equal sizes; size 1 does not stretch here."""
     if np.shape(a)[i] != np.shape(b)[j]:
         raise ValueError(f"the summed axes have {np.shape(a)[i]} and {np.shape(b)[j]}")
 
 
 def product_labels(a: Shape, b: Shape) -> tuple[Labels, Labels, Labels]:
-    """The labels of the axes of an elementwise product a · b, from the right."""
+    """Return the labels of the axes of a product a · b, counted from the right."""
     ranks = len(a), len(b), max(len(a), len(b))
     la, lb, ly = (tuple(range(rank, 0, -1)) for rank in ranks)
     return la, lb, ly

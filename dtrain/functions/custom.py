@@ -1,8 +1,8 @@
-"""A user's own base function, made of plain NumPy or of anything that computes.
+"""Custom base functions, made of NumPy functions or of any other library.
 
-Most are traced: ``value`` is written with the functions there are, for one sample, and
-nothing is said of samples. One that is not, because it calls another library, has a
-shape rule and a transfer function, and is called on arrays.
+Most are traced: ``value`` is written with existing functions, for one sample. One that
+calls another library cannot be traced. It has a shape rule and a transfer function, and
+the engine calls it on arrays.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ def base_function(
     shape: Callable[..., Shape] | None = None,
     check: Sequence[Any] | None = None,
 ) -> BaseFunction | Callable[[Callable[..., Expression]], BaseFunction]:
-    """Make a function into a base function with a name of its own.
+    """Make a Python function a base function.
 
     Without ``shape`` it is traced: the graph shows one node, named like the function,
-    and the engine computes it by the base functions that it is made of. Without
+    and the engine computes it by the base functions that it consists of. Without
     ``vjp`` its transfer function is derived from those too.
 
-    Values are given by position. Keywords, such as ``axis=1``, are plain numbers, texts
-    or tuples, which the ``vjp`` is given as well.
+    Pass values by position. Keywords, such as ``axis=1``, are numbers, texts or tuples;
+    the ``vjp`` receives them too.
 
-    With ``shape`` the engine calls it as it stands, without keywords, so it may use any
-    library. It promises two things. Every argument has the same further axes in front,
-    which count samples, or none: it works on the axes after them, and its value has
-    them, too. And the value of a sample has the same bits whatever else is in the
-    arrays.
+    With ``shape`` the engine calls the function itself, without keywords, so it may
+    use any library. Two things must hold. First, arguments may have additional leading
+    axes, which count samples: the function works on the axes after them and keeps them.
+    Second, the value of a sample has the same bits whatever other samples the arrays
+    hold.
 
     Args:
         value: a function of one sample's values, elementwise or not.
@@ -68,9 +68,10 @@ def base_function(
             that nothing passes to; written with base functions and NumPy.
         shape: ``shape(*shapes)`` of one sample; `numpy.broadcast_shapes` if
             elementwise.
-        check: one sample's arguments, near no kink. There, and around, the transfer
-            function is held against differences, so that it is right at order 2 as
-            well, and a value that is not traced against what it promises.
+        check: one sample's arguments, not near a kink. The transfer function is
+            compared with differences there and nearby, so that it is right at order 2
+            as well. A function that is not traced is also checked for the two rules
+            above.
 
     Raises:
         ProgramError: if the check finds a fault, naming function, argument and line;
@@ -112,14 +113,15 @@ def base_function(
 
 
 def as_defined(*_: Shape, **__: Any) -> Shape:
-    """Stands for the shape of a definition, which is found by tracing it."""
+    """Mark a shape that is found by tracing the definition."""
     raise TypeError("there are no symbols here to trace the definition on")
 
 
 def code_digest(function: Any) -> str:
-    """SHA-256 of a function's code and of what it reads, without file and line.
+    """Return the SHA-256 of a function's code and the values that it reads.
 
-    What it reads is what it encloses, and numbers, arrays and functions of its module.
+    It reads its closure, and the numbers, arrays and functions of its module. File and
+    line do not count.
     """
     digest = hashlib.sha256()
     waiting: list[Any] = [function]
@@ -147,7 +149,7 @@ def code_digest(function: Any) -> str:
 
 
 def _read(function: Any) -> Iterator[Any]:
-    """The numbers, arrays and functions of its own module that a function names."""
+    """Return the numbers, arrays and functions of its module that a function names."""
     for name in function.__code__.co_names:
         x = function.__globals__.get(name)
         near = getattr(x, "__module__", "") == function.__module__
@@ -161,17 +163,17 @@ def _line(function: Callable[..., Any]) -> str:
 
 
 def _checked(function: BaseFunction, xs: list[Any]) -> None:
-    """Hold a function against its differences and its promises, near arguments xs."""
+    """Compare a function with differences, and check its axes, near arguments xs."""
     rng = np.random.default_rng(0)
     if function.definition is None:
         _check_axes(function, [np.stack([x, 1.001 * x, 0.999 * x]) for x in xs])
-    for _ in range(3):  # a right value at one point alone would not do for order 2
+    for _ in range(3):  # order 2 needs right values around the point, not only at it
         _check_vjp(function, xs, rng)
         xs = [x + 0.01 * rng.standard_normal(x.shape) for x in xs]
 
 
 def _check_axes(function: BaseFunction, stacks: list[Any]) -> None:
-    """A value that is not traced keeps the axes in front, and its bits in company."""
+    """Check that a function keeps leading axes, and a sample's bits among others."""
     shape = tuple(function.shape(*(x.shape[1:] for x in stacks)))
     rows = [np.asarray(function.value(*each)) for each in zip(*stacks, strict=True)]
     together = np.asarray(function.value(*stacks))
@@ -224,7 +226,7 @@ def _check_vjp(function: BaseFunction, xs: list[Any], rng: Any) -> None:
 
 
 def _difference(function: BaseFunction, xs: list[Any], v: Any, i: int, u: Any) -> float:
-    """⟨v, value⟩ along u in argument i, by central differences (Richardson)."""
+    """Return the derivative of ⟨v, value⟩ along u in argument i (Richardson)."""
 
     def at(step: float) -> float:
         moved = [x + step * u if j == i else x for j, x in enumerate(xs)]

@@ -1,7 +1,7 @@
-"""Sums of products in NumPy's other spellings, all as contractions.
+"""NumPy's other functions for sums of products, all as contractions.
 
-Operands are taken two at a time from the left, and a label is summed over as soon as
-no other operand and not the result has it.
+Operands are contracted in pairs from the left. A label is summed over as soon as
+neither a later operand nor the result has it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dtrain.functions.contraction import Labels, sum_of_products
 
 @adapter(np.einsum)
 def _einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Any:
-    """Any sum of products, by labels: ``einsum("ij,jk->ik", A, B)`` is ``A @ B``.
+    """Return a sum of products by labels: ``einsum("ij,jk->ik", A, B)`` is ``A @ B``.
 
     A label that one operand has twice picks its diagonal. ``...`` stands for further
     axes, which broadcast.
@@ -39,12 +39,12 @@ def _einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Any:
 
 
 def _parsed(subscripts: str, ranks: Sequence[int]) -> tuple[list[Labels], Labels]:
-    """The labels of operands and result as numbers; those of ``...`` are negative."""
+    """Return the labels of operands and result as numbers, negative for ``...``."""
     given, arrow, result = subscripts.replace(" ", "").partition("->")
     terms = given.split(",")
     if len(terms) != len(ranks):
         raise ValueError(f"{subscripts!r} is for {len(terms)} operands")
-    if not arrow:  # NumPy's rule: what appears once, in the alphabet's order
+    if not arrow:  # NumPy's rule: the labels that occur once, in alphabetical order
         letters = given.replace(",", "").replace(".", "")
         once = sorted(x for x in set(letters) if letters.count(x) == 1)
         result = ("..." if "..." in given else "") + "".join(once)
@@ -72,7 +72,7 @@ def _numbers(term: str, extra: int) -> Labels:
 
 
 def _with_diagonals(x: Expression, labels: Labels) -> tuple[Any, Labels]:
-    """Each label once: of equal ones the diagonal."""
+    """Take the diagonal of axes with equal labels."""
     for label in dict.fromkeys(labels):
         while labels.count(label) > 1:
             i = labels.index(label)
@@ -87,7 +87,7 @@ def _with_diagonals(x: Expression, labels: Labels) -> tuple[Any, Labels]:
 
 @adapter(np.tensordot)
 def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    """The sum over pairs of axes: the last n of a and first n of b, or those named."""
+    """Sum over pairs of axes: the last n of a and first n of b, or named ones."""
     na, nb = np.ndim(a), np.ndim(b)
     if isinstance(axes, int | np.integer):
         left, right = [i - axes for i in range(axes)], list(range(axes))
@@ -127,7 +127,7 @@ def _vdot(a: Any, b: Any) -> Any:
 
 @adapter(np.kron)
 def _kron(a: Any, b: Any) -> Any:
-    """Every element of a times the whole of b, as blocks."""
+    """Return the blocks made of each element of a times all of b."""
     rank = max(np.ndim(a), np.ndim(b))
     shapes = [(1,) * (rank - np.ndim(x)) + np.shape(x) for x in (a, b)]
     rows = np.reshape(a, tuple(n for size in shapes[0] for n in (size, 1)))
@@ -162,7 +162,7 @@ def _cross(
     axisc: int = -1,
     axis: int | None = None,
 ) -> Any:
-    """The vector product of vectors of three."""
+    """Return the vector product of vectors of three elements."""
     if axis is not None:
         axisa = axisb = axisc = axis
     a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)

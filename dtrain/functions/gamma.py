@@ -32,7 +32,7 @@ _SHIFT = 8
 
 
 def _shifted(x: Expression) -> tuple[Expression, Expression, Expression, Expression]:
-    """Where Γ(x) is reflected, the small arguments, whether small, and the large."""
+    """Return where Γ(x) is reflected, small arguments, their mask, and large ones."""
     reflected = np.less(x, 0.5)
     z = np.where(reflected, 1 - x, x)
     small = np.less(z, _SHIFT)
@@ -40,7 +40,7 @@ def _shifted(x: Expression) -> tuple[Expression, Expression, Expression, Express
 
 
 def _part(x: Expression) -> Expression:
-    """How far the nearest integer is, to keep the digits of sin πx."""
+    """Return the distance to the nearest integer, which keeps the digits of sin πx."""
     return x - np.rint(x)
 
 
@@ -69,7 +69,7 @@ def _digamma(x: Expression) -> Expression:
     y = y - np.where(small, steps, 0)
     part = _part(np.where(reflected, x, 0.5))
     y = np.where(reflected, y - math.pi / np.tan(math.pi * part), y)
-    # At a pole below 0 there is +∞ on one side and −∞ on the other.
+    # At a pole below 0 the limits are +∞ on one side and −∞ on the other.
     return np.where(np.logical_and(np.less(x, 0), np.equal(part, 0)), np.nan, y)
 
 
@@ -80,7 +80,7 @@ gammaln = register(
         shape=broadcast_shape,
         definition=_gammaln,
         vjp=lambda v, y, x: (v * _digamma(x),),
-        doc="log |Γ(x)|, with an absolute error of some units in the last place of 10.",
+        doc="log |Γ(x)|, with an absolute error of a few last-place units of 10.",
     )
 )
 

@@ -1,8 +1,8 @@
-"""Elements whose places are known only from the data: gather, scatter, sort.
+"""Gather, scatter and sort: elements at indices that depend on the data.
 
-What was read from a place has its adjoint added there, so `gather` and `scatter` are
-each other's transfer function. An input of the program that is used as such a place
-stays an integer, and must be one; what is cast by ``.astype(int)`` is truncated.
+The adjoint of an element is added at the index it was read from, so `gather` and
+`scatter` are each other's transfer function. An input of the program that is used as an
+index must be an integer and stays one; ``.astype(int)`` truncates.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _gather_shape(places: Shape, x: Shape, *, batch: int) -> Shape:
 
 
 def _rows(places: Any, batch: int, size: int, width: int) -> NDArray[np.intp]:
-    """Where each of the places' rows begins in an array of so many rows a batch."""
+    """Return the offset of each index in an array with so many rows for each batch."""
     lead = np.shape(places)[:batch]
     inner = (1,) * (np.ndim(places) - batch)
     first = np.arange(math.prod(lead)).reshape(lead + inner) * size
@@ -69,7 +69,7 @@ gather: BaseFunction = register(
         ),
         takes=None,
         gives=None,
-        doc="Rows of x at integer places, negative ones from the end: shapes (b, t) "
+        doc="Rows of x at integer indices, negative ones from the end: shapes (b, t) "
         "and (b, n, r), where the first ``batch`` axes are b, give (b, t, r).",
     )
 )
@@ -107,7 +107,7 @@ scatter: BaseFunction = register(
         ),
         takes=None,
         gives="real",
-        doc="Zeros with rows added at integer places, in order: shapes (b, t) and "
+        doc="Zeros with rows added at integer indices, in order: shapes (b, t) and "
         "(b, t, r) give (b, size, r).",
     )
 )
@@ -120,8 +120,7 @@ argsort = register(
         shape=lambda shape: shape,
         gives="int",
         branch=lambda x: np.argsort(x, axis=-1, kind="stable"),
-        doc="The places of the last axis in the order of its values; equal ones in "
-        "their own order.",
+        doc="The indices that sort the last axis; equal elements stay in their order.",
     )
 )
 
@@ -135,22 +134,22 @@ sort = register(
             scatter(argsort(x), v, batch=np.ndim(x) - 1, size=np.shape(x)[-1]),
         ),
         branch=lambda x: np.argsort(x, axis=-1, kind="stable"),
-        doc="The last axis in the order of its values, of the same shape.",
+        doc="The last axis, sorted.",
     )
 )
 
 
 def varies(index: Any) -> bool:
-    """Whether an index is known only from the data."""
+    """Return whether an index depends on the data."""
     return hasattr(index, "__dtrain_index__")
 
 
 def at_places(x: Expression, indices: Sequence[Any], axis: int) -> Expression:
-    """``x[:, i, j]`` for indices, of shapes that broadcast, of axes from one on."""
+    """Return ``x[:, i, j]`` for indices whose shapes broadcast."""
     places = [i.__dtrain_index__() if varies(i) else i for i in indices]
     shape = np.broadcast_shapes(*map(np.shape, places))
     t, count = len(shape), len(indices)
-    # The known ones first: they pick without a gather.
+    # Constant indices first: they need no gather.
     order = sorted(range(count), key=lambda k: varies(places[k]))
     y = np.moveaxis(x, [axis + k for k in order], range(count))
     spread = [np.broadcast_to(places[k], shape) for k in order]
@@ -162,7 +161,7 @@ def at_places(x: Expression, indices: Sequence[Any], axis: int) -> Expression:
 
 
 def getitem(x: Expression, key: tuple[Any, ...]) -> Expression:
-    """``x[key]`` where some index of the key is known only from the data."""
+    """Return ``x[key]`` if some index in the key depends on the data."""
     key = tuple(map(_known, key))
     used = sum(each is not None and each is not Ellipsis for each in key)
     if any(each is Ellipsis for each in key):
@@ -185,7 +184,7 @@ def getitem(x: Expression, key: tuple[Any, ...]) -> Expression:
 
 
 def _known(index: Any) -> Any:
-    """An index that is known when traced, as an array or a number."""
+    """Return a constant index as an array or a number."""
     if not isinstance(index, list | tuple | np.ndarray | bool | np.bool):
         return index
     places = np.asarray(index)
@@ -196,7 +195,7 @@ def _known(index: Any) -> Any:
 
 @adapter(np.take)
 def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
-    """Elements, or rows of an axis, at known places or at those of an input."""
+    """Take elements, or rows of an axis, at constant indices or at an input's."""
     if axis is None:
         a, axis = np.ravel(a), 0
     axis = one_axis(axis, np.ndim(a))
@@ -207,7 +206,7 @@ def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
 
 @adapter(np.take_along_axis)
 def _take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
-    """For each line along an axis its own places."""
+    """Take elements of each line along an axis, at indices for that line."""
     if axis is None:
         return np.take(np.ravel(arr), indices)
     places = indices.__dtrain_index__() if varies(indices) else np.asarray(indices)
@@ -224,7 +223,7 @@ def _take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
 
 @adapter(np.argsort)
 def _argsort(a: Any, axis: int | None = -1, kind: str | None = None) -> Any:
-    """Of any kind, equal elements stay in their own order."""
+    """Return the sorting indices; every ``kind`` is stable."""
     return _sorted(argsort, a, axis)
 
 
@@ -241,7 +240,7 @@ def _sorted(function: BaseFunction, a: Any, axis: int | None) -> Any:
 
 @adapter(np.quantile)
 def _quantile(a: Any, q: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    """Between the two nearest elements in order; q is known when traced."""
+    """Interpolate between the two nearest elements in order; q is a constant."""
     if np.ndim(q):
         parts = [_quantile(a, each, axis, keepdims=keepdims) for each in q]
         return np.stack(parts)
@@ -257,7 +256,7 @@ def _quantile(a: Any, q: Any, axis: Axis = None, *, keepdims: bool = False) -> A
     low = math.floor(position)
     y = row[..., low]
     part = position - low
-    if part == 0.5:  # as the median is: the mean of two, which may be infinite
+    if part == 0.5:  # like the median: the mean of two, which may be infinite
         y = (y + row[..., low + 1]) / 2
     elif part:
         y = y + (row[..., low + 1] - y) * part
@@ -274,5 +273,5 @@ def _percentile(a: Any, q: Any, axis: Axis = None, *, keepdims: bool = False) ->
 
 @adapter(np.median)
 def _median(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    """The middle element in order, or the mean of two."""
+    """Return the middle element in order, or the mean of two."""
     return _quantile(a, 0.5, axis, keepdims=keepdims)

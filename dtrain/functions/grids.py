@@ -42,7 +42,7 @@ def _ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
 
 @adapter(np.trapezoid)
 def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
-    """The integral of straight lines between points at x, or dx apart."""
+    """Integrate by the trapezoidal rule between points at x, or dx apart."""
     rows = np.moveaxis(y, axis, -1)
     if x is not None:
         dx = np.diff(x) if np.ndim(x) == 1 else np.diff(np.moveaxis(x, axis, -1))
@@ -51,7 +51,7 @@ def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
 
 @adapter(np.gradient)
 def _gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
-    """Central differences, and one-sided ones at the ends, a known step apart."""
+    """Return central differences, one-sided at the ends; the step is a constant."""
     if edge_order != 1 or any(np.ndim(step) for step in varargs):
         raise ValueError("steps are numbers here, and edges of order 1")
     rank = np.ndim(f)
@@ -72,7 +72,7 @@ def _slope(f: Expression, step: float, axis: int) -> Expression:
 
 @adapter(np.interp)
 def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any:
-    """Straight lines between points; at one of them the slope to its right."""
+    """Interpolate linearly; the derivative at a point is the slope to its right."""
     n = np.shape(xp)[0]
     if np.shape(xp) != np.shape(fp) or not n:
         raise ValueError(f"points at {np.shape(xp)} with values of {np.shape(fp)}")
@@ -92,7 +92,7 @@ def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> An
 
 @adapter(np.polyval)
 def _polyval(p: Any, x: Any) -> Any:
-    """A polynomial with coefficients of falling powers, by Horner's rule."""
+    """Evaluate a polynomial, highest power first, by Horner's rule."""
     y: Any = np.zeros(np.shape(x))
     for i in range(np.shape(p)[0]):
         y = y * x + p[i]
@@ -101,7 +101,7 @@ def _polyval(p: Any, x: Any) -> Any:
 
 @adapter(np.vander)
 def _vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
-    """The powers of each element, in one row."""
+    """Return the powers of each element as a row."""
     if np.ndim(x) != 1:
         raise ValueError("vander takes a vector")
     powers: list[Any] = [np.ones(np.shape(x))]
@@ -119,7 +119,7 @@ _SINC = tuple(
 
 @adapter(np.sinc)
 def _sinc(x: Any) -> Any:
-    """The sine of πx over πx, by its series near 0, where every derivative is right."""
+    """Return sin πx / πx; near 0 by its series, which has the right derivatives."""
     z = np.pi * x
     near = np.less(np.abs(z), 1)
     square = np.square(np.where(near, z, 0))

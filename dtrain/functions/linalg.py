@@ -3,8 +3,8 @@
 Transfer functions are those of M. Giles, *Collected matrix derivative results for
 forward and reverse mode algorithmic differentiation* (2008), sections 2.2, 2.3 and 3.1,
 and of I. Murray, *Differentiation of the Cholesky decomposition* (2016). A singular
-matrix is refused when it is met. Of a symmetric matrix NumPy reads what is on and below
-the diagonal, so only that has a derivative.
+matrix raises an error during the run. NumPy reads a symmetric matrix on and below the
+diagonal, so only these elements have a derivative.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ solve: BaseFunction = register(
 
 
 def _of_det(v: Expression, x: Expression) -> Expression:
-    """V times the derivative of log |det X|, which is X⁻ᵀ."""
+    """Return v times X⁻ᵀ, the derivative of log |det X|."""
     return v[..., None, None] * np.matrix_transpose(np.linalg.inv(x))
 
 
@@ -97,7 +97,7 @@ sign_of_det = register(
 
 
 def _of_symmetric(v: Expression) -> Expression:
-    """The adjoint of the lower triangle that a symmetric matrix is read from."""
+    """Return the adjoint of the lower triangle of a symmetric matrix."""
     n = np.shape(v)[-1]
     return (np.tri(n) - 0.5 * np.eye(n)) * (v + np.matrix_transpose(v))
 
@@ -158,7 +158,7 @@ eigenvectors: BaseFunction = register(
 
 
 class Eigen(NamedTuple):
-    """Eigenvalues and eigenvectors, as NumPy returns them."""
+    """Eigenvalues and eigenvectors, like NumPy's result."""
 
     eigenvalues: Any
     eigenvectors: Any
@@ -166,7 +166,7 @@ class Eigen(NamedTuple):
 
 @adapter(np.linalg.eigh)
 def _eigh(a: Any, UPLO: str = "L") -> Eigen:
-    """Of a symmetric matrix, from one of its triangles."""
+    """Return the eigenvalues and eigenvectors of a symmetric matrix's triangle."""
     a = _lower(a, UPLO)
     return Eigen(eigenvalues(a), eigenvectors(a))
 
@@ -191,7 +191,7 @@ def _cholesky(a: Any, /, *, upper: bool = False) -> Any:
 
 
 class SlogDet(NamedTuple):
-    """A determinant as sign and logarithm, as NumPy returns it."""
+    """Sign and logarithm of a determinant, like NumPy's result."""
 
     sign: Any
     logabsdet: Any
@@ -199,7 +199,7 @@ class SlogDet(NamedTuple):
 
 @adapter(np.linalg.solve)
 def _solve(a: Any, b: Any) -> Any:
-    """X with A X = B; as in NumPy 2, b is a vector only if it has one axis."""
+    """Return X with A X = B; as in NumPy 2, b is a vector only if it has one axis."""
     column = np.ndim(b) == 1
     b = np.expand_dims(b, 1) if column else b
     lead = np.broadcast_shapes(np.shape(a)[:-2], np.shape(b)[:-2])
@@ -224,7 +224,7 @@ def _slogdet(a: Any) -> SlogDet:
 
 @adapter(np.linalg.matrix_power)
 def _matrix_power(a: Any, n: int) -> Any:
-    """By repeated squaring; a negative power is that of the inverse."""
+    """Raise a matrix to a power by squaring; a negative power inverts it first."""
     shape, n = _square_shape(np.shape(a)), operator.index(n)
     if n < 0:
         a, n = np.linalg.inv(a), -n
@@ -239,5 +239,5 @@ def _matrix_power(a: Any, n: int) -> Any:
 
 @adapter(np.linalg.multi_dot)
 def _multi_dot(arrays: Sequence[Any]) -> Any:
-    """The product of all, from the left."""
+    """Return the product of all matrices, multiplied from the left."""
     return reduce(np.dot, arrays)

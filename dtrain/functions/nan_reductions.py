@@ -1,6 +1,6 @@
-"""Reductions that pass over what is not a number, and what puts numbers there.
+"""Reductions that ignore NaN, and functions that replace NaN.
 
-Nothing passes backward to an element that is NaN.
+No adjoint passes backward to an element that is NaN.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dtrain.functions.statistics import root
 
 
 def _instead(a: Expression, number: float) -> Expression:
-    """The array, with a number in place of NaN."""
+    """Replace NaN by a number."""
     return np.where(np.isnan(a), number, a)
 
 
@@ -84,7 +84,7 @@ def _nan_to_num(
     posinf: float | None = None,
     neginf: float | None = None,
 ) -> Any:
-    """Numbers in place of NaN and infinities; those of infinities have to be said."""
+    """Replace NaN and infinities; the numbers for infinities must be given."""
     if posinf is None or neginf is None:
         raise ValueError("say which numbers posinf and neginf are to be")
     finite = np.where(np.isinf(x), np.where(np.greater(x, 0), posinf, neginf), x)

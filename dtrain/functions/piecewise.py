@@ -1,6 +1,6 @@
-"""Functions made of pieces: choices, comparisons and logic.
+"""Piecewise functions: choices, comparisons and logic.
 
-At a tie the derivative is a choice. ``maximum`` and ``minimum`` give a tie to the
+At a tie the derivative is a convention. ``maximum`` and ``minimum`` pass it to the
 second operand, so that relu, ``maximum(x, 0)``, has the derivative 0 at 0.
 """
 
@@ -21,7 +21,7 @@ from dtrain.functions.base import (
 
 
 def _chosen(v: Expression, first: Expression) -> tuple[Expression, Expression]:
-    """The adjoint v to the first operand where that was chosen, else the second."""
+    """Pass the adjoint v to the operand that was chosen."""
     return np.where(first, v, 0), np.where(first, 0, v)
 
 
@@ -29,30 +29,30 @@ maximum = elementwise(
     np.maximum,
     lambda v, y, a, b: _chosen(v, np.greater(a, b)),
     branch=np.greater,
-    doc="The larger of a and b; a tie belongs to b.",
+    doc="The larger of a and b; at a tie b has the derivative.",
 )
 
 minimum = elementwise(
     np.minimum,
     lambda v, y, a, b: _chosen(v, np.less(a, b)),
     branch=np.less,
-    doc="The smaller of a and b; a tie belongs to b.",
+    doc="The smaller of a and b; at a tie b has the derivative.",
 )
 
-# fmax and fmin pass over NaN, which is unequal to itself.
+# fmax and fmin ignore NaN, which is unequal to itself.
 
 fmax = elementwise(
     np.fmax,
     lambda v, y, a, b: _chosen(v, np.logical_or(np.greater(a, b), np.not_equal(b, b))),
     branch=np.greater,
-    doc="The larger of a and b that is a number; a tie belongs to b.",
+    doc="The larger of a and b, ignoring NaN; at a tie b has the derivative.",
 )
 
 fmin = elementwise(
     np.fmin,
     lambda v, y, a, b: _chosen(v, np.logical_or(np.less(a, b), np.not_equal(b, b))),
     branch=np.less,
-    doc="The smaller of a and b that is a number; a tie belongs to b.",
+    doc="The smaller of a and b, ignoring NaN; at a tie b has the derivative.",
 )
 
 absolute = elementwise(
@@ -144,7 +144,7 @@ def _clip(
     min: Any = None,
     max: Any = None,
 ) -> Any:
-    """Between two bounds; on a bound the derivative is 0."""
+    """Limit values to two bounds; on a bound the derivative is 0."""
     if not (a_min is a_max is None or min is max is None):
         raise ValueError("bounds are a_min and a_max, or min and max")
     low, high = a_min if min is None else min, a_max if max is None else max
@@ -161,7 +161,7 @@ def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
 
 @adapter(np.select)
 def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
-    """For each element the first choice whose condition holds."""
+    """Return for each element the first choice whose condition holds."""
     y = default
     for condition, choice in list(zip(condlist, choicelist, strict=True))[::-1]:
         y = np.where(condition, choice, y)
@@ -171,7 +171,7 @@ def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
 
 @adapter(np.choose)
 def _choose(a: Any, choices: Any) -> Any:
-    """Of several arrays the element of the one whose number a is, or NaN."""
+    """Return the element of the array with number a, or NaN."""
     y: Any = np.nan
     for number, choice in enumerate(choices):
         y = np.where(np.equal(a, number), choice, y)

@@ -1,8 +1,8 @@
 """Reductions of axes: sums, products, and the largest and smallest elements.
 
 The lecture calls them pooling ("Important special cases": reduce). The Jacobian of + is
-a row of ones; that of max is the indicator of the element that was chosen, and among
-equal ones the first is chosen, as ``argmax`` does.
+a row of ones. That of max is the indicator of the chosen element; among equal elements
+the first is chosen, as by ``argmax``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ sum_ = register(
 
 
 def last_shape(shape: Shape) -> Shape:
-    """The shape without its last axis, which has elements to choose from."""
+    """Return the shape without its last axis; raise if that axis is empty."""
     if not shape[-1]:
         raise ValueError("there is no largest or smallest of no elements")
     return shape[:-1]
@@ -61,7 +61,7 @@ argmax = register(
         shape=last_shape,
         gives="int",
         branch=lambda x: np.argmax(x, axis=-1),
-        doc="Where the last axis is largest; the first place of several.",
+        doc="The index of the largest element of the last axis; the first of several.",
     )
 )
 
@@ -72,13 +72,13 @@ argmin = register(
         shape=last_shape,
         gives="int",
         branch=lambda x: np.argmin(x, axis=-1),
-        doc="Where the last axis is smallest; the first place of several.",
+        doc="The index of the smallest element of the last axis; the first of several.",
     )
 )
 
 
 def _indicator(v: Expression, chosen: Expression, x: Expression) -> Expression:
-    """The adjoint v where an element was chosen from the last axis, else 0."""
+    """Return the adjoint v at the chosen elements of the last axis, else 0."""
     places = constant(np.arange(np.shape(x)[-1]))
     return np.where(np.equal(chosen[..., None], places), v[..., None], 0)
 
@@ -92,7 +92,7 @@ max_ = register(
         takes=None,
         gives=None,
         branch=lambda x: np.argmax(x, axis=-1),
-        doc="The largest of the last axis; the first of equal ones passes all.",
+        doc="The largest of the last axis; the first of equals has the derivative.",
     )
 )
 
@@ -105,13 +105,13 @@ min_ = register(
         takes=None,
         gives=None,
         branch=lambda x: np.argmin(x, axis=-1),
-        doc="The smallest of the last axis; the first of equal ones passes all.",
+        doc="The smallest of the last axis; the first of equals has the derivative.",
     )
 )
 
 
 def _halves(x: Expression) -> Expression:
-    """Multiply the last axis by halves, so that zeros are exact at every order."""
+    """Multiply the last axis by halves; without division zeros need no exception."""
     n = np.shape(x)[-1]
     if not n:
         return broadcast(constant(1.0), shape=np.shape(x)[:-1])
@@ -182,12 +182,12 @@ for _function, _numpy_function in (
 
 
 def _number(a: Expression) -> Expression:
-    """A sum or product of one: a truth value counts, else 1 + 1 would be 1."""
+    """Convert booleans to numbers, which a sum or product counts."""
     return a * 1 if is_truth(a) else a
 
 
 def _keep(y: Any, shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Any:
-    """Put reduced axes back as axes of size 1, if they are to be kept."""
+    """Restore reduced axes with size 1 if ``keepdims`` is set."""
     if not keepdims:
         return y
     return np.reshape(y, tuple(1 if i in axes else n for i, n in enumerate(shape)))

@@ -1,4 +1,4 @@
-"""Rounding, whose derivative is 0 between its jumps, and remainders of division."""
+"""Rounding, whose derivative is 0 except at jumps, and remainders of division."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ remainder = elementwise(
     doc="a − b ⌊a / b⌋, with the sign of b.",
 )
 
-# How often b goes into a is made of the exact remainder: a / b may round up.
+# The quotient is computed from the exact remainder, because a / b may round up.
 fmod = elementwise(
     np.fmod,
     lambda v, y, a, b: (v, -(v * np.rint((a - y) / b))),

@@ -1,4 +1,4 @@
-"""Sums and products of everything up to each element."""
+"""Cumulative sums and products."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ cumsum: BaseFunction = register(
         name="cumsum",
         value=lambda x: np.cumsum(x, axis=-1),
         shape=lambda shape: shape,
-        # Element j is in the sums i ≥ j, so it gets their adjoints.
+        # Element j is part of the sums i ≥ j, so their adjoints pass to it.
         vjp=lambda v, y, x: (np.flip(cumsum(np.flip(v, -1)), -1),),
         doc="The sums of the last axis up to each element, of the same shape.",
     )
@@ -22,9 +22,9 @@ cumsum: BaseFunction = register(
 
 
 def _doubled(x: Expression) -> Expression:
-    """Multiply by what lies 1, 2, 4, ... before: log₂ n products of all elements.
+    """Multiply each element by those 1, 2, 4, ... before it, in log₂ n products.
 
-    Nothing is divided, so zeros are exact at every order (Hillis and Steele, Data
+    There is no division, so zeros are exact at every order (Hillis and Steele, Data
     parallel algorithms, 1986).
     """
     by = 1

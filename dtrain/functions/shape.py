@@ -1,9 +1,8 @@
-"""Moving elements: reshape, transpose, broadcast, indexing, joining.
+"""Functions that move elements: reshape, transpose, broadcast, index, join.
 
-Indexing and `place` are each other's transfer function: what was read from an index
-has its adjoint added there. Joining arrays is placing each at its own index, so
-concatenate, stack and the adjoints of many slices are one n-ary `place`, computed in
-one buffer.
+Indexing and `place` are each other's transfer function: the adjoint of an element is
+added at the index it was read from. To join arrays is to place each at its index. So
+concatenate, stack and the adjoints of many slices are one n-ary `place` in one buffer.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ broadcast = register(
 
 @dataclass(frozen=True)
 class Slices:
-    """A part of an array: for each axis the start, the length and the step."""
+    """A part of an array: the start, length and step for each axis."""
 
     axes: tuple[tuple[int, int, int], ...]
 
@@ -93,7 +92,7 @@ class Slices:
 
     @property
     def key(self) -> tuple[slice, ...]:
-        """The same as Python slices."""
+        """The part as Python slices."""
         keys = []
         for start, length, step in self.axes:
             stop = start + length * step
@@ -101,7 +100,7 @@ class Slices:
         return tuple(keys)
 
     def read(self, x: NDArray[Any]) -> NDArray[Any]:
-        """The part of the last axes of x; a view."""
+        """Return the part of the last axes of x, as a view."""
         key: tuple[Any, ...] = (..., *self.key)
         part: NDArray[Any] = x[key]
         return part
@@ -113,10 +112,10 @@ class Slices:
 
 @dataclass(frozen=True)
 class Positions:
-    """Elements of an array by their places in C order, any number of times each.
+    """Elements of an array by their indices in C order, in any number.
 
     Attributes:
-        places: the places, as bytes of int64, so that they compare and hash.
+        places: the indices, as bytes of int64, so that they compare and hash.
         shape: the shape in which they are read.
     """
 
@@ -125,11 +124,11 @@ class Positions:
 
     @property
     def key(self) -> NDArray[np.int64]:
-        """The places, in `shape`."""
+        """The indices, in `shape`."""
         return np.frombuffer(self.places, np.int64).reshape(self.shape)
 
     def read(self, x: NDArray[Any]) -> NDArray[Any]:
-        """The elements of one sample's x."""
+        """Return the elements of one sample's x."""
         return np.take(x, self.key)
 
     def add(self, out: NDArray[Any], v: NDArray[Any]) -> None:
@@ -218,7 +217,7 @@ def _broadcast_to(array: Any, shape: int | Sequence[int]) -> Any:
 
 
 def getitem(x: Expression, key: Any) -> Expression:
-    """``x[key]`` for a key that is known when the program is traced."""
+    """Return ``x[key]`` for a constant key."""
     keys = key if isinstance(key, tuple) else (key,)
     if any(isinstance(each, list | np.ndarray | bool | np.bool) for each in keys):
         return _gather(x, key)
@@ -238,7 +237,7 @@ def getitem(x: Expression, key: Any) -> Expression:
         elif isinstance(each, slice):
             start, stop, step = each.indices(shape[len(axes)])
             length = len(range(start, stop, step))
-            # Equal parts get equal spellings, so that they are found to be equal.
+            # Equal parts get equal keys, so that they become one node.
             axes.append((start, length, step) if length else (0, 0, 1))
             result.append(length)
         else:

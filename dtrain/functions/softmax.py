@@ -1,7 +1,7 @@
-"""Exponentials that are put in proportion: softmax and its logarithms.
+"""Softmax and its logarithms.
 
-The largest element is subtracted before anything is raised, so nothing overflows;
-elements of −∞, as masks set them, count for nothing.
+The largest element is subtracted before the exponential, so nothing overflows. Elements
+of −∞, which masks set, have the weight 0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _row_shape(shape: Shape) -> Shape:
 
 
 def _largest(x: Expression) -> Expression:
-    """The largest of the last axis, or 0 where that is no number to subtract."""
+    """Return the largest of the last axis, or 0 where that is not finite."""
     largest = np.max(x, axis=-1, keepdims=True)
     return np.where(np.isfinite(largest), largest, 0)
 
@@ -37,7 +37,7 @@ def _softmax(x: Expression) -> Expression:
 
 
 def _log_softmax(x: Expression) -> Expression:
-    # The largest is not added again: its size would take the digits of the logarithm.
+    # The largest is not added again: it would cancel digits of the logarithm.
     s = x - _largest(x)
     return s - np.log(np.sum(np.exp(s), axis=-1, keepdims=True))
 
@@ -78,15 +78,15 @@ _LOG_SOFTMAX = register(
 
 
 def softmax(x: Any, axis: int = -1) -> Any:
-    """eˣ / Σ eˣ along an axis, of the same shape."""
+    """Return eˣ / Σ eˣ along an axis, of the same shape."""
     return np.moveaxis(_SOFTMAX(np.moveaxis(x, axis, -1)), -1, axis)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
-    """The logarithm of softmax along an axis, of the same shape."""
+    """Return the logarithm of softmax along an axis, of the same shape."""
     return np.moveaxis(_LOG_SOFTMAX(np.moveaxis(x, axis, -1)), -1, axis)
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The logarithm of Σ eˣ over axes, or over all; nothing overflows."""
+    """Return log Σ eˣ over axes, or over all, without overflow."""
     return over_last(_LOGSUMEXP)(x, axis, keepdims=keepdims)

@@ -1,7 +1,7 @@
-"""Special functions that NumPy lacks, written in functions that it has.
+"""Special functions that NumPy lacks, written with NumPy's functions.
 
-They are always there, and ``scipy.special``'s functions of the same meaning stand for
-them, so that bits do not depend on whether SciPy is installed.
+In a program ``scipy.special``'s functions of the same names mean these, so bits do not
+depend on whether SciPy is installed.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ _TAIL = (
 
 
 def _erfc(x: Expression) -> Expression:
-    a = np.minimum(np.abs(x), 28)  # where float64, too, has nothing left
+    a = np.minimum(np.abs(x), 28)  # where float64 underflows too
     scaled = polynomial((a - 3.75) / (a + 3.75), _TAIL) / (1 + 2 * a)
     tail = scaled * np.exp(-(a * a))
     return np.where(np.less(x, 0), 2 - tail, np.where(np.isnan(x), x, tail))
@@ -125,19 +125,19 @@ erfc = register(
         shape=broadcast_shape,
         definition=_erfc,
         vjp=lambda v, y, x: (v * (-2 / math.sqrt(math.pi) * np.exp(-(x * x))),),
-        doc="1 − erf x, to some 3 + x² units in its own last place.",
+        doc="1 − erf x, to about 3 + x² units in the last place.",
     )
 )
 
 
 def _over(x: Expression, y: Expression) -> Expression:
-    """X / y, but 0 where x is 0."""
+    """Return x / y, but 0 where x is 0."""
     nothing = np.equal(x, 0)
     return np.where(nothing, 0, x / np.where(nothing, 1, y))
 
 
 def _nothing(x: Expression, y: Expression) -> Expression:
-    """Where x takes 0 times whatever is made of y, unless y is NaN."""
+    """Return where x is 0 and y is not NaN, so that the product is 0."""
     return np.logical_and(np.equal(x, 0), np.equal(y, y))
 
 
@@ -179,23 +179,23 @@ def _entr(x: Expression) -> Expression:
 
 
 def softplus(x: Any) -> Any:
-    """log(1 + eˣ), elementwise, without overflow."""
+    """Return log(1 + eˣ), elementwise, without overflow."""
     return np.logaddexp(x, 0)
 
 
 def silu(x: Any) -> Any:
-    """The input times its sigmoid, elementwise."""
+    """Return x σ(x), elementwise."""
     return x * sigmoid(x)
 
 
 def gelu(x: Any) -> Any:
-    """The input times Φ of it, elementwise (Hendrycks and Gimpel, 2016)."""
+    """Return x Φ(x), elementwise (Hendrycks and Gimpel, 2016)."""
     return x * normal(x)
 
 
 def normal(x: Any) -> Any:
-    """The normal distribution's function Φ(x), elementwise."""
-    return 0.5 * erfc(-math.sqrt(0.5) * x)  # of erf the lower tail would be 1 - 1
+    """Return Φ(x), the standard normal distribution function, elementwise."""
+    return 0.5 * erfc(-math.sqrt(0.5) * x)  # with erf the lower tail would be 1 - 1
 
 
 OF_SCIPY: dict[str, Callable[..., Any]] = {
@@ -219,8 +219,8 @@ OF_SCIPY: dict[str, Callable[..., Any]] = {
 
 
 def of_scipy(ufunc: np.ufunc) -> Callable[..., Any] | None:
-    """Our own function for one of ``scipy.special``, which need not be installed."""
-    module = sys.modules.get("scipy.special")  # who calls one has imported it
+    """Return dtrain's function for one of ``scipy.special``, or ``None``."""
+    module = sys.modules.get("scipy.special")  # a caller has imported it
     if module is None or getattr(module, ufunc.__name__, None) is not ufunc:
         return None
     return OF_SCIPY.get(ufunc.__name__)

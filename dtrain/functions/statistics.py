@@ -12,14 +12,14 @@ from dtrain.functions.base import Expression, adapter
 
 
 def root(x: Expression) -> Expression:
-    """√x of a sum of squares; where all of them are 0 the derivative is 0, too."""
+    """Return √x of a sum of squares; the derivative at 0 is 0."""
     positive = np.greater(x, 0)
     return np.where(positive, np.sqrt(np.where(positive, x, 1)), x)
 
 
 @adapter(np.var)
 def _var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
-    """The mean squared distance from the mean, over n − ddof."""
+    """Return the mean squared distance from the mean, over n − ddof."""
     count = math.prod(np.shape(a)[i] for i in normal_axes(axis, np.ndim(a)))
     if count <= ddof:
         raise ValueError(f"{count} elements have no variance with ddof={ddof}")
@@ -30,7 +30,7 @@ def _var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) 
 
 @adapter(np.std)
 def _std(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
-    """The root of the variance; of equal elements the derivative is 0."""
+    """Return the root of the variance; for equal elements the derivative is 0."""
     return root(_var(a, axis, ddof=ddof, keepdims=keepdims))
 
 
@@ -75,9 +75,9 @@ def _all(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
 
 @adapter(np.linalg.norm)
 def _norm(x: Any, ord: Any = None, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    """Of vectors by any p, of matrices by Frobenius or by sums of rows or columns.
+    """Return p-norms of vectors; Frobenius, row-sum or column-sum norms of matrices.
 
-    The Euclidean norm of 0 has the derivative 0.
+    The derivative of the Euclidean norm at 0 is 0.
     """
     normal_axes(axis, np.ndim(x))
     axes = tuple(range(np.ndim(x)) if axis is None else listed(axis))
@@ -132,13 +132,13 @@ def _cov(
     bias: bool = False,
     ddof: int | None = None,
 ) -> Any:
-    """The covariances of rows, or of columns, over n − 1 unless told otherwise."""
+    """Return the covariances of rows or columns, over n − 1 by default."""
     if np.ndim(m) > 2:
         raise ValueError("cov takes one or two axes")
     x = np.atleast_2d(m if rowvar or np.ndim(m) == 1 else np.transpose(m))
     if y is not None:
         more = np.atleast_2d(y)
-        turned = not rowvar and np.shape(more)[0] != 1  # as NumPy does, of y alone
+        turned = not rowvar and np.shape(more)[0] != 1  # like NumPy, for y alone
         x = np.concatenate([x, np.transpose(more) if turned else more])
     count = np.shape(x)[1] - ((0 if bias else 1) if ddof is None else ddof)
     if count <= 0:
@@ -149,7 +149,7 @@ def _cov(
 
 @adapter(np.corrcoef)
 def _corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
-    """The covariances, over the deviations of both."""
+    """Return the covariances divided by both standard deviations."""
     covariance = np.cov(x, y, rowvar)
     if np.ndim(covariance) == 0:
         return covariance / covariance

@@ -1,7 +1,7 @@
-"""Larger and smaller arrays of the same elements: repeated, tiled, padded, split.
+"""Repeat, tile, pad, insert, delete and split arrays.
 
-Each function here is made of the views, gathers and joins of `dtrain.functions.shape`,
-whose transfer functions it has.
+Each function is made of the views, gathers and joins of `dtrain.functions.shape`, which
+have the transfer functions.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
 
 @adapter(np.insert)
 def _insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
-    """With values put in before one known place."""
+    """Insert values before a constant index."""
     if axis is None:
         arr, axis = np.ravel(arr), 0
     if not isinstance(obj, int | np.integer):
@@ -193,7 +193,7 @@ def _append(arr: Any, values: Any, axis: int | None = None) -> Any:
 
 @adapter(np.pad)
 def _pad(array: Any, pad_width: Any, mode: str = "constant", **keywords: Any) -> Any:
-    """Longer at both ends of each axis, by constants or by copies of elements."""
+    """Extend both ends of each axis by constants or copies of elements."""
     shape = np.shape(array)
     if isinstance(pad_width, dict):  # by axis
         by_axis = {one_axis(i, len(shape)): each for i, each in pad_width.items()}
@@ -206,7 +206,7 @@ def _pad(array: Any, pad_width: Any, mode: str = "constant", **keywords: Any) ->
         return np.ravel(array)[at]
     if mode != "constant":
         raise ValueError(f"mode {mode!r} is not supported")
-    kind = bool if is_truth(array) else float  # truth values stay what they are
+    kind = bool if is_truth(array) else float  # booleans stay booleans
     around = np.pad(np.zeros(shape, kind), pad_width, **keywords)
     widths = np.broadcast_to(pad_width, (len(shape), 2))
     middle = zip(widths[:, 0].tolist(), shape, strict=True)

@@ -57,7 +57,7 @@ sigmoid = register(
         shape=broadcast_shape,
         # Written out, 1/(1+e⁻ˣ) would pass 0·∞ backward at large −x.
         vjp=lambda v, y, x: (v * (y * (1 - y)),),
-        doc="1 / (1 + e⁻ˣ); the written-out form is recognised as this.",
+        doc="1 / (1 + e⁻ˣ); the formula written with exp becomes this.",
     )
 )
 
@@ -99,7 +99,7 @@ arccos = slow(
 def _arctan2_vjp(
     v: Expression, y: Expression, a: Expression, b: Expression
 ) -> tuple[Expression, Expression]:
-    length = np.hypot(a, b)  # whose square would be 0 or ∞ long before it is
+    length = np.hypot(a, b)  # whose square would underflow or overflow
     return v * (b / length) / length, -(v * (a / length) / length)
 
 

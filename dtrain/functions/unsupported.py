@@ -1,7 +1,7 @@
 """NumPy's functions that are not in the table, and what to do instead.
 
-`tests/tracing/test_refusals.py` holds that every function of NumPy that a value could
-be given to is in the table, or here.
+`tests/tracing/test_refusals.py` asserts that every function of NumPy that takes arrays
+is in the table or here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Convolution and pooling, through windows: a view that slides over an array.
+"""Convolution and pooling, by windows that slide over an array.
 
-Windows take no memory. Their transfer function adds each window's adjoint where the
-window lay, and is theirs in turn. So a convolution is a view and one contraction, and
-pooling is a view and a reduction (lecture, "Important special cases": reduce).
+Windows are a view and take no memory. Their transfer function adds each window's
+adjoint at the window's position, and vice versa. So a convolution is a view and one
+contraction, and pooling is a view and a reduction (lecture, "Important special cases":
+reduce).
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ windows: BaseFunction = register(
 def parts(
     shape: Shape, stride: Shape, dilation: Shape
 ) -> list[tuple[Shape, tuple[tuple[int, int, int], ...]]]:
-    """For each place in a window of (m, k), the start, count and step of its parts."""
+    """Return start, count and step of the slices for each offset in a window."""
     d = len(stride)
     counts, size = shape[-2 * d : -d], shape[-d:]
     return [
@@ -105,13 +106,13 @@ overlap_add: BaseFunction = register(
                 v, size=np.shape(x)[-len(shape) :], stride=stride, dilation=dilation
             ),
         ),
-        doc="Windows added where they lie: (..., m, k) to (..., n).",
+        doc="Windows added at their positions: (..., m, k) to (..., n).",
     )
 )
 
 
 def _each(sizes: Sizes, count: int, what: str) -> Shape:
-    """One size for each axis of space."""
+    """Return one size for each axis of space."""
     if isinstance(sizes, int | np.integer):
         return (int(sizes),) * count
     if len(sizes) != count:
@@ -128,16 +129,16 @@ def convolution(
     dilation: Sizes = 1,
     groups: int = 1,
 ) -> Any:
-    """Slide filters over an array (LeCun et al., 1989); they are not turned.
+    """Slide filters over an array (LeCun et al., 1989) without reversing them.
 
     Args:
         x: shape (channels, *space), with any number of axes of space.
         kernel: the filters, shape (filters, channels / groups, *size).
-        stride: from one window to the next, one number or one for each axis of space.
+        stride: the step between windows, one number or one for each axis of space.
         padding: zeros at both ends of each axis of space; "same" keeps the space as
             it is if the stride is 1.
-        dilation: from one element of a window to the next.
-        groups: parts of the channels, each of which has filters of its own.
+        dilation: the step between a window's elements.
+        groups: the number of parts of the channels, each with separate filters.
 
     Returns:
         Shape (filters, *new space): per axis, (n + 2 · padding − dilation · (size − 1)
@@ -173,7 +174,7 @@ def convolution(
 
 
 def _pooled(x: Any, size: Sizes, stride: Sizes | None) -> tuple[Any, tuple[int, ...]]:
-    """Windows of the axes after the first, and which axes are inside a window."""
+    """Return windows of the axes after the first, and the axes within a window."""
     d = np.ndim(x) - 1
     size = _each(size, d, "size")
     step = size if stride is None else _each(stride, d, "stride")
@@ -182,16 +183,16 @@ def _pooled(x: Any, size: Sizes, stride: Sizes | None) -> tuple[Any, tuple[int, 
 
 
 def max_pool(x: Any, size: Sizes, stride: Sizes | None = None) -> Any:
-    """The largest of each window of (channels, *space); of equal ones the first.
+    """Return the largest of each window of (channels, *space); of equals the first.
 
-    Windows lie side by side unless a stride is given; a rest is left out.
+    The default stride is the size; an incomplete last window is left out.
     """
     patches, inner = _pooled(x, size, stride)
     return np.max(patches, axis=inner)
 
 
 def mean_pool(x: Any, size: Sizes, stride: Sizes | None = None) -> Any:
-    """The mean of each window of (channels, *space); see `max_pool`."""
+    """Return the mean of each window of (channels, *space); see `max_pool`."""
     patches, inner = _pooled(x, size, stride)
     return np.mean(patches, axis=inner)
 
@@ -215,7 +216,7 @@ def _sliding_window_view(
 
 @adapter(np.convolve)
 def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
-    """The sums of a at i − j times v at j."""
+    """Return the sums of a at i − j times v at j."""
     _check_vectors(a, v)
     if np.shape(a)[0] < np.shape(v)[0]:
         a, v = v, a
@@ -224,7 +225,7 @@ def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
 
 @adapter(np.correlate)
 def _correlate(a: Any, v: Any, mode: str = "valid") -> Any:
-    """The sums of a at i + j times v at j."""
+    """Return the sums of a at i + j times v at j."""
     _check_vectors(a, v)
     if np.shape(a)[0] < np.shape(v)[0]:
         return _correlated(v, a, mode)[::-1]

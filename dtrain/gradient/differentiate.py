@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dtrain.errors import DtrainError, ProgramError
-from dtrain.functions.base import Expression, Kind, broadcast_shape
+from dtrain.functions.base import FUNCTIONS, Expression, Kind, broadcast_shape
 from dtrain.functions.block_axis import block_sum, to_samples
 from dtrain.functions.shape import place
 from dtrain.tracing.builder import Builder
@@ -202,3 +202,21 @@ def _depends(builder: Emitter, last: int, wrt: Sequence[int]) -> list[bool]:
         if not depends[number]:
             depends[number] = any(depends[i] for i in builder.nodes[number].inputs)
     return depends
+
+
+def surely_reached(graph: FlowGraph) -> set[int]:
+    """Return the nodes that an adjoint of an output surely reaches, even if it is zero.
+
+    Custom functions may pass no adjoint, so the nodes behind them are not included.
+    """
+    found = set(graph.outputs.values())
+    waiting = list(found)
+    while waiting:
+        node = graph.nodes[waiting.pop()]
+        function = node.function
+        known = function is FUNCTIONS.get(function.name)
+        if known and function.differentiable and node.dtype == "real":
+            more = set(node.inputs) - found
+            found |= more
+            waiting += more
+    return found

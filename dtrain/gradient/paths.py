@@ -31,10 +31,10 @@ LIMIT = 100_000
 
 
 class Edge(NamedTuple):
-    """One edge of a path: into a node, as the input at position ``place``."""
+    """One edge of a path: into a node, as its input of this index."""
 
     node: int
-    place: int
+    input: int
 
 
 Path = tuple[Edge, ...]
@@ -68,9 +68,9 @@ class Paths:
         self._edges: list[list[Edge]] = [[] for _ in graph.nodes]
         for number in range(self.end, -1, -1):
             if self._counts[number]:
-                for place, i in enumerate(graph.nodes[number].inputs):
+                for index, i in enumerate(graph.nodes[number].inputs):
                     self._counts[i] += self._counts[number]
-                    self._edges[i].append(Edge(number, place))
+                    self._edges[i].append(Edge(number, index))
         for edges in self._edges:
             edges.reverse()  # in the order of the nodes
 
@@ -142,7 +142,7 @@ class SumOverPaths:
             node = self.graph.nodes[edge.node]
             xs = [self.values[i] for i in node.inputs]
             self._jacobians[edge.node] = _jacobians(node, xs)
-        return self._jacobians[edge.node][edge.place]
+        return self._jacobians[edge.node][edge.input]
 
     def product(self, path: Path) -> NDArray[Any]:
         """Return the product of the Jacobians along a path, from its end backward.
@@ -153,7 +153,7 @@ class SumOverPaths:
         if not path:
             return np.eye(self.values[self.paths.end].size).reshape(end.shape * 2)
         factors = map(self.jacobian, reversed(path))
-        first = self.graph.nodes[path[0].node].inputs[path[0].place]
+        first = self.graph.nodes[path[0].node].inputs[path[0].input]
         matrix = functools.reduce(operator.matmul, factors)
         return np.asarray(matrix.reshape(end.shape + self.graph.nodes[first].shape))
 

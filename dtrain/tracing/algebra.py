@@ -1,7 +1,7 @@
-"""Cheap algebra on nodes as they are emitted.
+"""Simplify nodes algebraically as they are emitted.
 
-Each rule keeps the value and saves work, or brings a sum of products into the form of
-one contraction. The rules are few, and each removes a node, so they end.
+Each rule keeps the value and saves work, or turns a sum of products into one
+contraction. The rules terminate, because each of them removes a node.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _fold(
     xs: Sequence[Symbol],
     params: Mapping[str, Any],
 ) -> Symbol | None:
-    """Compute now what depends on constants alone."""
+    """Compute a function of constants at once."""
     values = [x.node.constant for x in xs]
     by_sample = function.varies is not None or params.get("over_block")
     if by_sample or function.gives == "int":  # constants are numbers or truth values
@@ -61,20 +61,20 @@ def _fold(
     try:
         builder.shape_of(function, [x.shape for x in xs], params)
     except (ValueError, TypeError):
-        return None  # emitting it will say what is wrong
+        return None  # emitting the node reports the error
     with np.errstate(all="ignore"):
         value = np.asarray(function.value(*values, **params))
     return builder.constant(value) if value.size <= _FOLDED_SIZE else None
 
 
 def _is(x: Symbol, number: float) -> bool:
-    """Return whether a node is a constant, all of one number."""
+    """Return whether a node is a constant whose elements all equal a number."""
     value = x.node.constant
     return value is not None and bool(np.all(value == number))
 
 
 def _made_by(x: Symbol, function: BaseFunction) -> tuple[Symbol, ...] | None:
-    """Return the inputs of a node that a function made."""
+    """Return a node's inputs if a given function computes it."""
     if x.node.function is not function:
         return None
     return tuple(type(x)(x.builder, number) for number in x.node.inputs)
@@ -114,7 +114,7 @@ def _multiply(a: Symbol, b: Symbol) -> Any:
         if _is(other, -1) and _like(x, other):
             return -x
         negated = _made_by(x, arithmetic.negative)
-        if negated:  # move signs outward, where they meet
+        if negated:  # move signs outward, where they cancel
             return -(negated[0] * other)
     return None
 
@@ -184,7 +184,7 @@ def _contract(a: Symbol, b: Symbol, *, over_block: bool = False, **labels: Any) 
 
 
 def _block_sum(x: Symbol) -> Any:
-    """Move a sum over the block to where it is one contraction, or one smaller sum."""
+    """Move a sum over the block so that it is one contraction or a smaller sum."""
     for function in (arithmetic.negative, shapes.reshape, shapes.transpose):
         inner = _made_by(x, function)
         if inner:
@@ -216,7 +216,7 @@ def _block_sum(x: Symbol) -> Any:
 
 
 def _product(x: Symbol) -> tuple[Symbol, Symbol, tuple[Any, Any, Any]] | None:
-    """What a node multiplies, if it is a product or a contraction of one sample's."""
+    """Return a node's factors if it is a product or contraction within a sample."""
     if x.node.function is arithmetic.multiply:
         a, b = _made_by(x, arithmetic.multiply) or ()
         return a, b, contraction.product_labels(a.shape, b.shape)
@@ -267,12 +267,12 @@ def _scatter(indices: Symbol, v: Symbol, **params: Any) -> Any:
 
 
 def _integer(x: Symbol, **how: bool) -> Any:
-    """Move it inward to an input, which may then stay an integer."""
+    """Move a cast inward to an input, which may then stay an integer."""
     number = _made_by(x, piecewise.real)
     if number and number[0].node.dtype == "int":
         return number[0]
     if x.node.dtype == "int":
-        # An input that is cast alone may hold what is no integer: the cast says so.
+        # An input that is only cast may hold other numbers: the cast shows that.
         return None if how and x.node.function is INPUT else x
     for function in (shapes.reshape, shapes.transpose, shapes.broadcast, shapes.index):
         inner = _made_by(x, function)

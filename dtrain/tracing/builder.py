@@ -1,8 +1,8 @@
-"""Emitting nodes: shapes checked, numbers converted, nothing computed twice.
+"""Emit nodes: check shapes, convert numbers, compute nothing twice.
 
-Tracing, differentiating and expanding all emit into a builder. A node is looked up
-before it is made, and the cheap algebra of `dtrain.tracing.algebra` is done on the way,
-so no later pass has to clean up.
+Tracing, differentiating and expanding all emit into a builder. It looks a node up
+before it makes one, and simplifies it by the rules of `dtrain.tracing.algebra`, so no
+later pass is needed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from dtrain.tracing.symbol import Symbol
 
 
 class Builder:
-    """A flow graph that is being made."""
+    """A flow graph under construction."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -59,14 +59,14 @@ class Builder:
         self._shapes: dict[Any, Shape] = {}
 
     def input(self, name: str, shape: Shape, dtype: DType = "real") -> Symbol:
-        """Return a value of one sample."""
+        """Return the symbol of an input."""
         source = self.source or here()
         symbol = self._leaf(INPUT, name, shape, Kind.SAMPLE, source, dtype)
         self.inputs[name] = symbol.number
         return symbol
 
     def weight(self, spec: WeightSpec) -> Symbol:
-        """Return a weight; the same name a second time is the same weight."""
+        """Return the symbol of a weight; the same name gives the same weight."""
         old = self.specs.get(spec.name)
         if old is None:
             self.specs[spec.name] = spec
@@ -89,7 +89,7 @@ class Builder:
         return Symbol(self, self.weights[spec.name])
 
     def scalars(self, specs: Sequence[WeightSpec]) -> Symbol:
-        """Scalar weights whose names follow each other when sorted, as one vector."""
+        """Return scalar weights as one vector; their sorted names are consecutive."""
         names = tuple(spec.name for spec in specs)
         self.specs.update(zip(names, specs, strict=True))
         name = f"{names[0]}..{names[-1]}"
@@ -137,7 +137,7 @@ class Builder:
     def apply(
         self, function: BaseFunction, xs: Sequence[Any], params: Mapping[str, Any]
     ) -> Symbol:
-        """Apply a base function: simplify, look up, or make a new node."""
+        """Apply a base function: simplify it, find an equal node, or make a new one."""
         if function is not FUNCTIONS.get(function.name):
             try:
                 check_keywords(function, params)
@@ -150,7 +150,7 @@ class Builder:
     def emit(
         self, function: BaseFunction, xs: Sequence[Symbol], params: Mapping[str, Any]
     ) -> Symbol:
-        """Return the node of a function on inputs, as it stands, made once."""
+        """Return the node of a function and inputs, without simplification."""
         numbers, given = tuple(x.number for x in xs), tuple(params.items())
         key = _key(function, numbers, given)
         number = self._numbers.get(key)
@@ -182,7 +182,7 @@ class Builder:
     def shape_of(
         self, function: BaseFunction, shapes: Sequence[Shape], params: Mapping[str, Any]
     ) -> Shape:
-        """The shape of a function's value, by its rule or else by its definition.
+        """Return the shape of a function's value, by its rule or its definition.
 
         Raises:
             ValueError: if the inputs' shapes do not fit.
@@ -200,7 +200,7 @@ class Builder:
         return self._shapes[key]
 
     def name_node(self, x: Symbol, name: str) -> Symbol:
-        """Give a node a name; one that has a name gets a view with the new one."""
+        """Name a node; if it has a name already, name a view of it."""
         other = self.names.get(name)
         if other is not None and other != x.number:
             raise self.error(
@@ -223,7 +223,7 @@ class Builder:
         return x
 
     def include(self, graph: FlowGraph) -> list[Symbol]:
-        """Copy a graph's nodes into an empty builder, numbers and all."""
+        """Copy a graph's nodes into an empty builder, with equal node numbers."""
         for node in graph.nodes:
             number = self._add(node)
             if node.function is CONSTANT:
@@ -276,7 +276,7 @@ class Builder:
         return Symbol(self, self.names[name])
 
     def _converted(self, x: Symbol, function: BaseFunction) -> Symbol:
-        """Return the input in the dtype that the function takes."""
+        """Return an input converted to the dtype that the function takes."""
         if function.takes is None or x.node.dtype == function.takes:
             return x
         if function.takes == "bool":
@@ -291,5 +291,5 @@ class Builder:
 def _key(
     function: BaseFunction, inputs: tuple[int, ...], params: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-    """Return what nodes of one value have alike: a · b and b · a are the same bits."""
+    """Return a node's key; equal keys mean equal bits, as for a · b and b · a."""
     return function, tuple(sorted(inputs)) if function.commutes else inputs, params

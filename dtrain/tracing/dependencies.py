@@ -1,4 +1,4 @@
-"""What tracing a program depends on besides its inputs: globals, closures, defaults.
+"""The globals, closures and defaults that a program's graph depends on.
 
 A graph can be reused for the same program as long as none of these has changed.
 """
@@ -44,7 +44,7 @@ class Dependencies:
         )
 
     def _function(self, function: Any) -> bool:
-        """Note what a function refers to; return whether all of it is known."""
+        """Record a function's references; return whether all of them are known."""
         if not isinstance(function, FunctionType):
             return False
         if id(function) in self._seen:
@@ -86,7 +86,7 @@ class Dependencies:
         return self._function(x)
 
     def _module(self, module: ModuleType, names: set[str]) -> bool:
-        """Note what is used of a module of the user's; others do not change."""
+        """Record the names used from a user's module; other modules do not change."""
         file = getattr(module, "__file__", None)
         if file is None or is_machinery(file) or "site-packages" in file:
             return True

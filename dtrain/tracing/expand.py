@@ -1,4 +1,4 @@
-"""Replacing functions by their definitions in terms of other base functions."""
+"""Replace functions by their definitions in terms of other base functions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dtrain.tracing.symbol import Symbol
 
 
 def expand(graph: FlowGraph, only_without_vjp: bool = False) -> FlowGraph:
-    """Return the same graph with no node whose function is defined by other functions.
+    """Return an equal graph in which no node's function has a definition.
 
     Args:
         graph: any flow graph.
-        only_without_vjp: leave functions that have a transfer function of their own.
+        only_without_vjp: keep functions that have a transfer function.
     """
 
     def expands(node: Node) -> bool:

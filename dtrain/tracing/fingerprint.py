@@ -1,4 +1,4 @@
-"""The fingerprint of a flow graph: equal fingerprints, equal computations."""
+"""The fingerprint of a flow graph; graphs with equal ones compute the same."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _known: WeakKeyDictionary[FlowGraph, str] = WeakKeyDictionary()
 
 
 def fingerprint(graph: FlowGraph) -> str:
-    """Return SHA-256 of what is computed: functions, wiring, constants, leaves' names.
+    """Return the SHA-256 of a graph's functions, wiring, constants and leaf names.
 
-    File names, lines and the names of inner nodes do not enter. A function that is made
-    of others enters as these, and a user's own transfer function as its graph.
+    File names, lines and the names of inner nodes do not count. A function defined by
+    others counts as those, and a custom transfer function as its graph.
     """
     if graph not in _known:
         _known[graph] = _fingerprint(graph)
@@ -45,7 +45,7 @@ def _fingerprint(graph: FlowGraph) -> str:
 
 
 def transfer(graph: FlowGraph, node: Node) -> FlowGraph:
-    """Return the transfer function of a node as a graph of its own.
+    """Return the transfer function of a node as a separate graph.
 
     Its inputs are the adjoint, the value, and the inputs of the node.
     """

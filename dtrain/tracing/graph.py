@@ -17,11 +17,11 @@ from dtrain.tracing.printing import counted, lines, listed
 
 @dataclass(frozen=True, eq=False)
 class FlowGraph:
-    """A program's run as data: what is computed from what.
+    """The run of a program as immutable data.
 
     Attributes:
         name: the program's name.
-        nodes: in topological order; a node's number is its place here.
+        nodes: in topological order; a node's number is its index here.
         inputs: node numbers of the inputs, by name, in the program's order.
         weights: node numbers of the weights, by name, in order of appearance; those of
             a vector of scalars (`SCALARS`) under one name.
@@ -38,15 +38,15 @@ class FlowGraph:
 
     @property
     def output(self) -> int:
-        """The number of the only output's node."""
+        """The node number of the only output."""
         (number,) = self.outputs.values()
         return number
 
     @cached_property
     def levels(self) -> tuple[tuple[int, ...], ...]:
-        """Node numbers by level: the leaves, then what needs only earlier levels.
+        """Node numbers by level: the leaves, then nodes that need only earlier levels.
 
-        Forward propagation may run a level at once (lecture, "Execution models").
+        All nodes of a level may run in parallel (lecture, "Execution models").
         """
         depth: list[int] = []
         for node in self.nodes:
@@ -57,7 +57,7 @@ class FlowGraph:
         return tuple(map(tuple, levels))
 
     def needed(self) -> list[bool]:
-        """Return which nodes some output is computed from."""
+        """Return the numbers of the nodes that some output depends on."""
         needed = [False] * len(self.nodes)
         for number in self.outputs.values():
             needed[number] = True

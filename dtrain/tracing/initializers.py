@@ -1,4 +1,4 @@
-"""First values of weights, keyed by seed and name.
+"""Initial values of weights, keyed by seed and name.
 
 A weight's value depends on the seed, its name and its shape alone, not on the order in
 which weights appear or on the number of ranks. NumPy promises stable streams for the
@@ -41,7 +41,7 @@ Distribution = Literal["constant", "normal", "uniform"]
 
 @dataclass(frozen=True)
 class Initializer:
-    """How a weight's first value is drawn.
+    """The distribution of a weight's initial value.
 
     Attributes:
         distribution: ``constant`` (all equal to ``low``), ``normal`` (mean 0) or
@@ -77,17 +77,17 @@ he = Initializer("normal", high=math.sqrt(2), fans="he")
 
 
 def constant(value: float) -> Initializer:
-    """Return every entry ``value``."""
+    """Set every element to ``value``."""
     return Initializer("constant", float(value))
 
 
 def normal(std: float = 1.0) -> Initializer:
-    """Normal with mean 0 and standard deviation ``std``."""
+    """Draw from a normal distribution with mean 0 and standard deviation ``std``."""
     return Initializer("normal", high=float(std))
 
 
 def uniform(low: float = -1.0, high: float = 1.0) -> Initializer:
-    """Uniform on [low, high)."""
+    """Draw from the uniform distribution on [low, high)."""
     return Initializer("uniform", float(low), float(high))
 
 
@@ -102,9 +102,9 @@ NAMED = {
 
 
 def initializer(init: Initializer | str | float | None, rank: int) -> Initializer:
-    """Return the initialiser that a name, a number or nothing stands for.
+    """Return the initialiser that a name, a number or ``None`` stands for.
 
-    Nothing means `glorot` for matrices and arrays of more axes, and `normal` with a
+    ``None`` means `glorot` for matrices and arrays of more axes, and `normal` with a
     standard deviation of 1 for scalars and vectors.
     """
     if init is None:
@@ -142,13 +142,13 @@ def _words(seed: int, name: str, count: int) -> NDArray[np.uint64]:
 
 
 def _fractions(seed: int, name: str, count: int) -> NDArray[np.float64]:
-    """Numbers in [0, 1), on the grid of 2⁻⁵³."""
+    """Return multiples of 2⁻⁵³ in [0, 1)."""
     words = np.asarray(_words(seed, name, count))
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _normals(seed: int, name: str, count: int) -> NDArray[np.float64]:
-    """Standard normals, by pairs of fractions (Box & Muller 1958)."""
+    """Return standard normals, made from pairs of fractions (Box & Muller 1958)."""
     half = (count + 1) // 2
     first, second = _fractions(seed, name, 2 * half).reshape(2, half)
     radius = np.sqrt(-2 * np.log(1 - first))

@@ -1,4 +1,4 @@
-"""Layers: a few lines of a program that many programs share, and what NumPy lacks."""
+"""Layers: short pieces that many programs share, and functions that NumPy lacks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import numpy as np
 
 from dtrain.errors import ProgramError
 from dtrain.functions import transcendental
+from dtrain.functions.gamma import digamma, gammaln
 from dtrain.functions.softmax import log_softmax, logsumexp, softmax
 from dtrain.functions.special import (
-    digamma,
     erf,
     erfc,
-    gammaln,
     gelu,
     normal,
     silu,
@@ -101,14 +100,14 @@ def convolutional(
 
     Args:
         x: shape (channels, *space).
-        filters: how many there are.
-        size: of a filter, one number or one for each axis of space.
+        filters: their number.
+        size: a filter's size, one number or one for each axis of space.
         name: prefix of the weights ``name.W``, shape (filters, channels / groups,
             *size), and ``name.b``, shape (filters,), which starts at 0.
         stride: see `convolution`, as are padding, dilation and groups.
-        padding: zeros around.
-        dilation: from one element of a filter to the next.
-        groups: of channels.
+        padding: zeros at both ends of each axis of space.
+        dilation: the step between a filter's elements.
+        groups: the number of groups of channels.
         init: the initialiser of W.
 
     Raises:

@@ -30,12 +30,12 @@ class ArrayMethods(np.lib.mixins.NDArrayOperatorsMixin):
         raise NotImplementedError(message)
 
     @property
-    def T(self) -> Any:
+    def T(self: Any) -> Any:
         """The axes in reverse order."""
         return np.transpose(self)
 
     @property
-    def mT(self) -> Any:
+    def mT(self: Any) -> Any:
         """The last two axes in reverse order."""
         return np.matrix_transpose(self)
 
@@ -72,11 +72,11 @@ class ArrayMethods(np.lib.mixins.NDArrayOperatorsMixin):
     copy = _method(np.copy)
     conj = conjugate = _method(np.conjugate)
 
-    def reshape(self, *sizes: Any, order: Literal["C", "F"] = "C") -> Any:
+    def reshape(self: Any, *sizes: Any, order: Literal["C", "F"] = "C") -> Any:
         """As ``np.reshape``."""
         return np.reshape(self, sizes[0] if len(sizes) == 1 else sizes, order=order)
 
-    def astype(self, dtype: Any, *, copy: bool = True) -> Any:  # noqa: ARG002
+    def astype(self: Any, dtype: Any, *, copy: bool = True) -> Any:  # noqa: ARG002
         """As an array's: to an integer type for indices; other numbers have one."""
         to = np.dtype(dtype)
         kind = to.kind
@@ -91,7 +91,7 @@ class ArrayMethods(np.lib.mixins.NDArrayOperatorsMixin):
             return np.not_equal(self, 0)
         return gather.integer(self, cast=True) if kind in "iu" else self * 1.0
 
-    def transpose(self, *axes: Any) -> Any:
+    def transpose(self: Any, *axes: Any) -> Any:
         """As ``np.transpose``."""
         return np.transpose(self, axes[0] if len(axes) == 1 else axes or None)
 

@@ -31,7 +31,7 @@ CONSTANT = _leaf("constant", "A value written in the program.")
 
 @dataclass(frozen=True)
 class Constant:
-    """An array that compares and hashes by its content."""
+    """An array that compares and hashes by content."""
 
     dtype: str
     shape: Shape
@@ -39,7 +39,7 @@ class Constant:
 
     @classmethod
     def of(cls, value: NDArray[Any]) -> Constant:
-        """Freeze an array."""
+        """Return a constant with an array's shape, dtype and bytes."""
         return cls(value.dtype.str, value.shape, value.tobytes())
 
     @cached_property
@@ -96,14 +96,14 @@ class Node:
 
     Attributes:
         function: the base function, or one of the leaves.
-        inputs: the numbers of the nodes it is applied to.
+        inputs: the numbers of the nodes that the function is applied to.
         params: keyword arguments of the function, by name.
         shape: the value's shape for one sample.
         kind: whether it varies by sample, by block, or with the weights alone.
         dtype: real, bool or int.
-        source: the user's line that made it.
+        source: the user's line that made the node.
         name: a name that the user or the program gave it.
-        through: the node whose transfer function it is a part of; ``None`` in the
+        through: the node whose transfer function it belongs to; ``None`` in the
             forward graph.
     """
 
@@ -124,7 +124,7 @@ class Node:
 
     @property
     def identity(self) -> bytes:
-        """What makes it what it is: function, wiring, values, and a leaf's name."""
+        """Function, wiring, parameters, and a leaf's name; equal for equal nodes."""
         params: Iterable[Any] = self.params
         content = b""
         if self.function is CONSTANT:
@@ -143,7 +143,7 @@ class Node:
 
 
 class Wiring(Protocol):
-    """The part of a flow graph that says what is computed from what."""
+    """The nodes, leaves and outputs of a flow graph."""
 
     @property
     def name(self) -> str:

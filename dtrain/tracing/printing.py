@@ -1,4 +1,4 @@
-"""A flow graph as text that one could have drawn by hand."""
+"""Print a flow graph as text, one line for each node."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MATRIX_PRODUCTS = ("ij,j->i", "ij,jk->ik", "i,ij->j", "i,i->")
 
 
 def lines(graph: Wiring) -> Iterator[str]:
-    """The graph's lines: a summary, then one for each node; scalars stand inline."""
+    """Return a summary line and one for each node; scalars are written inline."""
     functions = sum(node.function.name not in _LEAVES for node in graph.nodes)
     yield (
         f"{graph.name}({', '.join(graph.inputs)}) -> {', '.join(graph.outputs)}: "
@@ -32,7 +32,7 @@ def lines(graph: Wiring) -> Iterator[str]:
 
 
 def label(graph: Wiring, number: int) -> str:
-    """How a node is called: its name, its number, or its value if a scalar."""
+    """Return a node's label: its name, its number, or the value of a scalar."""
     node = graph.nodes[number]
     if _inline(node):
         return f"{node.constant:.6g}"
@@ -76,7 +76,7 @@ def _inline(node: Node) -> bool:
 
 
 def index_text(at: Index) -> str:
-    """Places of an array, as they stand in brackets."""
+    """Return an index as it is written in brackets."""
     if not isinstance(at, Slices):
         return f"{at.key.size} places"
     return ", ".join(
@@ -91,13 +91,13 @@ def _slice(key: slice) -> str:
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
-    """Return names with commas; of many the first, and how many more there are."""
+    """Return names separated by commas; of many, the first ones and the number left."""
     text = ", ".join(names[:most])
     return text + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def counted(number: int, noun: str) -> str:
-    """Return so many of something.
+    """Return a number and a noun, in the plural unless the number is 1.
 
     >>> counted(1, "path"), counted(2**12, "path"), counted(2**1000, "path")
     ('1 path', '4,096 paths', 'about 10³⁰¹ paths')
@@ -106,7 +106,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def numeral(number: int) -> str:
-    """A number with its digits; if they are more than 20, with their power of ten."""
+    """Return a number's digits, or its power of ten if it has more than 20."""
     if number < 10**20:
         return f"{number:,}"
     return "about 10" + str(round(math.log10(number))).translate(SUPERSCRIPTS)

@@ -1,4 +1,4 @@
-"""Where in the user's source a node was made."""
+"""The line of the user's source that made a node."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ class Source(NamedTuple):
     line: int
 
     def __str__(self) -> str:
-        """As editors and terminals understand it."""
+        """Return ``file:line``, which editors and terminals understand."""
         file = os.path.relpath(self.file) if os.path.isabs(self.file) else self.file
         return f"{self.file if file.startswith('..') else file}:{self.line}"
 
 
 @cache
 def is_machinery(file: str) -> bool:
-    """Return whether a file is dtrain's, NumPy's or SciPy's own, and not a user's."""
+    """Return whether a file belongs to dtrain, NumPy or SciPy and not to the user."""
     if file.startswith(("<stdin", "<string", "<ipython", "<doctest", _ZOO)):
         return False
     return file.startswith(("<", *_MACHINERY, *_of_scipy()))
 
 
 def _of_scipy() -> tuple[str, ...]:
-    """SciPy's folder; it need not be installed, but who calls it has imported it."""
+    """Return SciPy's folder, if SciPy was imported."""
     file = getattr(sys.modules.get("scipy"), "__file__", None)
     return (os.path.dirname(os.path.abspath(file)) + os.sep,) if file else ()
 
 
 def here() -> Source:
-    """Return the innermost line of the call stack that is not of the machinery."""
+    """Return the user's innermost line of the call stack."""
     for frame in _stack():
         file = frame.f_code.co_filename
         if not is_machinery(file):
@@ -57,7 +57,7 @@ def here() -> Source:
 
 
 def called(package: str) -> str:
-    """Return the function of a package that the user's line calls, or nothing."""
+    """Return the function of a package that the user's line calls, or ``None``."""
     name = ""
     for frame in _stack():
         if not is_machinery(frame.f_code.co_filename):

@@ -1,7 +1,7 @@
 """A symbol stands for a value while a program is traced.
 
-It answers NumPy's own protocols (NEP 13 and NEP 18), so a program is plain NumPy. What
-cannot be traced is refused with the user's line and what to write in its place.
+It implements NumPy's protocols (NEP 13 and NEP 18), so a program is plain NumPy. An
+operation that cannot be traced raises an error with the user's line and the remedy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SCANS: dict[np.ufunc, Callable[..., Any]] = {
     np.add: np.cumsum,
     np.multiply: np.cumprod,
 }
-# NumPy computes with truth values as with sets: 1 + 1 = 1, and nothing is subtracted.
+# For booleans NumPy's + is a logical or, and its - is an error.
 _OF_TRUTHS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.add: np.logical_or,
     np.multiply: np.logical_and,
@@ -56,7 +56,7 @@ _QUESTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
 
 
 class Emitter(Protocol):
-    """What a symbol needs of the builder that it belongs to."""
+    """The methods of a builder that symbols use."""
 
     nodes: list[Node]
     source: Source | None
@@ -66,7 +66,7 @@ class Emitter(Protocol):
         """Return a symbol for a symbol, an array or a number."""
 
     def constant(self, value: Any) -> Symbol:
-        """Return a symbol for a value written in the program."""
+        """Return a symbol for a number or array in the program."""
 
     def apply(
         self, function: BaseFunction, xs: Sequence[Any], params: Mapping[str, Any]
@@ -83,7 +83,7 @@ class Emitter(Protocol):
 
 
 def _called(nodes: Sequence[Node], number: int) -> str:
-    """Return what a node is called: its name, its number, or the value of a scalar."""
+    """Return a node's label: its name, its number, or the value of a scalar."""
     node = nodes[number]
     if node.constant is not None and node.shape == ():
         return f"{node.constant:.6g}"
@@ -91,7 +91,7 @@ def _called(nodes: Sequence[Node], number: int) -> str:
 
 
 class Symbol(ArrayMethods):
-    """A node of a flow graph that is being made, to compute with."""
+    """A node of a flow graph under construction, to compute with."""
 
     __slots__ = ("builder", "number")
     __hash__ = object.__hash__
@@ -102,11 +102,11 @@ class Symbol(ArrayMethods):
 
     @property
     def node(self) -> Node:
-        """The node it stands for."""
+        """The node that the symbol stands for."""
         return self.builder.nodes[self.number]
 
     def __repr__(self) -> str:
-        """The node's name or number, function, inputs and shape, for ``print``."""
+        """Return the node's name or number, function, inputs and shape."""
         node = self.node
         xs = ", ".join(_called(self.builder.nodes, i) for i in node.inputs)
         made = f" = {node.function.name}({xs})" if xs else f", {node.function.name}"
@@ -237,7 +237,7 @@ class Symbol(ArrayMethods):
         return self._adapted("indexing", gather.getitem, (self, keys), {})
 
     def __dtrain_index__(self) -> Any:
-        """Return the same as integers, if that is what it holds."""
+        """Return the symbol as an index, if its values are integers."""
         if self.node.dtype == "bool":
             self._refuse(
                 "a mask depends on the data, and so would the shape of what it picks; "

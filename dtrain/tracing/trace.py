@@ -1,4 +1,4 @@
-"""Tracing: a Python function of one sample, run once on symbols, becomes a graph."""
+"""Trace a Python function: run it once on symbols to get its flow graph."""
 
 from __future__ import annotations
 
@@ -59,22 +59,22 @@ class Program:
         return f"<program {self.name}({', '.join(self.inputs)})>"
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        """Use the program inside another one: it is inlined as written.
+        """Inline the program in another one.
 
         Raises:
-            ProgramError: outside of a program; `predict` runs one on numbers.
+            ProgramError: outside of a program; use `predict` to run it on numbers.
         """
         current(f"calling the program {self.name}")
         return self.function(*args, **keywords)
 
     def trace(self, **shapes: int | Sequence[int]) -> FlowGraph:
-        """Run the function once on symbols, and return what it did as a flow graph.
+        """Run the function once on symbols; return the flow graph of the run.
 
         Args:
             shapes: each input's shape for one sample; an input not named is a scalar.
 
         Raises:
-            ProgramError: for whatever cannot be traced, with file and line.
+            ProgramError: for an operation that cannot be traced, with file and line.
 
         Example:
             >>> from dtrain import zoo
@@ -174,7 +174,7 @@ def current(what: str) -> Builder:
 
 
 def check_outside(what: str) -> None:
-    """Refuse a call that works on numbers while a program is being traced.
+    """Raise if a function that works on numbers is called while tracing.
 
     Raises:
         ProgramError: naming the user's line.
@@ -187,7 +187,7 @@ def check_outside(what: str) -> None:
 
 
 def user_frames(error: BaseException) -> str:
-    """A traceback as text, without the frames of dtrain and of the import system."""
+    """Return a traceback as text, without frames of dtrain and the import system."""
     kept = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -205,7 +205,7 @@ def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _advice(result: Any) -> str:
-    """Return what to return in place of something that is no value of the program."""
+    """Return advice for a returned object that is not a value of the program."""
     if result is None:
         return "did you forget `return`?"
     if isinstance(result, list | tuple):
@@ -217,7 +217,7 @@ def _advice(result: Any) -> str:
 
 
 def _outputs(builder: Builder, name: str, result: Any) -> dict[str, Symbol]:
-    """Return the program's outputs by name: one named like the program, or a dict's."""
+    """Return the outputs by name: a dict's, or one with the program's name."""
     results = result if isinstance(result, Mapping) else {None: result}
     outputs: dict[str, Symbol] = {}
     for key, x in results.items():

@@ -30,9 +30,9 @@ def weight(
     Args:
         name: its name; inside ``with scope("left")`` it becomes ``left.name``.
         shape: its shape; ``()`` is a scalar.
-        init: its first value: a number, a name (zeros, ones, normal, uniform, glorot,
-            he) or one of `dtrain.tracing.initializers`. By default matrices start as
-            Glorot's and scalars and vectors as standard normals.
+        init: its initial value: a number, a name (zeros, ones, normal, uniform, glorot,
+            he) or one of `dtrain.tracing.initializers`. The default is ``glorot`` for
+            matrices and ``normal`` for scalars and vectors.
 
     Returns:
         A symbol to compute with.
@@ -61,7 +61,7 @@ def init(
     dtype: Any = "float64",
     shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Return first values of a program's weights, by name, keyed by seed and name.
+    """Return the initial values of a program's weights, by name.
 
     Args:
         program: the program.
@@ -79,10 +79,10 @@ def init(
 
 
 def check_dtype(dtype: Any) -> str:
-    """Return the name of a dtype that dtrain trains in, given by name or as NumPy's.
+    """Return the name of a dtype that dtrain can train in.
 
     Raises:
-        UsageError: there is no such one.
+        UsageError: dtrain cannot train in it.
     """
     name = dtype
     if not isinstance(dtype, str):
@@ -96,7 +96,7 @@ def check_dtype(dtype: Any) -> str:
 
 
 def draw(graph: FlowGraph, seed: int, dtype: str) -> dict[str, NDArray[Any]]:
-    """Return first values of a graph's weights."""
+    """Return the initial values of a graph's weights."""
     return {
         name: spec.initializer.draw(seed, name, spec.shape).astype(dtype)
         for name, spec in graph.specs.items()

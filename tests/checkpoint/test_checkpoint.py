@@ -26,6 +26,7 @@ OPTIMIZERS = {
     "momentum": optimizers.sgd(momentum=0.9, nesterov=True, clip_norm=1.0),
     "adam": optimizers.adam(),
     "adamw": optimizers.adamw(),
+    "lamb": optimizers.lamb(weight_decay=0.01),
     "rmsprop": optimizers.rmsprop(momentum=0.5),
 }
 BASE = {"epochs": 3, "batch": 10, "block": 2, "learning_rate": 0.05}  # 3 steps each

@@ -42,7 +42,7 @@ def test_nothing_overlaps(chosen):
     for a, b in itertools.combinations(placed.boxes.values(), 2):
         assert a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1]
     for edge, points in placed.edges.items():
-        source = graph.nodes[edge.node].inputs[edge.place]
+        source = graph.nodes[edge.node].inputs[edge.input]
         assert points[0][0] == placed.boxes[source][2]
         assert points[-1][1] == placed.boxes[edge.node][0]
         for (_, end, _), (start, _, _) in itertools.pairwise(points):

@@ -120,7 +120,7 @@ def test_sliders_compute_what_python_computes(opened, model, point, moved):
     again = explained(model, there, weights)
     passed = shown.script("return passed")
     for edge, value in again.passed.items():
-        assert passed[f"{edge.node}:{edge.place}"] == pytest.approx(
+        assert passed[f"{edge.node}:{edge.input}"] == pytest.approx(
             float(value), **close
         )
     assert shown.complaints() == []

@@ -98,7 +98,7 @@ def test_as_many_as_are_counted_and_each_once():
         for path in found:
             at = number
             for edge in path:
-                assert graph.nodes[edge.node].inputs[edge.place] == at
+                assert graph.nodes[edge.node].inputs[edge.input] == at
                 at = edge.node
             assert at == graph.output
 

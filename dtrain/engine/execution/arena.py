@@ -1,12 +1,12 @@
-"""Placing a plan's buffers in one piece of memory, by how long each is needed.
+"""The arena: place a plan's buffers in one array, by how long each is needed.
 
-A buffer's place is free again after the last step that uses it, and an elementwise step
-may write over an input that nobody needs afterwards. So what was just read is written
-next, while it is in the cache, and memory does not grow with the number of steps.
+The memory of a buffer is free after the last step that uses it, and an elementwise step
+may overwrite an input that no later step reads. So a step writes what was just read,
+while it is in the cache, and memory does not grow with the number of steps.
 
-When a step is surely done, its schedule says. Where tasks run at once, a place goes to
-another buffer only if all that used it are done, in this order or by the tasks' own,
-before the first that uses the other. So sharing memory adds nothing to wait for.
+The schedule tells which steps surely run before which. Where tasks run in parallel, a
+buffer's memory is reused only if, by the order of phases and tasks, all its users run
+before the first user of the next buffer. So reuse adds no dependences between tasks.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dtrain.engine.plans.plan import Plan, Step, View
 from dtrain.functions.base import FUNCTIONS
 
 ALIGNMENT = 64  # bytes, a cache line
-_WASTE = 2  # a freed place serves buffers down to this fraction of it
-_TRIED = 16  # free places of one size that are tried
+_WASTE = 2  # a free block is at most so many times a buffer's size
+_TRIED = 16  # free blocks of one size that are tried
 _FOREVER = 1 << 62
 
-# Kernels that may write over an input of the output's own layout. `select` may not: it
-# writes its output before it has read all.
+# Kernels that may overwrite an input of the output's layout. `select` may not: it
+# writes its output before it has read all inputs.
 IN_PLACE = {name for name, f in FUNCTIONS.items() if f.elementwise} | {
     "drop",
     "fused",
@@ -34,15 +34,15 @@ IN_PLACE = {name for name, f in FUNCTIONS.items() if f.elementwise} | {
 
 
 class Arena:
-    """Where each buffer of a plan lies.
+    """The offset of each buffer of a plan.
 
     Args:
         plan: the plan.
-        schedule: when its steps run; by default one after another.
+        schedule: the order of its steps; by default sequential.
 
     Attributes:
-        offsets: the first byte of each buffer; ``None`` for memory of others.
-        size: how many bytes there are in all.
+        offsets: the first byte of each buffer; ``None`` for external memory.
+        size: the number of bytes of all buffers together.
     """
 
     def __init__(self, plan: Plan, schedule: Schedule | None = None) -> None:
@@ -50,9 +50,11 @@ class Arena:
         self._order = _Order(plan, schedule or Model().schedule(plan))
         self.offsets: list[int | None] = [None] * len(plan.buffers)
         self.size = 0
-        self._lengths: dict[int, int] = {}  # of the places that buffers have taken
-        self._free: dict[int, list[int]] = {}  # last users by size, last freed on top
-        self._sizes: list[int] = []  # the sizes of free places, sorted
+        self._lengths: dict[int, int] = {}  # of the blocks that buffers are in
+        self._free: dict[
+            int, list[int]
+        ] = {}  # last users by size, last freed at the end
+        self._sizes: list[int] = []  # the sizes of free blocks, sorted
         self._place_all()
 
     def _place_all(self) -> None:
@@ -86,7 +88,7 @@ class Arena:
                 self._take(buffer)
 
     def _last_uses(self, steps: Iterable[Step]) -> list[int]:
-        """Return the last step that reads or writes each buffer."""
+        """Return the number of the last step that uses each buffer."""
         plan = self._plan
         last = [-1] * len(plan.buffers)
         for number, step in enumerate(steps):
@@ -96,7 +98,7 @@ class Arena:
         kept += plan.outputs.values()
         for view in kept:
             last[view.buffer] = _FOREVER
-        for step in plan.once:  # what every block reads must outlive each run
+        for step in plan.once:  # what every block reads must stay after each run
             for out in step.outs:
                 if last[out.buffer] >= len(plan.once):
                     last[out.buffer] = _FOREVER
@@ -105,7 +107,7 @@ class Arena:
     def _overwritten(
         self, step: Step, out: View, number: int, last: list[int], taken: set[int]
     ) -> int | None:
-        """Return the input whose place an output of the step takes, if there is one."""
+        """Return the input whose memory an output of the step takes, if any."""
         if step.kernel not in IN_PLACE:
             return None
         buffers = self._plan.buffers
@@ -137,7 +139,7 @@ class Arena:
         return -(-need.size * need.dtype.itemsize // ALIGNMENT) * ALIGNMENT
 
     def _take(self, buffer: int) -> None:
-        """Give a buffer the smallest free place that fits well, or a new one."""
+        """Place a buffer in the smallest free block that fits well, or in a new one."""
         need = self._bytes(buffer)
         at = bisect_left(self._sizes, need)
         while at < len(self._sizes) and self._sizes[at] <= _WASTE * need:
@@ -165,42 +167,44 @@ class Arena:
 
 
 class _Order:
-    """What is surely done before what, however the tasks of a phase are run.
+    """Which buffers are used only after others, in any order in which tasks may run.
 
-    Tasks are bits of a number. A buffer that is used in later phases alone follows; in
-    one phase it does if each of its tasks is, or comes after, every one of the other's.
+    Sets of tasks are bit masks. A buffer follows another if its first phase is a later
+    one than the other's last phase. Within one phase, each task that uses it must be,
+    or
+    come after, every task that uses the other.
 
     Attributes:
-        steps: all steps, as one thread may run them.
+        steps: all steps, in an order in which one thread may run them.
     """
 
     def __init__(self, plan: Plan, schedule: Schedule) -> None:
         self.steps: list[Step] = []
-        # Of each buffer: the first phase that uses it, and what all its tasks there
-        # come after; the last phase, and its tasks there.
+        # For each buffer: the first phase that uses it, and the tasks that all its
+        # users there come after; the last phase that uses it, and its users there.
         self._begins: dict[int, tuple[int, int]] = {}
         self._ends: dict[int, tuple[int, int]] = {}
         parts = [(plan.once, phase) for phase in schedule.once]
         parts += [(plan.steps, phase) for phase in schedule.steps]
-        self._at_once = any(len(phase) > 1 for _, phase in parts)
+        self._parallel = any(len(phase) > 1 for _, phase in parts)
         for number, (steps, phase) in enumerate(parts):
             self.steps += (steps[i] for i in sorted(i for t in phase for i in t.steps))
-            if self._at_once:
+            if self._parallel:
                 self._enter(number, steps, phase)
 
     def follows(self, later: int, earlier: int) -> bool:
-        """Return whether a buffer's first use surely comes after another's last.
+        """Return whether a buffer's first use surely comes after another's last use.
 
-        Of two that one task uses, its steps' order tells, which the caller knows.
+        Within one task the caller knows the order from the steps.
         """
-        if not self._at_once:
+        if not self._parallel:
             return True
         begin, before = self._begins.get(later, (0, 0))
         end, users = self._ends.get(earlier, (-1, 0))
         return end < begin or (end == begin and not users & ~before)
 
     def _enter(self, number: int, steps: Sequence[Step], phase: Phase) -> None:
-        before: list[int] = []  # the tasks that are done, and the task itself
+        before: list[int] = []  # the tasks before each task, and itself
         home: dict[int, int] = {}
         for at, task in enumerate(phase):
             before.append(1 << at)

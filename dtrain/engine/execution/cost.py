@@ -1,4 +1,4 @@
-"""About how long a step computes, to tell which are worth another thread."""
+"""Estimates of a step's run time, which decide what is worth another thread."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 from dtrain.engine.plans.plan import Step, View
 from dtrain.functions.base import FUNCTIONS, Cost
 
-# Seconds on one core, float32: right within a factor of two or three, as they need be.
+# Seconds on one core in float32, correct within a factor of three, which suffices.
 _ELEMENT = 0.08e-9
-_SLOW_ELEMENT = 0.4e-9  # sin, exp, tanh; in float64 more, which is on the safe side
+_SLOW_ELEMENT = 0.4e-9  # sin, exp, tanh; more in float64, which errs on the safe side
 _SORTED_ELEMENT = 20e-9
-_NATIVE = 0.25  # of these, in a compiled loop
+_NATIVE = 0.25  # the share of these times that a compiled loop takes
 _PRODUCT = 0.02e-9  # a multiplication and an addition in a matrix product
 
 _SECONDS = {
@@ -19,12 +19,12 @@ _SECONDS = {
     Cost.SLOW: _SLOW_ELEMENT,
     Cost.SORT: _SORTED_ELEMENT,
 }
-# Kernels that are not functions: an addition at indices from the data.
+# Kernels that are no base functions: addition at indices.
 _KERNELS = {"add_at": Cost.SORT}
 
 
 def seconds(step: Step) -> float:
-    """The time a step takes beyond its calls, which Python makes one at a time."""
+    """Return the time that a step takes besides Python's calls, which hold the GIL."""
     if step.compiled:
         loops = (_each(kernel) * size for kernel, size in step.compiled)
         return sum(loops) * _NATIVE
@@ -41,7 +41,7 @@ def _cost(kernel: str) -> Cost:
 
 
 def _each(kernel: str) -> float:
-    """Return the seconds of an element."""
+    """Return the seconds per element."""
     return _SECONDS[_cost(kernel)]
 
 

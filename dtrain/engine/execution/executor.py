@@ -1,4 +1,4 @@
-"""Running what is bound: the calls of each task, by one thread or by several."""
+"""Run bound phases: the calls of each task, by one thread or by several."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class BoundPhase:
 
     Attributes:
         tasks: the calls of each task.
-        waits: for how many tasks each one waits.
-        readers: which wait for each one.
+        waits: the number of tasks that each task waits for.
+        readers: the tasks that wait for each task.
     """
 
     tasks: list[list[Call]]
@@ -30,7 +30,7 @@ class BoundPhase:
 
     @classmethod
     def of(cls, phase: Phase, tasks: Sequence[list[Call]]) -> BoundPhase:
-        """Return a phase, given the calls of its tasks."""
+        """Return a phase with the calls of its tasks."""
         readers: list[list[int]] = [[] for _ in phase]
         for number, task in enumerate(phase):
             for other in task.after:
@@ -39,10 +39,10 @@ class BoundPhase:
 
 
 def execute(phases: Sequence[BoundPhase], pool: Pool) -> None:
-    """Run all phases; those of several tasks by the threads of a pool.
+    """Run all phases; a pool's threads run phases of several tasks.
 
     Raises:
-        BaseException: the first that a call raised. No call is running any more then.
+        BaseException: the first exception of a call. No call is running any more then.
     """
     for phase in phases:
         if len(phase.tasks) == 1:
@@ -53,7 +53,7 @@ def execute(phases: Sequence[BoundPhase], pool: Pool) -> None:
 
 
 class _Firing:
-    """One run of a phase: which tasks can be taken, and how many are not done."""
+    """One run of a phase: the tasks that are ready, and the number not yet done."""
 
     def __init__(self, phase: BoundPhase, threads: int) -> None:
         self._phase = phase
@@ -67,7 +67,7 @@ class _Firing:
                 self._ready.put(number)
 
     def __call__(self) -> None:
-        """Take tasks until all are done, or one has failed."""
+        """Run tasks until all are done or one has failed."""
         try:
             while (number := self._ready.get()) is not None:
                 self._run(number)
@@ -76,7 +76,7 @@ class _Firing:
             raise
 
     def _run(self, number: int | None) -> None:
-        """Run a task, and then the first of those that waited for it alone."""
+        """Run a task, then the first of those that waited only for it, and so on."""
         while number is not None:
             for function, args in self._phase.tasks[number]:
                 function(*args)
@@ -86,7 +86,7 @@ class _Firing:
                 self._ready.put(other)
 
     def _done(self, number: int) -> list[int]:
-        """Tell those that wait for a task; give those that now wait for none."""
+        """Record that a task is done; return the tasks that are now ready."""
         fired = []
         with self._lock:
             for reader in self._phase.readers[number]:
@@ -99,6 +99,6 @@ class _Firing:
         return fired
 
     def _end(self) -> None:
-        """Let every thread go."""
+        """Let every thread return."""
         for _ in range(self._threads):
             self._ready.put(None)

@@ -1,4 +1,4 @@
-"""Reading and adding at places known only from the data, and sorting, in NumPy."""
+"""NumPy calls that read and add at indices from the data, and that sort."""
 
 from __future__ import annotations
 
@@ -16,55 +16,61 @@ Array = NDArray[Any]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
-def gather(places: Array, x: Array, out: Array, where: str) -> list[Call]:
-    """Return rows at places: (..., b, t) of (..., b, n, r) to (..., b, t, r)."""
+def gather(indices: Array, x: Array, out: Array, where: str) -> list[Call]:
+    """Return calls that read rows at indices.
+
+    Shapes: indices (..., b, t) and x (..., b, n, r) give out (..., b, t, r).
+    """
     width = x.shape[-1]
-    rows = np.empty(places.shape, np.intp)
-    # Said in full: of no elements NumPy cannot tell how many rows they are.
+    rows = np.empty(indices.shape, np.intp)
+    # No -1 in the shape: NumPy cannot infer the number of rows without elements.
     table, flat = (each.reshape(math.prod(each.shape[:-1]), width) for each in (x, out))
     return [
-        *_rows(places, x.shape, rows, where),
+        *_rows(indices, x.shape, rows, where),
         (np.take, (table, rows.reshape(-1), 0, flat, "clip")),
     ]
 
 
-def scatter(places: Array, v: Array, out: Array, where: str) -> list[Call]:
-    """Rows added at places: (..., b, t, r) to (..., b, n, r), element by element.
+def scatter(indices: Array, v: Array, out: Array, where: str) -> list[Call]:
+    """Return calls that add rows at indices, element by element.
 
-    NumPy adds at a vector of places many times faster than at those of whole rows.
+    Shapes: indices (..., b, t) and v (..., b, t, r) are added to out (..., b, n, r).
+    NumPy adds at a vector of indices many times faster than at indices of whole rows.
     """
     width = out.shape[-1]
-    rows = np.empty(places.shape, np.intp)
-    elements = np.empty((*places.shape, width), np.intp)
+    rows = np.empty(indices.shape, np.intp)
+    elements = np.empty((*indices.shape, width), np.intp)
     inside = np.arange(width)
     return [
-        *_rows(places, out.shape, rows, where),
+        *_rows(indices, out.shape, rows, where),
         (np.multiply, (rows[..., None], np.intp(width), elements)),
         (np.add, (elements, inside, elements)),
         (np.add.at, (out.reshape(-1), elements.reshape(-1), v.reshape(-1))),
     ]
 
 
-def _rows(places: Array, shape: tuple[int, ...], rows: Array, where: str) -> list[Call]:
-    """Return the number of each place's row, counted through all of the tables.
+def _rows(
+    indices: Array, shape: tuple[int, ...], rows: Array, where: str
+) -> list[Call]:
+    """Return calls that compute, for each index, its row among the rows of all tables.
 
-    A table's axis of size 1 stretches along the places'.
+    An axis of size 1 of the tables is broadcast along the indices' axis.
     """
     size = shape[-2]
     tables = (*shape[:-2], 1)
     first = np.arange(math.prod(tables)).reshape(tables) * size
     return [
-        (_check, (places, size, where)),
-        (np.remainder, (places, np.intp(max(size, 1)), rows)),
+        (_check, (indices, size, where)),
+        (np.remainder, (indices, np.intp(max(size, 1)), rows)),
         (np.add, (rows, first, rows)),
     ]
 
 
-def _check(places: Array, size: int, where: str) -> None:
-    """Refuse places that are not there."""
-    if not places.size:
+def _check(indices: Array, size: int, where: str) -> None:
+    """Raise a DataError if an index is out of range."""
+    if not indices.size:
         return
-    least, most = places.min(), places.max()
+    least, most = indices.min(), indices.max()
     if least < -size or most >= size:
         wrong = least if least < -size else most
         raise DataError(
@@ -74,17 +80,17 @@ def _check(places: Array, size: int, where: str) -> None:
 
 
 def integer(x: Array, out: Array) -> list[Call]:
-    """Numbers as integers, rounded towards 0."""
+    """Return calls that convert numbers to integers, rounding towards 0."""
     return [(partial(np.copyto, casting="unsafe"), (out, x))]
 
 
 def sort(x: Array, out: Array) -> list[Call]:
-    """Return the last axis in order."""
+    """Return calls that sort the last axis."""
     return [(np.copyto, (out, x)), (out.sort, (-1,))]
 
 
 def argsort(x: Array, out: Array) -> list[Call]:
-    """The places of the last axis in order; NumPy has no way to give it memory."""
+    """Return calls that sort indices of the last axis; NumPy allocates a result."""
     return [(_argsort, (x, out))]
 
 

@@ -1,4 +1,4 @@
-"""Linear systems and determinants as calls of NumPy's LAPACK."""
+"""NumPy calls for linear systems, determinants and decompositions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 
 def solve(a: Array, b: Array, out: Array, where: str) -> list[Any]:
-    """X with A X = B."""
+    """Return calls that solve A X = B for X."""
     return [(_solve, (a, b, out, where))]
 
 
@@ -27,7 +27,7 @@ def _solve(a: Array, b: Array, out: Array, where: str) -> None:
 
 
 def of_matrix(function: BaseFunction) -> Callable[[Array, Array, str], list[Any]]:
-    """Return the calls of a function of one matrix, which NumPy cannot give memory."""
+    """Return the kernel of a function of one matrix; NumPy allocates its result."""
 
     def call(x: Array, out: Array, where: str) -> None:
         try:

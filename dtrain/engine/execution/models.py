@@ -1,14 +1,15 @@
 """Execution models: orders in which a plan's steps may run, all with one result.
 
-A model makes a schedule: phases that run one after another, each of some tasks, each of
-some steps in the plan's order. A task fires when those it waits for are done. Where one
-thread would be as fast, and that is measured, a phase is one task:
+A model makes a schedule: phases that run one after another. A phase has tasks that may
+run in parallel, and a task has steps in the plan's order. A task is ready when the
+tasks it waits for are done. Where threads would save less than they cost, by an
+estimate of run times, a phase is one task:
 
 - ``sequential``: one task of all steps;
-- ``levels``: a phase for each level of the graph, its steps apart;
+- ``levels``: a phase for each level of the graph, with its steps in parallel;
 - ``dataflow``: a phase for many steps, in tasks that wait for one another.
 
-The result is the same in all, because a step computes the same bits whenever it runs
+All models have the same result, because a step computes the same bits whenever it runs
 (lecture, "Execution models").
 """
 
@@ -22,9 +23,9 @@ from dtrain.engine.execution.cost import seconds
 from dtrain.engine.plans.dependences import Dependences, dependences
 from dtrain.engine.plans.plan import Plan, Step
 
-_HANDOFF = 50e-6  # seconds to wake a thread and to hear of it
-_GRAIN = 50e-6  # what a task should take at least
-_FENCE = 512  # tasks in a phase, so that what is known of their order stays small
+_HANDOFF = 50e-6  # seconds to wake a thread and to wait for it
+_GRAIN = 50e-6  # the least seconds that a task should take
+_FENCE = 512  # tasks in a phase; bounds the bit masks of their order
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,11 @@ Phase = list[Task]
 
 @dataclass(frozen=True)
 class Schedule:
-    """When the steps of a plan run.
+    """The order of a plan's steps.
 
     Attributes:
-        once: the phases of the steps on weights alone.
-        steps: those of the steps for every block.
+        once: the phases of the steps that depend on weights only.
+        steps: the phases of the steps that run for every block.
     """
 
     once: list[Phase]
@@ -64,7 +65,7 @@ class Model:
         self._phases = EXECUTIONS[name]
 
     def schedule(self, plan: Plan) -> Schedule:
-        """Return the order for a plan."""
+        """Return the order of a plan's steps."""
         return Schedule(
             *(
                 self._phases(plan, steps, self.threads)
@@ -76,15 +77,15 @@ class Model:
 
 
 def sequential(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
-    """Order one step after another, in the plan's order."""
+    """Run one step after another, in the plan's order."""
     del plan, threads
     return [[Task(tuple(range(len(steps))))]] if steps else []
 
 
 def levels(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
-    """Run all steps of a level at once: none of them waits for another.
+    """Run all steps of a level in parallel: none of them depends on another.
 
-    Consecutive levels that gain less than it costs to wake a thread are one task.
+    Consecutive levels that threads would not speed up are one task.
     """
     before = dependences(plan, steps)
     level: list[int] = []
@@ -110,14 +111,14 @@ def levels(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
     return phases
 
 
-def _gains(tasks: Sequence[float], longest_way: float, threads: int) -> bool:
-    """Return whether threads save more time than it may take to hand all tasks over."""
-    least = max(sum(tasks) / threads, longest_way)
+def _gains(tasks: Sequence[float], longest_path: float, threads: int) -> bool:
+    """Return whether threads save more time than handing over all tasks may take."""
+    least = max(sum(tasks) / threads, longest_path)
     return sum(tasks) - least > _HANDOFF * (1 + len(tasks))
 
 
 def _apart(numbers: Sequence[int], costs: Sequence[float]) -> Phase:
-    """Steps that wait for none of each other: the longest begin, small ones join."""
+    """Distribute independent steps over tasks: long steps first, short ones joined."""
     tasks: list[list[int]] = [[]]
     taken = 0.0
     for number in sorted(numbers, key=lambda i: -costs[i]):
@@ -130,10 +131,11 @@ def _apart(numbers: Sequence[int], costs: Sequence[float]) -> Phase:
 
 
 def dataflow(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
-    """A step fires when its inputs are there; small ones fire with their neighbours.
+    """Run each step when its inputs are ready; short steps run with their neighbours.
 
-    The plan is cut into stretches that take long enough to be worth a thread. The steps
-    of a stretch that hang together are a task, so that what is independent stays so.
+    The plan is cut into stretches that take long enough to be worth a thread. Steps of
+    a
+    stretch that are connected are one task; unconnected ones stay independent.
     """
     before = dependences(plan, steps)
     costs = list(map(seconds, steps))
@@ -148,7 +150,7 @@ def dataflow(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
 
 
 def _stretches(costs: Sequence[float]) -> list[range]:
-    """Return the numbers of steps, cut where some have taken long enough."""
+    """Return ranges of step numbers, each of which takes at least the grain."""
     found = []
     start, taken = 0, 0.0
     for number, cost in enumerate(costs):
@@ -164,7 +166,7 @@ def _stretches(costs: Sequence[float]) -> list[range]:
 def _parts(
     stretch: range, before: Dependences, costs: Sequence[float]
 ) -> list[list[int]]:
-    """Return the parts of a stretch that hang together; all that are small are one."""
+    """Return the connected parts of a stretch, with all short parts merged."""
     part: dict[int, list[int]] = {}
     for number in stretch:
         joined = [number]
@@ -190,7 +192,7 @@ def _flow(
     costs: Sequence[float],
     threads: int,
 ) -> list[Phase]:
-    """A phase of tasks that wait for each other; of one, if threads gain nothing."""
+    """Return a phase of tasks with their order, or of one task if that is as fast."""
     if not tasks:
         return []
     home = {number: at for at, task in enumerate(tasks) for number in task}

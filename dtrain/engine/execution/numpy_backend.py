@@ -1,45 +1,42 @@
-"""The reference backend: a plan as prebound NumPy calls.
+"""The reference backend: a plan as a list of NumPy calls on existing arrays.
 
-Binding gives every buffer its memory and turns each step into calls of NumPy functions
-on arrays that already exist. Running a task is then ``for f, args in calls: f(*args)``:
-no look-ups, no shape checks, no new arrays.
+Binding allocates every buffer and turns each step into calls of NumPy functions on
+arrays that exist already. Running a task is ``for f, args in calls: f(*args)``: no
+look-ups, no shape checks, no new arrays.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine.execution import indexing as places
-from dtrain.engine.execution import linear
+from dtrain.engine.execution import indexing, linear, masks
 from dtrain.engine.execution.arena import ALIGNMENT, Arena
 from dtrain.engine.execution.executor import BoundPhase, Call
 from dtrain.engine.execution.models import Model, Phase
 from dtrain.engine.plans.batching import batched
-from dtrain.engine.plans.plan import Buffer, Plan, Step, View, contiguous
+from dtrain.engine.plans.plan import Plan, Step, View
 from dtrain.errors import ProgramError
 from dtrain.functions import linalg
 from dtrain.functions.base import FUNCTIONS
 
-_CACHED = 64 << 10  # bytes that a core's first cache holds, or nearly
+_CACHED = 64 << 10  # bytes: about the size of a core's first-level cache
 
 Array = NDArray[Any]
 
 
 class BoundPlan:
-    """A plan with memory, and with an order.
+    """A plan with memory and a schedule.
 
     Args:
         plan: the plan.
         weights: the weights, flat.
-        slots: where the derivatives go, flat.
-        model: the execution model, which says what may run at once.
+        slots: the memory for the derivatives, flat.
+        model: the execution model; by default sequential.
 
     Attributes:
         inputs: arrays to fill before a run, by name.
@@ -50,22 +47,22 @@ class BoundPlan:
 
     @staticmethod
     def check() -> None:
-        """Refuse to be chosen where what it needs is not installed."""
+        """Raise a UsageError if a package that the backend needs is not installed."""
 
     @classmethod
     def arranged(cls, plan: Plan) -> Plan:
         """Return the plan as this backend runs it."""
-        return with_masks(batched(plan))
+        return masks.with_masks(batched(plan))
 
     @classmethod
     def load(cls, plan: Plan, model: Model) -> tuple[int, int]:
-        """About how many bytes a plan works on in all, and in one call from Python."""
+        """Return the bytes of a plan's buffers, and the bytes that a call touches."""
         memory = Arena(plan, model.schedule(plan)).size
         return memory, plan.touched // max(cls.calls(plan), 1)
 
     @classmethod
     def calls(cls, plan: Plan) -> int:
-        """How many calls from Python a plan's steps are."""
+        """Return the number of calls from Python that a plan's steps take."""
         return len(plan.steps)
 
     def __init__(
@@ -73,8 +70,8 @@ class BoundPlan:
     ) -> None:
         plan = self.arranged(plan)
         schedule = (model or Model()).schedule(plan)
-        placed = Arena(plan, schedule)
-        self._memory = _memory(plan, placed, {"weights": weights, "slots": slots})
+        arena = Arena(plan, schedule)
+        self._memory = _memory(plan, arena, {"weights": weights, "slots": slots})
         self.inputs = {name: self._array(view) for name, view in plan.inputs.items()}
         self.outputs = {name: self._array(view) for name, view in plan.outputs.items()}
         for view, value in plan.constants:
@@ -112,7 +109,7 @@ class BoundPlan:
         ]
 
     def _task(self, steps: Sequence[Step], numbers: Sequence[int]) -> list[Call]:
-        """Return the calls of a task of steps."""
+        """Return the calls of a task's steps."""
         return [call for number in numbers for call in self._calls(steps[number])]
 
     def _calls(self, step: Step) -> list[Call]:
@@ -121,52 +118,38 @@ class BoundPlan:
         return KERNELS[step.kernel](*map(self._array, views), *step.params)
 
 
-def with_masks(plan: Plan) -> Plan:
-    """The plan with memory for masks: integers of an output's shape and item size."""
-    plan = replace(plan, buffers=list(plan.buffers))
-
-    def masked(step: Step) -> Step:
-        if step.kernel not in MASKED:
-            return step
-        shape, width = step.out.shape, plan.buffers[step.out.buffer].dtype.itemsize
-        plan.buffers.append(Buffer(math.prod(shape), np.dtype(f"i{width}")))
-        mask = View(len(plan.buffers) - 1, 0, shape, contiguous(shape))
-        return replace(step, scratch=(mask,))
-
-    plan.once, plan.steps = list(map(masked, plan.once)), list(map(masked, plan.steps))
-    return plan
-
-
-def _memory(plan: Plan, placed: Arena, external: dict[str, Array]) -> list[Array]:
-    """Memory for every buffer: its place in one arena, or somebody else's."""
-    raw = np.zeros(placed.size + ALIGNMENT, np.uint8)
-    arena = raw[-raw.ctypes.data % ALIGNMENT :]
+def _memory(plan: Plan, arena: Arena, external: dict[str, Array]) -> list[Array]:
+    """Return the memory of every buffer: a part of one array, or external memory."""
+    raw = np.zeros(arena.size + ALIGNMENT, np.uint8)
+    aligned = raw[-raw.ctypes.data % ALIGNMENT :]
     memory = []
-    for buffer, start in zip(plan.buffers, placed.offsets, strict=True):
+    for buffer, start in zip(plan.buffers, arena.offsets, strict=True):
         if buffer.external is not None:
             memory.append(external[buffer.external])
         else:
-            assert start is not None  # noqa: S101  (the arena places all others)
+            assert start is not None  # noqa: S101  (the arena has all others)
             stop = start + buffer.size * buffer.dtype.itemsize
-            memory.append(arena[start:stop].view(buffer.dtype))
+            memory.append(aligned[start:stop].view(buffer.dtype))
     return memory
 
 
 def _ufunc(ufunc: np.ufunc) -> Callable[..., list[Call]]:
-    if ufunc in (np.maximum, np.minimum):  # deprecates a positional `out`
+    if ufunc in (np.maximum, np.minimum):  # these deprecate a positional `out`
         return lambda a, b, out: [(partial(ufunc, a, b, out=out), ())]
     return lambda *arrays: [(ufunc, arrays)]
 
 
 def _copy(x: Array, out: Array) -> list[Call]:
-    """Return a copy; of what is turned and large, in strips a cache line wide.
+    """Return calls that copy; a large transposed array in strips a cache line wide.
 
-    Down a matrix whose rows are a power of 2 apart, all elements fall into a few sets
-    of the cache: turning 1024 × 1024 float32 in one go takes fifteen times as long.
+    Elements of one column that are a power of 2 apart share few sets of the cache:
+    transposing 1024 × 1024 float32 by one call takes fifteen times as long.
     """
     strip = ALIGNMENT // x.itemsize
-    turned = x.ndim > 1 and x.shape == out.shape and x.strides[-1] > x.strides[-2] > 0
-    if not turned or x.nbytes <= _CACHED:
+    transposed = (
+        x.ndim > 1 and x.shape == out.shape and x.strides[-1] > x.strides[-2] > 0
+    )
+    if not transposed or x.nbytes <= _CACHED:
         return [(np.copyto, (out, x))]
     starts = range(0, x.shape[-1], strip)
     parts = [(..., slice(start, start + strip)) for start in starts]
@@ -190,46 +173,6 @@ def _choose(condition: Array, a: Array, b: Array, out: Array) -> list[Call]:
     ]
 
 
-# NumPy copies `where` a mask holds one element at a time. Arithmetic on the elements'
-# bits is ten times faster, and exact for infinities and NaN.
-
-
-def _bits(x: Array) -> Array:
-    """Return the same memory as integers."""
-    return x.view(f"i{x.itemsize}")
-
-
-def _keep(condition: Array, a: Array, out: Array, mask: Array) -> list[Call]:
-    """Return the value a, or 0 where the condition does not hold: bits times 1 or 0."""
-    return [
-        (np.copyto, (mask, condition)),
-        (np.multiply, (_bits(a), mask, _bits(out))),
-    ]
-
-
-def _drop(condition: Array, b: Array, out: Array, mask: Array) -> list[Call]:
-    """Return the value b, or 0 where the condition holds: bits and all ones or none."""
-    one = np.ones((), mask.dtype)
-    return [
-        (np.copyto, (mask, condition)),
-        (np.subtract, (mask, one, mask)),
-        (np.bitwise_and, (_bits(b), mask, _bits(out))),
-    ]
-
-
-def _select(
-    condition: Array, a: Array, b: Array, out: Array, mask: Array
-) -> list[Call]:
-    """The value a where the condition holds, else b: b ^ ((a ^ b) & ones or none)."""
-    return [
-        (np.copyto, (mask, condition)),
-        (np.negative, (mask, mask)),
-        (np.bitwise_xor, (_bits(a), _bits(b), _bits(out))),
-        (np.bitwise_and, (_bits(out), mask, _bits(out))),
-        (np.bitwise_xor, (_bits(out), _bits(b), _bits(out))),
-    ]
-
-
 def _take(x: Array, out: Array, at: Array) -> list[Call]:
     return [(np.take, (x, at, -1, out, "clip"))]
 
@@ -242,7 +185,7 @@ def _put(v: Array, out: Array, at: Array) -> list[Call]:
     return [(out.__setitem__, ((..., at), v))]
 
 
-def _own(*arrays: Any) -> list[Call]:
+def _custom(*arrays: Any) -> list[Call]:
     *xs, out, function, where = arrays
 
     def call() -> None:
@@ -251,14 +194,13 @@ def _own(*arrays: Any) -> list[Call]:
             raise ProgramError(
                 f"{where}: {function.name} gives shape {np.shape(y)} for arguments of "
                 f"shapes {' and '.join(str(x.shape) for x in xs)}, not {out.shape}; "
-                "the axes in front count samples, and stay"
+                "its value must keep the leading axes, which count samples"
             )
         out[...] = y
 
     return [(call, ())]
 
 
-MASKED = {"keep", "drop", "select"}
 KERNELS: dict[str, Callable[..., list[Call]]] = {
     **{
         name: _ufunc(cast(np.ufunc, function.value))
@@ -271,9 +213,9 @@ KERNELS: dict[str, Callable[..., list[Call]]] = {
     "zero": lambda out: [(out.fill, (0,))],
     "sigmoid": _sigmoid,
     "choose": _choose,
-    "keep": _keep,
-    "drop": _drop,
-    "select": _select,
+    "keep": masks.keep,
+    "drop": masks.drop,
+    "select": masks.select,
     "sum": lambda x, out, axes: [(np.add.reduce, (x, axes, None, out))],
     "max": lambda x, out: [(np.maximum.reduce, (x, -1, None, out))],
     "min": lambda x, out: [(np.minimum.reduce, (x, -1, None, out))],
@@ -283,10 +225,10 @@ KERNELS: dict[str, Callable[..., list[Call]]] = {
     "take": _take,
     "add_at": _add_at,
     "put": _put,
-    "integer": places.integer,
-    "gather": places.gather,
-    "scatter": places.scatter,
-    "sort": places.sort,
+    "integer": indexing.integer,
+    "gather": indexing.gather,
+    "scatter": indexing.scatter,
+    "sort": indexing.sort,
     "solve": linear.solve,
     **{
         function.name: linear.of_matrix(function)
@@ -295,6 +237,6 @@ KERNELS: dict[str, Callable[..., list[Call]]] = {
             *(linalg.cholesky, linalg.eigenvalues, linalg.eigenvectors),
         )
     },
-    "argsort": places.argsort,
-    "own": _own,
+    "argsort": indexing.argsort,
+    "custom": _custom,
 }

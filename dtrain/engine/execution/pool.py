@@ -1,7 +1,7 @@
-"""A few threads that work for one thread, and are gone when it is done.
+"""A pool of threads that all run one function, and return when it is done.
 
-NumPy's loops over more than some hundred elements, matrix products and native code let
-other threads run Python meanwhile, so these keep several cores busy.
+NumPy's loops over more than some hundred elements, matrix products and native code
+release the GIL, so these threads keep several cores busy.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _Answers = SimpleQueue[BaseException | None]
 
 
 class Pool:
-    """Threads that begin when they are first needed.
+    """Threads that are started when first needed.
 
     Args:
-        size: how many there are, the caller's among them.
+        size: the number of threads, including the caller's.
     """
 
     def __init__(self, size: int) -> None:
@@ -35,7 +35,7 @@ class Pool:
         self._threads: list[Thread] = []
 
     def close(self) -> None:
-        """End all threads; the pool may be used again."""
+        """End all threads; the pool can be used again."""
         if self._process == os.getpid():
             for _ in self._threads:
                 self._inbox.put(None)
@@ -44,12 +44,12 @@ class Pool:
         self._begin()
 
     def together(self, work: Work, count: int) -> None:
-        """Let so many threads do the same work, the caller among them, to the end.
+        """Run a function in several threads, including the caller's, until all return.
 
         Raises:
-            BaseException: the first that one of them raised.
+            BaseException: the first exception that one of them raised.
         """
-        if self._process != os.getpid():  # a fork has this object, but not its threads
+        if self._process != os.getpid():  # after a fork: no threads here
             self._begin()
         while len(self._threads) < count - 1:
             thread = Thread(target=_serve, args=(self._inbox,), daemon=True)
@@ -57,13 +57,15 @@ class Pool:
             self._threads.append(thread)
         answers: _Answers = SimpleQueue()
         for _ in range(count - 1):
-            # np.errstate is the caller's; one context serves one thread at a time
+            # copied for np.errstate; a context can be entered by one thread at a time
             self._inbox.put((copy_context().run, work, answers))
         raised = [_outcome(work)]
         while len(raised) < count:
             try:
                 raised.append(answers.get())
-            except KeyboardInterrupt as error:  # others still write to our memory
+            except (
+                KeyboardInterrupt
+            ) as error:  # other threads still write to the arrays
                 raised[0] = error
         failed = next((error for error in raised if error is not None), None)
         if failed is not None:
@@ -79,7 +81,7 @@ def _outcome(work: Work) -> BaseException | None:
 
 
 def _serve(inbox: _Inbox) -> None:
-    """Do work until there is no more."""
+    """Run functions from the inbox until it yields ``None``."""
     while (item := inbox.get()) is not None:
         run, work, answers = item
         answers.put(run(_outcome, work))

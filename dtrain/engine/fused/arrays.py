@@ -1,4 +1,4 @@
-"""An array of a kernel: how vectors of it are read and written in the loops."""
+"""An array of a kernel: how the loops read and write its vectors."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Array:
     """An array as it goes through a kernel's loops.
 
     Args:
-        port: what it is.
+        port: the array's dtype and access.
         real: the dtype of reals.
-        vectors: what emits.
-        address: where it begins.
+        vectors: the arithmetic that emits instructions.
+        address: the address of its first element.
         strides: in bytes, one for each loop.
 
     Attributes:
-        row: where the current row begins.
-        place: where the innermost loop reads or writes: the row, or the spare vector.
+        row: the address of the current row.
+        base: the address that the innermost loop uses: the row, or the scratch vector.
         step: the stride there.
-        spare: room for a vector, for what is left over at the end of a row.
+        scratch: memory for a vector, for the elements left over at the end of a row.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Array:
         self.port = port
         self.row: Any = address
         self.strides = strides
-        self.place: Any = None
+        self.base: Any = None
         self.step: Any = None
         self.element = MEMORY[port.dtype]
         self.size = SIZE[port.dtype]
@@ -60,11 +60,13 @@ class Array:
         self._builder = vectors.builder
         self._vector = ir.VectorType(self.element, vectors.width)
         if self.moves:
-            self.spare = self._builder.alloca(ir.ArrayType(self.element, vectors.width))
-            self.spare.align, self.spare.type = ALIGNMENT, POINTER
+            self.scratch = self._builder.alloca(
+                ir.ArrayType(self.element, vectors.width)
+            )
+            self.scratch.align, self.scratch.type = ALIGNMENT, POINTER
 
     def splat(self) -> Lanes:
-        """Return the row's one element, in every lane."""
+        """Return the row's only element in every lane."""
         scalar = self._builder.load(self.row, typ=self.element, align=self.size)
         if self.port.dtype == "bool":
             scalar = self._builder.icmp_unsigned("!=", scalar, BYTE(0))
@@ -105,23 +107,23 @@ class Array:
             at = builder.gep(at, [self.step], source_etype=BYTE)
 
     def fill(self, full: ir.Value, rest: ir.Value) -> None:
-        """Copy what is left over after ``full`` to the spare vector, after ones."""
+        """Fill the scratch vector with ones, then with the elements after ``full``."""
         one = 1.0 if self.port.dtype.startswith("float") else 1
         ones = ir.Constant(self._vector, [one] * self._vectors.width)
-        self._builder.store(ones, self.spare, align=ALIGNMENT)
+        self._builder.store(ones, self.scratch, align=ALIGNMENT)
         size, start = WORD(self.size), self._left_over(full)
-        self._copy(self.spare, size, start, self.strides[-1], rest)
+        self._copy(self.scratch, size, start, self.strides[-1], rest)
 
     def empty(self, full: ir.Value, rest: ir.Value) -> None:
-        """Copy the spare vector to where it belongs."""
+        """Copy the scratch vector to the elements after ``full``."""
         size, start = WORD(self.size), self._left_over(full)
-        self._copy(start, self.strides[-1], self.spare, size, rest)
+        self._copy(start, self.strides[-1], self.scratch, size, rest)
 
     def _at(self, i: ir.Value) -> ir.Value:
         if self.port.access == "all":
-            return self._builder.gep(self.place, [i], source_etype=self.element)
+            return self._builder.gep(self.base, [i], source_etype=self.element)
         offset = self._builder.mul(i, self.step)
-        return self._builder.gep(self.place, [offset], source_etype=BYTE)
+        return self._builder.gep(self.base, [offset], source_etype=BYTE)
 
     def _left_over(self, full: ir.Value) -> ir.Value:
         offset = self._builder.mul(full, self.strides[-1])
@@ -133,7 +135,7 @@ class Array:
 
 
 def _copier(module: ir.Module, size: int) -> ir.Function:
-    """A function ``copy(to, its stride, from, its stride, n)``, once a module."""
+    """Return the function ``copy(to, its stride, from, its stride, n)`` of a module."""
     name = f"copy{size}"
     if name in module.globals:
         return module.globals[name]

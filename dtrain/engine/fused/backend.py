@@ -1,4 +1,4 @@
-"""The fused backend: pieces of a plan as native kernels, the rest as NumPy's calls."""
+"""The fused backend: native kernels for pieces of a plan, NumPy for the rest."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.engine.execution.executor import BoundPhase, Call
+from dtrain.engine.execution.masks import with_masks
 from dtrain.engine.execution.models import Model, Phase
-from dtrain.engine.execution.numpy_backend import Array, BoundPlan, with_masks
+from dtrain.engine.execution.numpy_backend import Array, BoundPlan
 from dtrain.engine.fused.form import Form, form_of
 from dtrain.engine.fused.kernels import loaded
 from dtrain.engine.fused.regions import Piece, fused
@@ -20,7 +21,7 @@ from dtrain.engine.plans.plan import Plan, Step, View
 from dtrain.errors import UsageError
 
 _Reader = tuple[NDArray[np.int64], NDArray[np.intp]]
-"""Arguments of kernels, and which of them are addresses in a buffer."""
+"""An array of kernel arguments, and the indices of addresses in one buffer."""
 
 
 class _Loan:
@@ -78,14 +79,14 @@ def _start(array: Array) -> int:
 
 
 class FusedPlan(BoundPlan):
-    """A plan with memory, of which pieces run as native code."""
+    """A plan with memory, pieces of which run as native code."""
 
     @staticmethod
     def check() -> None:
-        """Refuse to be chosen where LLVM is not installed.
+        """Raise an error if LLVM is not installed.
 
         Raises:
-            UsageError: saying how to install it.
+            UsageError: with the command that installs it.
         """
         if find_spec("llvmlite") is None:
             raise UsageError(
@@ -100,12 +101,12 @@ class FusedPlan(BoundPlan):
 
     @classmethod
     def load(cls, plan: Plan, model: Model) -> tuple[int, int]:
-        """Return the same of what is not in registers."""
+        """Return the same for the values that are not kept in registers."""
         return super().load(fused(plan), model)
 
     @classmethod
     def calls(cls, plan: Plan) -> int:
-        """Return the same, where consecutive pieces are one."""
+        """Return the same, with consecutive pieces counted as one call."""
         native = (isinstance(step, Piece) for step in plan.steps)
         return sum(1 if one else len(list(run)) for one, run in groupby(native))
 
@@ -114,7 +115,7 @@ class FusedPlan(BoundPlan):
     ) -> None:
         self._real = weights.dtype.name
         self._formed: dict[int, tuple[Form, list[View | int]]] = {}  # pieces, by step
-        self._tapes: list[NDArray[np.int64]] = []  # what native code reads
+        self._tapes: list[NDArray[np.int64]] = []  # kept for native code
         self._readers: dict[int, list[_Reader]] = {}  # by buffer
         self._elsewhere: set[int] = set()  # the buffers that NumPy reads
         super().__init__(plan, weights, slots, model)
@@ -152,7 +153,7 @@ class FusedPlan(BoundPlan):
     def _task(self, steps: Sequence[Step], numbers: Sequence[int]) -> list[Call]:
         """Return a task's calls: one for each run of pieces, and those of other steps.
 
-        Native code lets other threads run Python, as NumPy's loops do.
+        Native code releases the GIL, as NumPy's loops do.
         """
         calls: list[Call] = []
         for native, run in groupby(numbers, self._formed.__contains__):
@@ -177,7 +178,7 @@ class FusedPlan(BoundPlan):
     def _arguments(
         self, arguments: Sequence[Sequence[View | int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Arguments of kernels in one array, and at which address those of each are."""
+        """Return all kernels' arguments in one array, and the address of each's."""
         words: list[int] = []
         starts: list[int] = []
         views: dict[int, list[int]] = {}
@@ -188,8 +189,8 @@ class FusedPlan(BoundPlan):
                     views.setdefault(word.buffer, []).append(len(words))
                 words.append(word if isinstance(word, int) else self._address(word))
         block = np.array(words, np.int64)
-        for buffer, places in views.items():
-            self._readers.setdefault(buffer, []).append((block, np.array(places)))
+        for buffer, indices in views.items():
+            self._readers.setdefault(buffer, []).append((block, np.array(indices)))
         return block, _start(block) + block.itemsize * np.array(starts, np.int64)
 
     def _address(self, view: View) -> int:

@@ -1,9 +1,9 @@
-"""Object code on disk, so that a kernel is compiled once for a machine, not for a run.
+"""Object code on disk, so that a kernel is compiled once per machine, not once per run.
 
-Files are written whole or not at all, and hold a digest of themselves. Of several
-processes that want the same code one compiles and the others wait for it; the lock is
-the kernel's, so it ends with the process that holds it. A cache that cannot be read or
-written costs time and one line on stderr, never a run.
+Files are replaced atomically and contain their digest. If several processes need the
+same code, one compiles and the others wait for it. They use a file lock, which the
+operating system releases when its holder exits. A cache that cannot be read or written
+costs time and prints one line to stderr; it never ends a run.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE = 60.0  # seconds to wait for another process before doing its work as well
+PATIENCE = 60.0  # seconds to wait for another process before compiling here
 _POLL = 0.005
 _DIGEST = hashlib.sha256().digest_size
 
 
 def folder() -> Path:
-    """Where code is kept: ``DTRAIN_CACHE``, or dtrain's part of the user's cache."""
-    if own := os.environ.get("DTRAIN_CACHE"):
-        return Path(own)
+    """Return ``DTRAIN_CACHE``, or dtrain's folder in the user's cache."""
+    if chosen := os.environ.get("DTRAIN_CACHE"):
+        return Path(chosen)
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base, "dtrain")
     try:
@@ -37,7 +37,7 @@ def folder() -> Path:
 
 
 def cached(key: str, make: Callable[[], bytes]) -> bytes:
-    """Return the code of a key: from the cache, or made and put there."""
+    """Return the code of a key: from the cache, or made and stored there."""
     code = None
     try:
         file = folder() / f"{key}.o"
@@ -45,7 +45,7 @@ def cached(key: str, make: Callable[[], bytes]) -> bytes:
         if code is None:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _alone(file.parent):
-                code = _read(file)  # others may have made it meanwhile
+                code = _read(file)  # another process may have made it
                 if code is None:
                     code = make()
                     _write(file, code)
@@ -80,7 +80,7 @@ def _write(file: Path, code: bytes) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, or go on without it when patience ends."""
+    """Hold the folder's lock, or continue without it after the time limit."""
     with (folder / "lock").open("wb") as lock:
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
@@ -94,5 +94,5 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @functools.cache
 def _say(what: str) -> None:
-    """Say a thing once."""
+    """Print a message once."""
     print(f"dtrain: {what}", file=sys.stderr)

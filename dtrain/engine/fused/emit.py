@@ -1,10 +1,11 @@
 """From a form to LLVM IR: one loop whose values are vectors.
 
-Lanes are fixed for each dtype, on every machine. What is left over at a row's end is
-copied to a full vector, goes through the same loop once more, and is copied back; so
-there is one loop, and an element's bits do not depend on where in a row it is. A sum
-has one accumulator for each lane, element i is added to lane i modulo the lanes, and
-the lanes are added as a binary tree: the order depends on the row's length alone.
+The number of lanes is fixed for each dtype, on every machine. Elements left over at a
+row's end are copied to a full vector, go through the same loop once more, and are
+copied back. So there is one loop, and an element's bits do not depend on its index in a
+row. A sum has one accumulator for each lane: element i is added to lane i modulo the
+lanes, and the lanes are added as a binary tree. The order depends on the row's length
+alone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ TRUTH = ir.IntType(1)
 
 
 def source(forms: Sequence[Form]) -> str:
-    """The IR of a module with each form's kernel, ``void name(int64 arguments[])``."""
+    """Return the IR of a module with each form's ``void name(int64 arguments[])``."""
     module = ir.Module("dtrain")
     signature = ir.FunctionType(ir.VoidType(), [POINTER])
     for form in forms:
@@ -112,7 +113,7 @@ class _Kernel:
         builder.position_at_end(done)
 
     def _row(self) -> None:
-        """A row: first what fills vectors, then what is left over, by one loop."""
+        """Emit a row: first the full vectors, then the rest, by one loop."""
         builder, block = self.builder, self.function.append_basic_block
         before = builder.block
         splats = {a: a.splat() for a in self.arrays if a.port.access == "one"}
@@ -125,7 +126,7 @@ class _Kernel:
         last = self._phi(TRUTH, (TRUTH(0), before), (TRUTH(1), fill))
         width = WORD(self.form.width)
         count = self._phi(WORD, (self.full, before), (width, fill))
-        self._place(before, fill)
+        self._place_arrays(before, fill)
         zero = ir.Constant(self.sum_type, None)
         begun = [self._phi(self.sum_type, (zero, before)) for _ in self.sums]
         every = self.vectors.constant("mask", 1)
@@ -171,10 +172,10 @@ class _Kernel:
         for array, total in zip(self.sums, totals, strict=True):
             builder.store(self._tree(total), array.row, align=array.size)
 
-    def _place(self, before: ir.Block, fill: ir.Block) -> None:
-        """Where the loop finds its arrays: in the row, then in the spare vectors."""
+    def _place_arrays(self, before: ir.Block, fill: ir.Block) -> None:
+        """Set the base of arrays in the loop: the row, then the scratch vectors."""
         for array in self.moving:
-            array.place = self._phi(POINTER, (array.row, before), (array.spare, fill))
+            array.base = self._phi(POINTER, (array.row, before), (array.scratch, fill))
             if array.port.access == "some":
                 stride, size = array.strides[-1], WORD(array.size)
                 array.step = self._phi(WORD, (stride, before), (size, fill))
@@ -192,16 +193,16 @@ class _Kernel:
         so_far: Sequence[ir.Value],
         counted: Lanes,
     ) -> list[ir.Value]:
-        """Compute one vector of each array; return the sums."""
+        """Emit one vector of each array; return the sums."""
         operands = self.arrays[: len(self.form.operands)]
         values = [splats[a] if a in splats else a.load(i) for a in operands]
-        turned: dict[int, tuple[Lanes, Lanes]] = {}  # sine and cosine, by operand
+        both: dict[int, tuple[Lanes, Lanes]] = {}  # sine and cosine, by operand
         for operation, numbers in self.form.nodes:
             (first, *_) = numbers
             if operation in TURNS and self._turns_twice(first):
-                if first not in turned:
-                    turned[first] = sincos(values[first])
-                values.append(turned[first][TURNS[operation]])
+                if first not in both:
+                    both[first] = sincos(values[first])
+                values.append(both[first][TURNS[operation]])
                 continue
             inputs = [values[number] for number in numbers]
             value = OPERATIONS[operation].formula(*inputs)
@@ -211,7 +212,7 @@ class _Kernel:
         for array in self.arrays[len(operands) :]:
             value = values[array.port.value]
             if array.port.access == "sum":
-                # Adding −0 changes nothing at all.
+                # Adding −0 changes no bits.
                 chosen = select(counted, value, -0.0)
                 added.append(self._added(so_far[len(added)], chosen.value))
             else:
@@ -219,7 +220,7 @@ class _Kernel:
         return added
 
     def _added(self, total: ir.Value, value: ir.Value) -> ir.Value:
-        """Accumulators with a vector added, a part after the other."""
+        """Add the parts of a vector to accumulators, one after the other."""
         lanes = LANES[self.form.dtype]
         for start in range(0, self.form.width, lanes):
             total = self.builder.fadd(total, self._part(value, start, lanes))
@@ -227,11 +228,11 @@ class _Kernel:
 
     def _part(self, vector: ir.Value, start: int, count: int) -> ir.Value:
         numbers = list(range(start, start + count))
-        places = ir.Constant(ir.VectorType(INDEX, count), numbers)
-        return self.builder.shuffle_vector(vector, vector, places)
+        indices = ir.Constant(ir.VectorType(INDEX, count), numbers)
+        return self.builder.shuffle_vector(vector, vector, indices)
 
     def _turns_twice(self, operand: int) -> bool:
-        """Return whether both the sine and the cosine of a value are wanted."""
+        """Return whether both the sine and the cosine of a value are needed."""
         return all((name, (operand,)) in self.form.nodes for name in TURNS)
 
     def _first_lanes(self) -> ir.Value:
@@ -244,7 +245,7 @@ class _Kernel:
         return self.builder.icmp_unsigned("<", numbers, rest)
 
     def _tree(self, vector: ir.Value) -> ir.Value:
-        """Return the lanes added: halves, then quarters, and so on."""
+        """Return the sum of the lanes: add halves, then quarters, and so on."""
         width = LANES[self.form.dtype]
         while width > 1:
             width //= 2

@@ -1,8 +1,8 @@
-"""The form of a piece: what is compiled, apart from where its arrays lie.
+"""The form of a piece: what is compiled, independent of its arrays' addresses.
 
-Pieces that differ in their arrays and lengths alone have one form and share its kernel.
-What a form leaves open is in a call's arguments: the lengths of the loops, and each
-array's address and strides.
+Pieces that differ only in their arrays and lengths have one form and share its kernel.
+A call's arguments are the rest: the lengths of the loops, and each array's address and
+strides.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ LANES = {"float32": 16, "float64": 8}
 """Accumulators of a sum: element i of a row is added to number i modulo these."""
 
 AHEAD = 4
-"""Times so many elements are computed at once where a row has them: a chain of
-operations leaves most of a processor idle, and several beside each other do not."""
+"""The factor by which the vectors of long rows are wider. A chain of operations leaves
+most of a processor idle; several independent chains do not."""
 
 Access = Literal["all", "one", "some", "sum"]
-"""How an array goes along the innermost loop: one element after another, the same one,
-with a stride, or (of a result) as a sum over the loop."""
+"""How an array is accessed along the innermost loop: consecutive elements, one element,
+with a stride, or (for a result) as a sum over the loop."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Port:
 
     Attributes:
         dtype: of its elements.
-        access: how it goes along the innermost loop.
-        value: of a result, the number of the value: operands first, then nodes.
+        access: how it is accessed along the innermost loop.
+        value: the number of a result's value: operands first, then nodes.
     """
 
     dtype: str
@@ -51,11 +51,11 @@ class Form:
 
     Attributes:
         dtype: of real values.
-        width: elements computed at once; it changes no bits.
+        width: elements computed in parallel; it changes no bits.
         depth: the number of loops around the innermost one.
-        operands: what it reads; these are the first values.
+        operands: the arrays that it reads; they are the first values.
         nodes: for each further value its operation and the numbers of its operands.
-        results: what it writes.
+        results: the arrays that it writes.
     """
 
     dtype: str
@@ -67,7 +67,7 @@ class Form:
 
     @cached_property
     def name(self) -> str:
-        """The kernel's name, a digest of all that makes it what it is."""
+        """The kernel's name, a digest of the form."""
         text = repr(self)
         return f"dtrain_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
@@ -78,9 +78,14 @@ DTypes = Sequence[np.dtype[Any]]
 def form_of(piece: Piece, dtypes: DTypes, real: str) -> tuple[Form, list[View | int]]:
     """Return a piece's form, and its arguments, in which a view stands for its address.
 
-    Given are the dtype of each buffer and that of reals. The arguments are the loops'
-    lengths, outermost first, then for each operand and result its address and its
-    strides in bytes, one for each loop; of a sum, one for each but the innermost.
+    The arguments are the loops' lengths, outermost first, then for each operand and
+    result its address and its strides in bytes, one for each loop; a sum has none for
+    the innermost loop.
+
+    Args:
+        piece: the piece.
+        dtypes: the dtype of each buffer.
+        real: the dtype of reals.
     """
     sums = {node.out for node in piece.nodes if node.summed}
     views = (*piece.inputs, *piece.outs)
@@ -126,10 +131,10 @@ _ACCESS: dict[int, Access] = {0: "one", 1: "all"}
 def _loops(
     domain: Shape, views: Sequence[View], summed: bool
 ) -> tuple[list[int], list[int | None]]:
-    """Return the loops' lengths, and for each the axis that has its strides.
+    """Return the loops' lengths, and for each the axis whose strides it has.
 
-    Neighbouring axes that every array passes in even steps are one loop, but what is
-    summed is a loop of its own, within another one.
+    Adjacent axes that are evenly spaced in every array are one loop. A sum is a loop of
+    its own, inside another one.
     """
     lengths: list[int] = []
     kept: list[int | None] = []

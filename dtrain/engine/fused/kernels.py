@@ -1,4 +1,4 @@
-"""The kernels that this process has loaded, each form's once."""
+"""The kernels that this process has loaded, each form once."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _addresses: dict[Form, int] = {}
 
 
 def loaded(forms: Sequence[Form]) -> tuple[Run, Mapping[Form, int]]:
-    """Return the driver, and where each form's kernel is.
+    """Return the driver, and the address of each form's kernel.
 
-    What is missing is compiled together, in one file of the cache.
+    Kernels that are not loaded yet are compiled together, to one file of the cache.
     """
-    from dtrain.engine.fused import native  # LLVM is for this backend alone
+    from dtrain.engine.fused import native  # only this backend needs LLVM
 
     with _lock:
         missing = sorted(set(forms) - _addresses.keys(), key=lambda form: form.name)

@@ -1,4 +1,4 @@
-"""Native code: compiled by LLVM for this machine, and loaded into the process."""
+"""Native code: compile with LLVM for this machine, and load into the process."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Host = tuple[str, str]
 
 
 def host() -> Host:
-    """This machine's."""
+    """Return the processor's name and features."""
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
 def key(forms: Sequence[Form], host: Host) -> str:
-    """Return a digest of all that the code depends on.
+    """Return a digest of everything that the code depends on.
 
-    The IR follows from the forms and from the files that write it, so a kernel that was
-    compiled before is found without writing it again.
+    The IR follows from the forms and from the source files that emit it, so a kernel
+    that was compiled before is found without emitting its IR again.
     """
     digest = hashlib.sha256()
     for part in (*host, llvmlite.__version__, *map(str, llvm.llvm_version_info)):
@@ -43,7 +43,7 @@ def key(forms: Sequence[Form], host: Host) -> str:
 
 def compiled(forms: Sequence[Form], host: Host) -> bytes:
     """Return the object code of forms' kernels, and of the driver that runs them."""
-    from dtrain.engine.fused.emit import source  # only who compiles needs to emit
+    from dtrain.engine.fused.emit import source  # needed only to compile
 
     module = llvm.parse_assembly(source(forms))
     module.verify()
@@ -66,7 +66,7 @@ def _machine(host: Host) -> Any:
 
 
 class Library:
-    """Object code in memory; it stays as long as this object.
+    """Object code in memory, which is freed with this object.
 
     Attributes:
         run: ``run(tape, n)`` calls the n kernels of a tape: pairs of the address of a
@@ -83,6 +83,6 @@ class Library:
         self.run = signature(self._engine.get_function_address("dtrain_run"))
 
     def address(self, form: Form) -> int:
-        """Where a form's kernel is."""
+        """Return the address of a form's kernel."""
         address: int = self._engine.get_function_address(form.name)
         return address

@@ -1,4 +1,4 @@
-"""What each kernel of a plan computes on lanes; what is not here is left to NumPy."""
+"""The kernels that are computed on lanes; all others are left to NumPy."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _sign(x: Lanes) -> Lanes:
 
 
 def _rint(x: Lanes) -> Lanes:
-    """The nearest integer, rounded by adding a number whose last place is worth 1."""
+    """Return the nearest integer, by adding a number whose last digit is worth 1."""
     a, large = abs(x), 2.0 ** FRACTION[x.kind]
     return select(a < large, a + large - large, a).signed_like(x)
 
@@ -64,7 +64,7 @@ def _heaviside(x: Lanes, h: Lanes) -> Lanes:
 
 
 def _logaddexp(a: Lanes, b: Lanes) -> Lanes:
-    """Return the larger, and log(1 + e^−d); equal ones may be infinite."""
+    """Return the larger + log(1 + e^−d), or + log 2 if equal, even if infinite."""
     apart = maximum(a, b) + elementary.FUNCTIONS["log1p"](
         elementary.FUNCTIONS["exp"](-abs(a - b))
     )

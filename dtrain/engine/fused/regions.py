@@ -1,8 +1,8 @@
 """Regions: the elementwise steps of a plan, in pieces that one loop computes each.
 
 A region is a run of elementwise steps, and of sums over the samples of a block, between
-two steps that NumPy computes. A piece is some steps of a region that go over the same
-elements. What only its own steps read stays in registers and needs no memory.
+two steps that NumPy computes. A piece is a set of steps of a region over the same
+elements. Values that only the piece's steps read stay in registers and need no memory.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from dtrain.engine.fused.operations import OPERATIONS
 from dtrain.engine.plans.plan import Plan, Shape, Step, View
 
 WHOLE = 96
-"""A region of so many steps is cut only where the elements are others."""
+"""A region of at most so many steps is split only where the domain changes."""
 SMALL = 2
-"""Steps in a piece of a larger region, so that many pieces are alike."""
+"""The steps in a piece of a larger region; small pieces often have one form."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Node:
 
     Attributes:
         operation: its name in the table of operations.
-        inputs: operands, with the domain's axes; a stride is 0 where one is repeated.
-        out: the result, with the domain's axes; of a sum, with all but the last.
+        inputs: operands, with the domain's axes; a broadcast axis has stride 0.
+        out: the result, with the domain's axes; a sum has all except the last.
         summed: whether the operation's values are summed over the last axis.
         domain: the lengths of the axes, none of them 1.
     """
@@ -50,7 +50,7 @@ class Piece(Step):
 
     Attributes:
         nodes: the nodes, in order.
-        outs: what of them must be in memory.
+        stored: the results that must be in memory.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -58,7 +58,7 @@ class Piece(Step):
 
     @property
     def outs(self) -> tuple[View, ...]:
-        """All that it writes."""
+        """All views that it writes."""
         return self.stored
 
     @property
@@ -76,7 +76,7 @@ def fused(plan: Plan) -> Plan:
 
 
 def node_of(plan: Plan, step: Step) -> Node | None:
-    """Return a step as a node, or ``None`` if NumPy has to compute it."""
+    """Return a step as a node, or ``None`` if NumPy must compute it."""
     views = (*step.inputs, step.out)
     kinds = [plan.buffers[view.buffer].dtype.kind for view in views]
     axes: tuple[int, ...] = ()
@@ -122,19 +122,19 @@ def _along(view: View, shape: Shape, axes: Sequence[int]) -> View:
 
 
 def _gathered(plan: Plan, steps: Sequence[Step]) -> list[Step]:
-    """Steps with pieces in place of what can be fused."""
+    """Return the steps with pieces instead of the steps that can be fused."""
     result: list[Step] = []
-    places = _Places(plan)
+    keys = _MemoryKeys(plan)
     for region in _regions(plan, steps):
         if isinstance(region, Step):
             result.append(region)
         else:
-            result += (_piece(nodes) for nodes in _pieces(region, places))
+            result += (_piece(nodes) for nodes in _pieces(region, keys))
     return result
 
 
-class _Places:
-    """What counts as one piece of memory: a buffer, or the slot of a derivative."""
+class _MemoryKeys:
+    """Keys of memory that may overlap: a buffer, or the slots of a derivative."""
 
     def __init__(self, plan: Plan) -> None:
         self._rows = {
@@ -146,14 +146,14 @@ class _Places:
         self._starts = sorted(v.offset for v in views if v.buffer in self._rows)
 
     def __call__(self, view: View) -> Iterable[tuple[int, int]]:
-        """Keys, of which two views have one in common if they may overlap."""
+        """Return keys; two views that may overlap have a key in common."""
         row = self._rows.get(view.buffer)
         if row is None:
             return ((view.buffer, 0),)
         spans = [
             (n - 1) * stride
             for n, stride in zip(view.shape, view.strides, strict=True)
-            if abs(stride) != row  # along a row, not from one block's to the next
+            if abs(stride) != row  # along a row, not from block to block
         ]
         first = view.offset + sum(span for span in spans if span < 0)
         last = view.offset + sum(span for span in spans if span > 0)
@@ -162,7 +162,7 @@ class _Places:
 
 
 def _regions(plan: Plan, steps: Sequence[Step]) -> Iterator[Step | list[Node]]:
-    """Runs of steps that are nodes, and the other steps; copies alone are NumPy's."""
+    """Yield runs of steps that are nodes, and other steps; NumPy runs lone copies."""
     pairs = ((step, node_of(plan, step)) for step in steps)
     for fusible, run in groupby(pairs, lambda pair: pair[1] is not None):
         region = list(run)
@@ -172,24 +172,24 @@ def _regions(plan: Plan, steps: Sequence[Step]) -> Iterator[Step | list[Node]]:
             yield from (step for step, _ in region)
 
 
-def _pieces(region: Sequence[Node], places: _Places) -> list[list[Node]]:
-    """Cut a region: a node joins a piece that comes after all that it needs.
+def _pieces(region: Sequence[Node], keys: _MemoryKeys) -> list[list[Node]]:
+    """Split a region: a node joins a piece that comes after all that it reads.
 
-    A large region is cut small, along the values that pass from node to node.
+    A large region is split into small pieces, along the values that nodes pass on.
     """
     whole = len(region) <= WHOLE
     limit = WHOLE if whole else SMALL
     pieces: list[list[Node]] = []
-    writers: dict[tuple[int, int], tuple[int, Node]] = {}  # the last, and its piece
-    touched: dict[tuple[int, int], int] = {}  # the last piece that reads or writes it
+    writers: dict[tuple[int, int], tuple[int, Node]] = {}  # with their pieces
+    touched: dict[tuple[int, int], int] = {}  # the last piece that uses it
     newest: dict[Shape, int] = {}  # by domain
     for node in region:
-        least = 1 + max(touched.get(place, -1) for place in places(node.out))
+        least = 1 + max(touched.get(key, -1) for key in keys(node.out))
         known = [
-            (view, *writers[place])
+            (view, *writers[key])
             for view in node.inputs
-            for place in places(view)
-            if place in writers
+            for key in keys(view)
+            if key in writers
         ]
         for view, at, writer in known:
             direct = view == writer.out and node.domain == writer.domain
@@ -204,10 +204,10 @@ def _pieces(region: Sequence[Node], places: _Places) -> list[list[Node]]:
             at = newest[node.domain] = len(pieces)
             pieces.append([])
         pieces[at].append(node)
-        writers.update((place, (at, node)) for place in places(node.out))
+        writers.update((key, (at, node)) for key in keys(node.out))
         for view in (*node.inputs, node.out):
-            for place in places(view):
-                touched[place] = max(at, touched.get(place, -1))
+            for key in keys(view):
+                touched[key] = max(at, touched.get(key, -1))
     return pieces
 
 
@@ -223,7 +223,7 @@ def _piece(nodes: Sequence[Node]) -> Piece:
 
 
 def _keep_in_registers(plan: Plan) -> None:
-    """Let what no other step reads be stored nowhere."""
+    """Remove the memory of values that no other step reads."""
     everything = [*plan.once, *plan.steps]
     readers = Counter(view.buffer for step in everything for view in step.inputs)
     kept = {view.buffer for view in plan.outputs.values()}
@@ -241,5 +241,5 @@ def _keep_in_registers(plan: Plan) -> None:
                     plan.buffers[buffer] = replace(plan.buffers[buffer], size=0)
             if stored:
                 steps[i] = replace(step, out=stored[0], stored=tuple(stored))
-            else:  # of no elements, all of it
+            else:  # it has no elements
                 del steps[i]

@@ -1,1 +1,1 @@
-"""From a flow graph to a plan: one rule for each base function."""
+"""Lower a flow graph to a plan: one rule for each base function."""

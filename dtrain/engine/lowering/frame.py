@@ -28,15 +28,15 @@ from dtrain.tracing.node import Node
 
 
 class Frame:
-    """What the rules of a lowering use: views, new buffers, and the list of steps.
+    """What the lowering rules use: views, new buffers, and the list of steps.
 
     Attributes:
         graph: the graph.
-        layout: the dtype, and where each weight lies in the weights' flat array.
+        layout: the dtype, and the offset of each weight.
         plan: the plan so far.
         lead: the leading axes of a value, by its kind.
-        targets: the slots in which the derivatives are computed, by node.
-        dotted: products that the one sum which reads them computes, too.
+        targets: the slots in which derivatives are computed, by node.
+        dotted: products that are computed by the sum that reads them.
         transposed: copies of matrices with their axes in another order.
         values: the views of the nodes' values so far.
     """
@@ -69,7 +69,7 @@ class Frame:
         self.values: list[View] = []
 
     def led(self, view: View, number: int, kind: Kind) -> View:
-        """Return a value with the leading axes of another kind."""
+        """Return a value's view with the leading axes of another kind."""
         have = self.graph.nodes[number].kind
         for axis in range(have, kind):
             view = view.inserted(axis, self.lead[kind][axis])
@@ -99,12 +99,12 @@ class Frame:
         return np.dtype(bool if node.dtype == "bool" else np.intp)
 
     def fresh(self, shape: Shape, dtype: np.dtype[Any]) -> View:
-        """Return a new contiguous buffer."""
+        """Return a view of a new contiguous buffer."""
         buffer = self._buffer(math.prod(shape), dtype)
         return View(buffer, 0, shape, contiguous(shape))
 
     def result(self, number: int) -> View:
-        """Where a node's value goes: its slot if it is a derivative, or a buffer."""
+        """Return a view for a node's value: a derivative's slots or a new buffer."""
         node = self.graph.nodes[number]
         target = self.targets.get(number)
         if target is not None and node.kind is Kind.BLOCK:
@@ -125,7 +125,7 @@ class Frame:
         steps.append(Step(kernel, inputs, out, params))
 
     def aligned(self, i: int, number: int) -> View:
-        """Input i with as many leading and inner axes as node ``number`` has."""
+        """Return input i with as many leading and inner axes as node ``number``."""
         x, node = self.graph.nodes[i], self.graph.nodes[number]
         view = self.values[i]
         for _ in range(len(node.shape) - len(x.shape)):
@@ -135,10 +135,11 @@ class Frame:
         return view
 
     def operand(self, i: int, number: int) -> View:
-        """Input i of an elementwise call; one number has no axes.
+        """Return input i of an elementwise call; a single number has no axes.
 
-        NumPy has a short way for operands that are contiguous or without axes; one of
-        shape (1, 1) costs a call of small arrays two and a half times the time.
+        NumPy has a fast path for operands that are contiguous or without axes. An
+        operand
+        of shape (1, 1) makes a call on small arrays take 2.5 times as long.
         """
         view = self.aligned(i, number)
         if math.prod(view.shape) == 1:
@@ -146,7 +147,7 @@ class Frame:
         return view
 
     def compact(self, number: int, view: View, shape: Shape) -> View:
-        """Return a view in another shape, by a copy if strides cannot say it."""
+        """Return a view in another shape, with a copy if strides cannot express it."""
         reshaped = view.reshaped(shape)
         if reshaped is None:
             copy = self.fresh(view.shape, self.plan.buffers[view.buffer].dtype)
@@ -156,7 +157,7 @@ class Frame:
         return reshaped
 
     def packed(self, number: int, view: View, shape: Shape) -> View:
-        """Return the same elements in C order in a shape, side by side in memory."""
+        """Return the same elements as a contiguous array of a shape."""
         if view.strides != contiguous(view.shape):
             copy = self.fresh(view.shape, self.plan.buffers[view.buffer].dtype)
             self.step(number, "copy", (view,), copy)
@@ -172,9 +173,9 @@ class Frame:
 
 
 def first_weight(node: Node) -> str:
-    """Return the name of a weight, or of the first in a vector of scalars.
+    """Return the name of a weight, or of the first in a vector of scalar weights.
 
-    The others follow it, because a layout has its weights in the order of their names.
+    The others follow it, because a layout sorts weights by name.
     """
     name: str = node.keywords.get("names", (node.name,))[0]
     return name

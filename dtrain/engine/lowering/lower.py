@@ -1,8 +1,8 @@
-"""Lowering: a flow graph becomes a plan.
+"""Lowering: turn a flow graph into a plan.
 
-A node's value gets leading axes by how it varies: ``(stack, block)`` for a sample's,
-``(stack,)`` for a block's, none for what all share. Shapes, transposes, slices and
-broadcasts cost nothing: they are views. All checks and look-ups are done here, once.
+A node's value gets leading axes by how it varies: ``(stack, block)`` if by sample,
+``(stack,)`` if by block, none if it is shared. Shapes, transposes, slices and
+broadcasts are views and cost nothing. All checks and look-ups are made here, once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.engine.lowering.frame import Frame, first_weight
-from dtrain.engine.lowering.rules import LOWERINGS, coverage
+from dtrain.engine.lowering.indexing import coverage
+from dtrain.engine.lowering.rules import LOWERINGS
 from dtrain.engine.plans.plan import (
     Plan,
     Step,
@@ -43,10 +44,10 @@ def plan(
 
     Args:
         graph: any flow graph.
-        layout: the dtype, and where each weight lies in the weights' flat array.
+        layout: the dtype, and the offset of each weight.
         block: samples in a block.
-        gradients: which output is which weight's derivative; those are written to
-            the slots of a GradientVector.
+        gradients: the weight that each output is the derivative by; these are written
+            to the slots of a GradientVector.
         stack: blocks in one call; it changes no bits.
     """
     return Lowering(expand(graph), layout, block, stack, gradients or {}).plan
@@ -71,7 +72,7 @@ class Lowering(Frame):
         self._finish(gradients)
 
     def _target_parts(self) -> None:
-        """Let what a derivative is made up of be computed in its slot, not copied."""
+        """Let the parts of a derivative be computed in its slots, not copied there."""
         nodes, uses = self.graph.nodes, _uses(self.graph)
         waiting = list(self.targets)
         while waiting:
@@ -88,13 +89,13 @@ class Lowering(Frame):
                     if isinstance(at, Slices)
                 ]
             for i, part in parts:
-                own = node.kind is nodes[i].kind is Kind.BLOCK and uses[i] == 1
-                if own and part is not None and i not in self.targets:
+                alone = node.kind is nodes[i].kind is Kind.BLOCK and uses[i] == 1
+                if alone and part is not None and i not in self.targets:
                     self.targets[i] = part
                     waiting.append(i)
 
     def _finish(self, gradients: Mapping[str, str]) -> None:
-        """Name the outputs; copy derivatives that were not computed in place."""
+        """Name the outputs; copy derivatives that were not computed in their slots."""
         for output, number in self.graph.outputs.items():
             view = self.values[number]
             if output in gradients:
@@ -118,7 +119,7 @@ class Lowering(Frame):
         if node.function is CONSTANT:
             return self._constant(node)
         if number in self.dotted:
-            return self.values[node.inputs[0]]  # its one reader computes it as well
+            return self.values[node.inputs[0]]  # its only reader computes it
         if node.function.elementwise:
             return self.elementwise(number, node, node.function.name)
         if node.function.code:
@@ -126,10 +127,10 @@ class Lowering(Frame):
         return LOWERINGS[node.function.name](self, number, node)
 
     def _called(self, number: int, node: Node) -> View:
-        """Append a call of a user's own function, which no kernel is for."""
+        """Append a call of a custom function, which has no kernel."""
         inputs = tuple(self.led(self.values[i], i, node.kind) for i in node.inputs)
         out = self.result(number)
-        self.step(number, "own", inputs, out, node.function, str(node.source))
+        self.step(number, "custom", inputs, out, node.function, str(node.source))
         return out
 
     def _constant(self, node: Node) -> View:
@@ -140,10 +141,10 @@ class Lowering(Frame):
 
 
 def _dotted(graph: FlowGraph) -> set[int]:
-    """Return the products of samples' scalars that are only summed over the block.
+    """Return the products of scalars of samples that are only summed over the block.
 
-    Such is the derivative of a scalar weight, Σ v·x, and the square error: one dot
-    product.
+    The derivative of a scalar weight, Σ v·x, is such a sum, and so is the square error:
+    one dot product.
     """
     uses = _uses(graph)
     found = set()
@@ -159,7 +160,7 @@ def _dotted(graph: FlowGraph) -> set[int]:
 
 
 def _uses(graph: FlowGraph) -> list[int]:
-    """How often each node is read, outputs once more."""
+    """Return how often each node is read; an output counts once more."""
     uses = [0] * len(graph.nodes)
     for number in (i for node in graph.nodes for i in node.inputs):
         uses[number] += 1

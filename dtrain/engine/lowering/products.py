@@ -1,10 +1,10 @@
-"""Contractions as matrix products, dot products or plain products.
+"""Contractions as matrix products, dot products or elementwise products.
 
-Each label of a contraction has one of four roles: in both inputs and the output it is a
-stack of products; in one input and the output a row or a column; in both inputs alone
-it is summed. The samples of a block are one more label, so that ``W @ x`` over a block
-is one matrix product, and so is the gradient of W. Blocks of a stack are always a stack
-of products, never rows of one: merging rows would change bits.
+Each label of a contraction has one of four roles. In both inputs and the output, it
+counts products in a stack; in one input and the output, it is a row or a column; in
+both inputs only, it is summed. The samples of a block are one more label, so ``W @ x``
+over a block is one matrix product, and so is the gradient of W. Blocks of a stack are
+never merged with the rows of a product: that would change bits.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Operand:
     labels: Labels
 
     def arranged(self, labels: Labels) -> View:
-        """The axes in the order of labels; a label it lacks is an axis of size 1."""
+        """Return the axes in the order of labels; an absent label has size 1."""
         have = [label for label in labels if label in self.labels]
         view = self.view.permuted([self.labels.index(label) for label in have])
         for axis, label in enumerate(labels):
@@ -44,7 +44,7 @@ class _Operand:
 
 
 def lower(low: Frame, number: int, node: Node) -> View:
-    """Append the steps of a contraction; return where its value is."""
+    """Append the steps of a contraction; return the view of its value."""
     la, lb, ly = node.keywords["labels"]
     kinds = [low.graph.nodes[i].kind for i in node.inputs]
     views = [low.values[i] for i in node.inputs]
@@ -83,7 +83,7 @@ def _product(low: Frame, number: int, a: _Operand, b: _Operand, y: _Operand) -> 
     elif not rows and not columns:
         _dot(low, number, a, b, y, stacked, summed)
     elif columns and rows and y.labels.index(columns[0]) < y.labels.index(rows[0]):
-        # The output in its own order, without a copy: yᵀ = bᵀ aᵀ.
+        # Compute yᵀ = bᵀ aᵀ, so that the output needs no copy.
         _matmul(low, number, b, a, y, (stacked, columns, rows, summed))
     else:
         _matmul(low, number, a, b, y, (stacked, rows, columns, summed))
@@ -139,7 +139,7 @@ def _matrices(
     first: Labels,
     second: Labels,
 ) -> View:
-    """Return a stack of matrices that BLAS can read, by a copy if need be."""
+    """Return an operand as a stack of matrices that BLAS can read, copied if needed."""
     view = x.arranged(stacked + first + second)
     lead, middle = len(stacked), len(stacked) + len(first)
     shape = (
@@ -157,10 +157,10 @@ def _matrices(
 
 
 def _by_rows(low: Frame, right: View, x: _Operand) -> View:
-    """A matrix that all samples share, turned once a step so that rows are contiguous.
+    """Return a matrix that all samples share, copied once a step to contiguous rows.
 
-    BLAS takes twice as long for a small product with a transposed right-hand side,
-    which is what the ``W @ x`` of a block of samples is.
+    BLAS takes twice as long for a small product with a transposed right-hand side, and
+    ``W @ x`` over a block of samples is such a product.
     """
     shared = _STACK not in x.labels and right.buffer == x.view.buffer  # not yet copied
     if not shared or 1 in right.shape[-2:] or right.strides[-1] == 1:
@@ -172,7 +172,7 @@ def _by_rows(low: Frame, right: View, x: _Operand) -> View:
 
 
 def _fits(view: View) -> bool:
-    """Return whether BLAS can read the last two axes: one of them without gaps."""
+    """Return whether BLAS can read the last two axes: one must have unit stride."""
     (m, n), (row, column) = view.shape[-2:], view.strides[-2:]
     by_rows = (column == 1 or n == 1) and (row >= n or m == 1)
     by_columns = (row == 1 or m == 1) and (column >= m or n == 1)

@@ -1,7 +1,7 @@
-"""How each base function is lowered: to views, or to steps with kernels.
+"""The lowering rule of each base function: to views, or to steps with kernels.
 
-Elementwise functions of one ufunc need no entry; for every other function without a
-definition there is one in `LOWERINGS`.
+Elementwise functions of one ufunc need no entry; every other function without a
+definition has one in `LOWERINGS`.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine.lowering import products, systems
+from dtrain.engine.lowering import indexing, products, systems
 from dtrain.engine.lowering.frame import Frame
 from dtrain.engine.plans.plan import View
 from dtrain.functions import windows
 from dtrain.functions.base import BaseFunction, Kind
-from dtrain.functions.shape import Slices
 from dtrain.tracing.node import Node
 
 
 def _kernel(name: str) -> Callable[[Frame, int, Node], View]:
-    """Return the lowering of a function that is one elementwise kernel."""
+    """Return the rule for a function that is one elementwise kernel."""
     return lambda low, number, node: low.elementwise(number, node, name)
 
 
 def _where(low: Frame, number: int, node: Node) -> View:
-    """Return a choice; where one side is 0, as in most adjoints, a mask."""
+    """Lower a choice; where one side is 0, as in most adjoints, to a mask."""
     _, a, b = (low.graph.nodes[i].constant for i in node.inputs)
     inputs = tuple(low.operand(i, number) for i in node.inputs)
     out = low.result(number)
@@ -44,7 +43,7 @@ def _where(low: Frame, number: int, node: Node) -> View:
 
 
 def _is_zero(value: NDArray[Any]) -> bool:
-    """Return whether all is +0; −0 has another bit."""
+    """Return whether all elements are +0; −0 has other bits."""
     return not value.any() and not np.signbit(value).any()
 
 
@@ -80,128 +79,11 @@ def _broadcast(low: Frame, number: int, node: Node) -> View:
     return low.aligned(i, number).stretched(low.lead[node.kind] + node.shape)
 
 
-def _index(low: Frame, number: int, node: Node) -> View:
-    (i,) = node.inputs
-    at = node.keywords["at"]
-    view = low.values[i]
-    if isinstance(at, Slices):
-        return view.sliced(at.axes)
-    lead = low.lead[node.kind]
-    flat = low.compact(number, view, (*lead, math.prod(low.graph.nodes[i].shape)))
-    out, row = _in_rows(low, number, node)
-    low.step(number, "take", (flat,), row, at.key.reshape(-1))
-    return out
-
-
-def _place(low: Frame, number: int, node: Node) -> View:
-    parts = node.keywords["at"]
-    lead = low.lead[node.kind]
-    if all(isinstance(at, Slices) for at in parts):
-        out = flat = low.result(number)
-    else:
-        out, flat = _in_rows(low, number, node)
-    covered = coverage(node)
-    alone = bool(np.all(covered <= 1))
-    if not np.all(covered == 1):
-        low.step(number, "zero", (), out)
-    for i, at in zip(node.inputs, parts, strict=True):
-        x = low.led(low.values[i], i, node.kind)
-        if isinstance(at, Slices):
-            part = out.sliced(at.axes)
-            if not alone:
-                low.step(number, "add", (part, x), part)
-            elif not x.same(part):  # else it was computed there
-                low.step(number, "copy", (x,), part)
-        else:
-            vs = low.compact(number, x, (*lead, math.prod(at.shape)))
-            _scatter(low, number, vs, flat, at.key.reshape(-1), alone)
-    return out
-
-
-def _in_rows(low: Frame, number: int, node: Node) -> tuple[View, View]:
-    """Where a node's value goes, and the same as rows of elements in C order.
-
-    A part of another's slot may not be such rows: then the value goes elsewhere, and is
-    copied there.
-    """
-    shape = (*low.lead[node.kind], math.prod(node.shape))
-    out = low.result(number)
-    rows = out.reshaped(shape)
-    if rows is None:
-        out = low.fresh(out.shape, low.dtype(node))
-        rows = out.reshaped(shape)
-    assert rows is not None  # noqa: S101  (a contiguous view always can)
-    return out, rows
-
-
-def coverage(node: Node) -> NDArray[np.int32]:
-    """How many parts of a `place` each element of its value has."""
-    covered = np.zeros(node.keywords["shape"], np.int32)
-    for at in node.keywords["at"]:
-        at.add(covered, np.int32(1))
-    return covered
-
-
-def _scatter(
-    low: Frame,
-    number: int,
-    x: View,
-    out: View,
-    places: NDArray[np.int64],
-    alone: bool,
-) -> None:
-    """Put elements at their places, or add them where others are put, too."""
-    order = np.argsort(places)
-    if not alone:
-        low.step(number, "add_at", (x,), out, places)
-    elif len(order) and np.all(np.diff(places[order]) == 1):  # turned, without gaps
-        part = out.sliced(((int(places[order[0]]), len(order), 1),))
-        low.step(number, "take", (x,), part, order)
-    else:
-        low.step(number, "put", (x,), out, places)
-
-
 def _integer(low: Frame, number: int, node: Node) -> View:
     (i,) = node.inputs
-    if low.graph.nodes[i].dtype == "int":  # an input that is used for nothing else
+    if low.graph.nodes[i].dtype == "int":  # an input that is only an index
         return low.values[i]
     return low.elementwise(number, node, "integer")
-
-
-def _gathered(low: Frame, number: int, node: Node) -> View:
-    i, j = node.inputs
-    places, x = (low.graph.nodes[k] for k in node.inputs)
-    batch = node.keywords["batch"]
-    b, t = math.prod(places.shape[:batch]), math.prod(places.shape[batch:])
-    n, r = x.shape[batch], math.prod(x.shape[batch + 1 :])
-    lead = low.lead[node.kind]
-    at = low.packed(number, low.led(low.values[i], i, node.kind), (*lead, b, t))
-    table = low.packed(number, low.values[j], (*low.lead[x.kind], b, n, r))
-    for axis in range(x.kind, node.kind):
-        table = table.inserted(axis)
-    out = low.fresh((*lead, b, t, r), low.dtype(node))
-    low.step(number, "gather", (at, table), out, str(node.source))
-    return low.compact(number, out, lead + node.shape)
-
-
-def _scattered(low: Frame, number: int, node: Node) -> View:
-    i, j = node.inputs
-    batch = node.keywords["batch"]
-    shape = low.graph.nodes[i].shape
-    b, t = math.prod(shape[:batch]), math.prod(shape[batch:])
-    n, r = node.keywords["size"], math.prod(node.shape[batch + 1 :])
-    kind = Kind.SAMPLE if node.keywords.get("over_block") else node.kind
-    at, v = (
-        low.packed(number, low.led(low.values[k], k, kind), (*low.lead[kind], b, *more))
-        for k, more in ((i, (t,)), (j, (t, r)))
-    )
-    out = low.fresh((*low.lead[node.kind], b, n, r), low.dtype(node))
-    low.step(number, "zero", (), out)
-    table = out
-    for axis in range(node.kind, kind):
-        table = table.inserted(axis)
-    low.step(number, "scatter", (at, v), table, str(node.source))
-    return low.compact(number, out, low.lead[node.kind] + node.shape)
 
 
 def _windows(low: Frame, _: int, node: Node) -> View:
@@ -222,8 +104,8 @@ def _overlap_add(low: Frame, number: int, node: Node) -> View:
     if 0 in view.shape:
         return out
     d = len(stride)
-    for place, axes in windows.parts(view.shape, stride, dilation):
-        at = sum(j * s for j, s in zip(place, view.strides[-d:], strict=True))
+    for index, axes in windows.parts(view.shape, stride, dilation):
+        at = sum(j * s for j, s in zip(index, view.strides[-d:], strict=True))
         offset = view.offset + at
         x = View(view.buffer, offset, view.shape[:-d], view.strides[:-d])
         part = out.sliced(axes)
@@ -281,14 +163,14 @@ LOWERINGS: dict[str, Callable[[Frame, int, Node], View]] = {
     },
     "windows": _windows,
     "overlap_add": _overlap_add,
-    "gather": _gathered,
-    "scatter": _scattered,
+    "gather": indexing.gather,
+    "scatter": indexing.scatter,
     "cumsum": _last_axis("cumsum"),
     "reshape": _reshape,
     "transpose": _transpose,
     "broadcast": _broadcast,
-    "index": _index,
-    "place": _place,
+    "index": indexing.index,
+    "place": indexing.place,
     "block_sum": _block_sum,
     "to_samples": _to_samples,
     "contract": products.lower,

@@ -1,8 +1,8 @@
-"""Linear systems and determinants: how they are lowered, and their calls of NumPy.
+"""How linear systems and functions of one matrix are lowered.
 
-LAPACK solves for many right-hand sides at once. Where all samples share the matrix,
-those of a block are the columns of one such call; each block of a stack has its own, so
-that a stack changes no bits.
+LAPACK solves for many right-hand sides at once. If all samples share the matrix, the
+right-hand sides of a block are the columns of one call. Each block of a stack has a
+call of its own, so that the stack size changes no bits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dtrain.tracing.node import Node
 
 
 def lower_solve(low: Frame, number: int, node: Node) -> View:
-    """Append the steps of A X = B; return where X is."""
+    """Append the steps of A X = B; return the view of X."""
     i, j = node.inputs
     kind = low.graph.nodes[i].kind
     where = str(node.source)
@@ -39,7 +39,7 @@ def lower_solve(low: Frame, number: int, node: Node) -> View:
 
 
 def lower_of_matrix(kernel: str) -> Callable[[Frame, int, Node], View]:
-    """Return the lowering of a function of one matrix."""
+    """Return the rule for a function of one matrix."""
 
     def lower(low: Frame, number: int, node: Node) -> View:
         out = low.result(number)

@@ -1,9 +1,9 @@
-"""Grouping: which scalars of a graph become arrays, found level by level.
+"""Grouping: which scalars of a graph become arrays, decided level by level.
 
-Scalars of one level that apply one function to scalars that lie together become one
-application to arrays; sums of products become one product of a matrix and an array.
-What would cost more to bring together than it saves stays as it is. All is decided by
-the graph alone, in the order of its nodes.
+Scalars of one level that apply one function to elements of one array become one
+application to arrays; sums of products become one product of a matrix and a vector.
+Scalars stay as they are where collecting them costs more than it saves. All decisions
+depend on the graph alone, in the order of its nodes.
 """
 
 from __future__ import annotations
@@ -16,46 +16,46 @@ import numpy as np
 
 from dtrain.engine.vectorise.groups import (
     Group,
+    Indices,
     Mapped,
     Part,
-    Places,
     Stacked,
     Summed,
     evenly,
 )
 from dtrain.engine.vectorise.sums import Sums, Term
-from dtrain.functions.base import FUNCTIONS, Kind, broadcast_shape
+from dtrain.functions.base import Kind, broadcast_shape
 from dtrain.functions.shape import index, reshape, transpose
+from dtrain.gradient.differentiate import surely_reached
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.node import WEIGHT
 
-# What pays, measured on regular and irregular layers (docs/performance.md).
-_WIDTH = 4  # scalars in an array whose operands lie together
-_PAIRED = 16  # if each has a weight or a constant: NumPy's loops are then this short
-_GATHERED = 32  # if the operands have to be gathered for each sample
-_TERMS = 8  # in the sums of a group together
-_REUSE = 2  # products for each scalar that is copied into an array for them
-_DENSITY = 1 / 100  # of the terms in matrices that are filled up with zeros
-_LONE = 5  # functions saved for each element that is read alone
+# Limits, measured on regular and irregular layers (docs/performance.md).
+_WIDTH = 4  # scalars in an array whose operands are a slice
+_PAIRED = 16  # the same if each has a weight or a constant: NumPy's loops are short
+_GATHERED = 32  # the same if the operands must be gathered for each sample
+_TERMS = 8  # in all sums of a group
+_REUSE = 2  # products for each scalar that is copied into an array
+_DENSITY = 1 / 100  # of the terms in matrices with zeros
+_LONE = 5  # functions saved for each element that is read singly
 
 _VIEWS = (index, reshape, transpose)
-_NOWHERE = -1, 0
+_NO_ARRAY = -1, 0
 
 
 class Grouping:
     """The arrays that a graph's scalars are put into.
 
-    An array has a number: its node's, where the graph has it, and further numbers for
-    vectors of scalar weights and for groups.
+    An array's number is its node's; vectors of weights and groups have higher numbers.
 
     Attributes:
         graph: the graph.
         sums: its sums.
         vectors: the names of scalar weights that are successive elements of a
-            GradientVector, by the number of the vector that they make.
-        at: the array and the place of each scalar that is in one.
-        levels: for each level the nodes, with no step of a longer sum among them, and
-            the groups with their arrays' numbers.
+            GradientVector, by the number of their vector.
+        at: the array and the index of each scalar that is in one.
+        levels: for each level the nodes, without the intermediate nodes of sums, and
+            the groups with the numbers of their arrays.
         grouped: the scalars that groups compute.
         stacked: the scalars that are copied into arrays.
     """
@@ -68,7 +68,7 @@ class Grouping:
         self.levels: list[tuple[list[int], list[tuple[int, Group]]]] = []
         self.grouped: set[int] = set()
         self.stacked: set[int] = set()
-        self._passed = self._pass_adjoints() if filled else set()
+        self._passed = surely_reached(graph) if filled else set()
         self._next = len(graph.nodes)
         self._find_weights()
         self._find_elements()
@@ -77,31 +77,17 @@ class Grouping:
             self._group_sums([i for i in numbers if i in self.sums.terms])
             self._group_maps([i for i in numbers if self._is_mapped(i)])
 
-    def _pass_adjoints(self) -> set[int]:
-        """Return the nodes that some adjoint is sure to reach, be it zero."""
-        found = set(self.graph.outputs.values())
-        waiting = list(found)
-        while waiting:
-            node = self.graph.nodes[waiting.pop()]
-            function = node.function
-            known = function is FUNCTIONS.get(function.name)
-            if known and function.differentiable and node.dtype == "real":
-                more = set(node.inputs) - found
-                found |= more
-                waiting += more
-        return found
-
     def pays(self) -> bool:
-        """Whether the groups save more than it costs to read their elements alone.
+        """Return whether the groups save more than reading single elements costs.
 
-        That is slow, because an array has the elements of one sample together.
+        Reading them is slow, because an array has the elements of one sample together.
         """
         replaced = set(self.grouped)
         for number in self.grouped:
             replaced.update(self.sums.inner.get(number, ()))
         made = {array for _, groups in self.levels for array, _ in groups}
         lone = sum(
-            self.at.get(i, _NOWHERE)[0] in made
+            self.at.get(i, _NO_ARRAY)[0] in made
             for number, node in enumerate(self.graph.nodes)
             if number not in replaced and node.function not in _VIEWS
             for i in node.inputs
@@ -109,19 +95,19 @@ class Grouping:
         return len(replaced) > _LONE * lone
 
     def _find_weights(self) -> None:
-        """Make vectors of the scalar weights that lie together in a GradientVector."""
+        """Make vectors of scalar weights that are adjacent in a GradientVector."""
         graph = self.graph
         runs = groupby(sorted(graph.weights), lambda name: graph.specs[name].shape)
         for shape, names in runs:
             if shape == ():
                 self._next += 1
                 self.vectors[self._next] = tuple(names)
-                for place, name in enumerate(self.vectors[self._next]):
-                    self.at[graph.weights[name]] = self._next, place
+                for i, name in enumerate(self.vectors[self._next]):
+                    self.at[graph.weights[name]] = self._next, i
 
     def _find_elements(self) -> None:
-        """Find the scalars that are elements of arrays that the graph has."""
-        found: dict[int, tuple[int, Places]] = {}
+        """Find the scalars that are elements of the graph's arrays."""
+        found: dict[int, tuple[int, Indices]] = {}
         for number, node in enumerate(self.graph.nodes):
             if node.function not in _VIEWS:
                 continue
@@ -129,11 +115,11 @@ class Grouping:
             if i not in found:
                 whole = self.graph.nodes[i].shape
                 found[i] = i, np.arange(math.prod(whole)).reshape(whole)
-            array, places = found[i]
-            places = np.asarray(node.function.value(places, **node.keywords))
-            found[number] = array, places
-            if places.shape == () and self.graph.nodes[array].shape != ():
-                self.at[number] = array, int(places)
+            array, indices = found[i]
+            indices = np.asarray(node.function.value(indices, **node.keywords))
+            found[number] = array, indices
+            if indices.shape == () and self.graph.nodes[array].shape != ():
+                self.at[number] = array, int(indices)
 
     def _nodes_of_levels(self) -> list[list[int]]:
         inner = {i for steps in self.sums.inner.values() for i in steps}
@@ -149,17 +135,17 @@ class Grouping:
         return levels
 
     def _add(self, group: Group) -> int:
-        """Enter a group; return its array's number."""
+        """Add a group; return its array's number."""
         self._next += 1
         self.levels[-1][1].append((self._next, group))
-        for place, member in enumerate(group.members):
-            self.at[member] = self._next, place
+        for i, member in enumerate(group.members):
+            self.at[member] = self._next, i
         found = self.stacked if isinstance(group, Stacked) else self.grouped
         found.update(group.members)
         return self._next
 
     def _home(self, number: int) -> Hashable:
-        """Return the array that a scalar is in; one that is in none is alone."""
+        """Return the array that a scalar is in, or a unique value if it is in none."""
         if self.graph.nodes[number].constant is not None:
             return "constants"
         return self.at[number][0] if number in self.at else (number,)
@@ -188,18 +174,18 @@ class Grouping:
                 self._add(Mapped(tuple(members), columns))
 
     def _width(self, column: Sequence[int]) -> int:
-        """How many scalars it takes for an array of one of their inputs to pay."""
+        """Return how many scalars make an array of one of their inputs worthwhile."""
         if len(set(column)) == 1:
             return _WIDTH
         if self.graph.nodes[column[0]].kind is Kind.WEIGHTS:
             return _PAIRED
-        places = np.array([self.at[i][1] for i in column])
-        return _WIDTH if evenly(places) else _GATHERED
+        indices = np.array([self.at[i][1] for i in column])
+        return _WIDTH if evenly(indices) else _GATHERED
 
     # Sums
 
     def _group_sums(self, numbers: Sequence[int]) -> None:
-        """Group sums: of whole arrays, of weights, of the same values, and alike."""
+        """Group sums by whole slices, by weights, by values, and by counts."""
         for key in (self._slices, self._are_weighted, self._values, self._counts):
             alike: dict[Hashable, list[int]] = {}
             for number in numbers:
@@ -211,14 +197,14 @@ class Grouping:
             numbers = sorted(rest)
 
     def _slices(self, number: int) -> Hashable:
-        """Return a sum's values, if they are whole slices of arrays."""
-        places: dict[int, list[int]] = {}
+        """Return a sum's values if they are whole slices of arrays, else ``None``."""
+        indices: dict[int, list[int]] = {}
         for term in self.sums.terms[number]:
             if term.value is not None:
-                array, place = self.at.get(term.value, _NOWHERE)
-                places.setdefault(array, []).append(place)
-        slices = -1 not in places and all(
-            evenly(np.array(sorted(each))) for each in places.values()
+                array, i = self.at.get(term.value, _NO_ARRAY)
+                indices.setdefault(array, []).append(i)
+        slices = -1 not in indices and all(
+            evenly(np.array(sorted(each))) for each in indices.values()
         )
         return self._values(number) if slices else None
 
@@ -233,14 +219,14 @@ class Grouping:
         """Return whether a term's factor is a weight."""
         if term.factor is None:
             return False
-        array, _ = self.at.get(term.factor, _NOWHERE)
+        array, _ = self.at.get(term.factor, _NO_ARRAY)
         if array in self.vectors:
             return True
         nodes = self.graph.nodes
         return 0 <= array < len(nodes) and nodes[array].function is WEIGHT
 
     def _counts(self, number: int) -> Hashable:
-        """How many terms a sum has from each array."""
+        """Return how many terms a sum has from each array."""
         counts: dict[Hashable, int] = {}
         for term in self.sums.terms[number]:
             home = None if term.value is None else self._home(term.value)
@@ -248,8 +234,8 @@ class Grouping:
         return frozenset(counts.items())
 
     def _add_sums(self, members: Sequence[int]) -> bool:
-        """Enter sums as one group, if that pays."""
-        # Those that one function reads lie together for it.
+        """Add sums as one group, if that pays."""
+        # Sums that one function reads become adjacent elements.
         members = sorted(members, key=lambda i: (self._reader(i), i))
         loose: dict[int, int] = {}
         reads = products = 0
@@ -261,11 +247,11 @@ class Grouping:
                     biases.append((row, term))
                     continue
                 reads += 1
-                array, place = self.at.get(term.value, _NOWHERE)
+                array, i = self.at.get(term.value, _NO_ARRAY)
                 if array < 0:
-                    place = loose.setdefault(term.value, len(loose))
+                    i = loose.setdefault(term.value, len(loose))
                     products += term.factor is not None
-                by_array.setdefault(array, []).append((row, place, term))
+                by_array.setdefault(array, []).append((row, i, term))
         if reads + len(biases) < _TERMS or products < _REUSE * len(loose):
             return False
         found = [self._part(members, *each) for each in sorted(by_array.items())]
@@ -289,20 +275,21 @@ class Grouping:
         array: int,
         entries: Sequence[tuple[int, int, Term]],
     ) -> Part | None:
-        """How sums read an array: rows, places and terms; ``None`` if that cannot pay.
+        """Return how sums read an array; ``None`` if that cannot pay.
 
-        A matrix with zeros in it is for weights alone, and for sums that adjoints
-        reach: see `vectorise`.
+        A matrix with zeros in it is used only for weights, and for sums that adjoints
+        reach:
+        see `vectorise`.
         """
         rows = len(members)
         row = np.array([row for row, _, _ in entries])
-        place = np.array([place for _, place, _ in entries])
+        indices = np.array([i for _, i, _ in entries])
         terms = tuple(term for _, _, term in entries)
         if len(entries) == rows > 1 and np.array_equal(row, np.arange(rows)):
             bare = all(term.factor is None for term in terms)
-            least = (_WIDTH if bare else _PAIRED) if evenly(place) else _GATHERED
-            return Part(array, place, terms, None) if rows >= least else None
-        read, column = np.unique(place, return_inverse=True)
+            least = (_WIDTH if bare else _PAIRED) if evenly(indices) else _GATHERED
+            return Part(array, indices, terms, None) if rows >= least else None
+        read, column = np.unique(indices, return_inverse=True)
         cells = row * len(read) + column
         order = np.argsort(cells, kind="stable")
         full = len(np.unique(cells)) == rows * len(read)

@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 from dtrain.engine.vectorise.sums import Term
 
-Places = NDArray[np.integer[Any]]
+Indices = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
 class Stacked:
-    """Scalars that are in no array, copied into one."""
+    """Scalars that are in no array yet, copied into one."""
 
     members: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """One elementwise function of the members' inputs, a column for each argument."""
+    """One elementwise function of the members' inputs; a column for each argument."""
 
     members: tuple[int, ...]
     columns: tuple[tuple[int, ...], ...]
@@ -30,30 +30,31 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Part:
-    """What the sums of a group read from one array.
+    """The terms of a group's sums that are elements of one array.
 
     Attributes:
         array: its number.
-        read: the places that are read: those of a matrix's columns, or one for each
+        read: the indices that are read: one for each column of a matrix, or one for
+            each
             sum.
         terms: the terms, in the order of cells, or of sums.
-        cells: where in the matrix, in C order, the factor of each term is; ``None``
-            where each sum has one term, so that there is no matrix.
+        cells: the index in the matrix, in C order, of each term's factor; ``None`` if
+            each sum has one term, so that there is no matrix.
     """
 
     array: int
-    read: Places
+    read: Indices
     terms: tuple[Term, ...]
-    cells: Places | None
+    cells: Indices | None
 
     def area(self, rows: int) -> int:
-        """How many products are computed for so many sums, those with 0 included."""
+        """Return the number of products for so many sums, including those with 0."""
         return len(self.read) * (1 if self.cells is None else rows)
 
 
 @dataclass(frozen=True)
 class Summed:
-    """Sums, part by part; and the biases, each with the place of its sum."""
+    """Sums, as their parts, and the biases with the index of their sum."""
 
     members: tuple[int, ...]
     parts: tuple[Part, ...]
@@ -63,7 +64,7 @@ class Summed:
 Group = Stacked | Mapped | Summed
 
 
-def evenly(places: Places) -> bool:
-    """Whether places are at one distance, in ascending order: then they are a slice."""
-    steps = np.diff(places)
+def evenly(indices: Indices) -> bool:
+    """Return whether indices ascend at equal distances: then they are a slice."""
+    steps = np.diff(indices)
     return not len(steps) or (steps[0] > 0 and bool(np.all(steps == steps[0])))

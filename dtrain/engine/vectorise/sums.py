@@ -1,7 +1,8 @@
-"""Sums of many terms, as a program of scalars adds them up two at a time.
+"""Flatten chains of scalar additions into n-ary sums.
 
-A neuron written edge by edge is a chain, or a tree, of additions of products w·x. Where
-each step of it is used only by the next, all of it is one sum, whatever its brackets.
+A neuron written edge by edge is a chain, or a tree, of additions of products w·x. If
+each intermediate result is read only by the next addition, they are all one sum,
+whatever the brackets.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class Term(NamedTuple):
 
     Attributes:
         negative: whether it is subtracted.
-        factor: the node of what all samples share; ``None`` for 1.
-        value: the node of what varies by sample; ``None`` for a bias.
+        factor: the node that all samples share; ``None`` for 1.
+        value: the node that varies by sample; ``None`` for a bias.
     """
 
     negative: bool
@@ -35,9 +36,9 @@ class Sums:
     """The sums in a graph.
 
     Attributes:
-        terms: the terms of each sum, in the program's order, by the node that has it.
-        inner: the nodes that are steps of the sum alone, by the node that has it.
-        reader: the only reader of each node that has one, by node.
+        terms: the terms of each sum, in the program's order, by the sum's last node.
+        inner: the intermediate nodes of each sum, by the sum's last node.
+        reader: the only reader of a node, for nodes that have one.
     """
 
     def __init__(self, graph: FlowGraph) -> None:
@@ -51,7 +52,7 @@ class Sums:
                 self._collect(number, steps)
 
     def _steps(self) -> set[int]:
-        """Return the nodes that are only a step of a longer sum."""
+        """Return the nodes that are only intermediate results of a longer sum."""
         return {
             number
             for number, reader in self.reader.items()
@@ -60,7 +61,7 @@ class Sums:
         }
 
     def _factors(self, number: int) -> tuple[int, int] | None:
-        """Factor and value, if a node is their product."""
+        """Return factor and value of a node that is their product, else ``None``."""
         node = self._nodes[number]
         if node.function is not multiply or node.shape != ():
             return None
@@ -95,7 +96,7 @@ def _is_additive(node: Node) -> bool:
 
 
 def _signed(node: Node, minus: bool) -> Sequence[tuple[int, bool]]:
-    """Return what a node adds up, and whether it is subtracted in the end."""
+    """Return the operands of an addition, and whether each is subtracted in total."""
     if node.function is negative:
         return [(node.inputs[0], not minus)]
     a, b = node.inputs
@@ -103,7 +104,7 @@ def _signed(node: Node, minus: bool) -> Sequence[tuple[int, bool]]:
 
 
 def _only_readers(graph: FlowGraph) -> dict[int, int]:
-    """The reader of each node that is read once; an output is read by others, too."""
+    """Return the reader of each node that is read once and is no output."""
     reader: dict[int, int] = {}
     often = set(graph.outputs.values())
     for number, node in enumerate(graph.nodes):

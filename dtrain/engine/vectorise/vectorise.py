@@ -1,9 +1,9 @@
-"""A graph of scalars, written again with arrays.
+"""Rewrite a graph of scalars with arrays.
 
 A program may be written edge by edge, as the lecture draws it: every weight a scalar,
-every neuron a sum. This finds the arrays in it and emits the graph that the same
-program would have in the vector view, so that it is differentiated and planned as that.
-Sums are associated anew; nothing else changes.
+every neuron a sum. This pass finds the arrays in such a graph and emits the graph that
+the program would have in the vector view, which is then differentiated and planned.
+The terms of sums are added in another order; nothing else changes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from dtrain.engine.vectorise.grouping import Grouping
 from dtrain.engine.vectorise.groups import (
     Group,
+    Indices,
     Mapped,
     Part,
-    Places,
     Stacked,
     Summed,
     evenly,
@@ -33,7 +33,7 @@ from dtrain.tracing.symbol import Symbol
 
 
 def vectorise(graph: FlowGraph, *, filled: bool) -> FlowGraph:
-    """The graph with arrays in place of isomorphic scalars; itself if that never pays.
+    """Return a graph with arrays instead of similar scalars; itself if that never pays.
 
     Scalar weights with successive names are then one vector, as they are in the
     GradientVector, and matrices are read from it.
@@ -41,23 +41,23 @@ def vectorise(graph: FlowGraph, *, filled: bool) -> FlowGraph:
     Args:
         graph: a program's graph.
         filled: whether sums that do not all read the same values may become a matrix
-            with zeros in it. Then a value that is not finite spreads to sums that do
-            not read it; so this is for graphs that are differentiated, and for sums
-            that an adjoint reaches, where the derivative of the weight that it is
-            multiplied by is not finite either.
+            with zeros in it. In such a matrix, a value that is not finite spreads to
+            sums that do not read it. So this is for graphs that are differentiated, and
+            for sums that an adjoint reaches: there the derivative of the weight that
+            the value is multiplied by is not finite either.
     """
     grouping = Grouping(graph, filled=filled)
     return _Writer(grouping).graph() if grouping.pays() else graph
 
 
 class _Writer:
-    """Emits a graph's nodes, level by level, with arrays in place of groups."""
+    """Emits a graph's nodes, level by level, with arrays instead of groups."""
 
     def __init__(self, grouping: Grouping) -> None:
         self._grouping = grouping
         self._old = grouping.graph
         self._builder = Builder(self._old.name)
-        # By number, of the nodes that are there by themselves, and of the arrays.
+        # By number: of nodes that were emitted as they are, and of arrays.
         self._symbols: dict[int, Symbol] = {}
 
     def graph(self) -> FlowGraph:
@@ -80,7 +80,7 @@ class _Writer:
         return builder.graph(outputs)
 
     def _emit(self, number: int) -> None:
-        """Emit a node as it is, unless it is there, or read from an array."""
+        """Emit a node as it is, unless it was emitted or is read from an array."""
         grouping, builder = self._grouping, self._builder
         element = number in grouping.at and number not in grouping.stacked
         if element or number in self._symbols:
@@ -105,7 +105,7 @@ class _Writer:
         self._symbols[number] = symbol
 
     def _joined(self, node: Node) -> list[int] | None:
-        """The elements of arrays that a node joins to one, if it does no more."""
+        """Return the elements of arrays that a node joins, if it does only that."""
         if node.function is not place:
             return None
         shape, nodes = node.keywords["shape"], self._old.nodes
@@ -123,22 +123,22 @@ class _Writer:
         return [members[to] for to in range(numbers.size)]
 
     def _scalar(self, number: int) -> Symbol:
-        """Return a node's value by itself."""
+        """Return the symbol of a scalar node."""
         symbol = self._symbols.get(number)
         if symbol is None:
             array, at = self._grouping.at[number]
             symbol = self._symbols[number] = self._read(array, np.array(at))
         return symbol
 
-    def _read(self, array: int, places: Places) -> Symbol:
-        """Elements of an array, in the shape of the places."""
+    def _read(self, array: int, indices: Indices) -> Symbol:
+        """Return elements of an array, in the shape of the indices."""
         x: Any = np.ravel(self._symbols[array])
-        if not np.array_equal(places.reshape(-1), np.arange(x.size)):
-            x = index(x, at=_at(places.reshape(-1)))
-        return self._builder.symbol(np.reshape(x, places.shape))
+        if not np.array_equal(indices.reshape(-1), np.arange(x.size)):
+            x = index(x, at=_at(indices.reshape(-1)))
+        return self._builder.symbol(np.reshape(x, indices.shape))
 
     def _gathered(self, numbers: Sequence[int], shape: tuple[int, ...]) -> Symbol:
-        """Scalars as one array: read from where they are, joined if need be."""
+        """Return scalars as one array: read from their arrays, and joined if needed."""
         builder, at = self._builder, self._grouping.at
         constants = [self._old.nodes[i].constant for i in numbers]
         values = [value for value in constants if value is not None]
@@ -155,10 +155,10 @@ class _Writer:
                 parts += [np.reshape(self._scalar(numbers[to]), (1,)) for to in each]
                 tos += [_at(np.array([to])) for to in each]
                 continue
-            places = np.array([at[numbers[to]][1] for to in each])
+            indices = np.array([at[numbers[to]][1] for to in each])
             if len(homes) == 1:
-                return self._read(array, places.reshape(shape))
-            parts.append(self._read(array, places))
+                return self._read(array, indices.reshape(shape))
+            parts.append(self._read(array, indices))
             tos.append(_at(np.array(each)))
         joined = place(*parts, at=tuple(tos), shape=(len(numbers),))
         return builder.symbol(np.reshape(joined, shape))
@@ -194,7 +194,7 @@ class _Writer:
         return total
 
     def _product(self, part: Part, size: int) -> Any:
-        """Return what the sums of a group have from one array."""
+        """Return what one array contributes to the sums of a group."""
         values = self._read(part.array, part.read)
         if part.cells is not None:
             shape = size, len(part.read)
@@ -216,17 +216,17 @@ class _Writer:
         return place(x, self._builder.constant(signs[free]), at=at, shape=signs.shape)
 
 
-def _at(places: Places) -> Slices | Positions:
-    """Places of a vector as an index, a slice if they are one."""
-    if evenly(places):
-        step = int(places[1] - places[0]) if len(places) > 1 else 1
-        return Slices(((int(places[0]), len(places), step),))
-    return Positions(places.astype(np.int64).tobytes(), places.shape)
+def _at(indices: Indices) -> Slices | Positions:
+    """Return indices of a vector as a slice if they are one, else as positions."""
+    if evenly(indices):
+        step = int(indices[1] - indices[0]) if len(indices) > 1 else 1
+        return Slices(((int(indices[0]), len(indices), step),))
+    return Positions(indices.astype(np.int64).tobytes(), indices.shape)
 
 
-def _placed(x: Any, places: Places, shape: tuple[int, ...]) -> Any:
-    """Zeros of a shape with x added at places in C order; x itself if that is all."""
+def _placed(x: Any, indices: Indices, shape: tuple[int, ...]) -> Any:
+    """Return zeros of a shape with x added at indices; x itself if it fills it."""
     size = math.prod(shape)
-    if np.array_equal(places, np.arange(size)):
+    if np.array_equal(indices, np.arange(size)):
         return np.reshape(x, shape)
-    return np.reshape(place(x, at=(_at(places),), shape=(size,)), shape)
+    return np.reshape(place(x, at=(_at(indices),), shape=(size,)), shape)

@@ -1,8 +1,8 @@
-"""Elementary functions of our own, as formulas over lanes.
+"""Elementary functions, as formulas over lanes.
 
 Reduce the argument exactly enough, evaluate a short minimax polynomial, put the result
 together: Muller, *Elementary Functions* (3rd ed., 2016), chapters 3, 4 and 11. The
-polynomials are ours: Remez's exchange, weighted for the relative error of the result.
+polynomials come from Remez's exchange, weighted for the relative error of the result.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Functions made of eˣ: exponentials and hyperbolic functions."""
+"""Exponentials and hyperbolic functions."""
 
 from __future__ import annotations
 
@@ -43,31 +43,31 @@ LOG_2 = {
         float.fromhex("-0x1.8432a1b0e2634p-43"),
     ),
 }
-# Beyond these eˣ is 0 or infinite, and so is the half of it.
+# Outside of these bounds eˣ and eˣ/2 are 0 or infinite.
 RANGE = {"float32": (-104.0, 89.5), "float64": (-746.0, 710.6)}
 
 
 def remainder(r: Lanes) -> Lanes:
-    """Return what eʳ − 1 is beyond r, for |r| ≤ log(2)/2."""
+    """Return eʳ − 1 − r for |r| ≤ log(2)/2."""
     return r * r * polynomial(r, EXPONENTIAL[r.kind])
 
 
 def reduced(x: Lanes) -> tuple[Lanes, Lanes]:
-    """The r in ±log(2)/2 and the word n with x = n·log 2 + r (Cody and Waite)."""
+    """Return r in ±log(2)/2 and the word n with x = n·log 2 + r (Cody and Waite)."""
     n, word = nearest(x * LOG2_E)
     high, low = LOG_2[x.kind]
     return (x - n * high) - n * low, word
 
 
 def exp(x: Lanes) -> Lanes:
-    """eˣ."""
+    """Return eˣ."""
     lowest, highest = RANGE[x.kind]
     r, n = reduced(at_most(highest, at_least(lowest, x)))
     return scaled(1 + (r + remainder(r)), n)
 
 
 def exp2(x: Lanes) -> Lanes:
-    """2ˣ."""
+    """Return 2ˣ."""
     lowest, highest = RANGE[x.kind]
     x = at_most(highest * LOG2_E, at_least(lowest * LOG2_E, x))
     n, word = nearest(x)
@@ -83,43 +83,43 @@ def _expm1_quarter(x: Lanes) -> Lanes:
     r, n = reduced(x)
     rest = remainder(r)
     scale = power_of_two(n - 2, x.kind)
-    # The larger part first, which is exact where it cancels.
+    # The larger part first: the difference is exact.
     quarter = (scale * r + (scale - 0.25)) + scale * rest
     return select(n == 0, 0.25 * (r + rest), quarter)
 
 
 def expm1(x: Lanes) -> Lanes:
-    """eˣ − 1."""
+    """Return eˣ − 1."""
     lowest = {"float32": -20.0, "float64": -40.0}[x.kind]
     quarter = _expm1_quarter(at_most(RANGE[x.kind][1], at_least(lowest, x)))
     return select(abs(x) < TINY[x.kind], x, 4 * quarter)
 
 
-# Where x² does not count beside x; smaller ones would lose digits in a quarter.
+# Below this x² is negligible, and a quarter of x would lose digits.
 TINY = {"float32": 2.0**-26, "float64": 2.0**-54}
 
 
 def sinh(x: Lanes) -> Lanes:
-    """(t + t/(t + 1))/2 with t = e^|x| − 1, which is exact near 0."""
+    """Return (t + t/(t + 1))/2 with t = e^|x| − 1, which is exact near 0."""
     quarter = _expm1_quarter(at_most(RANGE[x.kind][1], abs(x)))
     result = 2 * (quarter + quarter / (4 * quarter + 1))
     return select(abs(x) < TINY[x.kind], x, result.signed_like(x))
 
 
 def cosh(x: Lanes) -> Lanes:
-    """Half of e^|x|, and a quarter of its inverse; overflows where the result does."""
+    """Return half of e^|x| plus its inverse, without early overflow."""
     r, n = reduced(at_most(RANGE[x.kind][1], abs(x)))
     half = scaled(1 + (r + remainder(r)), n - 1)
     return half + 0.25 / half
 
 
 def sigmoid(x: Lanes) -> Lanes:
-    """1/(1 + e⁻ˣ), by way of e^−|x|, which is never large."""
+    """Return 1/(1 + e⁻ˣ), computed from e^−|x|, which does not overflow."""
     r, n = reduced(at_least(RANGE[x.kind][0], -abs(x)))
     small = scaled(1 + (r + remainder(r)), n)
     under = 1 + small
     quotient = select(x < 0, small, 1) / under
-    # What the sum has lost, to first order.
+    # The rounding error of the sum, to first order.
     return quotient - quotient * (small - (under - 1))
 
 
@@ -138,12 +138,12 @@ TANH_UNDER: Coefficients = {
     ),
 }
 TANH_HALF = 0.5493061443340548
-# Beyond these tanh is ±1.
+# Outside of these bounds tanh is ±1.
 TANH_RANGE = {"float32": 10.0, "float64": 20.0}
 
 
 def tanh(x: Lanes) -> Lanes:
-    """1 − 2/(e²ˣ + 1), or below 1/2 a rational function, with one division for both."""
+    """Return 1 − 2/(e²ˣ + 1), or below 1/2 a rational function, with one division."""
     a = at_most(TANH_RANGE[x.kind], abs(x))
     r, n = reduced(a + a)
     power = (1 + (r + remainder(r))) * power_of_two(n, x.kind)

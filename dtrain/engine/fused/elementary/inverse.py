@@ -44,7 +44,7 @@ HALF_PI = {
 def _angle(a: Lanes, b: Lanes) -> tuple[Lanes, Lanes, Lanes]:
     """Return the arctangent of a/b for a, b ≥ 0, as a sum of three, the largest first.
 
-    It is that of t, at most 1/2, after a turn by π/4 or π/2: t is (a − b)/(a + b) or
+    It is the arctangent of t, at most 1/2, plus π/4 or π/2: t is (a − b)/(a + b) or
     −b/a.
     """
     middle, large = a > 0.5 * b, a > TAN_THREE_EIGHTHS * b
@@ -113,7 +113,7 @@ ARCSIN: Coefficients = {
 
 
 def _arcsine_parts(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
-    """Whether |x| > ½; then t = √((1 − |x|)/2), else |x|; what arcsin t is beyond t."""
+    """Return |x| > ½; t = √((1 − |x|)/2) there, else |x|; and arcsin t − t."""
     a = abs(x)
     large = a > 0.5
     z = select(large, (1 - a) * 0.5, a * a)
@@ -122,7 +122,7 @@ def _arcsine_parts(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
 
 
 def arcsin(x: Lanes) -> Lanes:
-    """The angle with the sine x; above 1/2, π/2 less twice that of √((1 − x)/2)."""
+    """Return arcsin x; above 1/2 it is π/2 − 2·arcsin √((1 − x)/2)."""
     large, t, rest = _arcsine_parts(x)
     high, low = HALF_PI[x.kind]
     turned = (high - 2 * t) - (2 * rest - low)
@@ -139,12 +139,12 @@ def arccos(x: Lanes) -> Lanes:
     return select(x < 0, negative, positive)
 
 
-# From here on x² ± 1 is x².
+# Above this x² ± 1 rounds to x².
 HUGE = {"float32": 2.0**14, "float64": 2.0**28}
 
 
 def arcsinh(x: Lanes) -> Lanes:
-    """log(1 + a + a²/(1 + √(1 + a²))), a = |x|; log(2a) for a huge one."""
+    """Return log(1 + a + a²/(1 + √(1 + a²))), a = |x|; log(2a) for a huge a."""
     a = abs(x)
     huge = a > HUGE[x.kind]
     square = select(huge, 0, a * a)
@@ -153,7 +153,7 @@ def arcsinh(x: Lanes) -> Lanes:
 
 
 def arccosh(x: Lanes) -> Lanes:
-    """log(1 + t + √(2t + t²)), t = x − 1; log(2x) for a huge one."""
+    """Return log(1 + t + √(2t + t²)), t = x − 1; log(2x) for a huge x."""
     huge = x > HUGE[x.kind]
     t = x - 1
     near = select(huge, t, t + (2 * t + t * t).sqrt())
@@ -162,6 +162,6 @@ def arccosh(x: Lanes) -> Lanes:
 
 
 def arctanh(x: Lanes) -> Lanes:
-    """Half of log(1 + 2a/(1 − a)), a = |x|."""
+    """Return half of log(1 + 2a/(1 − a)), a = |x|."""
     a = abs(x)
     return (0.5 * log1p(2 * (a / (1 - a)))).signed_like(x)

@@ -1,6 +1,6 @@
 """Logarithms, by the series of 2·artanh(s), s = f/(2 + f), for log(1 + f).
 
-The reduction is that of fdlibm's e_log.c (K. C. Ng, 1993), the polynomial is ours.
+The reduction is that of fdlibm's e_log.c (K. C. Ng, 1993).
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ LIFT = 60
 
 
 def parts(x: Lanes) -> tuple[Lanes, Lanes]:
-    """Return the m in [√½, √2) and the number k with x = m·2ᵏ, for x > 0."""
+    """Return m in [√½, √2) and the number k with x = m·2ᵏ, for x > 0."""
     bias, fraction = BIAS[x.kind], FRACTION[x.kind]
     small = x < 2.0 ** (1 - bias)
     bits = select(small, x * 2.0**LIFT, x).bits()
     biased = (bits + ((bias << fraction) - ROOT_HALF[x.kind])) >> fraction
     m = (bits - ((biased - bias) << fraction)).number()
-    # In the low bits of 2^fraction the word is a number.
+    # Put the word into the low bits of 2^fraction to convert it.
     shifted = (biased | ((bias + fraction) << fraction)).number()
     origin = 2.0**fraction + bias
     return m, shifted - select(small, x.like(origin + LIFT), origin)
 
 
 def tail(f: Lanes) -> Lanes:
-    """Return what log(1 + f) is less than f, for 1 + f in [√½, √2)."""
+    """Return f − log(1 + f), for 1 + f in [√½, √2)."""
     s = f / (2 + f)
     z = s * s
     half_square = 0.5 * f * f
@@ -56,7 +56,7 @@ def tail(f: Lanes) -> Lanes:
 
 
 def _finished(x: Lanes, y: Lanes) -> Lanes:
-    """Return the logarithm y of x, where x is 0, infinite, negative or NaN as well."""
+    """Return the logarithm y of x, corrected for x of 0, infinity, NaN, or negative."""
     outside = select(x == 0, -math.inf, x.like(math.nan))
     return select(x > 0, select(x < math.inf, y, math.inf), outside)
 
@@ -98,17 +98,17 @@ def log10(x: Lanes) -> Lanes:
     return _finished(x, k * high + ((f - tail(f)) * LOG10_E + k * low))
 
 
-# This minus the word of x is the word of about 1/x, to 13 %: exponents are subtracted.
+# This minus the word of x is the word of 1/x, to 13 %: it subtracts the exponents.
 INVERSE = {"float32": 0x7EF311C7, "float64": 0x7FDE6238502484BA}
 
 
 def log1p(x: Lanes) -> Lanes:
-    """log(1 + x), with what the sum 1 + x loses put back to first order."""
+    """Return log(1 + x), with the rounding error of 1 + x added to first order."""
     total = 1 + x
     m, k = parts(total)
     near = k == 0
     f = select(near, x, m - 1)
-    # From where on the sum is x itself, its reciprocal does not matter.
+    # Above this bound 1 + x is x, and its reciprocal is not used.
     bounded = at_most(2.0**60, total)
     inverse = (INVERSE[x.kind] - bounded.bits()).number()
     lost = select(near, 0, (x - (total - 1)) * inverse)

@@ -1,4 +1,4 @@
-"""Powers, by way of a base-2 logarithm with more digits than the result has.
+"""Powers, from a base-2 logarithm with more digits than the result.
 
 The scheme is that of fdlibm's e_pow.c (Sun Microsystems, 1993): y·log₂(x) in two
 floats.
@@ -32,12 +32,12 @@ SERIES = (
 )
 # 2/(3·log 2) in two parts.
 TO_LOG2 = (float.fromhex("0x1.ec709d8p-1"), float.fromhex("0x1.0e80ff5d27f05p-27"))
-# An exponent beyond it takes every x but 1 to 0 or infinity.
+# A larger exponent takes every x except 1 to 0 or infinity.
 HIGHEST = 2.0**70
 
 
 def _log2(x: Lanes) -> tuple[Lanes, Lanes]:
-    """log₂(x) for x > 0 in two floats, the first with its upper half only."""
+    """Return log₂(x) for x > 0 in two floats, the first with half of the digits."""
     m, k = parts(x)
     f = m - 1
     inverse = 1 / (m + 1)
@@ -66,7 +66,7 @@ def _magnitude(x: Lanes, y: Lanes) -> Lanes:
     """Return the power for finite x > 0."""
     y = at_most(HIGHEST, at_least(-HIGHEST, y))
     if x.kind == "float32":
-        # In float64 plain logarithms have digits enough.
+        # Logarithms in float64 have enough digits.
         wide = log2(x.to("float64")) * y.to("float64")
         return exp2(wide).to("float32")
     high, low = _log2(x)
@@ -82,7 +82,7 @@ def _magnitude(x: Lanes, y: Lanes) -> Lanes:
 
 
 def power(x: Lanes, y: Lanes) -> Lanes:
-    """Return the power of x with exponent y; at the edges as C99 and NumPy have it."""
+    """Return x to the power y, with the special cases of C99 and NumPy."""
     a = abs(x)
     result = select(a == 0, select(y < 0, math.inf, x.like(0)), _magnitude(a, y))
     result = select(a == math.inf, select(y < 0, 0, x.like(math.inf)), result)
@@ -94,8 +94,8 @@ def power(x: Lanes, y: Lanes) -> Lanes:
 
 
 def _parity(y: Lanes) -> tuple[Lanes, Lanes]:
-    """Return whether y ≥ 0 is an integer, and whether it is an odd one."""
-    large = 2.0 ** FRACTION[y.kind]  # from here on there are no fractions
+    """Return whether y ≥ 0 is an integer, and whether it is an odd integer."""
+    large = 2.0 ** FRACTION[y.kind]  # above this all floats are integers
     shifted = y + large
     integer = (y >= large) | (shifted - large == y)
     last = select(y < large, shifted.bits(), select(y < 2 * large, y.bits(), 0))

@@ -1,4 +1,4 @@
-"""The cube root, and the root of a sum of squares."""
+"""The cube root and the hypotenuse."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dtrain.engine.fused.elementary.logarithm import parts
 from dtrain.engine.fused.elementary.steps import nearest, polynomial, scaled
 from dtrain.engine.fused.lanes.lanes import Lanes, maximum, minimum, select
 
-# ∛x for x from 2^-3/2 to 2^3/2, to 1 part in 500
+# ∛x for x from 2^-3/2 to 2^3/2, to a relative error of 1/500
 CUBE_ROOT = (
     0.4435390488524503,
     0.8983996178492218,
@@ -19,7 +19,7 @@ CUBE_ROOT = (
 
 
 def cbrt(x: Lanes) -> Lanes:
-    """The cube root: a polynomial, and steps of Halley's iteration (Muller, 5.5)."""
+    """Return the cube root: a polynomial, then Halley's iteration (Muller, 5.5)."""
     a = abs(x)
     m, k = parts(a)
     third, word = nearest(k * (1 / 3))
@@ -33,7 +33,7 @@ def cbrt(x: Lanes) -> Lanes:
 
 
 def hypot(x: Lanes, y: Lanes) -> Lanes:
-    """√(x² + y²) without the overflow of the squares."""
+    """Return √(x² + y²) without overflow of the squares."""
     a, b = abs(x), abs(y)
     large, small = maximum(a, b), minimum(a, b)
     ratio = small / select(large == 0, 1, large)

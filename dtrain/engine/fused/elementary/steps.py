@@ -1,4 +1,4 @@
-"""The steps that elementary functions are made of: reduce, evaluate, scale."""
+"""Building blocks of elementary functions: reduce, evaluate, scale."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Coefficients = dict[str, tuple[float, ...]]
 
 
 def polynomial(x: Lanes, coefficients: Sequence[float]) -> Lanes:
-    """c₀ + c₁x + c₂x² + ..., in pairs (Estrin), for a short chain of operations."""
+    """Return c₀ + c₁x + c₂x² + ..., in pairs (Estrin), for a short dependency chain."""
     terms: list[Lanes] = [x.like(coefficient) for coefficient in coefficients]
     while len(terms) > 1:
         last = terms[-1:] if len(terms) % 2 else []
@@ -24,10 +24,10 @@ def polynomial(x: Lanes, coefficients: Sequence[float]) -> Lanes:
 
 
 def nearest(x: Lanes) -> tuple[Lanes, Lanes]:
-    """The integer nearest to |x| < 2²² (float32) or 2⁵¹, and its two's complement.
+    """Return the integer nearest to |x| < 2²² (float32) or 2⁵¹, as float and as word.
 
-    Added to a number so large that its last place is worth 1, x is rounded to even by
-    the addition itself, and stands in the low bits of the sum.
+    Adding a number so large that its last digit is worth 1 rounds x to even, and leaves
+    the integer in the low bits of the sum.
     """
     large = 1.5 * 2.0 ** FRACTION[x.kind]
     shifted = x + large
@@ -35,12 +35,12 @@ def nearest(x: Lanes) -> tuple[Lanes, Lanes]:
 
 
 def power_of_two(exponent: Lanes, kind: str) -> Lanes:
-    """2ⁿ for words n that are exponents of normal numbers, or 0 for the next below."""
+    """Return 2ⁿ for words n that are exponents of normal numbers; 0 one below them."""
     return ((exponent + BIAS[kind]) << FRACTION[kind]).number()
 
 
 def scaled(x: Lanes, exponent: Lanes) -> Lanes:
-    """x·2ⁿ in two factors, so that one rounding makes a subnormal, 0 or infinity."""
+    """Return x·2ⁿ, by two factors, so that a subnormal result is rounded once."""
     bias, fraction = BIAS[x.kind], FRACTION[x.kind]
     twice = exponent + 2 * bias
     half = twice >> 1
@@ -49,10 +49,10 @@ def scaled(x: Lanes, exponent: Lanes) -> Lanes:
 
 
 def upper(x: Lanes) -> Lanes:
-    """The upper half of a float64's digits, whose products are exact (Dekker, 1971)."""
+    """Return the upper half of a float64's digits; products are exact (Dekker)."""
     return (x.bits() & ~((1 << 27) - 1)).number()
 
 
 def flipped(x: Lanes, sign: Lanes) -> Lanes:
-    """−x where the word ``sign`` is the sign bit, x where it is 0."""
+    """Return −x where the word ``sign`` is the sign bit, x where it is 0."""
     return (x.bits() ^ sign).number()

@@ -45,13 +45,13 @@ HALF_PI = tuple(
         "0x1.b839a252049c1p-104",
     )
 )
-# Above these the products are not exact, or x·2/π is too rough to round.
+# Above these the products are not exact, or x·2/π is too inaccurate to round.
 HIGHEST = {"float32": 2.0**13, "float64": 2.0**20}
 SIGN = {"float32": 30, "float64": 62}
 
 
 def _reduced(x: Lanes) -> tuple[Lanes, ...]:
-    """Return the r in ±π/4 and the word n with x = n·π/2 + r, for x ≥ 0."""
+    """Return r in ±π/4 and the word n with x = n·π/2 + r, for x ≥ 0."""
     n, word = nearest(x * TWO_OVER_PI)
     if x.kind == "float32":
         n, wide = n.to("float64"), x.to("float64")

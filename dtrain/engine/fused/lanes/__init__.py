@@ -1,1 +1,1 @@
-"""Vectors of a fixed number of lanes, and their LLVM instructions."""
+"""Vectors with a fixed number of lanes, and their LLVM instructions."""

@@ -1,9 +1,9 @@
 """Lane arithmetic: formulas written once, computed by NumPy or emitted as LLVM IR.
 
-A lane is one place of a vector. ``Lanes`` has just the operations that every processor
-does exactly as IEEE 754 says, each rounded by itself: no fused multiply-add, no
-estimate, no library call. So a formula over lanes has the same bits wherever and
-however it is computed, and the NumPy form of it is a proof of the compiled one.
+A lane is one element of a vector. ``Lanes`` has only operations that every processor
+computes exactly as IEEE 754 specifies, each rounded separately: no fused multiply-add,
+no estimates, no library calls. So a formula over lanes has the same bits wherever and
+however it is computed, and tests compare the compiled form with the NumPy form.
 
 Kinds of lanes: ``float32`` and ``float64``; ``word32`` and ``word64``, integers that
 wrap around; ``mask``, truth values. A Python number beside lanes takes their kind.
@@ -39,8 +39,8 @@ class Lanes:
 
     Attributes:
         arithmetic: what computes: ``ArrayArithmetic`` or ``VectorArithmetic``.
-        value: that arithmetic's own value: an array, or a vector of LLVM IR.
-        kind: what the lanes hold.
+        value: that arithmetic's representation: an array, or a vector of LLVM IR.
+        kind: the kind of the lanes.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -52,7 +52,7 @@ class Lanes:
         self.kind = kind
 
     def like(self, number: Lanes | float) -> Lanes:
-        """Return a number in every lane, of this kind; lanes are left as they are."""
+        """Return a number in every lane, of this kind; return lanes unchanged."""
         if isinstance(number, Lanes):
             return number
         value = self.arithmetic.constant(self.kind, number)
@@ -149,19 +149,19 @@ class Lanes:
         return self._apply("bits", to=FLOAT[self.kind])
 
     def signed_like(self, other: Lanes) -> Lanes:
-        """Lanes that are ≥ 0, given the signs of others."""
+        """Return these lanes, which are ≥ 0, with the signs of others."""
         return (self.bits() | (other.bits() & self.sign_bit)).number()
 
     def sqrt(self) -> Lanes:
-        """Return the square root, correctly rounded, as IEEE 754 asks."""
+        """Return the square root, correctly rounded (IEEE 754)."""
         return self._apply("sqrt")
 
     def to(self, kind: str) -> Lanes:
-        """Floats of another width, low halves of words, or truth values as 0 and 1."""
+        """Convert floats to another width, words to low halves, masks to 0 and 1."""
         return self if kind == self.kind else self._apply("convert", to=kind)
 
     def lookup(self, table: Sequence[int]) -> Lanes:
-        """Return the words of a table at these indices, which must lie inside of it."""
+        """Return the words of a table at these indices, which must be in bounds."""
         value = self.arithmetic.lookup(self.kind, table, self.value)
         return Lanes(self.arithmetic, value, self.kind)
 
@@ -170,7 +170,7 @@ Formula = Callable[..., tuple[Lanes, ...]]
 
 
 class Arithmetic(ABC):
-    """What computes the operations of ``Lanes``."""
+    """Computes the operations of ``Lanes``."""
 
     @abstractmethod
     def constant(self, kind: str, number: float) -> Any:
@@ -178,11 +178,11 @@ class Arithmetic(ABC):
 
     @abstractmethod
     def apply(self, operation: str, kind: str, to: str, *operands: Any) -> Any:
-        """An operation on values of one kind, with a result of the kind ``to``."""
+        """Apply an operation to values of one kind, for a result of kind ``to``."""
 
     @abstractmethod
     def lookup(self, kind: str, table: Sequence[int], index: Any) -> Any:
-        """Words of a table at the indices."""
+        """Return the words of a table at the indices."""
 
     @abstractmethod
     def select(self, condition: Any, chosen: Any, otherwise: Any) -> Any:
@@ -196,11 +196,11 @@ class Arithmetic(ABC):
         operands: Sequence[Lanes],
         usual: Sequence[Lanes],
     ) -> tuple[Lanes, ...]:
-        """The usual lanes, and where the condition holds those of a slow formula."""
+        """Return the usual lanes, or a slow formula's where the condition holds."""
 
 
 def select(condition: Lanes, chosen: Lanes | float, otherwise: Lanes | float) -> Lanes:
-    """One where the condition holds, else the other; one of them at least is lanes."""
+    """Return one where the condition holds, else the other; at least one is lanes."""
     model = chosen if isinstance(chosen, Lanes) else otherwise
     if not isinstance(model, Lanes):
         raise TypeError("select needs lanes on one side, for their kind")
@@ -220,28 +220,29 @@ def minimum(a: Lanes, b: Lanes | float) -> Lanes:
 
 
 def at_least(bound: float, x: Lanes) -> Lanes:
-    """x, or the bound where x is less; NaN stays. One instruction."""
+    """Return the larger of x and the bound, or NaN where x is NaN; one instruction."""
     return select(x < bound, bound, x)
 
 
 def at_most(bound: float, x: Lanes) -> Lanes:
-    """x, or the bound where x is more; NaN stays. One instruction."""
+    """Return the smaller of x and the bound, or NaN where x is NaN; one instruction."""
     return select(x > bound, bound, x)
 
 
 def rarely(
     condition: Lanes, slow: Formula, operands: Sequence[Lanes], usual: Sequence[Lanes]
 ) -> tuple[Lanes, ...]:
-    """Return the usual lanes, and where the condition holds those of a slow formula.
+    """Return the usual lanes, or a slow formula's where the condition holds.
 
-    The formula, a named function of the operands, runs only if some lane needs it; what
-    a lane gets depends on that lane alone.
+    The formula is a named function of the operands. It runs only if a lane needs it,
+    and
+    a lane's result depends on that lane alone.
     """
     return condition.arithmetic.rarely(condition, slow, operands, usual)
 
 
 class ArrayArithmetic(Arithmetic):
-    """Lanes are the elements of NumPy arrays: the reference."""
+    """The reference: lanes are the elements of NumPy arrays."""
 
     operations: dict[str, Callable[..., Any]] = {  # noqa: RUF012
         "add": np.add,
@@ -271,7 +272,7 @@ class ArrayArithmetic(Arithmetic):
         return DTYPE[kind](word(kind, number) if kind in FLOAT else number)
 
     def apply(self, operation: str, kind: str, to: str, *operands: Any) -> Any:  # noqa: ARG002
-        """Return an operation by the ufunc of that name."""
+        """Return the result of the ufunc of that name."""
         if operation == "bits":
             return operands[0].view(DTYPE[to])
         with np.errstate(all="ignore"):
@@ -280,7 +281,7 @@ class ArrayArithmetic(Arithmetic):
             return self.operations[operation](*operands)
 
     def lookup(self, kind: str, table: Sequence[int], index: Any) -> Any:
-        """Words of a table at the indices."""
+        """Return the words of a table at the indices."""
         return np.array(table, DTYPE[kind])[index]
 
     def select(self, condition: Any, chosen: Any, otherwise: Any) -> Any:
@@ -294,10 +295,10 @@ class ArrayArithmetic(Arithmetic):
         operands: Sequence[Lanes],
         usual: Sequence[Lanes],
     ) -> tuple[Lanes, ...]:
-        """Return the usual lanes, mended where the condition holds."""
+        """Return the usual lanes, replaced where the condition holds."""
         if not condition.value.any():
             return tuple(usual)
-        mended = slow(*operands)
+        slowly = slow(*operands)
         return tuple(
-            select(condition, a, b) for a, b in zip(mended, usual, strict=True)
+            select(condition, a, b) for a, b in zip(slowly, usual, strict=True)
         )

@@ -1,7 +1,7 @@
-"""Lanes as vectors of LLVM IR: each operation is one instruction, with no flags.
+"""Lanes as vectors of LLVM IR: each operation is one instruction, without flags.
 
 Without fast-math flags LLVM neither re-associates nor contracts, so the bits are those
-of ``ArrayArithmetic`` on every processor (but for the sign and payload of a NaN).
+of ``ArrayArithmetic`` on every processor, except for the sign and payload of a NaN.
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ COMPARISONS = {"less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!="
 
 
 class Splat(ir.Constant):  # type: ignore[misc]
-    """A vector of one constant: written out, most of a module's text would be these."""
+    """A constant vector in LLVM's short form; the long form dominates the text."""
 
     def __init__(self, vector: ir.VectorType, scalar: ir.Constant) -> None:
         super().__init__(vector, None)
         self.scalar = scalar
 
     def get_reference(self) -> str:
-        """Return the constant in LLVM's own words."""
+        """Return the constant in LLVM's syntax."""
         return f"splat ({self.scalar})"
 
 
 class VectorArithmetic(Arithmetic):
-    """Emits instructions on vectors where a builder stands.
+    """Emits instructions on vectors at a builder's position.
 
     Attributes:
-        builder: where instructions go; ``rarely`` moves it to a new block.
+        builder: where instructions are emitted; ``rarely`` moves it to a new block.
         width: lanes of a vector.
     """
 
@@ -134,7 +134,7 @@ class VectorArithmetic(Arithmetic):
         return self.builder.fptrunc(value, self.vector(to))
 
     def lookup(self, kind: str, table: Sequence[int], index: ir.Value) -> ir.Value:
-        """Loads from a constant array, one a lane."""
+        """Load from a constant array, lane by lane."""
         module = self.builder.module
         array = ir.ArrayType(ELEMENT[kind], len(table))
         name = f"table.{kind}.{hash(tuple(table)):x}"
@@ -164,7 +164,7 @@ class VectorArithmetic(Arithmetic):
         operands: Sequence[Lanes],
         usual: Sequence[Lanes],
     ) -> tuple[Lanes, ...]:
-        """The usual lanes, mended behind a branch that is not taken as a rule."""
+        """Return the usual lanes, replaced in a branch that is rarely taken."""
         builder = self.builder
         marks = ir.IntType(self.width)
         needed = builder.bitcast(condition.value, marks)
@@ -173,24 +173,24 @@ class VectorArithmetic(Arithmetic):
             builder.icmp_unsigned("!=", needed, marks(0)), likely=False
         ):
             values = [lanes.value for lanes in (*operands, *usual)]
-            mend = self._mending(slow, operands, usual)
-            mended = builder.call(mend, [needed, *values])
-            mended = [builder.extract_value(mended, i) for i in range(len(usual))]
+            replace = self._replacing(slow, operands, usual)
+            replaced = builder.call(replace, [needed, *values])
+            replaced = [builder.extract_value(replaced, i) for i in range(len(usual))]
         results = []
-        for lanes, value in zip(usual, mended, strict=True):
+        for lanes, value in zip(usual, replaced, strict=True):
             phi = builder.phi(value.type)
             phi.add_incoming(lanes.value, before)
             phi.add_incoming(value, value.parent)
             results.append(self.lanes(phi, lanes.kind))
         return tuple(results)
 
-    def _mending(
+    def _replacing(
         self, slow: Formula, operands: Sequence[Lanes], usual: Sequence[Lanes]
     ) -> ir.Function:
         """Return a function that replaces the marked lanes, one after the other.
 
-        One lane at a time compiles many times faster than all at once, and is as fast
-        where few are marked.
+        Code for one lane compiles many times faster than code for all, and runs as fast
+        where few lanes are marked.
         """
         module, marks = self.builder.module, ir.IntType(self.width)
         kinds = [lanes.kind for lanes in operands]
@@ -213,12 +213,12 @@ class VectorArithmetic(Arithmetic):
         marked, *results = phis
         lane = builder.cttz(marked, ir.IntType(1)(1))
         one = VectorArithmetic(builder, 1)
-        mended = slow(*map(one._single, values, kinds, [lane] * len(kinds)))
+        replaced = slow(*map(one._single, values, kinds, [lane] * len(kinds)))
         results = [
             builder.insert_element(
                 result, builder.extract_element(new.value, INDEX(0)), lane
             )
-            for result, new in zip(results, mended, strict=True)
+            for result, new in zip(results, replaced, strict=True)
         ]
         left = builder.and_(marked, builder.sub(marked, marks(1)))
         for phi, value in zip(phis, (left, *results), strict=True):
@@ -232,6 +232,6 @@ class VectorArithmetic(Arithmetic):
         return function
 
     def _single(self, vector: ir.Value, kind: str, lane: ir.Value) -> Lanes:
-        """Return one lane of a vector, as the only one of this arithmetic."""
+        """Return one lane of a vector, as a vector of width 1."""
         scalar = self.builder.extract_element(vector, lane)
         return self.lanes(self.builder.bitcast(scalar, self.vector(kind)), kind)
