@@ -101,7 +101,7 @@ class ArrayMethods(np.lib.mixins.NDArrayOperatorsMixin):
             "np.concatenate or np.stack"
         )
 
-    # What would need a number
+    # Conversions, which would need the value
 
     def __bool__(self) -> bool:
         self._refuse(

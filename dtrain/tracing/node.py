@@ -48,8 +48,8 @@ class Constant:
         return np.frombuffer(self.content, self.dtype).reshape(self.shape)
 
 
-# Arrays whose operators have another meaning, and what to use instead. By name, because
-# importing np.ma is slow.
+# Array types whose operators differ from ndarray's, and what to use instead. They are
+# named by text because importing np.ma is slow.
 _INSTEAD = {
     "matrix": ": its * is a matrix product; use np.asarray and @",
     "MaskedArray": ": masks are not traced; use np.where",
