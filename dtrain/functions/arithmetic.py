@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -90,3 +91,11 @@ def _real(val: Any) -> Any:
 @adapter(np.copy)
 def _copy(a: Any) -> Any:
     return a
+
+
+def polynomial(x: Expression, coefficients: Sequence[float]) -> Expression:
+    """Return the sum of the coefficients times 1, x, x², ..., by Horner's rule."""
+    y = coefficients[-1] * x + coefficients[-2]
+    for coefficient in coefficients[-3::-1]:
+        y = y * x + coefficient
+    return y

@@ -8,7 +8,7 @@ the engine calls it on arrays.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType
 from typing import Any, overload
 
@@ -238,3 +238,30 @@ def _difference(function: BaseFunction, xs: list[Any], v: Any, i: int, u: Any) -
 
 def _fault(function: BaseFunction, what: str) -> ProgramError:
     return ProgramError(f"{_line(function.value)}: {function.name} {what}")
+
+
+def check_keywords(function: BaseFunction, params: Mapping[str, Any]) -> None:
+    """Check that a user's keyword arguments can be part of a graph on every rank.
+
+    Raises:
+        TypeError: the function takes no keywords, or a value is not plain data.
+    """
+    for name, value in params.items():
+        if function.definition is None:
+            raise TypeError(
+                f"{function.name} is not traced, and takes no {name}=; write a "
+                "function that takes it and returns it as a base function"
+            )
+        if not _is_plain(value):
+            raise TypeError(
+                f"{function.name} is given a {type(value).__name__} as {name}=; a "
+                "base function's keywords are numbers, texts or tuples of them: "
+                "give values by position"
+            )
+
+
+def _is_plain(x: Any) -> bool:
+    """Return whether the text of a keyword's value identifies the value."""
+    if isinstance(x, tuple):
+        return all(map(_is_plain, x))
+    return isinstance(x, int | float | str | np.number | np.bool | None)

@@ -8,27 +8,15 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from dtrain.functions.base import (
-    BaseFunction,
-    Expression,
-    broadcast_shape,
-    register,
-)
+from dtrain.functions.arithmetic import polynomial
+from dtrain.functions.base import BaseFunction, Expression, broadcast_shape, register
+from dtrain.functions.gamma import digamma, gammaln
 from dtrain.functions.transcendental import sigmoid
-
-
-def _polynomial(x: Expression, coefficients: Sequence[float]) -> Expression:
-    """Return the sum of coefficients times 1, x, x², ..., by Horner's rule."""
-    y = coefficients[-1] * x + coefficients[-2]
-    for coefficient in coefficients[-3::-1]:
-        y = y * x + coefficient
-    return y
-
 
 # Minimax polynomials by Remez's exchange: erf(x)/x − 1 in x² for x ≤ 1, and
 # e^x² (1 − erf x) in x − 2 for x from 1 to 6, where erf is 1.
@@ -74,8 +62,8 @@ _OUTER = (
 
 def _erf(x: Expression) -> Expression:
     a = np.minimum(np.abs(x), 6)
-    near = a + a * _polynomial(a * a, _INNER)
-    far = 1 - np.exp(-(a * a)) * _polynomial(a - 2, _OUTER)
+    near = a + a * polynomial(a * a, _INNER)
+    far = 1 - np.exp(-(a * a)) * polynomial(a - 2, _OUTER)
     return np.copysign(np.where(np.less(a, 1), near, far), x)
 
 
@@ -125,7 +113,7 @@ _TAIL = (
 
 def _erfc(x: Expression) -> Expression:
     a = np.minimum(np.abs(x), 28)  # where float64 underflows too
-    scaled = _polynomial((a - 3.75) / (a + 3.75), _TAIL) / (1 + 2 * a)
+    scaled = polynomial((a - 3.75) / (a + 3.75), _TAIL) / (1 + 2 * a)
     tail = scaled * np.exp(-(a * a))
     return np.where(np.less(x, 0), 2 - tail, np.where(np.isnan(x), x, tail))
 
@@ -138,87 +126,6 @@ erfc = register(
         definition=_erfc,
         vjp=lambda v, y, x: (v * (-2 / math.sqrt(math.pi) * np.exp(-(x * x))),),
         doc="1 − erf x, to about 3 + x² units in the last place.",
-    )
-)
-
-# Stirling's series, in 1/t² (Abramowitz and Stegun, 6.1.41 and 6.3.18); eight terms are
-# enough from t = 8 on.
-_GAMMALN = tuple(
-    numerator / denominator
-    for numerator, denominator in (
-        (1, 12),
-        (-1, 360),
-        (1, 1260),
-        (-1, 1680),
-        (1, 1188),
-        (-691, 360360),
-        (1, 156),
-        (-3617, 122400),
-    )
-)
-_SHIFT = 8
-
-
-def _shifted(x: Expression) -> tuple[Expression, Expression, Expression, Expression]:
-    """Return where Γ(x) is reflected, small arguments, their mask, and large ones."""
-    reflected = np.less(x, 0.5)
-    z = np.where(reflected, 1 - x, x)
-    small = np.less(z, _SHIFT)
-    return reflected, np.where(small, z, 1), small, np.where(small, z + _SHIFT, z)
-
-
-def _part(x: Expression) -> Expression:
-    """Return the distance to the nearest integer, which keeps the digits of sin πx."""
-    return x - np.rint(x)
-
-
-def _gammaln(x: Expression) -> Expression:
-    reflected, z, small, t = _shifted(x)
-    series = _polynomial(1 / (t * t), _GAMMALN) / t
-    y = (t - 0.5) * np.log(t) - t + 0.5 * math.log(2 * math.pi) + series
-    product = z
-    for i in range(1, _SHIFT):  # Γ(z + 8) = Γ(z) z (z + 1) ... (z + 7)
-        product = product * (z + i)
-    y = y - np.where(small, np.log(product), 0)
-    part = _part(np.where(reflected, x, 0.5))
-    sine = np.abs(np.sin(math.pi * part))
-    y = np.where(reflected, np.log(math.pi / sine) - y, y)
-    return np.where(np.isinf(x), np.inf, y)  # where the series is ∞ − ∞
-
-
-def _digamma(x: Expression) -> Expression:
-    reflected, z, small, t = _shifted(x)
-    square = 1 / (t * t)
-    derivative = [-(2 * k + 1) * c for k, c in enumerate(_GAMMALN)]
-    y = np.log(t) - 0.5 / t + _polynomial(square, derivative) * square
-    steps = 1 / z
-    for i in range(1, _SHIFT):
-        steps = steps + 1 / (z + i)
-    y = y - np.where(small, steps, 0)
-    part = _part(np.where(reflected, x, 0.5))
-    y = np.where(reflected, y - math.pi / np.tan(math.pi * part), y)
-    # At a pole below 0 the limits are +∞ on one side and −∞ on the other.
-    return np.where(np.logical_and(np.less(x, 0), np.equal(part, 0)), np.nan, y)
-
-
-gammaln = register(
-    BaseFunction(
-        name="gammaln",
-        value=_gammaln,
-        shape=broadcast_shape,
-        definition=_gammaln,
-        vjp=lambda v, y, x: (v * _digamma(x),),
-        doc="log |Γ(x)|, with an absolute error of a few last-place units of 10.",
-    )
-)
-
-digamma = register(
-    BaseFunction(
-        name="digamma",
-        value=_digamma,
-        shape=broadcast_shape,
-        definition=_digamma,
-        doc="The derivative of gammaln.",
     )
 )
 

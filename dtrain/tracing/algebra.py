@@ -7,6 +7,7 @@ contraction. The rules terminate, because each of them removes a node.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def simplify(
     xs: Sequence[Symbol],
     params: Mapping[str, Any],
 ) -> Symbol | None:
-    """Return a simpler node equal to ``function(*xs, **params)``, or ``None``."""
+    """Return a simpler equal of ``function(*xs, **params)``, or ``None``."""
     folded = _fold(builder, function, xs, params)
     if folded is not None:
         return folded
@@ -52,9 +53,8 @@ def _fold(
 ) -> Symbol | None:
     """Compute a function of constants at once."""
     values = [x.node.constant for x in xs]
-    if function.varies is not None or params.get("over_block"):
-        return None
-    if function.gives == "int":  # a constant is a number or a truth value
+    by_sample = function.varies is not None or params.get("over_block")
+    if by_sample or function.gives == "int":  # constants are numbers or truth values
         return None
     if any(value is None or value.size > _FOLDED_SIZE for value in values):
         return None
@@ -126,8 +126,8 @@ def _divide(a: Symbol, b: Symbol) -> Any:
 
 
 def _sigmoid_of(denominator: Symbol) -> Any:
-    """Return σ(z) if a denominator is 1 + e⁻ᶻ."""
-    for one, other in _both_orders(_made_by(denominator, arithmetic.add)):
+    """Return σ(z) for a denominator of 1 + e⁻ᶻ."""
+    for one, other in permutations(_made_by(denominator, arithmetic.add) or (), 2):
         power = _made_by(other, exp)
         if _is(one, 1) and one.shape == () and power:
             (x,) = power
@@ -136,33 +136,25 @@ def _sigmoid_of(denominator: Symbol) -> Any:
     return None
 
 
-def _both_orders(pair: tuple[Symbol, ...] | None) -> Sequence[tuple[Symbol, ...]]:
-    return () if pair is None else (pair, pair[::-1])
+_POWERS: tuple[tuple[float, Callable[[Symbol], Any]], ...] = (
+    (1, lambda a: a),
+    (2, np.square),
+    (3, lambda a: np.square(a) * a),
+    (0.5, np.sqrt),
+    (-1, np.reciprocal),
+)
 
 
 def _power(a: Symbol, b: Symbol) -> Any:
-    if b.shape != ():
-        return None
-    if _is(b, 1):
-        return a
-    if _is(b, 2):
-        return np.square(a)
-    if _is(b, 3):
-        return np.square(a) * a
-    if _is(b, 0.5):
-        return np.sqrt(a)
-    if _is(b, -1):
-        return np.reciprocal(a)
+    if b.shape == ():
+        for exponent, simpler in _POWERS:
+            if _is(b, exponent):
+                return simpler(a)
     return None
 
 
 def _negative(x: Symbol) -> Any:
-    negated = _made_by(x, arithmetic.negative)
-    return negated[0] if negated else None
-
-
-def _reciprocal(x: Symbol) -> Any:
-    return _sigmoid_of(x)
+    return next(iter(_made_by(x, arithmetic.negative) or ()), None)
 
 
 def _factors(x: Symbol) -> tuple[Symbol, ...] | None:
@@ -211,8 +203,7 @@ def _block_sum(x: Symbol) -> Any:
     a, b, labels = product
     varying = [each for each in (a, b) if each.node.kind is Kind.SAMPLE]
     if len(varying) == 2:
-        # An elementwise product without an outer part gains nothing, and is often
-        # there already.
+        # An elementwise product without an outer part gains nothing.
         if x.node.function is arithmetic.multiply and _long(a, labels[0]) == _long(
             b, labels[1]
         ):
@@ -268,10 +259,10 @@ def _where(condition: Symbol, a: Symbol, b: Symbol) -> Any:
     return None
 
 
-def _scatter(places: Symbol, v: Symbol, **params: Any) -> Any:
-    if params.get("over_block") and Kind.SAMPLE not in (places.node.kind, v.node.kind):
+def _scatter(indices: Symbol, v: Symbol, **params: Any) -> Any:
+    if params.get("over_block") and Kind.SAMPLE not in (indices.node.kind, v.node.kind):
         # So that its adjoint is summed, too.
-        return gather.scatter(places, block_axis.to_samples(v), **params)
+        return gather.scatter(indices, block_axis.to_samples(v), **params)
     return None
 
 
@@ -297,7 +288,7 @@ _RULES: dict[BaseFunction, Callable[..., Any]] = {
     FUNCTIONS["divide"]: _divide,
     FUNCTIONS["power"]: _power,
     FUNCTIONS["negative"]: _negative,
-    FUNCTIONS["reciprocal"]: _reciprocal,
+    FUNCTIONS["reciprocal"]: _sigmoid_of,
     contraction.contract: _contract,
     reduction.sum_: _sum,
     block_axis.block_sum: _block_sum,

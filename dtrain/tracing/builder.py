@@ -20,10 +20,8 @@ from dtrain.functions.base import (
     DType,
     Kind,
     Shape,
-    constant,
 )
-from dtrain.functions.custom import as_defined
-from dtrain.functions.gather import integer
+from dtrain.functions.custom import as_defined, check_keywords
 from dtrain.functions.piecewise import real
 from dtrain.functions.shape import reshape
 from dtrain.tracing import algebra
@@ -36,16 +34,11 @@ from dtrain.tracing.node import (
     Constant,
     Node,
     WeightSpec,
+    as_array,
 )
+from dtrain.tracing.pruning import prune
 from dtrain.tracing.source import Source, here
 from dtrain.tracing.symbol import Symbol
-
-# Array types whose operators differ from ndarray's, and what to pass instead. They are
-# named by text because importing np.ma is slow.
-_INSTEAD = {
-    "matrix": ": its * is a matrix product; use np.asarray and @",
-    "MaskedArray": ": masks are not traced; use np.where",
-}
 
 
 class Builder:
@@ -108,25 +101,11 @@ class Builder:
         return symbol
 
     def constant(self, value: Any) -> Symbol:
-        """Return the symbol of a number or array in the program."""
-        kind = type(value).__name__
+        """Return a value written in the program."""
         try:
-            if kind in _INSTEAD:
-                raise TypeError
-            if isinstance(value, int) and not isinstance(value, bool):
-                value = float(value)  # NumPy lacks long integers
-            array = constant(value)
-        except OverflowError:
-            raise self.error(
-                "an int is too large for a floating-point number"
-            ) from None
-        except (TypeError, ValueError):
-            instead = _INSTEAD.get(kind, "")
-            if hasattr(value, "toarray"):  # of scipy.sparse
-                instead = ": use its .toarray()"
-            raise self.error(
-                f"a {kind} is no value that a program can compute with{instead}"
-            ) from None
+            array = as_array(value)
+        except TypeError as error:
+            raise self.error(str(error)) from None
         key = Constant.of(array)
         number = self._numbers.get(key)
         if number is None:
@@ -160,7 +139,10 @@ class Builder:
     ) -> Symbol:
         """Apply a base function: simplify it, find an equal node, or make a new one."""
         if function is not FUNCTIONS.get(function.name):
-            self._check_keywords(function, params)
+            try:
+                check_keywords(function, params)
+            except TypeError as error:
+                raise self.error(str(error)) from None
         symbols = [self._converted(self.symbol(x), function) for x in xs]
         simpler = algebra.simplify(self, function, symbols, params)
         return simpler if simpler is not None else self.emit(function, symbols, params)
@@ -256,75 +238,18 @@ class Builder:
         return [Symbol(self, number) for number in range(len(self.nodes))]
 
     def graph(self, outputs: Mapping[str, Symbol]) -> FlowGraph:
-        """Return the graph: the named leaves, and the nodes that outputs need."""
-        whole = FlowGraph(
-            self.name,
-            tuple(self.nodes),
-            self.inputs,
-            self.weights,
-            self.specs,
-            {name: symbol.number for name, symbol in outputs.items()},
-        )
-        needed = whole.needed()
-        for number in (*self.inputs.values(), *self.weights.values()):
-            needed[number] = True
-        integers, numbers = self._places(whole, needed)
-        place: dict[int, int] = {}
-        as_number: dict[int, int] = {}
-        nodes: list[Node] = []
-        for number, node in enumerate(self.nodes):
-            if not needed[number]:
-                continue
-            place[number] = len(nodes)
-            if number in integers:
-                nodes.append(replace(node, dtype="int"))
-                if number in numbers:
-                    view = Node(
-                        function=real,
-                        inputs=(place[number],),
-                        params=(),
-                        shape=node.shape,
-                        kind=node.kind,
-                        dtype="real",
-                        source=node.source,
-                    )
-                    as_number[number] = len(nodes)
-                    nodes.append(view)
-                continue
-            read = {} if node.function is integer else as_number
-            inputs = tuple([read.get(i, place[i]) for i in node.inputs])
-            nodes.append(
-                node if inputs == node.inputs else replace(node, inputs=inputs)
+        """Return the finished graph: inputs, weights, and what the outputs need."""
+        numbers = {name: symbol.number for name, symbol in outputs.items()}
+        return prune(
+            FlowGraph(
+                self.name,
+                tuple(self.nodes),
+                self.inputs,
+                self.weights,
+                dict(self.specs),
+                numbers,
             )
-
-        def moved(numbers: Mapping[str, int]) -> dict[str, int]:
-            return {name: place[number] for name, number in numbers.items()}
-
-        return FlowGraph(
-            self.name,
-            tuple(nodes),
-            moved(self.inputs),
-            moved(self.weights),
-            dict(self.specs),
-            moved(whole.outputs),
         )
-
-    def _places(
-        self, graph: FlowGraph, needed: list[bool]
-    ) -> tuple[set[int], set[int]]:
-        """Return the inputs that are integers, and the nodes read as numbers.
-
-        An input used as an index is an integer. An input that is cast to an integer may
-        hold other numbers; it is an integer if nothing else reads it.
-        """
-        places, cast, numbers = set[int](), set[int](), set[int]()
-        for number, node in enumerate(graph.nodes):
-            if needed[number]:
-                how = cast if node.params else places
-                (how if node.function is integer else numbers).update(node.inputs)
-        places |= cast - numbers - {*graph.outputs.values()}
-        inputs = {i for i in self.inputs.values() if self.nodes[i].dtype == "real"}
-        return places & inputs, numbers
 
     def error(self, message: str) -> ProgramError:
         """Return an error about the user's current line."""
@@ -350,23 +275,6 @@ class Builder:
         self.names[name] = self._add(node)
         return Symbol(self, self.names[name])
 
-    def _check_keywords(
-        self, function: BaseFunction, params: Mapping[str, Any]
-    ) -> None:
-        """Raise unless keywords are plain values, which are equal on all ranks."""
-        for name, value in params.items():
-            if function.definition is None:
-                raise self.error(
-                    f"{function.name} is not traced, and takes no {name}=; write a "
-                    "function that takes it and returns it as a base function"
-                )
-            if not _is_plain(value):
-                raise self.error(
-                    f"{function.name} is given a {type(value).__name__} as {name}=; a "
-                    "base function's keywords are numbers, texts or tuples of them: "
-                    "give values by position"
-                )
-
     def _converted(self, x: Symbol, function: BaseFunction) -> Symbol:
         """Return an input converted to the dtype that the function takes."""
         if function.takes is None or x.node.dtype == function.takes:
@@ -378,13 +286,6 @@ class Builder:
     def _add(self, node: Node) -> int:
         self.nodes.append(node)
         return len(self.nodes) - 1
-
-
-def _is_plain(x: Any) -> bool:
-    """Return whether a keyword's value is described fully by its text."""
-    if isinstance(x, tuple):
-        return all(map(_is_plain, x))
-    return isinstance(x, int | float | str | np.number | np.bool | None)
 
 
 def _key(

@@ -8,12 +8,11 @@ import numpy as np
 
 from dtrain.errors import ProgramError
 from dtrain.functions import transcendental
+from dtrain.functions.gamma import digamma, gammaln
 from dtrain.functions.softmax import log_softmax, logsumexp, softmax
 from dtrain.functions.special import (
-    digamma,
     erf,
     erfc,
-    gammaln,
     gelu,
     normal,
     silu,

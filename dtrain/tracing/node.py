@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.functions.base import BaseFunction, DType, Kind, Shape
+from dtrain.functions.base import BaseFunction, DType, Kind, Shape, constant
 from dtrain.tracing.initializers import Initializer
 from dtrain.tracing.source import Source
 
@@ -46,6 +46,38 @@ class Constant:
     def value(self) -> NDArray[Any]:
         """The array, read-only."""
         return np.frombuffer(self.content, self.dtype).reshape(self.shape)
+
+
+# Array types whose operators differ from ndarray's, and what to use instead. They are
+# named by text because importing np.ma is slow.
+_INSTEAD = {
+    "matrix": ": its * is a matrix product; use np.asarray and @",
+    "MaskedArray": ": masks are not traced; use np.where",
+}
+
+
+def as_array(value: Any) -> NDArray[Any]:
+    """Return a value written in a program as a constant's array.
+
+    Raises:
+        TypeError: the value is not an array or a number to compute with.
+    """
+    kind = type(value).__name__
+    try:
+        if kind in _INSTEAD:
+            raise TypeError
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)  # NumPy has no integers of unlimited size
+        return constant(value)
+    except OverflowError:
+        raise TypeError("an int is too large for a floating-point number") from None
+    except (TypeError, ValueError):
+        instead = _INSTEAD.get(kind, "")
+        if hasattr(value, "toarray"):  # of scipy.sparse
+            instead = ": use its .toarray()"
+        raise TypeError(
+            f"a {kind} is no value that a program can compute with{instead}"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ operation that cannot be traced raises an error with the user's line and the rem
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from dtrain.functions import gather, shape
 from dtrain.functions.base import ADAPTERS, UFUNCS, BaseFunction, Shape, is_truth
 from dtrain.functions.special import of_scipy
 from dtrain.functions.unsupported import REFUSED
+from dtrain.tracing.methods import ArrayMethods
 from dtrain.tracing.node import Node
 from dtrain.tracing.source import Source, called
 
@@ -89,15 +90,7 @@ def _called(nodes: Sequence[Node], number: int) -> str:
     return node.name or str(number)
 
 
-def _method(function: Callable[..., Any]) -> Callable[..., Any]:
-    def method(self: Symbol, *args: Any, **keywords: Any) -> Any:
-        return function(self, *args, **keywords)
-
-    method.__doc__ = f"As ``np.{function.__name__}``."
-    return method
-
-
-class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
+class Symbol(ArrayMethods):
     """A node of a flow graph under construction, to compute with."""
 
     __slots__ = ("builder", "number")
@@ -135,21 +128,6 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     def size(self) -> int:
         """The number of elements."""
         return int(np.prod(self.node.shape, dtype=int))
-
-    @property
-    def T(self) -> Any:
-        """The axes in reverse order."""
-        return np.transpose(self)
-
-    @property
-    def mT(self) -> Any:
-        """The last two axes in reverse order."""
-        return np.matrix_transpose(self)
-
-    @property
-    def real(self) -> Any:
-        """The value itself, as all values are real."""
-        return self
 
     def __dtrain_apply__(
         self, function: BaseFunction, xs: Sequence[Any], params: Mapping[str, Any]
@@ -287,30 +265,6 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
             self._refuse("a value without axes cannot be iterated over or unpacked")
         return iter([self[i] for i in range(self.shape[0])])
 
-    def __setitem__(self, key: Any, value: Any) -> NoReturn:
-        self._refuse(
-            "values cannot be assigned into; make a new one with np.where, "
-            "np.concatenate or np.stack"
-        )
-
-    # Conversions, which would need the value
-
-    def __bool__(self) -> bool:
-        self._refuse(
-            "`if`, `while`, `and`, `or` and `not` ask for a truth value, but this "
-            "depends on the data, and one flow graph serves all samples: use np.where, "
-            "np.maximum, np.minimum or np.logical_and"
-        )
-
-    def _number(self, *_: Any) -> NoReturn:
-        self._refuse(
-            "a plain number is asked for, but this value depends on the data: use "
-            "NumPy's functions (np.sin, not math.sin), and np.stack to put values "
-            "into an array"
-        )
-
-    __float__ = __int__ = __index__ = __complex__ = __round__ = _number
-
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         function = called("scipy.")
         if function.startswith("scipy.sparse."):
@@ -332,64 +286,3 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         if not name.startswith("_") and hasattr(np.ndarray, name):
             self._refuse(f"an array's .{name} is not traced: {_ADD}")
         raise AttributeError(name)
-
-    # Methods of arrays
-
-    sum = _method(np.sum)
-    mean = _method(np.mean)
-    prod = _method(np.prod)
-    max = _method(np.max)
-    min = _method(np.min)
-    argmax = _method(np.argmax)
-    argmin = _method(np.argmin)
-    dot = _method(np.dot)
-    ravel = flatten = _method(np.ravel)
-    clip = _method(np.clip)
-    argsort = _method(np.argsort)
-    take = _method(np.take)
-    cumprod = _method(np.cumprod)
-    cumsum = _method(np.cumsum)
-    var = _method(np.var)
-    std = _method(np.std)
-    any = _method(np.any)
-    all = _method(np.all)
-    round = _method(np.round)
-    repeat = _method(np.repeat)
-    squeeze = _method(np.squeeze)
-    swapaxes = _method(np.swapaxes)
-    diagonal = _method(np.diagonal)
-    trace = _method(np.trace)
-
-    copy = _method(np.copy)
-    conj = conjugate = _method(np.conjugate)
-
-    def reshape(self, *sizes: Any, order: Literal["C", "F"] = "C") -> Any:
-        """As ``np.reshape``."""
-        return np.reshape(self, sizes[0] if len(sizes) == 1 else sizes, order=order)
-
-    def astype(self, dtype: Any, *, copy: bool = True) -> Any:  # noqa: ARG002
-        """As an array's: to an integer type for indices; other numbers have one."""
-        to = np.dtype(dtype)
-        kind = to.kind
-        if kind not in "biuf":
-            self._refuse(f".astype({to}): values are real, integers or truth values")
-        if kind in "iu" and to.itemsize < 4:
-            self._refuse(
-                f".astype({to}) wraps around what is too large, which is not traced; "
-                "use .astype(int), and % for the remainder"
-            )
-        if kind == "b":
-            return np.not_equal(self, 0)
-        return gather.integer(self, cast=True) if kind in "iu" else self * 1.0
-
-    def transpose(self, *axes: Any) -> Any:
-        """As ``np.transpose``."""
-        return np.transpose(self, axes[0] if len(axes) == 1 else axes or None)
-
-
-# `a += b` makes a new value and gives it the name a; NumPy's mixin would write into a.
-for _operator in (
-    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow"),
-    *("and", "or", "xor", "lshift", "rshift"),
-):
-    setattr(Symbol, f"__i{_operator}__", getattr(Symbol, f"__{_operator}__"))

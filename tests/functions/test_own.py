@@ -59,7 +59,7 @@ def columns(samples: int = 101) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("backend", ["numpy", "fused"])
-def test_one_that_is_not_traced_is_computed_and_differentiated(backend: str) -> None:
+def test_an_untraced_function_is_computed_and_differentiated(backend: str) -> None:
     @program
     def traced(x):
         y = weight("W", (3, 2)) @ x
@@ -82,7 +82,7 @@ def test_one_that_is_not_traced_is_computed_and_differentiated(backend: str) -> 
     assert check(called, [data["x"]], data["t"], weights=weights).passed
 
 
-def test_its_digest_is_the_same_on_any_number_of_ranks() -> None:
+def test_the_digest_is_equal_on_any_number_of_ranks() -> None:
     @program
     def net(x):
         return erf_like()(PROMISED(weight("W", (3, 2)) @ x, 1 + weight("s") ** 2))
@@ -125,7 +125,7 @@ def chosen(m, x):
         lambda f, m, x: f(lambda a: np.linalg.cholesky(a @ a.T))(m) @ x,
     ],
 )
-def test_a_traced_one_is_what_it_is_made_of(use: Callable[..., Any]) -> None:
+def test_a_traced_function_equals_its_definition(use: Callable[..., Any]) -> None:
     rng = np.random.default_rng(33)
     weights = {"m": rng.standard_normal((2, 2))}
     data = {"x": rng.uniform(0, 2, (7, 2))}
@@ -166,7 +166,7 @@ def test_keywords_reach_the_transfer_function() -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_named(call: Callable[..., Any], words: str) -> None:
+def test_a_shape_error_names_the_shapes(call: Callable[..., Any], words: str) -> None:
     with pytest.raises(ProgramError, match=rf"test_own.py:\d+: .*{words}"):
         program(lambda x: call(base_function(scaled), x)).trace(x=2)
 
@@ -204,14 +204,14 @@ def test_what_does_not_fit_is_named(call: Callable[..., Any], words: str) -> Non
         ),
     ],
 )
-def test_a_check_finds_what_is_wrong(
+def test_a_check_finds_a_wrong_transfer_function(
     value: Callable[..., Any], given: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ProgramError, match=rf"test_own.py:\d+: <lambda> .*{words}"):
         base_function(check=[ROW[0]], **given)(value)
 
 
-def test_a_right_one_passes() -> None:
+def test_a_check_accepts_a_right_transfer_function() -> None:
     @base_function(vjp=lambda v, y, a, b: (v * b, v * a), check=[ROW[0], 2.0])
     def product(a, b):
         return a * b
@@ -219,12 +219,12 @@ def test_a_right_one_passes() -> None:
     erf_like(check=[ROW[0]])
 
 
-def test_what_is_not_traced_needs_a_transfer_function() -> None:
+def test_an_untraced_function_needs_a_transfer_function() -> None:
     with pytest.raises(ProgramError, match=r"test_own.py:\d+: .*needs a vjp"):
         base_function(lambda x: ERF(x), shape=np.broadcast_shapes)
 
 
-def test_a_shape_that_breaks_its_promise_is_found_as_it_runs() -> None:
+def test_a_value_of_the_wrong_shape_is_found_at_run_time() -> None:
     total = base_function(
         lambda x: np.sum(x), shape=lambda s: (), vjp=lambda v, y, x: (v,)
     )
@@ -266,7 +266,7 @@ def digest_of(value: Callable[..., Any], **given: Any) -> str:
     return fingerprint(program(lambda x: function(weight("w") * x)).trace())
 
 
-def test_other_functions_on_two_ranks_are_found() -> None:
+def test_different_functions_on_two_ranks_are_found() -> None:
     def body(world: Any) -> Any:
         factor = 1.0 + world.rank
         own = base_function(lambda x: x + 1, vjp=lambda v, y, x: (v * factor,))

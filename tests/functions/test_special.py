@@ -29,7 +29,7 @@ def of(function: Callable[..., Any], x: Any, dtype: str = "float64") -> Any:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_erf_is_that_of_the_c_library(dtype: str) -> None:
+def test_erf_agrees_with_the_c_library(dtype: str) -> None:
     grid, tiny = np.linspace(-7, 7, 20_001), 10.0 ** np.linspace(-30, 0, 1_001)
     x = np.concatenate([grid, tiny, -tiny]).astype(dtype)
     expected = np.array([math.erf(each) for each in x])
@@ -38,7 +38,7 @@ def test_erf_is_that_of_the_c_library(dtype: str) -> None:
     assert (error <= 2 * place).all()
 
 
-def test_gammaln_is_that_of_the_c_library() -> None:
+def test_gammaln_agrees_with_the_c_library() -> None:
     x = np.concatenate([np.linspace(-9.95, 30, 4_001), [1e-8, 1e4, 1e12]])
     expected = np.array([math.lgamma(each) for each in x])
     error = np.abs(of(layers.gammaln, x) - expected)
@@ -58,7 +58,7 @@ def test_digamma_at_known_points() -> None:
     np.testing.assert_allclose(values, list(points.values()), rtol=0, atol=2e-14)
 
 
-def test_erfc_has_its_digits_where_it_is_small() -> None:
+def test_erfc_is_accurate_where_it_is_small() -> None:
     x = np.concatenate([np.linspace(-6, 26, 4_001), [-np.inf, np.inf, 40.0]])
     expected = np.array([math.erfc(each) for each in x])
     place = np.spacing(expected)
@@ -68,7 +68,7 @@ def test_erfc_has_its_digits_where_it_is_small() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_normal_has_its_digits_where_it_is_small(dtype: str) -> None:
+def test_normal_is_accurate_where_it_is_small(dtype: str) -> None:
     x = np.linspace(-12, 9, 2_001).astype(dtype)
     expected = [0.5 * math.erfc(-each / math.sqrt(2)) for each in x.astype(float)]
     # That of erfc, and the rounding of its argument, which counts x² times.
@@ -77,7 +77,7 @@ def test_normal_has_its_digits_where_it_is_small(dtype: str) -> None:
     assert np.all(error <= near * expected)
 
 
-def test_the_derivative_of_digamma_has_all_digits() -> None:
+def test_the_derivative_of_digamma_is_accurate() -> None:
     @program
     def f(x):
         return layers.digamma(weight("w")) * x
@@ -88,7 +88,7 @@ def test_the_derivative_of_digamma_has_all_digits() -> None:
         assert float(gradient["w"]) == pytest.approx(expected, rel=1e-13)
 
 
-def test_what_is_masked_by_infinity_counts_for_nothing() -> None:
+def test_logits_of_minus_infinity_have_no_effect() -> None:
     @program
     def masked(x):
         row = np.where(np.array([True, False, True]), x, -np.inf)
@@ -109,7 +109,7 @@ def test_what_is_masked_by_infinity_counts_for_nothing() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_log_softmax_of_large_logits_has_all_digits(dtype: str) -> None:
+def test_log_softmax_of_large_logits_is_accurate(dtype: str) -> None:
     x = np.array([[1000.0, 990], [-3e5, -3e5 + 8]], dtype)
     small = [math.log1p(math.exp(-10)), math.log1p(math.exp(-8))]
     expected = [[-small[0], -10 - small[0]], [-8 - small[1], -small[1]]]
@@ -166,7 +166,7 @@ ENDS = np.array([-np.inf, -2.5, -1, -1e-20, 0, 1e-20, 0.5, 1, np.inf, np.nan])
 
 
 @pytest.mark.parametrize("name", ["entr", "gammaln", "psi", "ndtr", "erfc", "expit"])
-def test_the_ends_are_those_of_scipy(name: str) -> None:
+def test_limits_agree_with_scipy(name: str) -> None:
     special = pytest.importorskip("scipy.special")
     x = ENDS[1:] if name == "gammaln" else ENDS  # C has +∞ at −∞, and SciPy −∞
     function = getattr(special, name)
@@ -174,7 +174,7 @@ def test_the_ends_are_those_of_scipy(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["xlogy", "xlog1py"])
-def test_nothing_times_a_logarithm_is_that_of_scipy(name: str) -> None:
+def test_zero_times_a_logarithm_agrees_with_scipy(name: str) -> None:
     function = getattr(pytest.importorskip("scipy.special"), name)
     x, y = np.repeat(ENDS, len(ENDS)), np.tile(ENDS, len(ENDS))
 
@@ -185,7 +185,7 @@ def test_nothing_times_a_logarithm_is_that_of_scipy(name: str) -> None:
     np.testing.assert_allclose(predict(both, {}, [x, y]), function(x, y), rtol=4e-14)
 
 
-def test_functions_of_scipy_stand_for_ours() -> None:
+def test_functions_of_scipy_are_replaced_by_ours() -> None:
     special = pytest.importorskip("scipy.special")
     x = np.linspace(0.1, 0.9, 7)
     for name in SCIPY.split():

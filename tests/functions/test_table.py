@@ -63,14 +63,16 @@ def test_every_function_has_a_case_a_docstring_and_a_lowering() -> None:
         assert lowered(function)
 
 
-def test_every_transfer_function_is_planted_with_an_error() -> None:
+def test_a_planted_error_in_each_transfer_function_is_found() -> None:
     with_vjp = {n for n, function in FUNCTIONS.items() if function.vjp is not None}
     assert set(WITH_VJP) == with_vjp
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @each_kind(CASES)
-def test_the_engine_gives_the_value(case: Case, kinds: str, dtype: str) -> None:
+def test_the_engine_agrees_with_the_definition(
+    case: Case, kinds: str, dtype: str
+) -> None:
     columns, weights = drawn(case, kinds, np.random.default_rng(1))
     columns = {name: column.astype(dtype) for name, column in columns.items()}
     weights = {name: np.asarray(w, dtype) for name, w in weights.items()}
@@ -149,7 +151,7 @@ def test_a_stack_of_blocks_has_the_bits_of_each(case: Case) -> None:
     [case for case in CASES if not FUNCTIONS[case.name].differentiable],
     ids=str,
 )
-def test_what_is_not_differentiable_passes_nothing(case: Case) -> None:
+def test_functions_without_derivative_pass_no_adjoint(case: Case) -> None:
     kinds = "w" * len(case.shapes)
     rng = np.random.default_rng(3)
     columns, weights = drawn(case, kinds, rng)

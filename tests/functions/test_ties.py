@@ -195,7 +195,7 @@ def test_a_singular_matrix_is_named_with_its_line() -> None:
         predict(solved, weights, [np.ones(1)])
 
 
-def test_one_where_is_not_enough() -> None:
+def test_a_single_where_passes_nan_to_the_gradient() -> None:
     # As in NumPy, both branches are computed, and 0 · ∞ is no number: this is why the
     # documentation asks for a second where.
     def careless(x: Any) -> Any:

@@ -51,7 +51,7 @@ COMPARED = [
 ]
 
 
-def test_every_function_is_held_against_pytorch_or_is_said_not_to_be() -> None:
+def test_every_function_is_compared_with_pytorch_or_listed() -> None:
     held = {*torch_peers.PEERS} | {re.split(r"[ ,(]", name)[0] for name in COMPARED}
     names = {numpy_name(function) for function in ADAPTERS}
     names |= {f"np.{u.__name__}" for u in UFUNCS if u.__name__ not in FUNCTIONS}

@@ -105,7 +105,7 @@ def test_pooling(
     assert check(pooled, [samples]).passed
 
 
-def test_of_equal_elements_the_first_of_a_window_passes_all() -> None:
+def test_the_first_of_equal_elements_receives_the_adjoint() -> None:
     @program
     def pooled(x):
         return np.sum(layers.max_pool(weight("w", (1, 4)), 2, 1)) * x
@@ -142,7 +142,7 @@ def test_a_convolutional_layer_keeps_the_space() -> None:
         ((2, 9), {"stride": (1, 1)}, r"stride \(1, 1\) is for other than 1"),
     ],
 )
-def test_what_does_not_fit_is_refused(shape: Any, more: Any, words: str) -> None:
+def test_shapes_that_do_not_fit_are_refused(shape: Any, more: Any, words: str) -> None:
     @program
     def net(x):
         return layers.convolutional(x, 4, 3, name="a", **more)

@@ -423,7 +423,7 @@ def test_a_program_must_return_something() -> None:
         program(lambda x: {}).trace()
 
 
-def test_a_program_may_not_return_another_ones_value() -> None:
+def test_a_program_may_not_return_a_value_of_another() -> None:
     leaking.trace()
 
     @program
@@ -434,7 +434,7 @@ def test_a_program_may_not_return_another_ones_value() -> None:
         thief.trace()
 
 
-def test_outputs_are_named_by_texts() -> None:
+def test_names_of_outputs_must_be_texts() -> None:
     with pytest.raises(ProgramError, match=r"test_errors.py:\d+: .*must be a text"):
         program(lambda x: {1: x + 1}).trace()
 
@@ -453,20 +453,20 @@ def test_every_input_has_a_name(parameters: str) -> None:
 @pytest.mark.parametrize(
     "use", [lambda: weight("w"), lambda: named(1.0, "A"), lambda: leaking(1.0)]
 )
-def test_programs_are_needed_around_weights(use: Callable[[], Any]) -> None:
+def test_a_weight_outside_a_program_is_refused(use: Callable[[], Any]) -> None:
     with pytest.raises(ProgramError, match=r"test_errors.py:\d+: .*@program") as caught:
         use()
     assert "dtrain.predict" in str(caught.value)
 
 
-def test_an_unknown_input_is_named_with_those_there_are() -> None:
+def test_an_unknown_input_is_named_with_the_known_ones() -> None:
     line = here(+2)
     with pytest.raises(ProgramError, match=r"no input 'y'; it has x") as caught:
         leaking.trace(y=3)
     assert line in str(caught.value)
 
 
-def test_an_error_of_the_programs_own_shows_the_users_frames_alone() -> None:
+def test_an_error_in_a_program_shows_only_the_users_frames() -> None:
     @program
     def broken(x):
         return x * {}["missing"]
@@ -477,7 +477,7 @@ def test_an_error_of_the_programs_own_shows_the_users_frames_alone() -> None:
     assert "dtrain/tracing" not in str(caught.value)
 
 
-def test_a_failed_trace_leaves_nothing_behind() -> None:
+def test_a_failed_trace_leaves_no_state() -> None:
     @program
     def careless(x):
         with scope("left"):
