@@ -234,9 +234,8 @@ def rarely(
 ) -> tuple[Lanes, ...]:
     """Return the usual lanes, or a slow formula's where the condition holds.
 
-    The formula is a named function of the operands. It runs only if a lane needs it,
-    and
-    a lane's result depends on that lane alone.
+    The formula is a named function of the operands. It runs only if a lane needs it.
+    A lane's result depends on that lane alone.
     """
     return condition.arithmetic.rarely(condition, slow, operands, usual)
 
