@@ -170,9 +170,8 @@ class _Order:
     """Which buffers are used only after others, in any order in which tasks may run.
 
     Sets of tasks are bit masks. A buffer follows another if its first phase is a later
-    one than the other's last phase. Within one phase, each task that uses it must be,
-    or
-    come after, every task that uses the other.
+    one than the other's last phase. Within one phase, each task that uses it must be
+    every task that uses the other, or come after it.
 
     Attributes:
         steps: all steps, in an order in which one thread may run them.

@@ -133,9 +133,8 @@ def _apart(numbers: Sequence[int], costs: Sequence[float]) -> Phase:
 def dataflow(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
     """Run each step when its inputs are ready; short steps run with their neighbours.
 
-    The plan is cut into stretches that take long enough to be worth a thread. Steps of
-    a
-    stretch that are connected are one task; unconnected ones stay independent.
+    The plan is cut into stretches that take long enough to be worth a thread. Connected
+    steps of a stretch are one task; unconnected ones stay independent.
     """
     before = dependences(plan, steps)
     costs = list(map(seconds, steps))
