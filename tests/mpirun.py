@@ -89,6 +89,17 @@ class CompletedRun:
     launcher: str
     codes: list[int | None]
 
+    def aborted_with(self, code: int) -> bool:
+        """Return whether the failing rank ended the job with this code.
+
+        MPICH's mpirun sometimes returns the SIGKILL that it sent to the other ranks.
+        """
+        return self.returncode == code or (
+            self.returncode == 9
+            and "application called MPI_Abort(" in self.stderr
+            and f", {code}) - process" in self.stderr
+        )
+
 
 def python_of(library: str) -> Path:
     """Find an environment's python, or skip the test and say why."""

@@ -44,22 +44,10 @@ def failed(run):
     ]
 
 
-def aborted_with(run, code):
-    """Return whether the failing rank ended the job with this code.
-
-    MPICH's mpirun sometimes returns the SIGKILL that it sent to the other ranks.
-    """
-    return run.returncode == code or (
-        run.returncode == 9
-        and "application called MPI_Abort(" in run.stderr
-        and f", {code}) - process" in run.stderr
-    )
-
-
 @libraries
 def test_an_error_on_one_rank_ends_all(library):
     run = job("world.rank == 1 and culprit(KeyError('mine'))", library)
-    assert aborted_with(run, 70)
+    assert run.aborted_with(70)
     assert failed(run) == [1]
     lines = run.errors[1].splitlines()
     text = [line for line in lines if ":1: " in line]
@@ -86,7 +74,7 @@ def test_the_first_rank_to_raise_prints(library):
 @libraries
 def test_a_usage_error_has_no_traceback(library):
     run = job("world.rank == 2 and culprit(DataError('row 3 is NaN'))", library)
-    assert aborted_with(run, 2)
+    assert run.aborted_with(2)
     assert failed(run) == [2]
     assert "DataError: row 3 is NaN" in run.errors[2]
     assert "Traceback" not in run.stderr
@@ -105,7 +93,7 @@ def test_a_usage_error_has_no_traceback(library):
 )
 def test_a_rank_that_exits_alone_ends_all(library, leave, code):
     run = job(f"world.rank == 0 and sys.exit({leave})", library)
-    assert aborted_with(run, code)
+    assert run.aborted_with(code)
     assert failed(run) == [0]
     assert "SystemExit" in run.errors[0]
 
@@ -128,7 +116,7 @@ def test_rank_0_prints_an_agreed_error_and_all_exit_with_its_code(library):
 @libraries
 def test_an_error_in_a_script_outside_run_ends_all(library):
     run = job("pass", library, call="world.rank or 1 / 0\nwork(world)")
-    assert aborted_with(run, 70)
+    assert run.aborted_with(70)
     assert failed(run) == [0]
     assert "ZeroDivisionError" in run.errors[0]
 
@@ -165,6 +153,6 @@ def test_a_rank_that_detects_an_exited_rank_ends_all(library):
     pretend = "setattr(segment.processes, 'find', lambda pid: None)"
     late = f"world.rank == 1 and time.sleep(600); world.rank == 0 and {pretend}"
     run = job(f"{SUM}; {late}; {SUM}", library)
-    assert aborted_with(run, 71)
+    assert run.aborted_with(71)
     assert failed(run) == [0]
     assert "RankLostError: rank 1 on " in run.errors[0]
