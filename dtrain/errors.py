@@ -93,6 +93,18 @@ class StoppedError(DtrainError):
     exit_code = 75
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message that suggests the closest known name, or nothing.
+
+    >>> did_you_mean("epohcs", ["epochs", "batch"])
+    "; did you mean 'epochs'?"
+    >>> did_you_mean("momentum", ["epochs", "batch"])
+    ''
+    """
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 def unknown(
     kind: str, name: str, known: Iterable[str], aliases: Mapping[str, str] | None = None
 ) -> UsageError:
@@ -110,8 +122,7 @@ def unknown(
     "no optimizer is named 'adm'; there are adam, sgd; did you mean 'adam'?"
     """
     known, lower = list(known), name.lower()
-    near = difflib.get_close_matches(lower, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(lower, known)
     if aliases and lower in aliases:
         hint = f"; {name!r} is called {aliases[lower]!r} here"
     return UsageError(

@@ -17,7 +17,7 @@ from dtrain.cli import options, sources
 from dtrain.problem.agreement import together
 from dtrain.problem.evaluate import measure
 from dtrain.problem.problem import read_samples
-from dtrain.report.table import print_table, say
+from dtrain.report.table import print_message, print_table
 from dtrain.training.recovery import recovering
 from dtrain.worlds.world import World
 
@@ -49,7 +49,7 @@ def run(world: World, args: Namespace) -> int:
         }
         print_table(shown)
         if not math.isfinite(found["loss"]):
-            say("the loss is not finite: an output overflowed or became NaN")
+            print_message("the loss is not finite: an output overflowed or became NaN")
     return 0
 
 

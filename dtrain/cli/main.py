@@ -6,7 +6,6 @@ features are set, because they are read when NumPy is first imported.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
 import io
@@ -21,7 +20,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dtrain import __version__
 from dtrain.cli.words import Parser
-from dtrain.errors import DtrainError, MismatchError, StoppedError, UsageError
+from dtrain.errors import (
+    DtrainError,
+    MismatchError,
+    StoppedError,
+    UsageError,
+    did_you_mean,
+)
 from dtrain.host import pinning
 
 if TYPE_CHECKING:
@@ -104,9 +109,9 @@ def parse(words: Sequence[str]) -> Namespace:
         UsageError: for words that mean nothing.
     """
     if not words or words[0] not in (*COMMANDS, "-h", "--help", "--version"):
-        near = difflib.get_close_matches(words[0], COMMANDS, n=1) if words else []
-        if near and ":" not in words[0]:
-            raise UsageError(f"no command {words[0]!r}; did you mean {near[0]!r}?")
+        hint = did_you_mean(words[0], COMMANDS) if words else ""
+        if hint and ":" not in words[0]:
+            raise UsageError(f"no command {words[0]!r}{hint}")
         words = ["train", *words]
     if words[0] in COMMANDS:
         from dtrain.cli import options
@@ -187,11 +192,11 @@ def _printed(run: Callable[..., int], world: World, args: Namespace) -> int:
     Results are printed last, when the work itself is done. Rank 0, whichever process
     that is then, prints what is logged meanwhile.
     """
-    from dtrain.report.table import spoken
+    from dtrain.report.table import printing_log
 
     quiet = vars(args).get("quiet", False)
     try:
-        with spoken(lambda: world.rank == 0, quiet=quiet):
+        with printing_log(lambda: world.rank == 0, quiet=quiet):
             code = run(world, args)
         sys.stdout.flush()
     except OSError as error:

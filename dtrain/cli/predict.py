@@ -26,7 +26,7 @@ from dtrain.problem.differences import compare_arrays
 from dtrain.problem.outputs import Outputs
 from dtrain.problem.problem import read_samples
 from dtrain.reduction.blocks import share
-from dtrain.report.table import say
+from dtrain.report.table import print_message
 from dtrain.training.recovery import recovering
 from dtrain.worlds.world import World
 
@@ -94,7 +94,7 @@ def _say_not_finite(outputs: Mapping[str, NDArray[Any]], samples: Samples) -> No
         wrong |= ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     rows = np.flatnonzero(wrong)
     if rows.size:
-        say(
+        print_message(
             f"{rows.size:,} of {len(samples):,} samples have an output that is not "
             f"finite, the first: {samples.where(int(rows[0]))}"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -13,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from dtrain.errors import ProgramError, UsageError
+from dtrain.errors import ProgramError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from dtrain.data.columns import Dataset
@@ -75,11 +74,9 @@ def load_data(
 def _unknown_program(text: str) -> str:
     from dtrain.zoo import ENTRIES
 
-    near = difflib.get_close_matches(text, ENTRIES, n=1)
-    guess = f" Did you mean {near[0]!r}?" if near else ""
     return (
         f"no program {text!r}; give path/to/file.py:name, package.module:name, or a "
-        f"name of the zoo: {', '.join(ENTRIES)}.{guess}"
+        f"name of the zoo: {', '.join(ENTRIES)}{did_you_mean(text, ENTRIES)}"
     )
 
 

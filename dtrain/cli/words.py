@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from typing import Any, NoReturn
 
-from dtrain.errors import UsageError
+from dtrain.errors import UsageError, did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,15 +21,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print, with a guess at a mistyped option."""
         known = [option for action in self._actions for option in action.option_strings]
-        guesses = [
-            near[0]
-            for word in message.split()
-            if word.startswith("--")
-            for near in [difflib.get_close_matches(word, known, n=1)]
-            if near and near[0] != word
-        ]
-        if message.startswith("unrecognized") and guesses:
-            message += f"; did you mean {' '.join(guesses)}?"
+        if message.startswith("unrecognized"):
+            words = [word for word in message.split() if word.startswith("--")]
+            message += "".join(did_you_mean(word, known) for word in words)
         raise UsageError(f"{message} (see `{self.prog} --help`)")
 
     def print_help(self, file: Any = None) -> None:

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from dtrain.data.columns import Column, Dataset, Samples, common_length
-from dtrain.errors import DataError, UsageError
+from dtrain.errors import DataError, UsageError, did_you_mean
 
 
 def bind(
@@ -115,8 +114,7 @@ def _resolve(dataset: Dataset, spec: str, reader: str | None) -> tuple[str, ...]
 
 
 def _unknown(dataset: Dataset, name: str, reader: str | None) -> DataError:
-    close = difflib.get_close_matches(name, dataset.columns)
-    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
+    hint = did_you_mean(name, dataset.columns) or "."
     if reader is None:
         who, advice = "the target", "with --target NAME (target=)"
     else:

@@ -158,7 +158,7 @@ class Explanation:
                 found[name] = paths = list(self.point.paths.all(number))
                 left -= sum(map(len, paths))
             else:
-                found[name] = "of Jacobians that are too large to multiply"
+                found[name] = "whose Jacobians are too large to multiply"
         return found
 
     def _after(self, start: int) -> list[int]:

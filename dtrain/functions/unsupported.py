@@ -14,45 +14,45 @@ _REASONS = {
         isin""",
     "it writes into an array; np.where, np.concatenate and np.stack make new ones": """
         copyto fill_diagonal place put put_along_axis putmask""",
-    "it counts; np.sum(x[..., None] >= edges, axis=-1) says where x lies": """
+    "it counts; np.sum(x[..., None] >= edges, axis=-1) gives the bin of x": """
         bincount digitize histogram histogram2d histogram_bin_edges histogramdd
         searchsorted""",
-    "np.sort and np.argsort put all elements in order": """
+    "use np.sort or np.argsort, which order all elements": """
         argpartition lexsort partition""",
-    "how many numbers there are depends on the data; np.where puts some for NaN": """
+    "how many numbers are not NaN depends on the data; use np.where to replace NaN": """
         nanargmax nanargmin nanmedian nanpercentile nanquantile""",
     "singular vectors have no derivative where singular values are equal; "
-    "np.linalg.eigh(x.T @ x) has their squares": """
+    "np.linalg.eigh(x.T @ x) gives their squares": """
         linalg.cond linalg.matrix_rank linalg.svd linalg.svdvals""",
-    "np.linalg.solve(x.T @ x, x.T @ y) solves for least squares": """
+    "np.linalg.solve(x.T @ x, x.T @ y) gives the least-squares solution": """
         linalg.lstsq linalg.pinv""",
-    "np.linalg.cholesky(x.T @ x) has the same triangle, with all signs +": """
+    "np.linalg.cholesky(x.T @ x).T is R with a positive diagonal": """
         linalg.qr""",
-    "reshape to a matrix and np.linalg.solve": """
+    "reshape to a matrix and use np.linalg.solve": """
         linalg.tensorinv linalg.tensorsolve""",
-    "its result may be complex; np.linalg.eigh is there for symmetric matrices": """
+    "its result may be complex; for symmetric matrices use np.linalg.eigh": """
         linalg.eig linalg.eigvals roots""",
-    "values are real": """
+    "all values are real": """
         angle imag iscomplex iscomplexobj isreal isrealobj real_if_close
         sort_complex""",
-    "it is about the bits of a number": """
+    "it handles the bits of a number": """
         bitwise_count bitwise_left_shift bitwise_right_shift frexp gcd lcm ldexp
         left_shift nextafter packbits right_shift spacing unpackbits""",
-    "it makes coefficients, not values; np.polyval is there": """
+    "it computes coefficients, not values; np.polyval evaluates a polynomial": """
         poly polyadd polyder polydiv polyfit polyint polymul polysub""",
     "write `a + (b - a) * np.linspace(0, 1, n)`": "geomspace linspace logspace",
     "write `np.all(a == b)`": "array_equal array_equiv",
-    "call the reduction for each axis": "apply_over_axes",
-    "use np.select, whose choices are all computed": "piecewise",
+    "call the reduction once for each axis": "apply_over_axes",
+    "use np.select, which computes all choices": "piecewise",
     "use np.concatenate along each axis": "block resize",
     "use np.zeros_like": "empty_like",
     "use the value's .astype": "astype",
-    "ask for the indices of a shape": """
+    "compute the indices from a shape outside the program": """
         diag_indices_from ix_ ravel_multi_index tril_indices_from triu_indices_from
         unravel_index""",
-    "it jumps by 2π at places that depend on all elements before": "unwrap",
-    "it is a series of its own; base functions can be called as they stand": "i0",
-    "it is about arrays in memory, dtypes, text or dates, not about values": """
+    "its jumps by 2π depend on all elements before": "unwrap",
+    "it is a special function; define it with @dtrain.base_function": "i0",
+    "it handles memory, dtypes, text or dates, not numbers": """
         array2string array_repr array_str busday_count busday_offset can_cast
         common_type datetime_as_string einsum_path is_busday isnat may_share_memory
         min_scalar_type result_type save savetxt savez savez_compressed

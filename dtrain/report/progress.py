@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from dtrain.host.processes import ancestors
-from dtrain.report.table import remark, say
+from dtrain.report.table import print_error_line, print_message
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -69,7 +69,7 @@ class Progress:
     def _end(self, number: int, _: Any) -> None:
         """Restore the terminal, print the signal, and end the process by it."""
         self.stop()
-        say(f"ended by {signal.Signals(number).name}")
+        print_message(f"ended by {signal.Signals(number).name}")
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
@@ -95,7 +95,7 @@ class Progress:
         elif last or (record.is_epoch_end and now - self._drawn > 1):
             self._drawn = now
             left = record.seconds / self._taken * (record.steps - record.step)
-            remark(
+            print_error_line(
                 f"epoch {record.epoch}  step {record.step}/{record.steps}  "
                 f"batch loss {record.loss:.6g}  {rate:,.0f} samples/s  "
                 f"{left:.0f} s left"

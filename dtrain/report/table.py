@@ -21,22 +21,22 @@ def print_table(rows: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     """Print a message to standard error, with ``dtrain:`` before it."""
-    remark(f"dtrain: {text}")
+    print_error_line(f"dtrain: {text}")
 
 
-def remark(line: str) -> None:
+def print_error_line(line: str) -> None:
     """Print a line to standard error; ignore errors, for example if it is closed."""
     with suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def spoken(shown: Callable[[], bool], *, quiet: bool) -> Iterator[None]:
+def printing_log(shown: Callable[[], bool], *, quiet: bool) -> Iterator[None]:
     """Print log messages in this context if ``shown``; only warnings if ``quiet``."""
     log = logging.getLogger("dtrain")
-    handler = _Say()
+    handler = _Printer()
     handler.addFilter(lambda _: shown())
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
     before = log.level
@@ -49,9 +49,9 @@ def spoken(shown: Callable[[], bool], *, quiet: bool) -> Iterator[None]:
         log.setLevel(before)
 
 
-class _Say(logging.Handler):
+class _Printer(logging.Handler):
     """A handler that prints each record."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the record's message."""
-        say(record.getMessage())
+        print_message(record.getMessage())

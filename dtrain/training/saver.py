@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import platform
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,17 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.checkpoint.file import FORMAT, Checkpoint
+from dtrain.checkpoint.file import FORMAT
 from dtrain.checkpoint.folder import Folder
 from dtrain.errors import DtrainError, UsageError
-from dtrain.host.numerics import arithmetic
 from dtrain.problem.agreement import together
+from dtrain.training.resume import adopt, versions
 from dtrain.training.trainer import Trainer
-from dtrain.training.values import Spanning
 
 LOG = logging.getLogger("dtrain")
 _HEADER = 1 << 16  # bytes that are enough for what a file holds beside the arrays
-_FIXED = ("weights", "dtype")  # not even --force can resume with others
 
 
 class Saver:
@@ -71,7 +68,7 @@ class Saver:
                 self._folder.open()
                 newest = self._folder.newest() if self._options.resume else None
                 if newest is not None:
-                    if self._adopt(newest):
+                    if adopt(self._trainer, newest, force=self._options.force):
                         self._saved = state.steps
                     found[0] = state.steps
                     LOG.info("resuming from step %d: %s", found[0], newest.path)
@@ -222,73 +219,8 @@ class Saver:
             "run": trainer.identity,
             "configuration": trainer.settings.describe(),
             "ranks": trainer.world.size,
-            "versions": _versions(),
+            "versions": versions(),
         }
-
-    def _adopt(self, found: Checkpoint) -> bool:
-        """Load a checkpoint into the trainer's state, unless it is of another run.
-
-        Returns:
-            Whether nothing has changed since it was saved.
-
-        Raises:
-            UsageError: naming what has changed.
-        """
-        trainer, force = self._trainer, self._options.force
-        was, now = found.facts["run"], trainer.identity
-        changed = [name for name in {**now, **was} if was.get(name) != now.get(name)]
-        if changed and not (force and not set(changed) & set(_FIXED)):
-            texts = [_change(name, was.get(name), now.get(name)) for name in changed]
-            fixed = [name for name in changed if name in _FIXED]
-            advice = (
-                "run with the former options, or add --force to resume all the same"
-            )
-            if fixed:
-                advice = f"a run cannot be resumed with another {' or '.join(fixed)}"
-            raise UsageError(
-                f"checkpoint {found.path} is of another run: {'; '.join(texts)}; "
-                f"{advice}"
-            )
-        self._warn(found, changed)
-        try:
-            trainer.state.assign(found.arrays)
-        except ValueError as error:
-            raise UsageError(f"checkpoint {found.path} does not fit: {error}") from None
-        if {"batch", "data set"} & set(changed):
-            facts = found.facts
-            trainer.state.restart_epoch(facts["steps_per_epoch"], facts["samples"])
-        if trainer.state.steps > trainer.steps:
-            raise UsageError(
-                f"checkpoint {found.path} has taken {trainer.state.steps} steps, and "
-                f"{trainer.settings.epochs} epochs have only {trainer.steps}; give more"
-            )
-        return not changed
-
-    def _warn(self, found: Checkpoint, changed: list[str]) -> None:
-        """Warn of what gives other bits than an uninterrupted run."""
-        trainer, facts = self._trainer, found.facts
-        if changed:
-            LOG.warning("--force: resuming with another %s", ", ".join(changed))
-        others = _versions()
-        for name, version in facts["versions"].items():
-            if others.get(name) != version:
-                LOG.warning(
-                    "the checkpoint was made with %s %s, this is %s: bits may differ",
-                    name,
-                    version,
-                    others.get(name),
-                )
-        if (
-            isinstance(trainer.settings.learning_rate, Spanning)
-            and trainer.settings.learning_rate.name != "constant"
-            and facts["epochs"] != trainer.settings.epochs
-        ):
-            LOG.warning(
-                "the learning-rate schedule spans the whole run: from here on it is "
-                "that of %d epochs, before it was that of %d",
-                trainer.settings.epochs,
-                facts["epochs"],
-            )
 
 
 def _begin(name: str, work: Callable[..., None], *args: object) -> threading.Thread:
@@ -296,17 +228,3 @@ def _begin(name: str, work: Callable[..., None], *args: object) -> threading.Thr
     thread = threading.Thread(target=work, args=args, name=name, daemon=True)
     thread.start()
     return thread
-
-
-def _change(name: str, was: str | None, now: str | None) -> str:
-    if name in ("data set", "program", "penalty's graph"):
-        return f"the {name} has changed"
-    if name == "weights":
-        return "the weights have other names or shapes"
-    if name == "batch":
-        was, now = ("full" if each == "None" else each for each in (was, now))
-    return f"{name} was {was} and is {now}"
-
-
-def _versions() -> dict[str, str]:
-    return {**arithmetic(), "Python": platform.python_version()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import logging
@@ -14,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
 from dtrain.descent.rule import Rule
-from dtrain.errors import UsageError
+from dtrain.errors import UsageError, did_you_mean
 from dtrain.host.blas import blas_threads
 from dtrain.problem.agreement import together
 from dtrain.problem.samples import Data, check_call
@@ -43,10 +42,9 @@ def _known_options(function: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(function)
     def checked(*args: P.args, **options: P.kwargs) -> T:
         for name in options.keys() - known.keys():
-            near = [option.name for option in LIBRARY if name in option.aliases]
-            near += difflib.get_close_matches(name, known, n=1)
-            guess = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"{function.__name__} has no option {name!r}{guess}")
+            ours = [option.name for option in LIBRARY if name in option.aliases]
+            hint = did_you_mean(ours[0] if ours else name, known)
+            raise UsageError(f"{function.__name__} has no option {name!r}{hint}")
         return function(*args, **options)
 
     return checked

@@ -163,7 +163,7 @@ CASES = {
     "a mistyped command": (["trian", *LINE[1:], "data.csv"], ["'trian'", "'train'"]),
     "a mistyped option": (
         [*LINE, "data.csv", "--epohcs", "3"],
-        ["--epohcs", "did you mean --epochs?"],
+        ["--epohcs", "did you mean '--epochs'?"],
     ),
     "semicolons for commas": ([*LINE, "semicolons.csv"], ["line 1", "commas"]),
     "a header that begins with #": ([*LINE, "hash.csv"], ["line 1", "'#'"]),
@@ -224,7 +224,7 @@ CASES = {
         ["misfit.py:7", "(2, 7)", "(4,)"],
     ),
     "a name that is no program": (["train", "nope"], ["'nope'", *ENTRIES]),
-    "a name nearly right": (["train", "lectura"], ["Did you mean 'lecture'"]),
+    "a name nearly right": (["train", "lectura"], ["did you mean 'lecture'"]),
     "a file without a name": (["train", "model.py"], ["model.py", ":name"]),
     "a file that is not there": (["train", "gone.py:R"], ["gone.py"]),
     "a module that is not there": (["train", "gone:R"], ["gone", "No module named"]),

@@ -17,26 +17,29 @@ from dtrain.tracing import layers
 _HEAD = """\
 # Functions
 
-What a program can be made of; more is made of these with `@dtrain.base_function`.
-Operators, indexing and the methods of arrays work as NumPy's functions of the same
-meaning do. Keywords that only say how NumPy is to work (`out`, `dtype`) are refused.
-Integers have one type, from `.astype(int)`, and so have other numbers, the run's dtype.
-What is computed with a column before `.astype(int)` is computed in the run's dtype, in
-which float32 holds whole numbers up to 2²⁴ = 16,777,216: larger ids need float64 for
-`((k + 1) % 8).astype(int)`, but not as indices themselves.
-Values are never written into: `a += b` makes a new value and gives it the name `a`, so
-that after `c = b; c += 1` the value `b` is what it was (NumPy would change it).
+A program can call every function on this page. `@dtrain.base_function` adds new ones.
+Operators, indexing and the methods of arrays work like NumPy's functions of the same
+meaning. Keywords that only control NumPy's memory or types (`out`, `dtype`) are
+refused.
 
-A program is run once, as it is traced. Random numbers that it draws from `np.random`
-are drawn then, and are constants in every epoch; training refuses a program that is
-another one when it is traced again. Give noise as a column of the data.
+**Types.** There is one integer type, from `.astype(int)`. All other numbers have the
+run's dtype. A column is read in the run's dtype before `.astype(int)`, and float32
+holds whole numbers only up to 2²⁴ = 16,777,216. So `((k + 1) % 8).astype(int)` needs
+float64 for larger ids; an id that is itself an index does not.
 
-This page is written from the tables in `dtrain/functions/`, family by family. A base
-function is what a node of a flow graph is. It passes an adjoint backward by a transfer
-function of its own, or by those of the functions that it is made of, or its derivative
-is 0. The other names of NumPy are made of base functions as the program is traced.
+**Assignment.** Nothing is written in place. `a += b` makes a new value and calls it
+`a`; after `c = b; c += 1`, `b` is unchanged (in NumPy it would change).
 
-## A base function of your own
+**Randomness.** A program runs once, when it is traced. Numbers that it draws from
+`np.random` are drawn then and are constants in every epoch. Training refuses a program
+that differs when it is traced again. Pass noise as a column of the data.
+
+This page is generated from the tables in `dtrain/functions/`, family by family. A base
+function is one node of a flow graph. It passes an adjoint backward by its own transfer
+function, or by those of the functions that it is made of, or its derivative is 0. The
+other NumPy names are composed of base functions while the program is traced.
+
+## Custom base functions
 
 ```python
 import numpy as np
@@ -52,31 +55,33 @@ def swish(x):  # traced: shown as one node, made of what it calls
     vjp=lambda v, y, x: (v * (1 - 2 * x * y),),
     check=[np.array([0.3, 2.0])],
 )
-def dawson(x):  # called as it stands
+def dawson(x):  # opaque: called as it is
     return scipy.special.dawsn(x)
 ```
 
-The first kind is written for one sample, with the functions of this page, and needs
-nothing more; a `vjp` of its own takes the place of the derived one. Values are given by
-position; keywords, such as `axis=1`, are plain numbers, texts or tuples of them.
+The first kind is traced. It is written for one sample with the functions of this page,
+and needs nothing more; a `vjp` that you give replaces the derived one. Values are
+passed by position. Keywords, such as `axis=1`, are plain numbers, texts or tuples of
+them.
 
-With `shape=`, the value's shape rule for one sample, the function is not traced, and
-may use any library. Then it promises that its arguments may have further axes in front,
-which count samples and which its value has, too; and that a sample's value has the same
-bits in any company. `vjp(v, y, *xs)` is always written with functions of this page or
-your own, so that it has a derivative in turn. `check=[...]` holds all of that at a
-sample's arguments, when the function is made. Ranks whose functions differ, in value or
-in `vjp`, are found before the first step.
+The second kind has `shape=`, the shape of one sample's value. It is not traced and may
+use any library. It must keep two promises. Its arguments may have more axes in front,
+which count samples; its value has the same axes in front. And a sample's value has the
+same bits whatever other samples the arrays hold. `vjp(v, y, *xs)` uses the functions of
+this page or your own, so that it has a derivative itself. `check=[...]` gives one
+sample's arguments, at which the promises and the `vjp` are tested when the function is
+made. Ranks whose functions differ, in value or in `vjp`, are reported before the first
+step.
 """
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     return "\n".join((_HEAD, *_layers(), *_families(), *_refused()))
 
 
 def numpy_name(function: Callable[..., Any]) -> str:
-    """How a program spells it."""
+    """Return the name that a program uses."""
     module = getattr(function, "__module__", None) or "np"
     return f"{module}.{function.__name__}".replace("numpy", "np")
 
@@ -117,8 +122,8 @@ def _families() -> Iterator[str]:
 
 def _refused() -> Iterator[str]:
     yield "## What is refused\n"
-    yield "The message says so with the program's line, and what to do instead.\n"
-    yield "| of NumPy | because |\n|---|---|"
+    yield "The error names the program's line and says what to do instead.\n"
+    yield "| NumPy | reason or cure |\n|---|---|"
     names: dict[str, list[str]] = {}
     for name, reason in REFUSED.items():
         names.setdefault(reason, []).append(f"`{name}`")
@@ -127,7 +132,7 @@ def _refused() -> Iterator[str]:
 
 
 def _home(function: BaseFunction) -> str:
-    """The family that makes a base function."""
+    """Return the family that makes a base function."""
     for part in (function.vjp, function.definition, function.value):
         package, _, module = getattr(part, "__module__", "").rpartition(".")
         if package == "dtrain.functions":

@@ -36,12 +36,12 @@ MESSAGES = {
     "another library's option": (
         lambda: train(line, DATA, epochs=2, lr=0.1),
         UsageError,
-        "did you mean learning_rate",
+        "did you mean 'learning_rate'",
     ),
     "an option of Checkpoint": (
         lambda: train(line, DATA, **USUAL, resume=True),
         UsageError,
-        "'resume'; did you mean checkpoint",
+        "'resume'; did you mean 'checkpoint'",
     ),
     "another library's optimizer": (
         lambda: train(line, DATA, **USUAL, optimizer="Adam"),

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from dtrain.engine.fused import elementary
 from dtrain.engine.fused.elementary import FUNCTIONS
-from dtrain.engine.fused.lanes.lanes import DTYPE, ArrayArithmetic
+from dtrain.engine.fused.lanes.lanes import DTYPE
+from dtrain.engine.fused.lanes.lanes_numpy import ArrayArithmetic
 from tests.engine.fused.native import (
     FLOATS,
     TARGETS,

@@ -10,7 +10,6 @@ import pytest
 from dtrain.engine.fused.elementary.steps import nearest
 from dtrain.engine.fused.lanes.lanes import (
     DTYPE,
-    ArrayArithmetic,
     Lanes,
     at_least,
     at_most,
@@ -19,6 +18,7 @@ from dtrain.engine.fused.lanes.lanes import (
     rarely,
     select,
 )
+from dtrain.engine.fused.lanes.lanes_numpy import ArrayArithmetic
 from tests.engine.fused.native import FLOATS, TARGETS, Native, same_bits
 
 NUMBERS = [0.0, 1.0, 1.5, 2.5, 1e-3, 3e38, 1e-40, float("inf")]

@@ -1,7 +1,7 @@
 """Lanes as vectors of LLVM IR: each operation is one instruction, without flags.
 
 Without fast-math flags LLVM neither re-associates nor contracts, so the bits are those
-of ``ArrayArithmetic`` on every processor, except for the sign and payload of a NaN.
+of `ArrayArithmetic` on every processor, except for the sign and payload of a NaN.
 """
 
 from __future__ import annotations

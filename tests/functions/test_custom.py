@@ -159,15 +159,18 @@ def test_keywords_reach_the_transfer_function() -> None:
             "not traced, and takes no by=; .* returns it",
         ),
         (lambda f, x: f(x, of=2), "unexpected keyword argument 'of'"),
-        (lambda f, x: f(x, axis=1), r"\(2,\): .*test_own.py:\d+: np.sum.* no axis 1"),
+        (
+            lambda f, x: f(x, axis=1),
+            r"\(2,\): .*test_custom.py:\d+: np.sum.* no axis 1",
+        ),
         (
             lambda f, x: base_function(lambda a: weight("w", (2,)) * a)(x),
-            r"test_own.py:\d+: .*pass it as an argument",
+            r"test_custom.py:\d+: .*pass it as an argument",
         ),
     ],
 )
 def test_a_shape_error_names_the_shapes(call: Callable[..., Any], words: str) -> None:
-    with pytest.raises(ProgramError, match=rf"test_own.py:\d+: .*{words}"):
+    with pytest.raises(ProgramError, match=rf"test_custom.py:\d+: .*{words}"):
         program(lambda x: call(base_function(scaled), x)).trace(x=2)
 
 
@@ -207,7 +210,7 @@ def test_a_shape_error_names_the_shapes(call: Callable[..., Any], words: str) ->
 def test_a_check_finds_a_wrong_transfer_function(
     value: Callable[..., Any], given: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(ProgramError, match=rf"test_own.py:\d+: <lambda> .*{words}"):
+    with pytest.raises(ProgramError, match=rf"test_custom.py:\d+: <lambda> .*{words}"):
         base_function(check=[ROW[0]], **given)(value)
 
 
@@ -220,7 +223,7 @@ def test_a_check_accepts_a_right_transfer_function() -> None:
 
 
 def test_an_untraced_function_needs_a_transfer_function() -> None:
-    with pytest.raises(ProgramError, match=r"test_own.py:\d+: .*needs a vjp"):
+    with pytest.raises(ProgramError, match=r"test_custom.py:\d+: .*needs a vjp"):
         base_function(lambda x: ERF(x), shape=np.broadcast_shapes)
 
 
@@ -233,7 +236,7 @@ def test_a_value_of_the_wrong_shape_is_found_at_run_time() -> None:
     def broken(x):
         return total(x)
 
-    with pytest.raises(ProgramError, match=r"test_own.py:\d+: .* count samples"):
+    with pytest.raises(ProgramError, match=r"test_custom.py:\d+: .* count samples"):
         predict(broken, {}, [columns()["x"]])
 
 
