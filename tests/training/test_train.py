@@ -2,6 +2,8 @@
 
 import inspect
 import math
+import subprocess
+import sys
 from dataclasses import asdict
 
 import numpy as np
@@ -15,6 +17,7 @@ from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution.models import EXECUTIONS
 from dtrain.errors import DataError, NotFiniteError, ProgramError, UsageError
 from dtrain.tracing.weights import DTYPES
+from tests.mpirun import clean_environment
 from tests.training.programs import (
     both,
     digest,
@@ -459,6 +462,29 @@ def test_blas_has_the_threads_asked_for_and_then_those_it_had():
         )
         assert set(during) == {1}  # four run steps, each with one of BLAS's
         assert threads() == before
+
+
+def test_a_blas_that_is_loaded_after_the_first_run_is_limited_too():
+    code = """if True:
+        from threadpoolctl import threadpool_info, threadpool_limits
+        from dtrain.host.blas import blas_threads
+
+        with blas_threads(1):
+            pass
+        import scipy.linalg
+
+        with threadpool_limits(2, user_api="blas"), blas_threads(1):
+            print({each["num_threads"] for each in threadpool_info()})
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert run.stdout == "{1}\n"
 
 
 def test_ranks_share_the_cores_that_they_may_all_use(monkeypatch):
