@@ -46,6 +46,7 @@ def test_the_driver_compares_times_and_reports(capsys):
     assert "| autograd |" in page
 
 
+@pytest.mark.full
 def test_sums_of_both_libraries_agree_with_ours(capsys, monkeypatch):
     for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"):
         monkeypatch.setenv(name, "1")
@@ -55,6 +56,7 @@ def test_sums_of_both_libraries_agree_with_ours(capsys, monkeypatch):
     assert "| 1,000 float32, 2 ranks, Open MPI |" in page
 
 
+@pytest.mark.full
 def test_what_dtrain_does_alone_is_reported(capsys, monkeypatch):
     monkeypatch.setattr(alone, "RANKS", (1,))
     run.main(["alone", "--short"])

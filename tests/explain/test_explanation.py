@@ -115,7 +115,14 @@ def test_expressions_have_the_parentheses_they_need(function, value, adjoint):
     )
 
 
-@pytest.mark.parametrize("key", sorted(zoo.ENTRIES))
+@pytest.mark.parametrize(
+    "key",
+    [
+        # Its many scalars take several seconds.
+        pytest.param(key, marks=pytest.mark.full if key == "mlp_scalar" else [])
+        for key in sorted(zoo.ENTRIES)
+    ],
+)
 def test_every_program_of_the_zoo_is_explained(key):
     entry = zoo.ENTRIES[key]
     columns = zoo.DATA[entry.data]().columns

@@ -61,15 +61,18 @@ assert "mpi4py" not in sys.modules
     )
 
 
+# mpirun ends all ranks as soon as one fails, so rank 0 prints before another exits.
 OPEN = """
-import sys
+import sys, time
 from dtrain.errors import LaunchError
 from dtrain.worlds.opening import open_world
 try:
     open_world()
 except LaunchError as error:
     if error.rank == 0:
-        print(error)
+        print(error, flush=True)
+    else:
+        time.sleep(2)
     sys.exit(error.exit_code)
 """
 

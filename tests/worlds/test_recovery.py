@@ -82,7 +82,7 @@ def test_rank_0_may_be_lost_in_any_agreement(n, tmp_path, digest):
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.parametrize("shell", [True, False])
+@pytest.mark.parametrize("shell", [pytest.param(True, marks=pytest.mark.full), False])
 def test_a_stuck_rank_ends_the_job_through_its_launcher(shell, tmp_path):
     fault = Fault("hang", rank=1, at="step", n=7)
     words = ["--timeout", "6"]  # on a busy machine, ranks take seconds to start

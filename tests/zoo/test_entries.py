@@ -112,6 +112,7 @@ def on_three_ranks():
     return digests
 
 
+@pytest.mark.full  # tests/mpi trains on three processes in every run
 @entries
 def test_three_processes_end_with_the_same_bits(name, on_three_ranks):
     assert on_three_ranks[name] == briefly(name).digest
