@@ -126,7 +126,12 @@ class Trainer:
         if self.validator is not None:
             self.validator.enter(world)
         rerun = Rerun(self.evaluator, self.weights)
-        self.guard = Guard(self.settings.on_nonfinite, self.state, rerun)
+        self.guard = Guard(
+            self.settings.on_nonfinite,
+            self.state,
+            rerun,
+            squares=self.course.squares,
+        )
         self.replicas = Replicas(world, self.weights, self.settings.verify_every)
 
     @np.errstate(all="ignore")  # what must be finite is checked
