@@ -9,6 +9,7 @@ from functools import cached_property
 from numbers import Real
 from typing import Any
 
+from dtrain.data.binding import Spec
 from dtrain.descent import losses, optimizers
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
@@ -19,9 +20,9 @@ from dtrain.errors import UsageError
 from dtrain.tracing.weights import DTYPES, check_dtype
 from dtrain.training.options import (
     ANYTHING,
+    COLUMNS,
     FOLDER,
     INTEGER,
-    PAIRS,
     RATE,
     SECONDS,
     TEXT,
@@ -124,11 +125,12 @@ class Settings:
         shown="t, or the one that is not an input",
         commands=("train", "eval", "check"),
     )
-    columns: Mapping[str, str] | None = row(
-        PAIRS,
-        "the column that an input reads, or the range FIRST:LAST of columns that make "
-        "up a vector",
-        metavar="INPUT=COLUMN[:LAST]",
+    columns: Mapping[str, Spec] | None = row(
+        COLUMNS,
+        "the column that an input reads; or the scalar columns that make up a vector: "
+        "a range FIRST:LAST, or a list A,B,C",
+        python="a list of names",
+        metavar="INPUT=COLUMN[:LAST][,...]",
         commands=DATA,
         several=True,
     )
