@@ -1,26 +1,119 @@
 """Bind the columns of a data set to the inputs of a program, by name.
 
-`bind` does not copy a column unless it has to.
+`resolve` finds the names of the columns, which costs nothing; only these columns are
+read. `Binding.samples` makes samples of them. It does not copy a column unless it has
+to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from dtrain.data.columns import Column, Dataset, Samples, common_length
+from dtrain.data.columns import (
+    TARGET_KEY,
+    Column,
+    Dataset,
+    Samples,
+    common_length,
+)
+from dtrain.data.csv_fields import is_number
+from dtrain.data.table import UNNAMED, Coded
 from dtrain.errors import DataError, UsageError, did_you_mean
+
+Spec = str | Sequence[str]
+"""A column's name, a range ``first:last``, or a list of names and ranges."""
+
+
+@dataclass(frozen=True, eq=False)
+class Binding:
+    """Which columns of a data set a program reads.
+
+    Attributes:
+        dataset: the columns.
+        inputs: the names of the program's inputs.
+        origins: the names of the columns that form each input, then the target.
+        vectors: for each of these, whether its columns are elements of a vector.
+
+    """
+
+    dataset: Dataset
+    inputs: Sequence[str]
+    origins: list[tuple[str, ...]]
+    vectors: list[bool]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns that are read, each once."""
+        return list(dict.fromkeys(name for names in self.origins for name in names))
+
+    def samples(self, columns: Mapping[str, Column | Coded]) -> Samples:
+        """Return samples made of the columns that were read.
+
+        Raises:
+            DataError: a column has no axis of samples or does not hold numbers; an
+                element of a vector is not scalar; lengths differ; there are no samples.
+        """
+        source = self.dataset.source
+        for name in self.names:
+            _check_kind(source, name, columns[name])
+        if common_length({name: columns[name] for name in self.names}, source) == 0:
+            raise DataError(f"{source} has no samples")
+        arrays: list[Column] = []
+        categories: dict[str, tuple[str, ...]] = {}
+        whose = [*self.inputs, TARGET_KEY]
+        for key, names, vector in zip(whose, self.origins, self.vectors, strict=False):
+            found = [columns[name] for name in names]
+            if vector:
+                arrays.append(_vector(source, names, found))
+            elif isinstance(found[0], Coded):
+                categories[key] = found[0].labels
+                arrays.append(found[0].codes)
+            else:
+                arrays.append(found[0])
+        count = len(self.inputs)
+        return Samples(
+            dict(zip(self.inputs, arrays, strict=False)),
+            arrays[count] if len(arrays) > count else None,
+            source,
+            self.origins,
+            self.dataset.line_of,
+            categories=categories,
+        )
 
 
 def bind(
     dataset: Dataset,
     inputs: Sequence[str],
     target: str | None,
-    columns: Mapping[str, str],
+    columns: Mapping[str, Spec],
     *,
     with_target: bool = True,
 ) -> Samples:
+    """Resolve the columns that a program reads, read them, and make samples.
+
+    See `resolve` for the arguments.
+
+    >>> data = Dataset({name: np.zeros(3) for name in ("a", "b", "y")}, "a mapping")
+    >>> samples = bind(data, ["x"], None, {"x": "a:b"})
+    >>> samples.inputs["x"].shape, samples.origins
+    ((3, 2), [('a', 'b'), ('y',)])
+
+    """
+    binding = resolve(dataset, inputs, target, columns, with_target=with_target)
+    return binding.samples(dataset.read(binding.names))
+
+
+def resolve(
+    dataset: Dataset,
+    inputs: Sequence[str],
+    target: str | None,
+    columns: Mapping[str, Spec],
+    *,
+    with_target: bool = True,
+) -> Binding:
     """Match the columns of a data set to a program's inputs, and find the target.
 
     Args:
@@ -28,21 +121,15 @@ def bind(
         inputs: the names of the program's inputs.
         target: the column to fit; ``None`` means column ``t``, else the only column
             that no input uses.
-        columns: the column for each input or target whose column has another name: a
-            column's name, or a range ``first:last`` of scalar columns, which makes one
-            vector. A range is in the order of the data set and includes both ends.
+        columns: the column for each input or target whose column has another name; or
+            the scalar columns that make a vector: a range ``first:last``, in the order
+            of the data set and with both ends, or a list of names and ranges, in a text
+            separated by commas.
         with_target: whether there is a target.
 
     Raises:
         UsageError: a target is named although there is none.
-        DataError: a column is unknown, has no axis of samples, or does not hold
-            numbers; a range is reversed or has columns that are not scalar; lengths
-            differ; there are no samples; the target is ambiguous.
-
-    >>> data = Dataset({name: np.zeros(3) for name in ("a", "b", "y")}, "a mapping")
-    >>> samples = bind(data, ["x"], None, {"x": "a:b"})
-    >>> samples.inputs["x"].shape, samples.origins
-    ((3, 2), [('a', 'b'), ('y',)])
+        DataError: a column is unknown, a range is reversed, or the target is ambiguous.
 
     """
     wanted = "t" if target is None else target
@@ -52,86 +139,85 @@ def bind(
                 f"columns names {name!r}, which is neither an input of the program "
                 f"({_listing(inputs)}) nor the target"
             )
-    specs = [columns.get(name, name) for name in inputs]
-    origins = [
-        _resolve(dataset, spec, name) for spec, name in zip(specs, inputs, strict=True)
-    ]
+    found = [_resolve(dataset, columns.get(name, name), name) for name in inputs]
     if target is not None and not with_target:
         raise UsageError(
             f"target is {target!r}, but nothing is compared with targets here: name "
             "no target, or make it an input of the program"
         )
     if with_target:
+        spec: Spec = columns.get(wanted, wanted)
         if target is None and ("t" in inputs or "t" not in columns):
-            used = {name for names in origins for name in names}
-            specs.append(_default_target(dataset, used))
-        else:
-            specs.append(columns.get(wanted, wanted))
-        origins.append(_resolve(dataset, specs[-1], None))
-    for name in dict.fromkeys(name for names in origins for name in names):
-        _check_numeric(dataset, name)
-    used_columns = {name: dataset.columns[name] for names in origins for name in names}
-    if common_length(used_columns, dataset.source) == 0:
-        raise DataError(f"{dataset.source} has no samples")
-    arrays = [
-        dataset.columns[spec]
-        if spec in dataset.columns
-        else _side_by_side([dataset.columns[name] for name in names])
-        for spec, names in zip(specs, origins, strict=True)
-    ]
-    bound = dict(zip(inputs, arrays, strict=False))
-    learned = arrays[-1] if with_target else None
-    return Samples(bound, learned, dataset.source, origins, dataset.line_of)
+            spec = _default_target(dataset, {n for names, _ in found for n in names})
+        found.append(_resolve(dataset, spec, None))
+    origins = [names for names, _ in found]
+    return Binding(dataset, inputs, origins, [vector for _, vector in found])
 
 
-def _resolve(dataset: Dataset, spec: str, reader: str | None) -> tuple[str, ...]:
-    """Return the names of the columns that a name or a range denotes.
+def _resolve(
+    dataset: Dataset, spec: Spec, reader: str | None
+) -> tuple[tuple[str, ...], bool]:
+    """Return the names of the columns that are denoted, and whether they are a vector.
 
     ``reader`` is the input that reads them; ``None`` means the target.
     """
-    names = list(dataset.columns)
-    if spec in dataset.columns:
+    if isinstance(spec, str):
+        if spec in dataset.names:
+            return (spec,), False
+        if ":" not in spec and "," not in spec:
+            raise _unknown(dataset, spec, reader)
+        spec = spec.split(",")
+    names: list[str] = []
+    for part in spec:
+        names += _names(dataset, part, reader)
+    if not names:
+        raise DataError(f"{dataset.source}: the list of columns for {reader} is empty")
+    return tuple(names), True
+
+
+def _names(dataset: Dataset, spec: str, reader: str | None) -> tuple[str, ...]:
+    """Return the names of the columns that one part of a list denotes."""
+    names = dataset.names
+    if spec in names:
         return (spec,)
-    first, colon, last = spec.partition(":")
-    if not colon:
-        raise _unknown(dataset, spec, reader)
-    for end in (first, last):
-        if end not in dataset.columns:
-            raise _unknown(dataset, end, reader)
+    parts = spec.split(":")  # a name may have colons
+    ends = [(":".join(parts[:i]), ":".join(parts[i:])) for i in range(1, len(parts))]
+    pairs = [(first, last) for first, last in ends if first in names and last in names]
+    if not pairs:
+        whole = [(spec, spec)]
+        unknown = [end for end in (ends or whole)[0] if end not in names]
+        raise _unknown(dataset, unknown[0], reader)
+    first, last = pairs[0]
     low, high = names.index(first), names.index(last)
     if low > high:
         raise DataError(
             f"{dataset.source}: the range {spec} is reversed: column {last!r} comes "
             f"before {first!r}; write {last}:{first}"
         )
-    for name in names[low : high + 1]:
-        if dataset.columns[name].ndim != 1:
-            raise DataError(
-                f"{dataset.source}: the range {spec} includes column {name!r} of shape "
-                f"{dataset.columns[name].shape}: a range consists of scalar columns"
-            )
-    return tuple(names[low : high + 1])
+    return names[low : high + 1]
 
 
 def _unknown(dataset: Dataset, name: str, reader: str | None) -> DataError:
-    hint = did_you_mean(name, dataset.columns) or "."
+    hint = did_you_mean(name, dataset.names) or "."
     if reader is None:
         who, advice = "the target", "with --target NAME (target=)"
     else:
         who = f"input {reader!r}"
-        advice = f"with --columns {reader}=NAME, or {reader}=FIRST:LAST (columns=)"
+        forms = f"{reader}=NAME, {reader}=FIRST:LAST or {reader}=A,B,C"
+        advice = f"with --columns {forms} (columns=)"
     return DataError(
         f"{dataset.source}: there is no column {name!r} for {who}{hint} There are: "
-        f"{_listing(dataset.columns)}. Choose another {advice}"
+        f"{_listing(dataset.names)}. Choose another {advice}"
     )
 
 
 def _default_target(dataset: Dataset, used: set[str]) -> str:
-    free = [name for name in dataset.columns if name not in used]
+    free = [name for name in dict.fromkeys(dataset.names) if name not in used]
     if "t" in free:
         return "t"
-    if len(free) == 1:
-        return free[0]
+    named = [name for name in free if not name.startswith(UNNAMED)]
+    if len(named) == 1:
+        return named[0]
     found = f"could be any of {_listing(free)}" if free else "is missing"
     raise DataError(
         f"{dataset.source}: the target {found}: the program's inputs use "
@@ -139,18 +225,43 @@ def _default_target(dataset: Dataset, used: set[str]) -> str:
     )
 
 
-def _check_numeric(dataset: Dataset, name: str) -> None:
-    column = dataset.columns[name]
+def _check_kind(source: str, name: str, column: Column | Coded) -> None:
+    if isinstance(column, Coded):
+        return
     if column.dtype.kind not in "biuf" or column.dtype.itemsize > 8:
         raise DataError(
-            f"{dataset.source}: column {name!r} is {column.dtype}: a column that is "
-            "used must be bool, integer or floating-point, of 64 bits at most"
+            f"{source}: column {name!r} is {column.dtype}: a column that is "
+            "used must be bool, integer or floating-point, of 64 bits at most, or text"
         )
     if column.ndim == 0:
         raise DataError(
-            f"{dataset.source}: column {name!r} is a single number: its first axis "
+            f"{source}: column {name!r} is a single number: its first axis "
             "must be the sample"
         )
+
+
+def _vector(
+    source: str, names: tuple[str, ...], columns: Sequence[Column | Coded]
+) -> Column:
+    """Return scalar columns as one matrix, (N, columns)."""
+    for name, column in zip(names, columns, strict=True):
+        if isinstance(column, Coded):
+            raise DataError(
+                f"{source}: column {name!r} holds text, such as {_example(column)!r}: "
+                "the columns of a vector must hold numbers"
+            )
+        if column.ndim != 1:
+            raise DataError(
+                f"{source}: the vector of columns includes {name!r} of shape "
+                f"{column.shape}: its elements must be scalar columns"
+            )
+    return _side_by_side([each for each in columns if not isinstance(each, Coded)])
+
+
+def _example(column: Coded) -> str:
+    """Return a text that is not a number."""
+    texts = (label for label in column.labels if not is_number(label))
+    return next(texts, "")
 
 
 def _side_by_side(columns: list[Column]) -> Column:

@@ -2,45 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from dtrain.data.digest import CHUNK, digest
+from dtrain.data.csv_fields import is_number
+from dtrain.data.digest import CHUNK
+from dtrain.data.table import MISSING, Coded, Table, as_column
 from dtrain.errors import DataError
 
 Column = NDArray[Any]
+TARGET_KEY = "(target)"
+"""The target's key beside the names of inputs; no parameter can have this name."""
+_FINITE = "data must be finite; fix or remove the row"
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Columns by name, as they were read.
+    """Columns by name; only those that a program reads are parsed and checked.
 
     Attributes:
-        columns: (N, ...) each. `bind` checks those that a program uses; the others may
-            hold anything.
+        columns: (N, ...) each; a `Table` if they are read when they are asked for.
         source: the name of the data in messages, such as ``train.csv``.
         line_of: returns the line of the file that holds a row (from 0); ``None`` if
             the data have no lines.
 
     """
 
-    columns: Mapping[str, Column]
+    columns: Mapping[str, Any]
     source: str
     line_of: Callable[[int], int] | None = field(default=None, repr=False)
 
-    def __len__(self) -> int:
-        return common_length(self.columns, self.source)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all columns, in order; a name may occur more than once."""
+        columns = self.columns
+        return columns.names if isinstance(columns, Table) else tuple(columns)
 
-    def digest(self) -> str:
-        """Return the SHA-256 of the columns; equal for equal data in any format.
+    def read(
+        self, names: Iterable[str], text: Iterable[str] = ()
+    ) -> dict[str, Column | Coded]:
+        """Read columns, all in one pass.
 
-        See `dtrain.data.digest` for how much of a large data set it reads.
+        Args:
+            names: which columns.
+            text: those of them that hold text even if it looks like numbers.
+
+        Raises:
+            DataError: a name is not unique, or a column cannot be read.
+
         """
-        return digest(self.columns)
+        names = list(dict.fromkeys(names))
+        for name in names:
+            if (count := self.names.count(name)) > 1:
+                raise DataError(
+                    f"{self.source}: {count} columns are named {name!r}: rename them, "
+                    "to say which one is meant"
+                )
+        if isinstance(self.columns, Table):
+            return self.columns.read(names, frozenset(text))
+        return {
+            name: as_column(self.source, name, self.columns[name]) for name in names
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +80,8 @@ class Samples:
         origins: the names of the columns that form each input, then the target.
         line_of: as in `Dataset`.
         rows: the row of each sample in the data set, if these are a part of it.
+        categories: the texts that the codes of a column of text stand for, by the name
+            of the input that reads it, or ``(target)``.
 
     """
 
@@ -63,6 +91,7 @@ class Samples:
     origins: Sequence[tuple[str, ...]]
     line_of: Callable[[int], int] | None = field(default=None, repr=False)
     rows: NDArray[np.intp] | None = field(default=None, repr=False)
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self._arrays())))
@@ -104,10 +133,15 @@ class Samples:
             DataError: a value is not finite; names its row, from 1, and column.
 
         """
-        pairs = zip(self.origins, self._arrays(), strict=True)
-        floats = [(names, array) for names, array in pairs if array.dtype.kind == "f"]
-        must = "data must be finite; fix or remove the row"
-        self._check(floats, start, stop, np.isfinite, must)
+        keys = [*self.inputs, TARGET_KEY]
+        checked = [
+            (names, array)
+            for key, names, array in zip(
+                keys, self.origins, self._arrays(), strict=False
+            )
+            if array.dtype.kind == "f" or key in self.categories
+        ]
+        self._check(checked, start, stop, _is_value, _FINITE)
 
     def check_target(
         self, start: int, stop: int, fits: Callable[[Column], Column], must: str
@@ -126,6 +160,32 @@ class Samples:
         """
         if self.target is not None:
             self._check([(self.origins[-1], self.target)], start, stop, fits, must)
+
+    def check_not_text(self, key: str, why: str) -> None:
+        """Check that an input, or ``(target)``, does not read a column of text.
+
+        Args:
+            key: the input, or ``(target)``.
+            why: why it must hold numbers, for the message.
+
+        Raises:
+            DataError: it does; names the first text that is not a number.
+
+        """
+        labels = self.categories.get(key)
+        if labels is None:
+            return
+        codes = np.asarray(self.inputs.get(key, self.target))
+        texts = [code for code, label in enumerate(labels) if not is_number(label)]
+        row = int(np.argmax(np.isin(codes, texts)))
+        keys = [*self.inputs, key]
+        name = self.origins[keys.index(key)][0]
+        text = labels[codes[row]]
+        shown = text if len(text) <= 40 else text[:40] + "..."
+        raise DataError(
+            f"{self.where(row)}, column {name!r} is {shown!r}, which is not a number, "
+            f"but {why}: replace it, or choose another column"
+        )
 
     def _check(
         self,
@@ -165,44 +225,33 @@ class Samples:
     ) -> DataError:
         name = repr(names[index.pop(0)] if len(names) > 1 else names[0])
         element = name + (f" at {index}" if index else "")
+        shown = str(value)
+        if value != value or (must is _FINITE and value == MISSING):
+            shown = (
+                f"{'nan' if value != value else 'no text'} (an empty or missing value)"
+            )
         return DataError(
-            f"{self.where(row)}, column {element} is {value}: {must} "
+            f"{self.where(row)}, column {element} is {shown}: {must} "
             "(rows count from 1)"
         )
 
 
-def as_array(name: str, value: ArrayLike) -> NDArray[Any]:
-    """Return values as an array; a memory-mapped array is returned as it is.
-
-    Masked elements are refused: NumPy would drop the mask and treat them as data.
-
-    Args:
-        name: the name of the values in messages.
-        value: the values.
-
-    Raises:
-        DataError: elements are masked.
-
-    """
-    parts = value if isinstance(value, list | tuple) else (value,)
-    if any(isinstance(part, np.ma.MaskedArray) and _masked(part) for part in parts):
-        raise DataError(f"{name} has masked elements: fill them or remove those rows")
-    return value if isinstance(value, np.memmap) else np.asarray(value)
+def _is_value(rows: Column) -> Column:
+    """Return which elements are neither missing nor infinite."""
+    found: Column = np.isfinite(rows) if rows.dtype.kind == "f" else rows != MISSING
+    return found
 
 
-def _masked(values: np.ma.MaskedArray[Any, Any]) -> bool:
-    if values.dtype.names is None:
-        return np.ma.is_masked(values)
-    return any(_masked(values[name]) for name in values.dtype.names)
-
-
-def common_length(columns: Mapping[str, Column], source: str) -> int:
+def common_length(columns: Mapping[str, Any], source: str) -> int:
     """Return the number of samples, which must be the same in all columns.
 
     Raises:
         DataError: there are no columns, or their lengths differ.
     """
-    lengths = {name: len(np.atleast_1d(column)) for name, column in columns.items()}
+    lengths = {
+        name: len(column) if isinstance(column, Coded) else len(np.atleast_1d(column))
+        for name, column in columns.items()
+    }
     if not lengths:
         raise DataError(f"{source}: no column is used, so there are no samples")
     first = next(iter(lengths))

@@ -10,15 +10,16 @@ import re
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from dtrain.data.columns import Dataset, as_array
+from dtrain.data.columns import Dataset
 from dtrain.data.csv_file import read_csv
+from dtrain.data.table import Table
 from dtrain.errors import DataError
 
 
@@ -27,8 +28,9 @@ class Reader(NamedTuple):
 
     Attributes:
         description: the format in a few words, with an article.
-        read: returns the data set at a path; its second argument is the path as the
-            user wrote it, for messages.
+        read: opens the data set at a path; its second argument is the path as the
+            user wrote it, for messages. It finds the names of the columns; they are
+            read when they are asked for.
     """
 
     description: str
@@ -105,43 +107,56 @@ def _accepted() -> str:
 
 def _read_mapping(source: Mapping[str, ArrayLike]) -> Dataset:
     name = "the mapping of arrays"
-    columns = {}
     for key in source:
         if not isinstance(key, str):
             raise DataError(f"{name}: {key!r} is not a column name: use strings")
-        try:
-            columns[key] = _column(name, key, source[key])
-        except ValueError as error:  # a ragged list, or a pickle in an open .npz
-            raise _unreadable(f"{name}: column {key!r}", error) from None
-    return _dataset(columns, name)
+
+    def read(names: Sequence[str], _: frozenset[str]) -> dict[str, Any]:
+        columns = {}
+        for key in names:
+            try:
+                columns[key] = source[key]
+            except ValueError as error:  # a pickle in an open .npz
+                raise _unreadable(f"{name}: column {key!r}", error) from None
+        return columns
+
+    return _dataset(list(source), read, name)
 
 
 def _read_npz(path: Path, name: str) -> Dataset:
     if not zipfile.is_zipfile(path):
         raise DataError(f"{name}: not an .npz file, or a truncated one")
-    columns, where = {}, name
-    try:
-        # NumPy does not close a file that it opened and failed to read: open it here.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            for key in arrays.files:
-                where = f"{name}: column {key!r}"
-                columns[key] = _column(name, key, arrays[key])
-    except _DAMAGED as error:
-        raise _unreadable(where, error) from None
-    return _dataset(columns, name)
+
+    def read(names: Sequence[str] | None, _: frozenset[str]) -> dict[str, Any]:
+        columns, where = {}, name
+        try:
+            # NumPy does not close a file that it opened and failed to read.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                for key in arrays.files if names is None else names:
+                    where = f"{name}: column {key!r}"
+                    columns[key] = None if names is None else arrays[key]
+        except _DAMAGED as error:
+            raise _unreadable(where, error) from None
+        return columns
+
+    return _dataset(list(read(None, frozenset())), read, name, parsed=True)
 
 
 def _read_folder(path: Path, name: str) -> Dataset:
-    columns = {}
-    for file in _in_natural_order(path.glob("[!.]*.npy")):
-        try:
-            array = np.load(file, mmap_mode="r", allow_pickle=False)
-        except _DAMAGED as error:
-            raise _unreadable(str(file), error) from None
-        columns[file.stem] = _column(name, file.stem, array)
-    if not columns:
+    files = {file.stem: file for file in _in_natural_order(path.glob("[!.]*.npy"))}
+    if not files:
         raise DataError(f"{name}: the folder has no .npy files; give {_accepted()}")
-    return _dataset(columns, name)
+
+    def read(names: Sequence[str], _: frozenset[str]) -> dict[str, Any]:
+        columns = {}
+        for key in names:
+            try:
+                columns[key] = np.load(files[key], mmap_mode="r", allow_pickle=False)
+            except _DAMAGED as error:
+                raise _unreadable(str(files[key]), error) from None
+        return columns
+
+    return _dataset(list(files), read, name)
 
 
 def _in_natural_order(files: Iterable[Path]) -> list[Path]:
@@ -154,22 +169,12 @@ def _in_natural_order(files: Iterable[Path]) -> list[Path]:
     return sorted(files, key=key)
 
 
-def _column(source: str, name: str, value: ArrayLike) -> NDArray[Any]:
-    array = as_array(f"{source}: column {name!r}", value)
-    if array.dtype.hasobject:
-        raise DataError(
-            f"{source}: column {name!r} holds Python objects, which dtrain does not "
-            "read: save numbers, for example array.astype(float)"
-        )
-    if not array.dtype.isnative:
-        return array.astype(array.dtype.newbyteorder("="))
-    return array
-
-
-def _dataset(columns: Mapping[str, NDArray[Any]], source: str) -> Dataset:
-    if not columns:
+def _dataset(
+    names: Sequence[str], read: Callable[..., Any], source: str, *, parsed: bool = False
+) -> Dataset:
+    if not names:
         raise DataError(f"{source} has no columns: give {_accepted()}")
-    return Dataset(columns, source)
+    return Dataset(Table(names, read, source, parsed=parsed), source)
 
 
 def _unreadable(where: str, error: Exception) -> DataError:

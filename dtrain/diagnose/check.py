@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.data.binding import Spec
 from dtrain.data.columns import Samples
 from dtrain.data.order import Batch
 from dtrain.descent import losses
@@ -123,7 +124,7 @@ def check(
     targets: Any = None,
     *,
     target: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Spec] | None = None,
     weights: Any = None,
     loss: str | Loss = "square",
     penalty: Penalty | None = None,

@@ -30,6 +30,8 @@ def columns_of(
     columns = dict(samples.inputs)
     for name, column in columns.items():
         number = graph.inputs[name]
+        if graph.nodes[number].dtype != "int":
+            samples.check_not_text(name, f"the program computes with input {name!r}")
         if graph.nodes[number].dtype == "int" and not _only_cast(graph, number):
             _check_index(samples, name, column)
     if samples.target is not None and TARGET in graph.inputs:
@@ -91,6 +93,9 @@ def check_target(quantity: LossGraph, samples: Samples) -> None:
         return
     if samples.target is None:
         raise DataError(f"{samples.source}: loss {quantity.loss.name!r} needs a target")
+    if not target.labels:
+        loss = quantity.loss.name
+        samples.check_not_text(TARGET, f"loss {loss!r} computes with the target")
     if samples.target_shape != target.shape:
         output = quantity.output
         raise DataError(

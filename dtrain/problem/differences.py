@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.data.columns import Dataset
 from dtrain.data.digest import FULL, digest
+from dtrain.data.table import Coded
 from dtrain.errors import MismatchError
 from dtrain.worlds.verdict import mark_agreed
 from dtrain.worlds.world import World
@@ -62,9 +62,21 @@ def compare_arrays(
         raise mark_agreed(found, odd) from None
 
 
-def compare_data(world: World, dataset: Dataset, total: str) -> None:
-    """Compare the data sets of all ranks by their digest; see `compare_arrays`."""
-    compare_arrays(world, "data set", total, dataset.columns, "column")
+def compare_data(world: World, columns: Mapping[str, NDArray[Any] | Coded]) -> str:
+    """Compare the columns that each rank has read; see `compare_arrays`; collective.
+
+    Returns their digest. A column of text counts as two arrays: codes and labels.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, column in columns.items():
+        if isinstance(column, Coded):
+            arrays[name] = column.codes
+            arrays[f"{name} (labels)"] = np.array(column.labels, np.str_)
+        else:
+            arrays[name] = column
+    total = digest(arrays)
+    compare_arrays(world, "data set", total, arrays, "column")
+    return total
 
 
 def _first_value(world: World, array: NDArray[Any] | None, odd: int, usual: int) -> str:

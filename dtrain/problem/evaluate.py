@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.data.binding import Spec
 from dtrain.data.columns import Samples
 from dtrain.descent import losses
 from dtrain.descent.losses import Loss
@@ -48,7 +49,7 @@ def loss_and_gradient(
     targets: Any = None,
     *,
     target: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Spec] | None = None,
     loss: str | Loss = "square",
     penalty: Penalty | None = None,
     dtype: Any = "float64",
@@ -145,7 +146,7 @@ def evaluate(
     data: Data,
     *,
     target: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Spec] | None = None,
     loss: str | Loss = "square",
     block: int | None = None,
     backend: str = "numpy",
@@ -241,7 +242,7 @@ def predict(
     weights: Mapping[str, Any],
     inputs: Inputs,
     *,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Spec] | None = None,
 ) -> NDArray[Any] | dict[str, NDArray[Any]]:
     """Compute the program's output for every sample.
 

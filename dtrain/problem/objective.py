@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dtrain.data.binding import Spec
 from dtrain.descent import losses
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
@@ -32,7 +33,7 @@ def objective(
     data: Data,
     *,
     target: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Spec] | None = None,
     loss: str | Loss = "square",
     penalty: Penalty | None = None,
     weights: Any = None,

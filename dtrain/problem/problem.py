@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dtrain.data.binding import bind
+from dtrain.data.binding import Spec, resolve
 from dtrain.data.columns import Samples
 from dtrain.data.readers import open_data
 from dtrain.descent.loss_graph import loss_graph
@@ -40,7 +40,7 @@ class Problem:
         gradient: whether derivatives by the weights are wanted as well.
         metrics: whether the sums that the loss's metric is made of are wanted.
         penalty: a function of the weights, added once to the mean loss.
-        data_digest: SHA-256 of the whole data set; empty for arrays in memory.
+        data_digest: SHA-256 of the columns that are read; empty for arrays in memory.
 
     Attributes:
         graph: the program's graph, as it was traced.
@@ -144,13 +144,13 @@ def read_samples(
     data: Data,
     *,
     target: str | None,
-    columns: Mapping[str, str],
+    columns: Mapping[str, Spec],
     with_target: bool,
 ) -> tuple[Samples, str]:
-    """Read a data set and bind it to a program's inputs; collective.
+    """Read the columns that a program needs, and bind them to its inputs; collective.
 
-    Returns the samples, and a digest of the whole data set. Each rank checks that its
-    share of the rows is finite.
+    Returns the samples, and a digest of the columns that were read. Each rank checks
+    that its share of the rows is finite.
 
     Raises:
         DataError, ProgramError, MismatchError: on every rank.
@@ -158,13 +158,13 @@ def read_samples(
     world.position.phase = "reading the data"
     with together(world):
         check_program(program)
-        dataset = open_data(data)
-        digest = dataset.digest()
-    compare_data(world, dataset, digest)
-    with together(world):
-        samples = bind(
-            dataset, program.inputs, target, columns, with_target=with_target
+        binding = resolve(
+            open_data(data), program.inputs, target, columns, with_target=with_target
         )
+        read = binding.dataset.read(binding.names)
+    digest = compare_data(world, read)
+    with together(world):
+        samples = binding.samples(read)
         rows = share(len(samples), world.rank, world.size)
         samples.check_finite(rows.start, rows.stop)
     return samples, digest

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.checkpoint.folder import load
-from dtrain.data.binding import bind
-from dtrain.data.columns import Dataset, Samples, as_array
+from dtrain.data.binding import Spec, bind
+from dtrain.data.columns import Dataset, Samples
 from dtrain.data.readers import open_data
+from dtrain.data.table import as_array
 from dtrain.errors import DataError, ProgramError, UsageError
 from dtrain.gradient.vector import Layout, Weights
 from dtrain.tracing.trace import Program, check_outside
@@ -58,7 +60,7 @@ def as_samples(
     targets: Any = None,
     *,
     target: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Spec] | None = None,
     with_target: bool = False,
 ) -> Samples:
     """Bind what a caller gave to the inputs of a program.
@@ -69,7 +71,7 @@ def as_samples(
             input, or one array for a program of one input. First axis: the sample.
         targets: an array, first axis the sample.
         target: with named columns and no ``targets``, the column to compare with.
-        columns: with named columns, the column or range ``first:last`` of an input.
+        columns: with named columns, the columns of an input, as in `resolve`.
         with_target: whether to look for the target among named columns.
 
     Raises:
@@ -92,7 +94,7 @@ def as_samples(
         bound = bind(
             open_data(inputs), program.inputs, None, columns or {}, with_target=False
         )
-        arrays = dict(bound.inputs)
+        return replace(_checked(bound.inputs, targets), categories=bound.categories)
     return _checked(arrays, targets)
 
 

@@ -103,14 +103,21 @@ ANYTHING = Kind("anything", lambda _: True, str)
 """Checked where its meaning is known, such as a loss or an optimizer."""
 RATE = Kind("a finite number", lambda _: True, lambda text: NUMBER.word(text))
 """In Python also a function of the step; checked where the schedule is made."""
-PAIRS = Kind(
-    "a mapping of names of inputs to names of columns, such as {'p': 'a'}",
+COLUMNS = Kind(
+    "a mapping of names of inputs to columns, such as {'p': 'a'} or {'x': ['a', 'b']}",
     lambda value: (
         isinstance(value, Mapping)
-        and all(isinstance(text, str) for pair in value.items() for text in pair)
+        and all(isinstance(name, str) for name in value)
+        and all(map(_are_columns, value.values()))
     ),
     str,
 )
+
+
+def _are_columns(value: Any) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    )
 
 
 def full_or(kind: Kind) -> Kind:

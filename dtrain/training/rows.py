@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from dtrain.data.binding import Spec
 from dtrain.descent import optimizers
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
@@ -16,9 +17,9 @@ from dtrain.tracing.weights import DTYPES
 from dtrain.training.options import (
     ABOVE_0,
     ANYTHING,
+    COLUMNS,
     FOLDER,
     INTEGER,
-    PAIRS,
     RATE,
     SECONDS,
     TEXT,
@@ -140,11 +141,12 @@ class Rows:
         shown="t, or the one that is not an input",
         commands=("train", "eval", "check"),
     )
-    columns: Mapping[str, str] | None = row(
-        PAIRS,
-        "the column that an input reads, or the range FIRST:LAST of columns that make "
-        "up a vector",
-        metavar="INPUT=COLUMN[:LAST]",
+    columns: Mapping[str, Spec] | None = row(
+        COLUMNS,
+        "the column that an input reads; or the scalar columns that make up a vector: "
+        "a range FIRST:LAST, or a list A,B,C",
+        python="a list of names",
+        metavar="INPUT=COLUMN[:LAST][,...]",
         commands=DATA,
         several=True,
     )

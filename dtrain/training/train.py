@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
+from dtrain.data.binding import Spec
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
 from dtrain.descent.rule import Rule
@@ -66,7 +67,7 @@ def train(  # noqa: D417 (the options' lines come from their table)
     tolerance: float | None = None,
     penalty: Penalty | None = None,
     target: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Spec] | None = None,
     weights: Any = None,
     seed: int = 0,
     dtype: Any = "float32",

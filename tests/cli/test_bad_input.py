@@ -21,7 +21,7 @@ LINE = ["train", "model.py:line"]
 NET = ["train", "model.py:net"]
 
 BAD_FILES = {
-    "semicolons.csv": "p;q;t\n1;2;3\n",
+    "bars.csv": "p|q|t\n1|2|3\n",
     "hash.csv": "# p,q,t\n1,2,3\n",
     "text.csv": "p,q,t\n1,2,3\n4,5,six\n",
     "short.csv": "p,t\n1,2\n3\n",
@@ -31,7 +31,7 @@ BAD_FILES = {
     "empty.csv": "",
     "header.csv": "p,t\n",
     "numbers.csv": "1,2\n3,4\n",
-    "twice.csv": "p,p\n3,4\n",
+    "twice.csv": "p,p,t\n3,4,5\n",
     "labels.csv": "p,t\n1,2\n3,0\n",
     "damaged.npz": "PK no zip at all",
     "data.txt": "p t\n1 2\n",
@@ -165,7 +165,7 @@ CASES = {
         [*LINE, "data.csv", "--epohcs", "3"],
         ["--epohcs", "did you mean '--epochs'?"],
     ),
-    "semicolons for commas": ([*LINE, "semicolons.csv"], ["line 1", "commas"]),
+    "bars for commas": ([*LINE, "bars.csv"], ["line 1", "--separator"]),
     "a header that begins with #": ([*LINE, "hash.csv"], ["line 1", "'#'"]),
     # data
     "a file that is missing": ([*LINE, "gone.csv"], ["gone.csv", "no such file"]),

@@ -13,17 +13,33 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dtrain.data import csv_file
 from dtrain.data.binding import bind
-from dtrain.data.columns import Dataset
+from dtrain.data.columns import Dataset, Samples
+from dtrain.data.digest import digest
 from dtrain.data.readers import READERS, Reader, formats, open_data
+from dtrain.data.table import MISSING
 from dtrain.errors import DataError
 
 COLUMNS = {"p": np.array([0.5, 1.0, -2e-3]), "t": np.array([1.0, 0.0, 3.0])}
 
 
-def write_csv(path: Path, text: str) -> Path:
-    file = path / "data.csv"
+def read_all(source: Any) -> dict[str, Any]:
+    dataset = open_data(source)
+    return dataset.read(dataset.names)
+
+
+def read_numbers(source: Any) -> Samples:
+    """Read every column as an input that a program computes with."""
+    dataset = open_data(source)
+    samples = bind(dataset, dataset.names, None, {}, with_target=False)
+    samples.check_finite(0, len(samples))
+    for name in dataset.names:
+        samples.check_not_text(name, "the program computes with it")
+    return samples
+
+
+def write_csv(path: Path, text: str, name: str = "data.csv") -> Path:
+    file = path / name
     file.write_bytes(text.encode())
     return file
 
@@ -46,7 +62,7 @@ def test_every_format_gives_the_same_columns_and_digest(tmp_path: Path) -> None:
         assert list(dataset.columns) == ["p", "t"]
         for name, column in COLUMNS.items():
             np.testing.assert_array_equal(dataset.columns[name], column)
-    assert len({dataset.digest() for dataset in opened}) == 1
+    assert len({digest(dataset.read(dataset.names)) for dataset in opened}) == 1
     assert open_data(opened[0]) is opened[0]
 
 
@@ -89,10 +105,7 @@ def test_csv_with_quotes_spaces_and_blank_lines(tmp_path: Path) -> None:
         assert np.stack(list(columns.values()), 1).tolist() == expected
 
 
-def test_lines_of_spaces_do_not_need_the_slow_parser(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr(csv_file, "_parse_slowly")
+def test_lines_of_spaces_are_no_rows(tmp_path: Path) -> None:
     path = write_csv(tmp_path, "p,t\n  \n1,2\n \n\n   \r\n3,nan\n  ")
     dataset = open_data(path)
     assert dataset.columns["p"].tolist() == [1, 3]
@@ -101,16 +114,15 @@ def test_lines_of_spaces_do_not_need_the_slow_parser(
 
 
 def test_lines_of_spaces_do_not_hide_other_errors(tmp_path: Path) -> None:
-    for number in ("\u00a03", '""3', "3\t\t4", "0x3", "3_0"):
+    for number in ("\u00a03", '""3', "3\t\t4", "0x3", "3_0", "１"):
         with pytest.raises(DataError, match="line 4"):
-            open_data(write_csv(tmp_path, f"p,t\n1,2\n  \n{number},4\n"))
+            read_numbers(write_csv(tmp_path, f"p,t\n1,2\n  \n{number},4\n"))
 
 
 def test_csv_with_one_column_or_no_rows(tmp_path: Path) -> None:
     column = open_data(write_csv(tmp_path, "t\n1\n\n2\n")).columns["t"]
     assert column.tolist() == [1, 2]
     dataset = open_data(write_csv(tmp_path, "p,t\n\n"))
-    assert len(dataset) == 0
     with pytest.raises(DataError, match=r"data.csv has no samples"):
         bind(dataset, ["p"], None, {})
 
@@ -118,40 +130,45 @@ def test_csv_with_one_column_or_no_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("p,t\n1,2\n3,four\n", "line 3, row 2, column 't' is 'four', which is no"),
-        ("p,t\n\n1,2\n\n3,1_0\n", "line 5, row 2, column 't' is '1_0'"),
-        ("p,t\n1,2\n,4\n", "line 3, row 2, column 'p' is empty"),
-        ("p,t\n1,2\n3,\n", "line 3, row 2, column 't' is empty"),
-        ("t\n1\n  \n2\n", "line 3, row 2, column 't' is empty"),
+        ("p,t\n1,2\n3,four\n", r"row 2 \(line 3\), column 't' is 'four', which is not"),
+        ("p,t\n\n1,2\n\n3,1_0\n", r"row 2 \(line 5\), column 't' is '1_0'"),
+        ("p,t\n1,2\n,4\n", r"row 2 \(line 3\), column 'p' is (nan|no text)"),
+        ("p,t\n1,2\n3,\n", r"row 2 \(line 3\), column 't' is (nan|no text)"),
+        ("p,t\n1,2\n3,NA\n", r"row 2 \(line 3\), column 't' is (nan|no text)"),
+        ("p,t\n1,2\n3,\nx,y", r"row 2 \(line 3\), column 't' is (nan|no text)"),
+        ("t\n1\n  \n2\n", r"row 2 \(line 3\), column 't' is (nan|no text)"),
         ("p,t\n1,2\n\t\n3,4\n", "line 3, row 2 has 1 fields, the header has 2"),
-        ("p,t\n1,2\n  \n3,x\n", "line 4, row 2, column 't' is 'x'"),
-        ('t\n1\n""\n', "line 3, row 2, column 't' is empty"),
+        ("p,t\n1,2\n  \n3,x\n", r"row 2 \(line 4\), column 't' is 'x'"),
+        ('t\n1\n""\n', r"row 2 \(line 3\), column 't' is (nan|no text)"),
         ("p,t\n1,2\n3\n", "line 3, row 2 has 1 fields, the header has 2"),
         ("p,t\n1,2,3\n4,5,6\n", "line 2, row 1 has 3 fields, the header has 2"),
         ("p,t\n1\n2\n", "line 2, row 1 has 1 fields"),
         ("p,t\n1," + "x" * 99 + "\n", r"'xxx[^']*\.\.\.', which"),
         ('p,t\n1,2\n3,"4" 5\n', "line 3: "),
-        ("p,t,p\n1,2,3\n", "line 1: 2 columns are named 'p'"),
-        ("p,,t\n1,2,3\n", "line 1: column 2 of 3 has no name"),
-        ("p,t,\n1,2,\n", "line 1: column 3 of 3 has no name"),
+        ("p,t,p\n1,2,3\n", "2 columns are named 'p'"),
         ("\n1,2\n3,4\n", "line 2 holds numbers: put a line of column names"),
         ("", "is empty: it needs a header line"),
         ("\n\n", "is empty: it needs a header line"),
         ('p,"t\n1,2\n', "line 2: unexpected end of data"),
+        ("p|t\n1|2\n", r"line 1 has one column: .*--separator"),
     ],
 )
 def test_an_error_in_csv_is_reported_with_its_position(
     tmp_path: Path, text: str, message: str
 ) -> None:
     with pytest.raises(DataError, match=f"data.csv.*{message}"):
-        open_data(write_csv(tmp_path, text))
+        read_numbers(write_csv(tmp_path, text))
 
 
 def test_csv_in_another_encoding_is_refused(tmp_path: Path) -> None:
-    for content in (b"p,t\xe9\n1,2\n", b"p,t\n1,\xe92\n", b"\xff\xfep\0"):
+    for content in (b"p,t\xe9\n1,2\n", b"\xff\xfep\0"):
         (tmp_path / "data.csv").write_bytes(content)
         with pytest.raises(DataError, match="not a CSV file in UTF-8"):
             open_data(tmp_path / "data.csv")
+    (tmp_path / "data.csv").write_bytes(b"p,t\n1,2\n1,\xe92\n")
+    assert open_data(tmp_path / "data.csv").columns["p"].tolist() == [1, 1]
+    with pytest.raises(DataError, match="line 3, row 2, column 't' is not UTF-8"):
+        read_all(tmp_path / "data.csv")
 
 
 def test_nan_in_csv_is_reported_with_its_line(tmp_path: Path) -> None:
@@ -186,7 +203,7 @@ def test_a_corrupt_npz_only_raises_data_errors(
             whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :]
         )
         try:
-            open_data(path)
+            read_all(path)
         except DataError:
             refused += 1
     assert refused > len(whole) / 3 / 2
@@ -204,7 +221,8 @@ def test_a_damaged_npy_in_a_folder_is_reported_by_name(tmp_path: Path) -> None:
     ):
         damage(tmp_path / "t.npy", change)
         with pytest.raises(DataError, match=r"t\.npy cannot be read"):
-            open_data(tmp_path)
+            read_all(tmp_path)
+        assert open_data(tmp_path).columns["p"].tolist() == [1] * 100
 
 
 class Bomb:
@@ -226,7 +244,7 @@ def test_pickles_are_refused_and_not_executed(tmp_path: Path) -> None:
     with np.load(tmp_path / "data.npz") as archive:
         for source in (tmp_path / "data.npz", tmp_path / "folder", archive):
             with pytest.raises(DataError, match=r"x.* cannot be read: "):
-                open_data(source)
+                read_all(source)
     (tmp_path / "pickle.npz").write_bytes(b"\x80\x04cos\nsystem\n.")
     with pytest.raises(DataError, match=r"not an \.npz file"):
         open_data(tmp_path / "pickle.npz")
@@ -249,7 +267,7 @@ def test_pickles_are_refused_and_not_executed(tmp_path: Path) -> None:
 )
 def test_invalid_data_are_refused(source: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        open_data(source)
+        read_all(source)
 
 
 def test_a_format_is_one_entry_in_the_table(
@@ -279,7 +297,54 @@ def test_a_format_is_one_entry_in_the_table(
 def test_masked_elements_are_refused(column: Any) -> None:
     message = "arrays: column 'x' has masked elements: fill them or remove those rows"
     with pytest.raises(DataError, match=message):
-        open_data({"t": np.ones(3), "x": column})
+        read_all({"t": np.ones(3), "x": column})
+
+
+def test_columns_that_are_not_read_may_hold_anything(tmp_path: Path) -> None:
+    texts = {
+        "text": "name,x,t\nann,0,1\nbob,1,4\n",
+        "date": "when,x,t\n2020-01-01,0,1\n2020-01-02,1,4\n",
+        "truth": "ok,x,t\nTRUE,0,1\nFALSE,1,4\n",
+        "gap": "note,x,t\n1,0,1\n,1,4\n",
+        "index": ",x,t\n0,0,1\n1,1,4\n",
+        "names": "a,a,x,t\n0,0,0,1\n1,1,1,4\n",
+    }
+    rest = {"x": np.arange(2.0), "t": np.array([1.0, 4.0])}
+    np.savez(tmp_path / "a.npz", name=np.array([None, "b"], dtype=object), **rest)
+    files = [write_csv(tmp_path, text, f"{name}.csv") for name, text in texts.items()]
+    name = {"name": np.array([Bomb(tmp_path), "b"], dtype=object)}
+    for source in (*files, tmp_path / "a.npz", {**rest, **name}):
+        samples = bind(open_data(source), ["x"], None, {})
+        samples.check_finite(0, 2)
+        assert samples.inputs["x"].tolist() == [0, 1], source
+        assert samples.target is not None
+        assert samples.target.tolist() == [1, 4]
+
+
+def test_truth_values_are_0_and_1(tmp_path: Path) -> None:
+    columns = read_all(write_csv(tmp_path, "a,b\nTrue,FALSE\nfalse, true\n"))
+    assert np.stack([columns["a"], columns["b"]]).tolist() == [[1, 0], [0, 1]]
+
+
+def test_text_is_coded_in_sorted_order(tmp_path: Path) -> None:
+    csv = write_csv(tmp_path, 'a,b\nred,1\n"blue, dark",2\nred ,3\nNA,x\n')
+    np.savez(tmp_path / "a.npz", a=np.array(["red", "blue, dark", "red"]))
+    for source in (csv, tmp_path / "a.npz", {"a": ["red", "blue, dark", "red"]}):
+        column = open_data(source).columns["a"]
+        assert column.codes[:3].tolist() == [1, 0, 1]
+        assert column.labels == ("blue, dark", "red")
+    assert open_data(csv).columns["a"].codes[3] == MISSING
+    assert open_data(csv).read(["b"])["b"].labels == ("1", "2", "3", "x")
+    numbers = write_csv(tmp_path, "b\n 2\n1\n")
+    assert open_data(numbers).read(["b"], text=["b"])["b"].labels == ("1", "2")
+
+
+def test_columns_without_a_name_are_called_as_in_pandas(tmp_path: Path) -> None:
+    dataset = open_data(write_csv(tmp_path, ",y,x,\n0,1,2,\n3,4,5,\n"))
+    assert dataset.names == ("Unnamed: 0", "y", "x", "Unnamed: 3")
+    assert bind(dataset, ["x"], None, {}).origins == [("x",), ("y",)]
+    range_ = bind(dataset, ["x"], "y", {"x": "Unnamed: 0:x"})
+    assert range_.inputs["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_an_empty_mask_is_accepted() -> None:

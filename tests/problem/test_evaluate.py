@@ -167,7 +167,11 @@ BAD_INPUTS = {
     "no columns": ({}, X, "no columns"),
     "too many": ([X, X], X, "takes 1 inputs"),
     "a number": ({"x": 1.0}, X, "column 'x' is a single number"),
-    "texts": ({"x": np.array(["a"] * 3)}, X, "column 'x' is <U1"),
+    "texts": (
+        {"x": np.array(["a"] * 3)},
+        X,
+        "row 1, column 'x' is 'a', which is not a number",
+    ),
     "text targets": ({"x": X}, ["a"] * 3, "targets must be an array"),
     "wide targets": ({"x": X}, np.ones((3, 2)), r"shape \(2,\)"),
     "masked": ({"x": MASKED}, X, "column 'x' has masked elements: fill them"),

@@ -19,6 +19,7 @@ from dtrain import (
 )
 from dtrain.data.binding import bind
 from dtrain.data.columns import Dataset
+from dtrain.data.digest import digest
 from dtrain.descent import optimizers
 from dtrain.problem.evaluate import measure
 from tests.mpirun import mpirun
@@ -58,7 +59,8 @@ def test_an_entry_is_complete(name):
 def test_data_are_finite_samples(name):
     dataset = zoo.DATA[name]()
     assert isinstance(dataset, Dataset)
-    assert zoo.DATA[name]().digest() == dataset.digest()
+    again = zoo.DATA[name]()
+    assert digest(again.read(again.names)) == digest(dataset.read(dataset.names))
     users = [
         e.program for e in zoo.ENTRIES.values() if name in (e.data, zoo.heldout(e.data))
     ]
