@@ -18,6 +18,7 @@ Column = NDArray[Any]
 TARGET_KEY = "(target)"
 """The target's key beside the names of inputs; no parameter can have this name."""
 _FINITE = "data must be finite; fix or remove the row"
+_NOT_NEGATIVE = "the weight of a sample must be 0 or more"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +78,10 @@ class Samples:
         inputs: (N, ...) each, by the names of the program's inputs.
         target: (N, ...), or ``None`` if the loss takes no target.
         source: the name of the data in messages.
-        origins: the names of the columns that form each input, then the target.
+        origins: the names of the columns that form each input, then the target, then
+            the weight.
         line_of: as in `Dataset`.
+        weight: (N,), the weight of each sample, or ``None`` if all count alike.
         rows: the row of each sample in the data set, if these are a part of it.
         categories: the texts that the codes of a column of text stand for, by the name
             of the input that reads it, or ``(target)``.
@@ -90,6 +93,7 @@ class Samples:
     source: str
     origins: Sequence[tuple[str, ...]]
     line_of: Callable[[int], int] | None = field(default=None, repr=False)
+    weight: Column | None = None
     rows: NDArray[np.intp] | None = field(default=None, repr=False)
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -100,6 +104,8 @@ class Samples:
         yield from self.inputs.values()
         if self.target is not None:
             yield self.target
+        if self.weight is not None:
+            yield self.weight
 
     @property
     def target_shape(self) -> tuple[int, ...] | None:
@@ -112,6 +118,7 @@ class Samples:
             self,
             inputs={name: column[:count] for name, column in self.inputs.items()},
             target=None if self.target is None else self.target[:count],
+            weight=None if self.weight is None else self.weight[:count],
         )
 
     def take(self, rows: NDArray[np.intp]) -> Samples:
@@ -120,6 +127,7 @@ class Samples:
             self,
             inputs={name: column[rows] for name, column in self.inputs.items()},
             target=None if self.target is None else self.target[rows],
+            weight=None if self.weight is None else self.weight[rows],
             rows=rows if self.rows is None else self.rows[rows],
         )
 
@@ -159,7 +167,24 @@ class Samples:
 
         """
         if self.target is not None:
-            self._check([(self.origins[-1], self.target)], start, stop, fits, must)
+            names = self.origins[len(self.inputs)]
+            self._check([(names, self.target)], start, stop, fits, must)
+
+    def check_weight(self, start: int, stop: int) -> None:
+        """Check that weights of the rows [start, stop) are 0 or more, and not all 0.
+
+        Raises:
+            DataError: a weight is negative; or all weights of all rows are 0.
+
+        """
+        if self.weight is None:
+            return
+        at = len(self.inputs) + (self.target is not None)
+        if at < len(self.origins):
+            column = [(self.origins[at], self.weight)]
+            self._check(column, start, stop, _not_negative, _NOT_NEGATIVE)
+        if not np.any(self.weight):
+            raise DataError(f"{self.source}: the weights of all samples are 0")
 
     def check_not_text(self, key: str, why: str) -> None:
         """Check that an input, or ``(target)``, does not read a column of text.
@@ -234,6 +259,10 @@ class Samples:
             f"{self.where(row)}, column {element} is {shown}: {must} "
             "(rows count from 1)"
         )
+
+
+def _not_negative(values: Column) -> Column:
+    return np.asarray(values >= 0)
 
 
 def _is_value(rows: Column) -> Column:

@@ -82,6 +82,7 @@ class Problem:
                 samples.target_shape,
                 gradient=gradient,
                 metric=self.metric,
+                weighted=samples.weight is not None,
             )
             check_target(self.quantity, samples)
             self.layout = self.quantity.layout(dtype)
@@ -123,7 +124,9 @@ class Problem:
 
     def release(self) -> None:
         """Forget the samples; an evaluator that was made can read others."""
-        self.samples = replace(self.samples, inputs={}, target=None, line_of=None)
+        self.samples = replace(
+            self.samples, inputs={}, target=None, weight=None, line_of=None
+        )
         self.columns = {}
 
     @property
@@ -146,6 +149,7 @@ def read_samples(
     target: str | None,
     columns: Mapping[str, Spec],
     with_target: bool,
+    sample_weight: str | None = None,
 ) -> tuple[Samples, str]:
     """Read the columns that a program needs, and bind them to its inputs; collective.
 
@@ -159,7 +163,12 @@ def read_samples(
     with together(world):
         check_program(program)
         binding = resolve(
-            open_data(data), program.inputs, target, columns, with_target=with_target
+            open_data(data),
+            program.inputs,
+            target,
+            columns,
+            with_target=with_target,
+            sample_weight=sample_weight,
         )
         read = binding.dataset.read(binding.names)
     digest = compare_data(world, read)
@@ -167,6 +176,7 @@ def read_samples(
         samples = binding.samples(read)
         rows = share(len(samples), world.rank, world.size)
         samples.check_finite(rows.start, rows.stop)
+        samples.check_weight(rows.start, rows.stop)
     return samples, digest
 
 
