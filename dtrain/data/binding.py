@@ -20,7 +20,8 @@ from dtrain.data.columns import (
     common_length,
 )
 from dtrain.data.csv_fields import is_number
-from dtrain.data.table import UNNAMED, Coded
+from dtrain.data.table import UNNAMED
+from dtrain.data.values import Coded
 from dtrain.errors import DataError, UsageError, did_you_mean
 
 Spec = str | Sequence[str]

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from dtrain.data.csv_fields import is_number
 from dtrain.data.digest import CHUNK
-from dtrain.data.table import MISSING, Coded, Table, as_column
+from dtrain.data.parts import Allocate
+from dtrain.data.table import Table
+from dtrain.data.values import MISSING, Coded, Values, as_values
 from dtrain.errors import DataError
 
 Column = NDArray[Any]
@@ -43,17 +45,34 @@ class Dataset:
         return columns.names if isinstance(columns, Table) else tuple(columns)
 
     def read(
-        self, names: Iterable[str], text: Iterable[str] = ()
-    ) -> dict[str, Column | Coded]:
+        self,
+        names: Iterable[str],
+        text: Iterable[str] = (),
+        allocate: Allocate = np.empty,
+    ) -> dict[str, Values]:
         """Read columns, all in one pass.
 
         Args:
             names: which columns.
             text: those of them that hold text even if it looks like numbers.
+            allocate: makes the arrays of columns that are parsed.
 
         Raises:
             DataError: a name is not unique, or a column cannot be read.
 
+        """
+        names = self.unique(names)
+        if isinstance(self.columns, Table):
+            return self.columns.read(names, frozenset(text), allocate)
+        return {
+            name: as_values(self.source, name, self.columns[name]) for name in names
+        }
+
+    def unique(self, names: Iterable[str]) -> list[str]:
+        """Return names, each once, if each is the name of one column only.
+
+        Raises:
+            DataError: one is not.
         """
         names = list(dict.fromkeys(names))
         for name in names:
@@ -62,11 +81,7 @@ class Dataset:
                     f"{self.source}: {count} columns are named {name!r}: rename them, "
                     "to say which one is meant"
                 )
-        if isinstance(self.columns, Table):
-            return self.columns.read(names, frozenset(text))
-        return {
-            name: as_column(self.source, name, self.columns[name]) for name in names
-        }
+        return names
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from dtrain.checkpoint.folder import load
 from dtrain.data.binding import Spec, bind
-from dtrain.data.columns import Dataset, Samples
-from dtrain.data.readers import open_data
-from dtrain.data.table import as_array
+from dtrain.data.columns import Samples
+from dtrain.data.readers import is_named, open_data
+from dtrain.data.values import as_array
 from dtrain.errors import DataError, ProgramError, UsageError
 from dtrain.gradient.vector import Layout, Weights
 from dtrain.tracing.trace import Program, check_outside
 
-Data = Mapping[str, Any] | str | os.PathLike[str] | Dataset
-"""Named columns: a mapping, a path, or a data set that is already open."""
+Data = Any
+"""Named columns: a mapping, a frame, a path, or a data set that is already open."""
 
-Inputs = Data | Sequence[Any] | NDArray[Any]
+Inputs = Any
 """Named columns, or one array for each input in the program's order."""
 
 
@@ -83,7 +83,7 @@ def as_samples(
         raise DataError(
             f"program {program.name} has no inputs, so there are no samples"
         )
-    if not isinstance(inputs, Mapping | str | os.PathLike | Dataset):
+    if not is_named(inputs):
         arrays = _in_order(program, inputs)
     elif targets is None:
         data = open_data(inputs)
