@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dtrain.tracing.weights import init, weight
     from dtrain.training.run import Run, Step
     from dtrain.training.train import train
-    from dtrain.training.values import Checkpoint
+    from dtrain.training.values import Checkpoint, Validation
     from dtrain.worlds.local import SoloWorld, ThreadWorld
     from dtrain.worlds.mpi import MPIWorld
     from dtrain.worlds.opening import open_world
@@ -41,6 +41,7 @@ _HOMES = {
     "SoloWorld": "dtrain.worlds.local",
     "Step": "dtrain.training.run",
     "ThreadWorld": "dtrain.worlds.local",
+    "Validation": "dtrain.training.values",
     "base_function": "dtrain.functions.custom",
     "check": "dtrain.diagnose.check",
     "evaluate": "dtrain.problem.evaluate",
@@ -76,6 +77,7 @@ __all__ = [
     "SoloWorld",
     "Step",
     "ThreadWorld",
+    "Validation",
     "base_function",
     "check",
     "errors",

@@ -29,8 +29,8 @@ class Folder:
 
     Args:
         path: the folder.
-        keep: so many of the newest are kept, and besides them the best: the one whose
-            last completed epoch has the lowest mean loss.
+        keep: so many of the newest are kept, and besides them the best: the one with
+            the lowest loss, of its last validation or else of its last epoch.
     """
 
     def __init__(self, path: Path, keep: int = 3) -> None:
@@ -148,7 +148,7 @@ class Folder:
         return self.at(steps)
 
     def _best(self, there: list[int]) -> int:
-        """The step with the lowest loss of its last epoch; of equal ones the first."""
+        """Return the step with the lowest loss; of equal ones the first."""
         for steps in there:
             if steps not in self._losses:
                 loss = file.last_loss(self.at(steps))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from dtrain.cli.rows import OPTIONS
@@ -18,10 +19,11 @@ from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Norms, Penalty
 from dtrain.errors import UsageError
 from dtrain.training.options import FLAG, PATH, Kind, Option
-from dtrain.training.settings import LIBRARY, Settings
-from dtrain.training.values import Checkpoint, Spanning
+from dtrain.training.rows import LIBRARY
+from dtrain.training.settings import Settings
+from dtrain.training.values import Checkpoint, Spanning, Validation
 from dtrain.worlds.world import World
-from dtrain.zoo import Entry
+from dtrain.zoo import DATA, Entry
 
 HELD_OUT = "what the zoo keeps out of training"  # DATA, where weights are judged
 _RULE = ("momentum", "nesterov", "weight_decay", "clip_norm")
@@ -31,6 +33,12 @@ _CHECKPOINT = {  # option: attribute of a Checkpoint
     "save_every": "every",
     "save_seconds": "seconds",
     "keep": "keep",
+}
+_VALIDATION = {  # option: attribute of a Validation
+    "validate_every": "every",
+    "patience": "patience",
+    "min_delta": "min_delta",
+    "restore_best": "restore_best",
 }
 
 
@@ -164,12 +172,29 @@ def settings(args: argparse.Namespace, entry: Entry | None) -> dict[str, Any]:
     chosen["penalty"] = penalty(args)
     chosen["columns"] = columns(args)
     chosen["checkpoint"] = _checkpoint(args)
+    chosen["validation"] = _validation(args)
     if args.learning_rate_schedule != "constant" or args.warmup:
         chosen["learning_rate"] = Spanning(
             chosen["learning_rate"], args.learning_rate_schedule, args.warmup
         )
     Settings(**chosen)  # raises where a value does not fit
     return chosen
+
+
+def _validation(args: argparse.Namespace) -> Validation | None:
+    given = {name: args.given[name] for name in _VALIDATION if name in args.given}
+    if args.validation is None:
+        if given:
+            raise UsageError(
+                f"{', '.join(given)}: needs samples to validate on "
+                "(--validation FILE|SHARE)"
+            )
+        return None
+    data = DATA[args.validation]() if args.validation in DATA else args.validation
+    with suppress(ValueError):
+        data = float(args.validation)
+    facts = {_VALIDATION[name]: value for name, value in given.items()}
+    return Validation(data, **facts)
 
 
 def _checkpoint(args: argparse.Namespace) -> Checkpoint | None:

@@ -7,6 +7,7 @@ from typing import Any
 from dtrain.descent import schedules
 from dtrain.engine.engine import BACKENDS
 from dtrain.training.options import (
+    AT_LEAST_0,
     FLAG,
     NUMBER,
     PATH,
@@ -16,7 +17,7 @@ from dtrain.training.options import (
     Option,
     whole,
 )
-from dtrain.training.settings import DATA, LIBRARY
+from dtrain.training.rows import DATA, LIBRARY
 
 
 def command(
@@ -50,6 +51,35 @@ COMMAND_LINE = (
         "raise the learning rate linearly over the first steps",
         0,
         metavar="STEPS",
+    ),
+    command(
+        "validate_every",
+        whole(1),
+        "validate after every so many epochs, and after the last",
+        1,
+        metavar="E",
+        shown="1",
+    ),
+    command(
+        "patience",
+        whole(1),
+        "stop after so many validations in a row without an improvement, with the "
+        "weights of the best",
+        metavar="E",
+    ),
+    command(
+        "min_delta",
+        AT_LEAST_0,
+        "how much lower a validation loss must be to be an improvement",
+        0.0,
+        metavar="D",
+        shown="0",
+    ),
+    command(
+        "restore_best",
+        FLAG,
+        "end with the weights of the best validation also without --patience",
+        False,
     ),
     command("resume", FLAG, "continue from the newest checkpoint, if any", False),
     command(

@@ -149,6 +149,7 @@ def files_read(args: argparse.Namespace, program: Program) -> dict[str, str | No
         "the program's file": code.co_filename if code else None,
         "PROGRAM's file": args.program.rpartition(":")[0],
         "the data": None if data in DATA else data,
+        "the validation data": given.get("validation"),
         "the weights": given.get("weights"),
         "the checkpoints": given.get("checkpoint"),
         **modules,

@@ -8,6 +8,7 @@ same bits on any number of ranks.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from typing import Any
 
 from dtrain.checkpoint.output import check_outputs, write_report
@@ -134,6 +135,13 @@ def _write(args: Namespace, result: Run, failures: int) -> None:
         )
 
 
+def _validation(report: Mapping[str, Any]) -> str:
+    loss, samples = report["validation_loss"], report["validation_samples"]
+    last, best = report["validation_history"][-1]["epoch"], report["best_epoch"]
+    text = f"{loss:.6g} of {samples:,} samples"
+    return f"{text} (epoch {best} was the best)" if best not in (None, last) else text
+
+
 def _rows(result: Run, held_out: dict[str, float] | None) -> dict[str, Any]:
     report = result.report
     rows = {
@@ -149,6 +157,8 @@ def _rows(result: Run, held_out: dict[str, float] | None) -> dict[str, Any]:
         del rows["skipped steps"]
     if report["loss"] is not None:
         rows["loss"] = f"{report['loss']:.6g} (mean over the last epoch)"
+    if report["validation_loss"] is not None:
+        rows["validation loss"] = _validation(report)
     if report["stopped"] != "epochs":
         rows["stopped"] = report["message"]
     if held_out is not None:

@@ -81,7 +81,7 @@ class Binding:
             source,
             self.origins,
             self.dataset.line_of,
-            categories,
+            categories=categories,
         )
 
 

@@ -94,6 +94,7 @@ class Samples:
         source: the name of the data in messages.
         origins: the names of the columns that form each input, then the target.
         line_of: as in `Dataset`.
+        rows: the row of each sample in the data set, if these are a part of it.
         categories: the texts that the codes of a column of text stand for, by the name
             of the input that reads it, or ``(target)``.
 
@@ -104,6 +105,7 @@ class Samples:
     source: str
     origins: Sequence[tuple[str, ...]]
     line_of: Callable[[int], int] | None = field(default=None, repr=False)
+    rows: NDArray[np.intp] | None = field(default=None, repr=False)
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -125,6 +127,15 @@ class Samples:
             self,
             inputs={name: column[:count] for name, column in self.inputs.items()},
             target=None if self.target is None else self.target[:count],
+        )
+
+    def take(self, rows: NDArray[np.intp]) -> Samples:
+        """Return the samples of some rows, as copies in memory."""
+        return replace(
+            self,
+            inputs={name: column[rows] for name, column in self.inputs.items()},
+            target=None if self.target is None else self.target[rows],
+            rows=rows if self.rows is None else self.rows[rows],
         )
 
     def check_finite(self, start: int, stop: int) -> None:
@@ -215,6 +226,7 @@ class Samples:
 
     def where(self, row: int) -> str:
         """Return where users find a row (from 0): its number from 1 and its line."""
+        row = row if self.rows is None else int(self.rows[row])
         line = "" if self.line_of is None else f" (line {self.line_of(row)})"
         return f"{self.source}: row {row + 1}{line}"
 

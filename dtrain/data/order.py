@@ -119,7 +119,35 @@ def permutation(samples: int, seed: int, epoch: int) -> NDArray[np.intp]:
     >>> permutation(6, seed=0, epoch=0).tolist() == permutation(6, 0, 0).tolist()
     True
     """
-    name = f"order\0{seed}\0{epoch}".encode()
-    key = np.frombuffer(hashlib.sha256(name).digest()[:16], dtype="<u8")
+    return _ranking(f"order\0{seed}\0{epoch}", samples)
+
+
+def split(
+    samples: int, share: float, seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows to train on and the rows to hold out, both ascending.
+
+    Which rows are held out is a function of the arguments alone, so it is the same for
+    any form of the data and any number of ranks. At least one row is in each part.
+
+    Raises:
+        DataError: there are fewer than two samples.
+
+    >>> train, held_out = split(10, 0.2, seed=0)
+    >>> len(train), len(held_out)
+    (8, 2)
+    """
+    if samples < 2:
+        raise DataError(
+            f"there is {samples} sample: a share for validation needs 2 or more"
+        )
+    count = min(max(round(share * samples), 1), samples - 1)
+    rows = _ranking(f"validation\0{seed}", samples)
+    return np.sort(rows[count:]), np.sort(rows[:count])
+
+
+def _ranking(name: str, samples: int) -> NDArray[np.intp]:
+    """Return the ranking of so many random words of the stream of a name."""
+    key = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype="<u8")
     words = np.random.Philox(key=key.astype(np.uint64)).random_raw(samples)
     return np.argsort(words, kind="stable")

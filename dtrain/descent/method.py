@@ -27,10 +27,12 @@ class Course(ABC):
     Attributes:
         state: the arrays that a checkpoint must hold; to restore, copy into them.
         converged: a sentence that says why the method has converged; empty before.
+        squares: whether the state holds squares of the gradient, which must be finite.
     """
 
     state: Mapping[str, NDArray[Any]]
     converged: str = ""
+    squares: bool = False
 
     @abstractmethod
     def compute(self, evaluate: Evaluate, rate: float) -> GradientVector:
@@ -79,6 +81,8 @@ class _Descending(Course):
         self._weights = weights
         self._descent = rule.start(weights.flat, weights.layout.parts)
         self.state = self._descent.state
+        # Clipping comes first; the square of a clipped element is finite.
+        self.squares = rule.squared and rule.clip_norm is None
         self._gradient: GradientVector | None = None
         self._rate = 0.0
 

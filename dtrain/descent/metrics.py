@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,10 @@ _FIRST = 1024  # samples whose median is the centre of the targets
 
 class Metric(Protocol):
     """A metric: terms to sum over samples, and the values computed from the sums."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its values."""
 
     def of_sample(self, output: Any, target: Any) -> list[Any]:
         """Return the terms of one sample."""
@@ -43,6 +47,7 @@ class Accuracy:
     """
 
     right: Callable[[Any, Any], Any]
+    names: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def of_sample(self, output: Any, target: Any) -> list[Any]:
         """Return the number of correct classes and the number of all."""
@@ -92,6 +97,7 @@ class Errors:
     """
 
     centre: NDArray[np.float64]
+    names: ClassVar[tuple[str, ...]] = ("rmse", "r2")
 
     @classmethod
     def about(cls, targets: NDArray[Any]) -> Errors:

@@ -87,6 +87,8 @@ class adam(Rule):
     beta2: float = 0.999
     epsilon: float = 1e-8
 
+    squared: ClassVar[bool] = True
+
     @property
     def slots(self) -> tuple[str, ...]:
         """The moments m and v."""
@@ -146,6 +148,8 @@ class rmsprop(Rule):
     epsilon: float = 1e-8
     momentum: float = 0.0
 
+    squared: ClassVar[bool] = True
+
     @property
     def slots(self) -> tuple[str, ...]:
         """The mean square v, and the velocity b if there is momentum."""
@@ -189,6 +193,7 @@ class lamb(Rule):
     beta2: float = 0.999
     epsilon: float = 1e-6
 
+    squared: ClassVar[bool] = True
     decoupled: ClassVar[bool] = True
     layerwise: ClassVar[bool] = True
 

@@ -52,6 +52,7 @@ class Rule(ABC):
     Class attributes:
         decoupled: whether the rule's formula applies the weight decay.
         layerwise: whether each piece is one whole weight instead of a short range.
+        squared: whether the rule's state holds squares of the gradient.
 
     Attributes:
         weight_decay: λ; λ·w is added to the gradient (L2), or, if the rule is
@@ -69,6 +70,7 @@ class Rule(ABC):
 
     decoupled: ClassVar[bool] = False
     layerwise: ClassVar[bool] = False
+    squared: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -258,11 +258,19 @@ class GradientVector:
         """Add to the derivatives."""
         self.flat = np.add(self.flat, slots, out=self.slots)
 
-    def finite(self) -> bool:
-        """Return whether the loss and all derivatives are finite."""
+    def finite(self, *, squares: bool = False) -> bool:
+        """Return whether the loss and all derivatives are finite.
+
+        Args:
+            squares: whether the squares of the derivatives must be finite as well, in
+                the dtype of the vector.
+        """
         if not math.isfinite(self.tail[0]):
             return False
         # One pass suffices unless the square overflows; then test each element.
         with np.errstate(all="ignore"):
             square = float(np.dot(self.flat, self.flat))
-        return math.isfinite(square) or bool(np.isfinite(self.flat).all())
+            if math.isfinite(square):
+                return True
+            terms = np.square(self.flat) if squares else self.flat
+        return bool(np.isfinite(terms).all())

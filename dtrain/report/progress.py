@@ -35,6 +35,7 @@ class Progress:
         self._drawn = 0.0
         self._samples = 0
         self._taken = 0
+        self._validation: float | None = None
 
     def __enter__(self) -> Progress:
         """Show nothing before the first step."""
@@ -76,6 +77,8 @@ class Progress:
     def __call__(self, record: Step) -> None:
         """Show a step, at a limited rate; always show the last one."""
         self._samples += record.samples
+        if record.validation is not None:
+            self._validation = record.validation["loss"]
         self._taken += 1
         if not self._shown():
             return
@@ -89,7 +92,7 @@ class Progress:
                 self._bar.update(
                     self._bar.task_ids[0],
                     completed=record.step,
-                    loss=f"batch loss {record.loss:.6g}",
+                    loss=self._losses(record),
                     rate=f"{rate:,.0f} samples/s",
                 )
         elif last or (record.is_epoch_end and now - self._drawn > 1):
@@ -97,9 +100,16 @@ class Progress:
             left = record.seconds / self._taken * (record.steps - record.step)
             print_error_line(
                 f"epoch {record.epoch}  step {record.step}/{record.steps}  "
-                f"batch loss {record.loss:.6g}  {rate:,.0f} samples/s  "
+                f"{self._losses(record)}  {rate:,.0f} samples/s  "
                 f"{left:.0f} s left"
             )
+
+    def _losses(self, record: Step) -> str:
+        """Return the loss of the batch, and the last validation loss, if any."""
+        text = f"batch loss {record.loss:.6g}"
+        if self._validation is not None:
+            text += f"  validation loss {self._validation:.6g}"
+        return text
 
 
 def _bar() -> Bar:

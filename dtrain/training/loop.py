@@ -6,18 +6,17 @@ import functools
 import operator
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from dtrain.errors import DtrainError, RankLostError, StoppedError, UsageError
 from dtrain.gradient.vector import GradientVector
-from dtrain.host import pinning
 from dtrain.host.processes import process_seconds
-from dtrain.tracing.printing import counted
 from dtrain.training.finite import check_weights
+from dtrain.training.outcome import final_weights, reason, report
 from dtrain.training.recovery import catch_up, recovering
 from dtrain.training.run import Live, Run, Step
 from dtrain.training.saver import Saver
-from dtrain.training.settings import LIBRARY
 from dtrain.training.signals import GRACE, PATIENCE, Ask, Interrupt, Signals
 from dtrain.training.trainer import Trainer
 
@@ -53,6 +52,7 @@ class Loop:
         self._asked = 0  # what this rank asks, until all ranks have received it
         self._ended = 0  # which of Ask.END all ranks have agreed on
         self._why = ""
+        self._pending: Step | None = None  # completed, and not published yet
         self._schedule = trainer.settings.schedule(trainer.steps)
         self._begun = time.perf_counter()
 
@@ -77,7 +77,7 @@ class Loop:
             world.position.phase = "training"
             return recovering(world, self._continue, self._rejoin)
         finally:
-            trainer.evaluator.close()
+            trainer.close()
             if saver is not None:
                 saver.close()
 
@@ -87,7 +87,8 @@ class Loop:
         self._answer()
         trainer = self.trainer
         state, order = trainer.state, trainer.order
-        while state.steps < trainer.steps and not self._ended:
+        self._complete()
+        while state.steps < trainer.steps and not self._ended and not reason(trainer):
             trainer.world.position.step = state.steps + 1
             trainer.flags = self._take()
             rate = float(self._schedule(state.steps))
@@ -95,7 +96,8 @@ class Loop:
             self._asked = 0
             self._ended = trainer.agreed & Ask.END
             if not self._ended:
-                self._publish(self._step(gradient, rate))
+                self._pending = self._step(gradient, rate)
+                self._complete()
                 trainer.replicas.after(state.steps)
                 if self.saver is not None:
                     self._save(self.saver, trainer.agreed)
@@ -104,9 +106,24 @@ class Loop:
         trainer.replicas.compare(state.steps)
         if self.saver is not None:
             self.saver.finish()
-        digest = trainer.weights.digest
-        report = self._report(seconds, digest)
-        return Run(trainer.weights.copies(), self.history, digest, report)
+        weights = final_weights(trainer)
+        whys = trainer.world.allgather(self._why.encode())
+        why = next(filter(None, whys), b"").decode()
+        facts = {
+            **report(trainer, self.history, seconds, self._ended, why),
+            "seconds_total": process_seconds(),
+            "weights_sha256": weights.digest,
+            "recovered_failures": len(trainer.world.lost),
+            "resumed_from_step": self.saver.resumed if self.saver else None,
+            "checkpoint_step": self._saved(),
+        }
+        return Run(weights.copies(), self.history, weights.digest, facts)
+
+    def _saved(self) -> int | None:
+        """Return the step of the newest checkpoint, which rank 0 knows; collective."""
+        newest = -1 if self.saver is None else self.saver.newest
+        newest = int(self.trainer.world.allgather(b"%d" % newest)[0])
+        return newest if newest >= 0 else None
 
     def _enter(self) -> None:
         """Work in a world that has become smaller."""
@@ -116,9 +133,12 @@ class Loop:
         """Reach the state of all other ranks, so that the next step is the same."""
         trainer, saver = self.trainer, self.saver
         self._enter()
-        step = catch_up(trainer, self.history[-1] if self.history else None)
+        last = self._pending or (self.history[-1] if self.history else None)
+        step = catch_up(trainer, last)
         if step is not None:
-            self._publish(step)
+            self._pending = step
+            if not trainer.due:
+                self._complete()
         trainer.replicas.after(trainer.state.steps)
         if saver is not None:
             saver.take_over()
@@ -202,6 +222,22 @@ class Loop:
             seconds=time.perf_counter() - self._begun,
         )
 
+    def _complete(self) -> None:
+        """Validate if it is due, and publish the last step; collective.
+
+        A lost rank may interrupt the validation; then this is called again.
+        """
+        trainer = self.trainer
+        if trainer.due:
+            trainer.world.position.phase = "validating"
+            found = trainer.validate()
+            trainer.world.position.phase = "training"
+            if self._pending is not None:
+                self._pending = replace(self._pending, validation=found)
+        step, self._pending = self._pending, None
+        if step is not None:
+            self._publish(step)
+
     def _publish(self, step: Step) -> None:
         """Add a step to the history and call the callbacks, once for each step."""
         self.history.append(step)
@@ -218,63 +254,3 @@ class Loop:
     def _stop_from_callback(self, why: str) -> None:
         self._asked |= Ask.CALLBACK
         self._why = self._why or why or "a callback stopped the run"
-
-    def _outcome(self) -> dict[str, Any]:
-        """Return why the run ended, the same on all ranks; collective."""
-        trainer = self.trainer
-        steps, all_steps = trainer.state.steps, trainer.steps
-        whys = trainer.world.allgather(self._why.encode())
-        stopped = "epochs"
-        message = f"all {counted(trainer.settings.epochs, 'epoch')} are done"
-        if self._ended & Ask.CALLBACK and steps < all_steps:
-            stopped = "callback"
-            why = next(filter(None, whys), b"").decode()
-            message = f"{why} (after step {steps} of {all_steps})"
-        elif self._ended & Ask.INTERRUPT and steps < all_steps:
-            stopped = "signal"
-            message = f"interrupted by Ctrl-C after step {steps} of {all_steps}"
-        return {"stopped": stopped, "converged": None, "message": message}
-
-    def _report(self, seconds: float, digest: str) -> dict[str, Any]:
-        """Return the run in numbers, by the keys of ``--report``; collective."""
-        trainer, problem = self.trainer, self.trainer.problem
-        settings, world, losses = (
-            trainer.settings,
-            trainer.world,
-            trainer.state.losses,
-        )
-        visited = sum(step.samples for step in self.history)
-        reported = [option.name for option in LIBRARY if option.report]
-        return {
-            "program": problem.graph.name,
-            "ranks": world.size,
-            "hosts": list(dict.fromkeys(world.hosts)),
-            "mpi": world.mpi,
-            **{name: getattr(settings, name) for name in reported},
-            "bits": pinning.chosen(),
-            "bits_differ": trainer.differing,
-            "threads": trainer.threads,
-            "samples": len(problem.samples),
-            "weights": problem.layout.count,
-            "batch": trainer.order.nominal,
-            "block": trainer.evaluator.block,
-            "blocks": trainer.blocks,
-            "steps": trainer.state.steps,
-            "skipped_steps": trainer.state.skipped,
-            "loss": losses[-1] if losses else None,
-            "loss_history": losses,
-            **self._outcome(),
-            "seconds": seconds,
-            "seconds_total": process_seconds(),
-            "samples_per_second": visited / seconds if seconds else 0.0,
-            "weights_sha256": digest,
-            "recovered_failures": len(world.lost),
-            "resumed_from_step": self.saver.resumed if self.saver else None,
-            "checkpoint_step": self._saved(),
-        }
-
-    def _saved(self) -> int | None:
-        """Return the step of the newest checkpoint, which rank 0 knows; collective."""
-        newest = -1 if self.saver is None else self.saver.newest
-        newest = int(self.trainer.world.allgather(b"%d" % newest)[0])
-        return newest if newest >= 0 else None

@@ -78,6 +78,9 @@ def _is_number(value: Any) -> bool:
 INTEGER = Kind("a whole number", _is_whole, int)
 NUMBER = Kind("a finite number", _is_number, float)
 ABOVE_0 = Kind("a number above 0", lambda value: _is_number(value) and value > 0, float)
+AT_LEAST_0 = Kind(
+    "a number of 0 or more", lambda value: _is_number(value) and value >= 0, float
+)
 SECONDS = Kind(
     f"seconds, 0 or more, and {LONGEST:,.0f} at most",
     lambda value: _is_number(value) and 0 <= value <= LONGEST,

@@ -66,9 +66,9 @@ def recovering(
 def catch_up(trainer: Trainer, last: Step | None) -> Step | None:
     """Bring all ranks to the newest step that any has completed; collective.
 
-    They are one step apart at most: a rank may have left the last exchange before
-    another saw the failure. If a rank is lost here, each survivor has either its old
-    state or all of the newest.
+    They are one step, or one validation, apart at most: a rank may have left the last
+    exchange before another saw the failure. If a rank is lost here, each survivor has
+    either its old state or all of the newest.
 
     Args:
         trainer: in the world of the survivors.
@@ -79,14 +79,14 @@ def catch_up(trainer: Trainer, last: Step | None) -> Step | None:
     """
     world, state = trainer.world, trainer.state
     facts = None if last is None else last.facts()
-    note = json.dumps([state.steps, trainer.agreed, facts])
+    note = json.dumps([state.progress, trainer.agreed, facts])
     notes = [json.loads(each) for each in world.allgather(note.encode())]
-    steps = [each[0] for each in notes]
-    newest = max(steps)
-    if min(steps) == newest:
+    progress = [each[0] for each in notes]
+    newest = max(progress)
+    if min(progress) == newest:
         return None
-    behind = state.steps < newest
-    root = steps.index(newest)
+    behind = list(state.progress) < newest
+    root = progress.index(newest)
     state.broadcast(world, root)
     _, trainer.agreed, facts = notes[root]
     return Step(**facts) if behind else None

@@ -43,6 +43,8 @@ def adopt(trainer: Trainer, found: Checkpoint, *, force: bool) -> bool:
     if {"batch", "data set"} & set(changed):
         facts = found.facts
         trainer.state.restart_epoch(facts["steps_per_epoch"], facts["samples"])
+    if "validation" in changed and trainer.state.record is not None:
+        trainer.state.record.clear()
     if trainer.state.steps > trainer.steps:
         raise UsageError(
             f"checkpoint {found.path} has taken {trainer.state.steps} steps, and "
@@ -79,6 +81,12 @@ def _warn(trainer: Trainer, found: Checkpoint, changed: list[str]) -> None:
 
 
 def _change(name: str, was: str | None, now: str | None) -> str:
+    if (
+        name == "validation"
+        and "none" not in (was, now)
+        and "rows" not in f"{was}{now}"
+    ):
+        return "the validation data have changed"
     if name in ("data set", "program", "penalty's graph"):
         return f"the {name} has changed"
     if name == "weights":

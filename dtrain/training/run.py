@@ -42,6 +42,9 @@ class Step:
         samples: the samples of the batch, over all ranks.
         learning_rate: the learning rate of the step.
         seconds: since the training loop began.
+        validation: the ``samples``, the mean ``loss`` and the metrics of the held-out
+            samples after the step, if they were measured; ``None`` for a value that is
+            not finite.
     """
 
     step: int
@@ -52,6 +55,7 @@ class Step:
     samples: int
     learning_rate: float
     seconds: float
+    validation: Mapping[str, float | None] | None = None
     _live: Live | None = field(default=None, repr=False, compare=False)
 
     @property

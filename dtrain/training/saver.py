@@ -7,7 +7,6 @@ asking the others. It copies the state between two steps, and a thread writes th
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 import time
@@ -206,8 +205,7 @@ class Saver:
     def _facts(self) -> dict[str, Any]:
         """Return what a checkpoint records of its run."""
         trainer = self._trainer
-        losses = trainer.state.losses
-        loss = losses[-1] if losses and math.isfinite(losses[-1]) else None
+        loss = trainer.state.judged
         return {
             "format": FORMAT,
             "steps": trainer.state.steps,

@@ -1,220 +1,36 @@
-"""The options of a training run: one row each, as fields of a dataclass."""
+"""The options of one training run, checked."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from numbers import Real
-from typing import Any
 
-from dtrain.data.binding import Spec
 from dtrain.descent import losses, optimizers
 from dtrain.descent.losses import Loss
-from dtrain.descent.penalties import Penalty
 from dtrain.descent.rule import Rule
-from dtrain.engine.engine import BACKENDS, chosen, chosen_backend
+from dtrain.engine.engine import chosen, chosen_backend
 from dtrain.engine.execution.models import EXECUTIONS
 from dtrain.errors import UsageError
-from dtrain.tracing.weights import DTYPES, check_dtype
-from dtrain.training.options import (
-    ANYTHING,
-    COLUMNS,
-    FOLDER,
-    INTEGER,
-    RATE,
-    SECONDS,
-    TEXT,
-    Kind,
-    Option,
-    full_or,
-    whole,
+from dtrain.tracing.weights import check_dtype
+from dtrain.training.rows import LIBRARY, ON_NONFINITE, Rows
+from dtrain.training.values import (
+    Checkpoint,
+    Schedule,
+    Spanning,
+    Validation,
+    described,
 )
-from dtrain.training.values import Checkpoint, Schedule, Spanning, described
-
-ON_NONFINITE = {
-    "stop": "end the run, naming the node that is the first not to be finite",
-    "skip": "leave the step out, and warn once",
-}
-"""What happens where a loss or a GradientVector is not finite."""
-DATA = ("train", "eval", "predict", "check")
-LOSS = ("train", "eval", "check", "show")
-
-
-def row(kind: Kind, help: str, default: Any = None, **facts: Any) -> Any:
-    """Return a field of `Settings` that is a row of the table of options."""
-    return field(default=default, metadata={"kind": kind, "help": help, **facts})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The options of a run, as `dtrain.train` takes them; see `Option` for a row.
+class Settings(Rows):
+    """The options of a run, as `dtrain.train` takes them.
 
     Raises:
         UsageError: an option has no such value; the message says which there are.
     """
-
-    epochs: int = row(
-        whole(0),
-        "visits of each sample",
-        10,
-        metavar="E",
-        shown="10",
-        report=True,
-        aliases=("n_epochs", "num_epochs", "max_epochs", "iterations"),
-    )
-    batch: int | str | None = row(
-        full_or(whole(1)),
-        "samples in a step, or full: all of them, as in the lecture",
-        metavar="N|full",
-        aliases=("batch_size",),
-        shown="full",
-        bits=True,
-    )
-    block: int | None = row(
-        whole(1),
-        "samples in a block, the unit of exact sums",
-        metavar="K",
-        shown="chosen from the program and the batch",
-        bits=True,
-    )
-    learning_rate: float | Schedule | Spanning = row(
-        RATE,
-        "the learning rate η",
-        0.01,
-        python="a function of the step (from 0)",
-        metavar="η",
-        aliases=("lr", "eta", "step_size", "rate"),
-        shown="0.01",
-        bits=True,
-    )
-    optimizer: str | Rule = row(
-        ANYTHING,
-        ", ".join(optimizers.OPTIMIZERS),
-        "sgd",
-        python="one of dtrain.optimizers",
-        metavar="NAME",
-        aliases=("optim", "method", "solver"),
-        shown="sgd",
-        bits=True,
-    )
-    loss: str | Loss = row(
-        ANYTHING,
-        "square, absolute or huber: of the output's errors; cross_entropy: the output "
-        "holds logits, the target a class label or one-hot; binary_cross_entropy: of "
-        "logits, the target is 0 or 1; mean: the output is the loss",
-        "square",
-        python="one of dtrain.losses",
-        metavar="NAME",
-        shown="square, or the zoo program's",
-        commands=LOSS,
-        bits=True,
-    )
-    penalty: Penalty | None = row(
-        Kind("a function of the weights by name", callable, str),
-        "added to the mean loss, once: a function of the weights by name, such as "
-        "dtrain.penalties.Norms(l2=1e-4) or a lambda in plain NumPy",
-        commands=(),
-        bits=True,
-    )
-    target: str | None = row(
-        TEXT,
-        "the column to fit",
-        metavar="COLUMN",
-        shown="t, or the one that is not an input",
-        commands=("train", "eval", "check"),
-    )
-    columns: Mapping[str, Spec] | None = row(
-        COLUMNS,
-        "the column that an input reads; or the scalar columns that make up a vector: "
-        "a range FIRST:LAST, or a list A,B,C",
-        python="a list of names",
-        metavar="INPUT=COLUMN[:LAST][,...]",
-        commands=DATA,
-        several=True,
-    )
-    seed: int = row(
-        INTEGER,
-        "of the first weights and of the order of samples",
-        0,
-        aliases=("random_state",),
-        metavar="S",
-        shown="0",
-        commands=("train", "check", "explain"),
-        bits=True,
-        report=True,
-    )
-    dtype: str = row(
-        ANYTHING,
-        " or ".join(DTYPES),
-        "float32",
-        metavar="NAME",
-        shown="float32",
-        bits=True,
-        report=True,
-    )
-    backend: str = row(
-        ANYTHING,
-        f"what runs the plan: {' or '.join(BACKENDS)}",
-        "numpy",
-        metavar="NAME",
-        shown="numpy",
-        bits=True,
-        report=True,
-    )
-    execution: str = row(
-        ANYTHING,
-        f"the execution model: {', '.join(EXECUTIONS)}, all with the same bits",
-        "sequential",
-        metavar="NAME",
-        shown="sequential",
-        report=True,
-    )
-    threads: int | None = row(
-        whole(1),
-        "threads of each rank: with sequential, BLAS's threads, which may give other "
-        "bits (1); otherwise threads that run steps at once",
-        metavar="N",
-        shown="the cores that a rank has to itself",
-    )
-    on_nonfinite: str = row(
-        ANYTHING,
-        "where a loss or gradient is not finite: stop, naming the node that made it "
-        "so, or skip the step",
-        "stop",
-        metavar="NAME",
-        shown="stop",
-    )
-    verify_every: int = row(
-        whole(0),
-        "compare the weights of all ranks every K steps; 0: only at the end",
-        100,
-        metavar="K",
-        shown="100",
-    )
-    checkpoint: Checkpoint | None = row(
-        FOLDER,
-        "a folder to save the run in, to continue after any interruption",
-        python="a dtrain.Checkpoint",
-        aliases=("resume", "force", "save_every", "save_seconds", "keep"),
-        metavar="DIR",
-    )
-    min_ranks: int = row(
-        whole(1),
-        "stop, with a checkpoint, when fewer ranks are left; ranks can be lost under "
-        "mpirun --with-ft ulfm",
-        1,
-        metavar="P",
-        shown="1",
-    )
-    timeout: float | None = row(
-        SECONDS,
-        "abort after S seconds without progress, with each rank's position; 0 disables",
-        metavar="S",
-        shown="300 under a launcher, otherwise 0",
-        commands=DATA,
-    )
 
     def __post_init__(self) -> None:
         """Check every value that can be checked without data."""
@@ -225,6 +41,8 @@ class Settings:
         object.__setattr__(self, "dtype", check_dtype(self.dtype))
         if self.batch == "full":
             object.__setattr__(self, "batch", None)
+        if not isinstance(self.validation, Validation | None):
+            object.__setattr__(self, "validation", Validation(self.validation))
         if not isinstance(self.checkpoint, Checkpoint | None):
             object.__setattr__(self, "checkpoint", Checkpoint(self.checkpoint))
         chosen("execution", self.execution, EXECUTIONS)
@@ -283,6 +101,8 @@ class Settings:
         texts["columns"] = repr(sorted((self.columns or {}).items()))
         texts["learning_rate"] = described(self.learning_rate)
         texts["penalty"] = described(self.penalty)
+        if self.validation is not None:
+            texts |= self.validation.describe()
         if self.checkpoint is not None:
             texts |= self.checkpoint.describe()
         return texts
@@ -291,10 +111,3 @@ class Settings:
         """Return those options, as text, whose change gives other bits."""
         texts = self.describe()
         return {option.name: texts[option.name] for option in LIBRARY if option.bits}
-
-
-LIBRARY = tuple(
-    Option(name=each.name, default=each.default, **each.metadata)
-    for each in fields(Settings)
-)
-"""The options of `dtrain.train`."""

@@ -8,6 +8,7 @@ state, bit for bit.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 from dtrain.data.order import Order
 from dtrain.descent.method import Course
 from dtrain.gradient.vector import GradientVector, Weights
+from dtrain.training.validation import Record
 from dtrain.worlds.world import World
 
-_BY_EPOCH = ("sums", "left_out")
+_BY_EPOCH = ("sums", "left_out", "validation.results")
 
 
 class State:
@@ -31,22 +33,31 @@ class State:
         course: the method at work on them.
         order: the order of samples, which defines an epoch.
         epochs: how many epochs the run has.
+        record: the validations, if there are any.
 
     Attributes:
         weights: the weights.
+        record: as given.
         steps: how many steps have been completed.
         sums: (epochs,) float64: each epoch's loss, summed over the samples so far.
         left_out: (epochs,) int64: the samples of each epoch's skipped steps.
         arrays: all of it by name, as views: ``steps``, ``skips``, ``sums``,
-            ``left_out``, ``weights``, and ``method.NAME`` for the method's state.
+            ``left_out``, ``weights``, ``method.NAME`` for the method's state, and
+            ``validation.NAME``.
         whole: a lock, held while a step changes the state; its holder reads a state
             that is complete.
     """
 
     def __init__(
-        self, weights: Weights, course: Course, order: Order, epochs: int
+        self,
+        weights: Weights,
+        course: Course,
+        order: Order,
+        epochs: int,
+        record: Record | None = None,
     ) -> None:
         self.weights = weights
+        self.record = record
         self.sums = np.zeros(epochs)
         self.left_out = np.zeros(epochs, np.int64)
         self.whole = threading.Lock()
@@ -63,6 +74,8 @@ class State:
             "weights": weights.flat,
         }
         self.arrays.update((f"method.{k}", v) for k, v in course.state.items())
+        if record is not None:
+            self.arrays.update(record.arrays)
 
     @property
     def skipped(self) -> int:
@@ -84,6 +97,47 @@ class State:
         """The mean loss of every completed epoch, over the steps that were taken."""
         samples = self._order.samples - self.left_out[: self.epochs]
         return [float(mean) for mean in self.sums[: self.epochs] / samples]
+
+    @property
+    def judged(self) -> float | None:
+        """The loss by which checkpoints are compared; ``None`` before there is one.
+
+        It is the last validation's if there is validation, else the last epoch's.
+        """
+        if self.record is not None:
+            return self.record.last
+        losses = self.losses
+        return losses[-1] if losses and math.isfinite(losses[-1]) else None
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """The completed steps and the validated epochs: larger is further."""
+        return self.steps, 0 if self.record is None else self.record.epoch
+
+    @property
+    def at_epoch_end(self) -> bool:
+        """Whether the last completed step is the last of an epoch."""
+        return self.steps > 0 and self.steps % self._per_epoch == 0
+
+    def settled(self, tolerance: float) -> bool:
+        """Return whether the loss changed by less than this fraction twice in a row.
+
+        The losses are the means of the last three epochs, over the steps that were
+        taken.
+        """
+        last = slice(max(self.epochs - 3, 0), self.epochs)
+        means = self.sums[last] / (self._order.samples - self.left_out[last])
+        changes = np.abs(np.diff(means))
+        return len(changes) == 2 and bool(
+            (changes < tolerance * np.abs(means[1:])).all()
+        )
+
+    def validated(self, found: Mapping[str, float]) -> Mapping[str, float | None]:
+        """Record a validation after the last completed epoch; return its results."""
+        assert self.record is not None  # noqa: S101  (the run has validation)
+        with self.whole:
+            self.record.add(self.epochs, found)
+        return self.record.at(self.epochs)
 
     def step(self, gradient: GradientVector) -> None:
         """Take the step that the method has computed, and count it."""
@@ -124,15 +178,20 @@ class State:
         """
         for name, array in self.arrays.items():
             given = arrays.get(name)
+            if given is None and name.startswith("validation."):
+                continue  # resumed with --force from a run without validation
             if given is None or given.dtype != array.dtype:
                 raise ValueError(f"{name} is missing or of another dtype")
             if name not in _BY_EPOCH and given.shape != array.shape:
                 raise ValueError(f"{name} has shape {given.shape}, not {array.shape}")
         with self.whole:
             for name, array in self.arrays.items():
+                if name not in arrays:
+                    continue
                 if name in _BY_EPOCH:
                     common = min(len(array), len(arrays[name]))
-                    array[:common], array[common:] = arrays[name][:common], 0
+                    rest = math.nan if name.startswith("validation.") else 0
+                    array[:common], array[common:] = arrays[name][:common], rest
                 else:
                     np.copyto(array, arrays[name])
             self._renew()

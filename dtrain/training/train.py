@@ -23,8 +23,9 @@ from dtrain.tracing.trace import Program
 from dtrain.training.loop import Callback, Loop
 from dtrain.training.options import SECONDS
 from dtrain.training.recovery import recovering
+from dtrain.training.rows import LIBRARY
 from dtrain.training.run import Run
-from dtrain.training.settings import LIBRARY, Settings
+from dtrain.training.settings import Settings
 from dtrain.training.signals import Interrupt, Signals
 from dtrain.training.trainer import Trainer
 from dtrain.training.values import Checkpoint, Schedule, Spanning
@@ -62,6 +63,8 @@ def train(  # noqa: D417 (the options' lines come from their table)
     block: int | None = None,
     optimizer: str | Rule = "sgd",
     loss: str | Loss = "square",
+    validation: Any = None,
+    tolerance: float | None = None,
     penalty: Penalty | None = None,
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
@@ -97,8 +100,9 @@ def train(  # noqa: D417 (the options' lines come from their table)
         {options}
 
     Returns:
-        The run, the same on every rank. After a resume its history begins there; its
-        report has the losses of all epochs.
+        The run, the same on every rank: the weights after the last step, or those of
+        the best validation. After a resume its history begins there; its report has
+        the losses of all epochs.
 
     Raises:
         UsageError: bad options; DataError: bad data; ProgramError: a program that

@@ -30,6 +30,7 @@ from dtrain.training.replicas import Replicas
 from dtrain.training.settings import Settings
 from dtrain.training.signals import Ask
 from dtrain.training.state import State
+from dtrain.training.validation import Validator, held_out
 from dtrain.worlds.numerics import compare
 from dtrain.worlds.verdict import mismatch
 from dtrain.worlds.world import World
@@ -49,6 +50,7 @@ class Trainer:
         world: the ranks.
         problem: the program with its loss and samples.
         evaluator: sums over a batch and all ranks.
+        validator: measures the weights on held-out samples, if there are any.
         course: the method at work.
         state: the state of the run, the same on every rank.
         weights: the current weights, which are the state's.
@@ -74,7 +76,7 @@ class Trainer:
         self.differing = compare(world)
         with together(world):
             numerics.check_pins()
-        samples, digest = read_samples(
+        given, digest = read_samples(
             world,
             program,
             data,
@@ -82,6 +84,7 @@ class Trainer:
             columns=settings.columns or {},
             with_target=settings.the_loss.takes_target,
         )
+        samples, apart, of = held_out(world, program, given, settings, digest)
         self.problem = Problem(
             world,
             program,
@@ -96,15 +99,22 @@ class Trainer:
         world.position.phase = "planning"
         self.order = Order(len(samples), settings.batch_size, settings.seed)
         self.threads = threads_of(world, settings.execution, settings.threads)
+        computing = Computing(settings.execution, self.threads, settings.backend)
         self.evaluator = Evaluator(
             self.problem,
             world,
             block=settings.block,
             batch=self.order.nominal,
-            computing=Computing(settings.execution, self.threads, settings.backend),
+            computing=computing,
         )
+        self.validator, record = None, None
+        if apart is not None:
+            self.validator = Validator(world, program, apart, settings, computing, of)
+            record = self.validator.record(self.weights)
         self.course = GradientDescent(settings.rule).start(self.weights)
-        self.state = State(self.weights, self.course, self.order, settings.epochs)
+        self.state = State(
+            self.weights, self.course, self.order, settings.epochs, record
+        )
         self.steps = settings.epochs * self.order.steps_per_epoch
         self.flags = self.agreed = 0
         self.enter(world)
@@ -113,8 +123,15 @@ class Trainer:
         """Work in this world from now on: a smaller one, after ranks were lost."""
         self.world = world
         self.evaluator.enter(world)
+        if self.validator is not None:
+            self.validator.enter(world)
         rerun = Rerun(self.evaluator, self.weights)
-        self.guard = Guard(self.settings.on_nonfinite, self.state, rerun)
+        self.guard = Guard(
+            self.settings.on_nonfinite,
+            self.state,
+            rerun,
+            squares=self.course.squares,
+        )
         self.replicas = Replicas(world, self.weights, self.settings.verify_every)
 
     @np.errstate(all="ignore")  # what must be finite is checked
@@ -132,6 +149,27 @@ class Trainer:
                 self.state.skip(gradient)
         self.agreed = agreed  # set with the step: recovery copies both
         return gradient
+
+    def validate(self) -> dict[str, float | None]:
+        """Measure the weights on the held-out samples, and record it; collective."""
+        assert self.validator is not None  # noqa: S101  (`due` says so)
+        found = self.validator.measure(self.weights, self.state.epochs)
+        return {"samples": self.validator.samples, **self.state.validated(found)}
+
+    @property
+    def due(self) -> bool:
+        """Whether the weights are to be validated before the next step."""
+        state, record = self.state, self.state.record
+        if record is None or not state.at_epoch_end or record.epoch >= state.epochs:
+            return False
+        every = self.settings.validation.every
+        return state.epochs % every == 0 or state.steps == self.steps
+
+    def close(self) -> None:
+        """End the threads that run steps at once."""
+        self.evaluator.close()
+        if self.validator is not None:
+            self.validator.close()
 
     def _evaluate(self, batch: Batch, weights: Weights) -> GradientVector:
         """Sum a batch over all ranks, and scale: the gradient of the mean loss."""
@@ -151,6 +189,7 @@ class Trainer:
             "bits": pinning.chosen(),
             "BLAS threads": str(settings.blas_threads),
             "block": str(self.evaluator.block),
+            "validation": self.validator.identity if self.validator else "none",
             **problem.identity,
         }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dtrain.descent import schedules
 from dtrain.errors import UsageError
-from dtrain.training.options import ABOVE_0, FLAG, PATH, whole
+from dtrain.training.options import ABOVE_0, AT_LEAST_0, FLAG, PATH, whole
 
 Schedule = Callable[[int], float]
 
@@ -85,6 +85,75 @@ class Checkpoint:
             "save_every": str(self.every),
             "save_seconds": str(self.seconds),
             "keep": str(self.keep),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Samples that are not trained on, and what a run does with their loss.
+
+    After an epoch the run computes the mean loss and the metrics of these samples, by
+    the same exact sums as the training loss. An improvement is a loss that is lower
+    than the lowest before by more than ``min_delta``.
+
+    Attributes:
+        data: a data set in any form that `dtrain.train` takes; or a number between 0
+            and 1: the share of the rows that are held out of training. Which rows
+            these are depends on the seed and the number of rows alone.
+        every: validate after every so many epochs, and after the last one.
+        patience: stop after so many validations in a row without an improvement.
+        min_delta: see above.
+        restore_best: at the end, return the weights of the best validation instead of
+            the last ones; by default if ``patience`` is given.
+
+    Raises:
+        UsageError: an attribute has no such value.
+    """
+
+    data: Any = field(kw_only=False)
+    every: int = 1
+    patience: int | None = None
+    min_delta: float = 0.0
+    restore_best: bool | None = None
+
+    def __post_init__(self) -> None:
+        share = self.share
+        if share is not None and not 0 < share < 1:
+            raise UsageError(
+                f"validation is {self.data!r}; a share of the rows is a number between "
+                "0 and 1, such as 0.2"
+            )
+        if share is None and (self.data is None or isinstance(self.data, bool)):
+            raise UsageError(
+                f"validation is {self.data!r}; give a data set, or a share of the rows "
+                "such as 0.2"
+            )
+        whole(1).check("validate_every", self.every)
+        if self.patience is not None:
+            whole(1).check("patience", self.patience)
+        AT_LEAST_0.check("min_delta", self.min_delta)
+        if self.restore_best is not None:
+            FLAG.check("restore_best", self.restore_best)
+        best = self.patience is not None if self.restore_best is None else None
+        if best is not None:
+            object.__setattr__(self, "restore_best", best)
+
+    @property
+    def share(self) -> float | None:
+        """The share of the rows that are held out; ``None`` for a separate data set."""
+        shared = isinstance(self.data, Real) and not isinstance(self.data, bool)
+        return float(self.data) if shared else None
+
+    def describe(self) -> dict[str, str]:
+        """Return each field as text, by the name of its option."""
+        data = self.data
+        named = self.share is not None or isinstance(data, str | os.PathLike)
+        return {
+            "validation": str(data) if named else type(data).__name__,
+            "validate_every": str(self.every),
+            "patience": str(self.patience),
+            "min_delta": str(float(self.min_delta)),
+            "restore_best": str(self.restore_best),
         }
 
 

@@ -13,7 +13,7 @@ from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution.models import EXECUTIONS
 from dtrain.host.pinning import CHOICES
 from dtrain.tracing.weights import DTYPES
-from dtrain.training.settings import ON_NONFINITE
+from dtrain.training.rows import ON_NONFINITE
 from dtrain.zoo import DATA, ENTRIES
 from tests.cli.conftest import options_of
 
@@ -478,7 +478,7 @@ for option, names in LISTS.items():
 # A count is 1 or more (some: 0 or more); a number is finite.
 FROM_0 = ("--epochs", "--warmup", "--verify-every")
 COUNTS = ("--batch", "--block", "--threads", *FROM_0)
-COUNTS += ("--save-every", "--keep", "--min-ranks")
+COUNTS += ("--validate-every", "--patience", "--save-every", "--keep", "--min-ranks")
 NUMBERS = {
     "--learning-rate": ["-0.1", "nan", "inf", "fast", ""],
     "--momentum": ["-0.1", "1", "nan", "fast"],
@@ -488,6 +488,8 @@ NUMBERS = {
     "--clip-norm": ["-1", "0", "inf", "fast"],
     "--save-seconds": ["often", "nan"],
     "--seed": ["1.5", "one"],
+    "--tolerance": ["0", "-1", "nan", "fast"],
+    "--min-delta": ["-1", "nan", "small"],
     "--timeout": ["-1", "nan", "inf", "1e300", "soon"],
 }
 for option in COUNTS:
@@ -504,6 +506,19 @@ for option, values in NUMBERS.items():
         CASES[f"{option} {value!r}"] = (["train", "lecture", option, value], texts)
 
 NO_WRONG_VALUE = {"--nesterov", "--quiet"}
+
+for value, texts in {
+    "0": ["between 0 and 1"],
+    "1": ["between 0 and 1"],
+    "-0.2": ["between 0 and 1"],
+    "nan": ["between 0 and 1"],
+    "nowhere.csv": ["nowhere.csv: there is no such file"],
+}.items():
+    words = ["train", "model.py:net", "data.npz", "--validation", value]
+    CASES[f"--validation {value}"] = (words, texts)
+for option in ("--validate-every", "--patience", "--min-delta", "--restore-best"):
+    words = ["train", "lecture", option, *([] if "best" in option else ["3"])]
+    CASES[f"{option} without --validation"] = (words, ["--validation FILE|SHARE"])
 
 
 @pytest.fixture

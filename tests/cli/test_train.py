@@ -37,6 +37,24 @@ EFFECTS = {
     "--seed": (["--seed", -1], {"seed": -1}),
     "--target": (["--target", "u"], None),
     "--threads": (["--threads", 2], {"threads": 2}),
+    "--validation": (["--validation", 0.25], {"validation_samples": 8}),
+    "--validate-every": (
+        ["--validation", 0.25, "--epochs", 5, "--validate-every", 2],
+        {"validation_samples": 8},
+    ),
+    "--patience": (
+        [*("--validation", 0.25, "--epochs", 9), *("--patience", 2, "--min-delta", 99)],
+        {"stopped": "patience", "best_epoch": 1, "steps": 9},
+    ),
+    "--min-delta": (
+        ["--validation", 0.25, "--min-delta", 99],
+        {"best_epoch": 1, "stopped": "epochs"},
+    ),
+    "--restore-best": (["--validation", 0.25, "--restore-best"], {"stopped": "epochs"}),
+    "--tolerance": (
+        ["--epochs", 9, "--tolerance", 0.99],
+        {"stopped": "converged", "converged": True, "steps": 16},
+    ),
     "--verify-every": (["--verify-every", 1], {}),
     "--warmup": (["--warmup", 4], None),
     "--weight-decay": (["--weight-decay", 0.1], None),

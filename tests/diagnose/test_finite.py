@@ -7,7 +7,15 @@ import re
 import numpy as np
 import pytest
 
-from dtrain import ThreadWorld, base_function, layers, program, train, weight
+from dtrain import (
+    ThreadWorld,
+    base_function,
+    layers,
+    optimizers,
+    program,
+    train,
+    weight,
+)
 from dtrain.engine.engine import BACKENDS
 from dtrain.errors import NotFiniteError
 from dtrain.reduction.blocks import share
@@ -257,6 +265,26 @@ def test_a_step_is_skipped_by_all_ranks_alike(optimizer, caplog):
         assert all(math.isfinite(loss) for loss in run.report["loss_history"])
         seen.append((run.digest, run.report["loss_history"]))
     assert seen[0] == seen[1] == seen[2]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop", "lamb"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_squares_that_overflow_end_the_run(optimizer, backend):
+    """Divided by the root of an infinite second moment, every step would be 0."""
+    x = np.linspace(0.5, 1, 64) * 1e10
+    data = {"x": x, "t": 3 * x}
+    options = {"loss": "square", "optimizer": optimizer, "backend": backend}
+    text = told(line, data, ranks=3, **options)
+    assert "the derivatives of " in text
+    assert "float32 holds squares of numbers up to 1.8e+19" in text
+    assert "--dtype float64" in text
+    skipped = told(line, data, on_nonfinite="skip", **options)
+    assert "too large for the optimizer" in skipped
+    options = USUAL | options
+    assert train(line, data, **options | {"dtype": "float64"}).report["steps"] > 0
+    clipped = {"optimizer": getattr(optimizers, optimizer)(clip_norm=1.0)}
+    run = train(line, data, **options | clipped)
+    assert run.report["skipped_steps"] == 0
 
 
 def test_a_skipped_step_changes_nothing_but_the_count():

@@ -41,6 +41,8 @@ PHASES = {
     "barrier": "dtrain.reduction.futex:Barrier.wait",
     "swap": "dtrain.worlds.mpi:MPIWorld.swap",
     "apply": "dtrain.training.state:State.step",  # summed, not yet applied
+    "validate": "dtrain.training.validation:Validator.measure",
+    "validated": "dtrain.training.state:State.validated",  # measured, not yet recorded
     "evaluate": "dtrain.problem.evaluate:measure",
     "save": "dtrain.training.run:save",
     "leave": "dtrain.worlds.mpi_library:finish",  # as MPI is about to be finalised

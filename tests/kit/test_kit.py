@@ -22,7 +22,7 @@ def test_a_function_is_called_on_every_rank(library):
     assert run.codes == [0, 0, 0]
 
 
-TRAIN = ["-m", "dtrain", "mlp", "--epochs", "1", "--quiet"]
+TRAIN = ["-m", "dtrain", "mlp", "--epochs", "1", "--quiet", "--validation", "0.1"]
 
 
 def test_a_run_comes_through_every_phase(tmp_path):

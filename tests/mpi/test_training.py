@@ -14,6 +14,7 @@ import pytest
 
 from dtrain import (
     SoloWorld,
+    Validation,
     base_function,
     losses,
     optimizers,
@@ -106,6 +107,20 @@ def test_execution_models_give_the_same_bits(world, execution, monkeypatch):
         run = train(net, net_data(101), execution=execution, threads=2, **options)
         assert run.digest == alone.digest
         assert run.report["threads"] == 2
+
+    world.run(work)
+
+
+def test_validation_stops_all_ranks_at_the_same_step(world):
+    def work(_):
+        options = {"epochs": 60, "learning_rate": 0.01, "batch": 6, "block": 2}
+        options |= {"optimizer": "adam", "validation": Validation(0.5, patience=3)}
+        alone = train(net, net_data(31), world=SoloWorld(), **options)
+        run = train(net, net_data(31), **options)
+        assert run.digest == alone.digest
+        for key in ("stopped", "steps", "best_epoch", "validation_history"):
+            assert run.report[key] == alone.report[key]
+        assert run.report["stopped"] == "patience"
 
     world.run(work)
 

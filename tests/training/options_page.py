@@ -13,7 +13,7 @@ HEAD = """\
 # Options
 
 Every option of the commands and of `dtrain.train`, from the table in
-`dtrain/training/settings.py` and `dtrain/cli/rows.py`. In Python an option is a
+`dtrain/training/rows.py` and `dtrain/cli/rows.py`. In Python an option is a
 parameter of `dtrain.train` with underscores, such as `learning_rate=0.1`; on the
 command line it is `--learning-rate 0.1`. In parentheses: the default.
 

@@ -12,7 +12,8 @@ import dtrain
 from dtrain.cli.main import COMMANDS, parse
 from dtrain.cli.rows import OPTIONS
 from dtrain.errors import UsageError
-from dtrain.training.settings import LIBRARY, Settings
+from dtrain.training.rows import LIBRARY
+from dtrain.training.settings import Settings
 from tests.training.options_page import page
 
 PARAMETERS = inspect.signature(dtrain.train).parameters

@@ -174,7 +174,7 @@ def test_every_rank_calls_back_after_every_step(ranks):
     )
     assert set(calls[0].facts()) == {
         *("step", "steps", "epoch", "is_epoch_end", "loss", "samples"),
-        *("learning_rate", "seconds"),
+        *("learning_rate", "seconds", "validation"),
     }
     assert len(calls) == 6 * 2 * ranks
     rows = [

@@ -70,6 +70,41 @@ def test_the_survivors_end_with_the_same_bits(ranks, faults, tmp_path, digest):
     assert "Traceback" not in run.stderr
 
 
+VALIDATED = ["--validation", "0.25", "--patience", "2", "--min-delta", "0.02"]
+VALIDATED += ["--epochs", "30", "--learning-rate", "0.002"]
+
+
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory):
+    run, report = train(1, tmp_path_factory.mktemp("r"), words=VALIDATED, options=[])
+    assert run.returncode == 0, run.stderr
+    assert report["stopped"] == "patience"
+    return report
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [killed(1, "validate", 2), killed(0, "validated", 4)],
+        *(
+            pytest.param(faults, marks=pytest.mark.full)
+            for faults in (
+                [killed(0, "validate", 3)],
+                [killed(2, "validated", 2)],
+                [killed(1, "sum", 13)],
+                [killed(0, "barrier", 26), killed(1, "catch up")],
+            )
+        ),
+    ],
+)
+def test_survivors_validate_and_stop_alike(faults, tmp_path, validated):
+    run, report = train(4, tmp_path, faults, words=VALIDATED)
+    assert run.returncode == 0, run.stderr
+    assert report["recovered_failures"] == len(faults)
+    keys = ("weights_sha256", "steps", "stopped", "best_epoch", "validation_history")
+    assert {key: report[key] for key in keys} == {key: validated[key] for key in keys}
+
+
 @pytest.mark.parametrize(
     "n", [2, *(pytest.param(n, marks=pytest.mark.full) for n in (1, 3, 4, 5, 6, 7))]
 )
