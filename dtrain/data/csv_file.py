@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from dtrain.data.columns import Dataset
-from dtrain.data.csv_arrow import NotPlainError, arrow_is_there, arrow_parts
+from dtrain.data.csv_arrow import NotPlainError, arrow_parts, fits_arrow
 from dtrain.data.csv_fields import GAPS, SPACE, is_number, numbers
 from dtrain.data.parts import IsTextError
 from dtrain.data.table import UNNAMED, Table
@@ -79,7 +79,7 @@ class CsvFile:
             name or f"{UNNAMED}{number}" for number, name in enumerate(header)
         ]
         self._check(header, f"{source}: line {self._line}")
-        self._large = path.stat().st_size >= LARGE and arrow_is_there()
+        self._large = path.stat().st_size >= LARGE and fits_arrow(self.separator)
         self._fast = self._large
 
     def _header(self, separator: str) -> tuple[list[str], int]:

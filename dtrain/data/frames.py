@@ -65,9 +65,7 @@ def _of(frame: Any) -> Any:
 
 
 def _of_arrow_table(table: Any, source: str) -> Dataset:
-    def parts(
-        names: Sequence[str], _: frozenset[str]
-    ) -> Iterator[Mapping[str, Values]]:
+    def parts(names: Sequence[str], _: frozenset[str]) -> Iterator[dict[str, Values]]:
         for batch in table.select(list(names)).to_batches():
             yield of_batch(batch, source, names)
 

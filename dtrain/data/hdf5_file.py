@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,7 @@ def _slices(arrays: Mapping[str, Any], source: str) -> Iterator[Mapping[str, Any
         raise DataError(f"{source}: the numbers of rows differ: {facts}")
     (rows,) = lengths
     width = max(
-        array.dtype.itemsize * int(np.prod(array.shape[1:]))
-        for array in arrays.values()
+        array.dtype.itemsize * prod(array.shape[1:]) for array in arrays.values()
     )
     height = max(1, _BYTES // max(1, width))
     for start in range(0, max(rows, 1), height):

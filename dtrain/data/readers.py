@@ -6,6 +6,7 @@ Reading never runs code: arrays of Python objects (pickles) in files are refused
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def open_data(source: Any, separator: str | None = None) -> Dataset:
         if separator is not None:
             raise UsageError(f"separator is {separator!r}, but {name} is no text file")
         return _with_columns(reader.read(path, name))
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise unreadable(name, error) from None
 
 
