@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dtrain.data.columns import (
     TARGET_KEY,
@@ -18,10 +19,13 @@ from dtrain.data.columns import (
     Dataset,
     Samples,
     common_length,
+    position,
 )
 from dtrain.data.csv_fields import is_number
+from dtrain.data.gaps import Found, without_gaps
+from dtrain.data.parts import Allocate
 from dtrain.data.table import UNNAMED
-from dtrain.data.values import Coded
+from dtrain.data.values import MISSING, Coded, Values
 from dtrain.errors import DataError, UsageError, did_you_mean
 
 Spec = str | Sequence[str]
@@ -50,30 +54,69 @@ class Binding:
         """The names of the columns that are read, each once."""
         return list(dict.fromkeys(name for names in self.origins for name in names))
 
-    def samples(self, columns: Mapping[str, Column | Coded]) -> Samples:
-        """Return samples made of the columns that were read.
+    def text(self, categories: Mapping[str, Sequence[str]]) -> frozenset[str]:
+        """Return the columns that must be read as text, since their texts are known."""
+        pairs = zip([*self.inputs, TARGET_KEY], self.origins, strict=False)
+        return frozenset(names[0] for key, names in pairs if key in categories)
+
+    def read(
+        self,
+        missing: str = "refuse",
+        categories: Mapping[str, Sequence[str]] | None = None,
+        allocate: Allocate = np.empty,
+    ) -> Found:
+        """Read the columns.
+
+        Args:
+            missing: ``skip`` leaves out the rows with a missing value.
+            categories: the texts that are known, as in `Samples`.
+            allocate: makes the arrays of columns that are parsed.
 
         Raises:
-            DataError: a column has no axis of samples or does not hold numbers; an
-                element of a vector is not scalar; lengths differ; there are no samples.
+            DataError: a column cannot be read, has no axis of samples, or does not hold
+                numbers or text; lengths differ; no rows are left.
         """
-        source = self.dataset.source
-        for name in self.names:
-            _check_kind(source, name, columns[name])
-        if common_length({name: columns[name] for name in self.names}, source) == 0:
-            raise DataError(f"{source} has no samples")
+        dataset = self.dataset
+        columns = dataset.read(self.names, self.text(categories or {}), allocate)
+        for name, column in columns.items():
+            _check_kind(dataset.source, name, column)
+        if common_length(columns, dataset.source) == 0:
+            raise DataError(f"{dataset.source} has no samples")
+        if missing == "skip":
+            return without_gaps(columns, dataset.source, allocate)
+        return Found(columns)
+
+    def samples(
+        self,
+        found: Found,
+        categories: Mapping[str, Sequence[str]] | None = None,
+    ) -> Samples:
+        """Return samples made of the columns that were read.
+
+        Args:
+            found: the columns.
+            categories: the texts that are known, as in `Samples`; by default those of
+                the data, in sorted order.
+
+        Raises:
+            DataError: an element of a vector is not scalar; a text is not known.
+        """
+        source, columns = self.dataset.source, found.columns
         arrays: list[Column] = []
-        categories: dict[str, tuple[str, ...]] = {}
+        known: dict[str, tuple[str, ...]] = {}
         whose = [*self.inputs, TARGET_KEY]
         for key, names, vector in zip(whose, self.origins, self.vectors, strict=False):
-            found = [columns[name] for name in names]
+            column = columns[names[0]]
             if vector:
-                arrays.append(_vector(source, names, found))
-            elif isinstance(found[0], Coded):
-                categories[key] = found[0].labels
-                arrays.append(found[0].codes)
+                arrays.append(_vector(source, names, [columns[name] for name in names]))
+            elif categories is not None and key in categories:
+                known[key] = tuple(categories[key])
+                arrays.append(self._codes(names[0], column, known[key], found.rows))
+            elif isinstance(column, Coded):
+                known[key] = column.labels
+                arrays.append(column.codes)
             else:
-                arrays.append(found[0])
+                arrays.append(column)
         count = len(self.inputs)
         return Samples(
             dict(zip(self.inputs, arrays, strict=False)),
@@ -81,8 +124,41 @@ class Binding:
             source,
             self.origins,
             self.dataset.line_of,
-            categories=categories,
+            found.rows,
+            known,
+            found.left_out,
         )
+
+    def _codes(
+        self,
+        name: str,
+        column: Values,
+        known: tuple[str, ...],
+        rows: NDArray[np.intp] | None,
+    ) -> Column:
+        """Return a column's texts as indices of the known texts.
+
+        Raises:
+            DataError: a text is not known, with its row.
+        """
+        source, line_of = self.dataset.source, self.dataset.line_of
+        if not isinstance(column, Coded):
+            raise DataError(
+                f"{source}: column {name!r} holds numbers, but the weights were "
+                f"trained on the texts {_listing(known)}"
+            )
+        number = {label: code for code, label in enumerate(known)}
+        new = [number.get(label, MISSING - 1) for label in column.labels]
+        codes: Column = np.array([*new, MISSING], np.int64)[column.codes]
+        if codes.min() < MISSING:
+            row = int(np.argmax(codes < MISSING))
+            text = column.labels[column.codes[row]]
+            where = position(source, row if rows is None else int(rows[row]), line_of)
+            raise DataError(
+                f"{where}, column {name!r} is {text!r}, which is not in the training "
+                f"data; there were: {_listing(known)}"
+            )
+        return codes
 
 
 def bind(
@@ -92,10 +168,12 @@ def bind(
     columns: Mapping[str, Spec],
     *,
     with_target: bool = True,
+    missing: str = "refuse",
+    categories: Mapping[str, Sequence[str]] | None = None,
 ) -> Samples:
     """Resolve the columns that a program reads, read them, and make samples.
 
-    See `resolve` for the arguments.
+    See `resolve` and `Binding.read` for the arguments.
 
     >>> data = Dataset({name: np.zeros(3) for name in ("a", "b", "y")}, "a mapping")
     >>> samples = bind(data, ["x"], None, {"x": "a:b"})
@@ -104,7 +182,7 @@ def bind(
 
     """
     binding = resolve(dataset, inputs, target, columns, with_target=with_target)
-    return binding.samples(dataset.read(binding.names))
+    return binding.samples(binding.read(missing, categories), categories)
 
 
 def resolve(

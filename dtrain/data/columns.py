@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,12 @@ from dtrain.errors import DataError
 Column = NDArray[Any]
 TARGET_KEY = "(target)"
 """The target's key beside the names of inputs; no parameter can have this name."""
-_FINITE = "data must be finite; fix or remove the row"
+Check = tuple[tuple[str, ...], Column, Callable[[Column], Column]]
+"""The columns of an array, the array, and what tells which elements are valid."""
+_MISSING = (
+    "fill it in, leave out such rows with --missing skip (missing='skip'), or let the "
+    "program handle NaN in this input (np.isnan, np.nanmean, ...)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +102,7 @@ class Samples:
         rows: the row of each sample in the data set, if these are a part of it.
         categories: the texts that the codes of a column of text stand for, by the name
             of the input that reads it, or ``(target)``.
+        left_out: how many rows of the data set were left out: a value was missing.
 
     """
 
@@ -107,6 +113,7 @@ class Samples:
     line_of: Callable[[int], int] | None = field(default=None, repr=False)
     rows: NDArray[np.intp] | None = field(default=None, repr=False)
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(next(iter(self._arrays())))
@@ -138,25 +145,31 @@ class Samples:
             rows=rows if self.rows is None else self.rows[rows],
         )
 
-    def check_finite(self, start: int, stop: int) -> None:
-        """Check that the rows [start, stop) hold neither infinities nor NaN.
+    def check_finite(
+        self, start: int, stop: int, nan: Container[str] = frozenset()
+    ) -> None:
+        """Check that the rows [start, stop) hold neither infinities nor missing values.
 
         About a MiB is in memory at a time, so each rank can check a range of a
         memory-mapped file.
+
+        Args:
+            start: the first row.
+            stop: the row after the last.
+            nan: the inputs in which NaN is accepted.
 
         Raises:
             DataError: a value is not finite; names its row, from 1, and column.
 
         """
         keys = [*self.inputs, TARGET_KEY]
-        checked = [
-            (names, array)
-            for key, names, array in zip(
-                keys, self.origins, self._arrays(), strict=False
-            )
-            if array.dtype.kind == "f" or key in self.categories
-        ]
-        self._check(checked, start, stop, _is_value, _FINITE)
+        checks: list[Check] = []
+        for key, names, array in zip(keys, self.origins, self._arrays(), strict=False):
+            if key in self.categories:
+                checks.append((names, array, _is_text))
+            elif array.dtype.kind == "f":
+                checks.append((names, array, _not_inf if key in nan else np.isfinite))
+        self._check(checks, start, stop, "data must be finite; fix or remove the row")
 
     def check_target(
         self, start: int, stop: int, fits: Callable[[Column], Column], must: str
@@ -174,7 +187,7 @@ class Samples:
 
         """
         if self.target is not None:
-            self._check([(self.origins[-1], self.target)], start, stop, fits, must)
+            self._check([(self.origins[-1], self.target, fits)], start, stop, must)
 
     def check_not_text(self, key: str, why: str) -> None:
         """Check that an input, or ``(target)``, does not read a column of text.
@@ -202,24 +215,18 @@ class Samples:
             f"but {why}: replace it, or choose another column"
         )
 
-    def _check(
-        self,
-        columns: Sequence[tuple[tuple[str, ...], Column]],
-        start: int,
-        stop: int,
-        fits: Callable[[Column], Column],
-        must: str,
-    ) -> None:
-        widest = max((array[:1].nbytes for _, array in columns), default=0)
+    def _check(self, checks: Sequence[Check], start: int, stop: int, must: str) -> None:
+        widest = max((array[:1].nbytes for _, array, _ in checks), default=0)
         height = max(1, CHUNK // max(1, widest))
         for low in range(start, stop, height):
             invalid = []
-            for names, array in columns:
+            for names, array, fits in checks:
                 part = array[low : min(low + height, stop)]
                 fit = fits(part)
                 if not fit.all():
                     row, *index = np.argwhere(~fit)[0].tolist()
-                    invalid.append((row, names, index, part[(row, *index)]))
+                    value = np.nan if fits is _is_text else part[(row, *index)]
+                    invalid.append((row, names, index, value))
             if invalid:
                 row, names, index, value = min(invalid, key=lambda found: found[0])
                 raise self._error(low + row, names, index, value, must)
@@ -227,8 +234,7 @@ class Samples:
     def where(self, row: int) -> str:
         """Return where users find a row (from 0): its number from 1 and its line."""
         row = row if self.rows is None else int(self.rows[row])
-        line = "" if self.line_of is None else f" (line {self.line_of(row)})"
-        return f"{self.source}: row {row + 1}{line}"
+        return position(self.source, row, self.line_of)
 
     def _error(
         self,
@@ -241,20 +247,28 @@ class Samples:
         name = repr(names[index.pop(0)] if len(names) > 1 else names[0])
         element = name + (f" at {index}" if index else "")
         shown = str(value)
-        if value != value or (must is _FINITE and value == MISSING):
-            shown = (
-                f"{'nan' if value != value else 'no text'} (an empty or missing value)"
-            )
+        if value != value:
+            shown, must = "nan (an empty or missing value)", _MISSING
         return DataError(
             f"{self.where(row)}, column {element} is {shown}: {must} "
             "(rows count from 1)"
         )
 
 
-def _is_value(rows: Column) -> Column:
-    """Return which elements are neither missing nor infinite."""
-    found: Column = np.isfinite(rows) if rows.dtype.kind == "f" else rows != MISSING
-    return found
+def _is_text(codes: Column) -> Column:
+    """Return which codes stand for a text."""
+    return np.not_equal(codes, MISSING)
+
+
+def _not_inf(rows: Column) -> Column:
+    """Return which numbers are not infinite."""
+    return np.logical_not(np.isinf(rows))
+
+
+def position(source: str, row: int, line_of: Callable[[int], int] | None) -> str:
+    """Return where users find a row (from 0): its number from 1 and its line."""
+    line = "" if line_of is None else f" (line {line_of(row)})"
+    return f"{source}: row {row + 1}{line}"
 
 
 def common_length(columns: Mapping[str, Any], source: str) -> int:

@@ -63,11 +63,13 @@ def open_data(source: Any, separator: str | None = None) -> Dataset:
     array([0, 1])
 
     """
-    if isinstance(source, Dataset):
+    if isinstance(source, Dataset) and separator is None:
         return source
     if not isinstance(source, str | os.PathLike):
         if separator is not None:
-            raise UsageError(f"separator is {separator!r}, but data is no text file")
+            raise UsageError(
+                f"separator is {separator!r}, but the data are not in a text file"
+            )
         if is_frame(source):
             return _with_columns(read_frame(source))
         if isinstance(source, Mapping):
@@ -83,7 +85,7 @@ def open_data(source: Any, separator: str | None = None) -> Dataset:
         if reader.separated:
             return reader.read(path, name, separator)
         if separator is not None:
-            raise UsageError(f"separator is {separator!r}, but {name} is no text file")
+            raise UsageError(f"separator is {separator!r}, but {name} has none")
         return _with_columns(reader.read(path, name))
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(name, error) from None
@@ -92,6 +94,14 @@ def open_data(source: Any, separator: str | None = None) -> Dataset:
 def is_named(value: Any) -> bool:
     """Return whether a value is something that `open_data` takes, not bare arrays."""
     return isinstance(value, Mapping | str | os.PathLike | Dataset) or is_frame(value)
+
+
+def is_text_file(source: Any) -> bool:
+    """Return whether a source is the path of a text file, which has a separator."""
+    if not isinstance(source, str | os.PathLike):
+        return False
+    reader = READERS.get(_suffix(Path(source)))
+    return reader is not None and reader.separated
 
 
 def formats() -> str:

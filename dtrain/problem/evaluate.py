@@ -27,7 +27,9 @@ from dtrain.problem.samples import (
     Inputs,
     as_samples,
     as_weights,
+    categories_of,
     check_call,
+    check_known,
     dtype_of,
     named_weights,
 )
@@ -50,6 +52,8 @@ def loss_and_gradient(
     *,
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
+    separator: str | None = None,
+    missing: str = "refuse",
     loss: str | Loss = "square",
     penalty: Penalty | None = None,
     dtype: Any = "float64",
@@ -72,6 +76,8 @@ def loss_and_gradient(
             ``loss="mean"``.
         target: which column that is, as in `dtrain.train`.
         columns: which columns the inputs are, as in `dtrain.train`.
+        separator: what separates the columns of a text file, as in `dtrain.train`.
+        missing: ``refuse``, or ``skip``: leave out rows, as in `dtrain.train`.
         loss: the loss, as in `dtrain.train`.
         penalty: a function of the weights that is added to the mean loss.
         dtype: ``float32`` or ``float64``.
@@ -106,6 +112,9 @@ def loss_and_gradient(
         target=target,
         columns=columns,
         with_target=the_loss.takes_target,
+        separator=separator,
+        missing=missing,
+        categories=categories_of(weights),
     )
 
     def make() -> tuple[Evaluator, Weights]:
@@ -147,6 +156,8 @@ def evaluate(
     *,
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
+    separator: str | None = None,
+    missing: str = "refuse",
     loss: str | Loss = "square",
     block: int | None = None,
     backend: str = "numpy",
@@ -164,6 +175,8 @@ def evaluate(
         data: named columns, first axis the sample: a mapping of arrays or a path.
         target: the column to compare with, as in `dtrain.train`.
         columns: which columns the inputs are, as in `dtrain.train`.
+        separator: what separates the columns of a text file, as in `dtrain.train`.
+        missing: ``refuse``, or ``skip``: leave out rows, as in `dtrain.train`.
         loss: the loss, as in `dtrain.train`.
         block: samples in a block, the unit of exact sums.
         backend: what runs the plan: ``numpy`` or ``fused``.
@@ -197,7 +210,11 @@ def evaluate(
             target=target,
             columns=columns or {},
             with_target=the_loss.takes_target,
+            separator=separator,
+            missing=missing,
+            categories=categories_of(weights),
         )
+        check_known(samples, categories_of(weights))
         return measure(
             rank, program, samples, weights, the_loss, digest, block, backend
         )
@@ -243,6 +260,7 @@ def predict(
     inputs: Inputs,
     *,
     columns: Mapping[str, Spec] | None = None,
+    separator: str | None = None,
 ) -> NDArray[Any] | dict[str, NDArray[Any]]:
     """Compute the program's output for every sample.
 
@@ -252,6 +270,7 @@ def predict(
             the result's.
         inputs: as for `loss_and_gradient`.
         columns: which columns the inputs are, as in `dtrain.train`.
+        separator: what separates the columns of a text file, as in `dtrain.train`.
 
     Returns:
         An array whose first axis is the sample, or a dict of arrays if the program has
@@ -270,8 +289,12 @@ def predict(
     """
     check_call("predict", program, weights)
     numerics.check_pins()
+    known = categories_of(weights)
     weights = named_weights(weights)
-    samples = as_samples(program, inputs, columns=columns)
+    samples = as_samples(
+        program, inputs, columns=columns, separator=separator, categories=known
+    )
+    check_known(samples, known)
     made = _outputs.get(
         program,
         (signature(samples), dtype_of(weights)),

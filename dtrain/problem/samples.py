@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -62,6 +62,9 @@ def as_samples(
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
     with_target: bool = False,
+    separator: str | None = None,
+    missing: str = "refuse",
+    categories: Mapping[str, Sequence[str]] | None = None,
 ) -> Samples:
     """Bind what a caller gave to the inputs of a program.
 
@@ -73,6 +76,9 @@ def as_samples(
         target: with named columns and no ``targets``, the column to compare with.
         columns: with named columns, the columns of an input, as in `resolve`.
         with_target: whether to look for the target among named columns.
+        separator: with named columns, as in `open_data`.
+        missing: with named columns, as in `Binding.read`.
+        categories: with named columns, the texts that are known, as in `Samples`.
 
     Raises:
         DataError: an input is missing, is not an array of numbers, or has another
@@ -84,18 +90,24 @@ def as_samples(
             f"program {program.name} has no inputs, so there are no samples"
         )
     if not is_named(inputs):
-        arrays = _in_order(program, inputs)
-    elif targets is None:
-        data = open_data(inputs)
-        return bind(
-            data, program.inputs, target, columns or {}, with_target=with_target
+        return _checked(_in_order(program, inputs), targets)
+    if targets is not None and missing == "skip":
+        raise UsageError(
+            "missing is 'skip', but the targets are given apart from the inputs: make "
+            "them a named column, so that both lose the same rows"
         )
-    else:
-        bound = bind(
-            open_data(inputs), program.inputs, None, columns or {}, with_target=False
-        )
-        return replace(_checked(bound.inputs, targets), categories=bound.categories)
-    return _checked(arrays, targets)
+    bound = bind(
+        open_data(inputs, separator),
+        program.inputs,
+        target if targets is None else None,
+        columns or {},
+        with_target=with_target and targets is None,
+        missing=missing,
+        categories=categories,
+    )
+    if targets is None:
+        return bound
+    return replace(_checked(bound.inputs, targets), categories=bound.categories)
 
 
 def _in_order(program: Program, inputs: Any) -> dict[str, NDArray[Any]]:
@@ -150,6 +162,27 @@ def _checked(arrays: Mapping[str, NDArray[Any]], targets: Any) -> Samples:
         raise DataError("there are no samples")
     origins = tuple((name,) for name in everything)
     return Samples(dict(arrays), target, "the arrays given", origins)
+
+
+def categories_of(weights: Any) -> Mapping[str, Sequence[str]]:
+    """Return the texts that a `Run` was trained on, by input; none of other weights."""
+    known = getattr(weights, "categories", None)
+    return known if isinstance(known, Mapping) else {}
+
+
+def check_known(samples: Samples, known: Mapping[str, Sequence[str]]) -> None:
+    """Check that text is coded as it was in training.
+
+    Raises:
+        DataError: a column holds text whose codes are not known.
+    """
+    for key in samples.categories:
+        if key not in known:
+            raise DataError(
+                f"{samples.source}: the column of {key!r} holds text, but it is not "
+                "known which number each text had in training: give the Run in place "
+                "of its weights, or their file"
+            )
 
 
 def as_weights(layout: Layout, values: Any, into: Weights | None = None) -> Weights:

@@ -22,6 +22,7 @@ from dtrain.training.options import (
     INTEGER,
     RATE,
     SECONDS,
+    SEPARATOR,
     TEXT,
     Kind,
     Option,
@@ -149,6 +150,24 @@ class Rows:
         metavar="INPUT=COLUMN[:LAST][,...]",
         commands=DATA,
         several=True,
+    )
+    separator: str | None = row(
+        SEPARATOR,
+        "what separates the columns of a text file: a character, or tab",
+        metavar="C",
+        shown="a comma, semicolon or tab, whichever the first line has",
+        commands=DATA,
+        aliases=("sep", "delimiter"),
+    )
+    missing: str = row(
+        ANYTHING,
+        "where a value is missing: refuse, unless the program handles NaN in that "
+        "input, or skip: leave out the row",
+        "refuse",
+        metavar="NAME",
+        shown="refuse",
+        commands=("train", "eval", "check"),
+        bits=True,
     )
     seed: int = row(
         INTEGER,

@@ -68,6 +68,8 @@ def train(  # noqa: D417 (the options' lines come from their table)
     penalty: Penalty | None = None,
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
+    separator: str | None = None,
+    missing: str = "refuse",
     weights: Any = None,
     seed: int = 0,
     dtype: Any = "float32",

@@ -23,7 +23,7 @@ from dtrain.host import numerics, pinning
 from dtrain.problem.agreement import together
 from dtrain.problem.evaluator import Computing, Evaluator, threads_of
 from dtrain.problem.problem import Problem, check_trainable, read_samples
-from dtrain.problem.samples import Data
+from dtrain.problem.samples import Data, categories_of
 from dtrain.tracing.trace import Program
 from dtrain.training.finite import Guard
 from dtrain.training.replicas import Replicas
@@ -83,6 +83,9 @@ class Trainer:
             target=settings.target,
             columns=settings.columns or {},
             with_target=settings.the_loss.takes_target,
+            separator=settings.separator,
+            missing=settings.missing,
+            categories=categories_of(weights),
         )
         samples, apart, of = held_out(world, program, given, settings, digest)
         self.problem = Problem(

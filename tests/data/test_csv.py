@@ -172,5 +172,5 @@ def test_a_truncated_gzip_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="cannot be read"):
             open_data(tmp_path / "a.csv.gz").read(["x"])
     (tmp_path / "a.csv.gz").write_text("x,t\n1,2\n")
-    with pytest.raises(DataError, match="cannot be read: .*[Gg]zip"):
+    with pytest.raises(DataError, match="cannot be read: Not a gzipped file"):
         open_data(tmp_path / "a.csv.gz")

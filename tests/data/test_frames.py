@@ -23,6 +23,7 @@ class Series:
         self.values = np.asarray(values)
 
     def to_numpy(self) -> Any:
+        """Return the values."""
         return self.values
 
 
@@ -111,10 +112,12 @@ class Dataset(dict[str, Variable]):
 
     @property
     def data_vars(self) -> list[str]:
+        """Return the names of the variables."""
         return [name for name in self if name != "time"]
 
     @property
     def coords(self) -> list[str]:
+        """Return the names of the coordinates."""
         return ["time"]
 
 
