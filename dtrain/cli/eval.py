@@ -75,6 +75,7 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, dict[str, float]]:
         with_target=loss.takes_target,
         missing=args.missing,
         categories=categories_of(weights),
+        sample_weight=args.sample_weight,
     )
     check_known(samples, categories_of(weights))
     found = measure(world, program, samples, weights, loss, digest)

@@ -1,164 +1,21 @@
 """Bind the columns of a data set to the inputs of a program, by name.
 
 `resolve` finds the names of the columns, which costs nothing; only these columns are
-read. `Binding.samples` makes samples of them. It does not copy a column unless it has
-to.
+read (`dtrain.data.reading`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dtrain.data.columns import (
-    TARGET_KEY,
-    Column,
-    Dataset,
-    Samples,
-    common_length,
-    position,
-)
-from dtrain.data.csv_fields import is_number
-from dtrain.data.gaps import Found, without_gaps
-from dtrain.data.parts import Allocate
+from dtrain.data.columns import Dataset, Samples
+from dtrain.data.reading import Binding
 from dtrain.data.table import UNNAMED
-from dtrain.data.values import MISSING, Coded, Values
-from dtrain.errors import DataError, UsageError, did_you_mean
+from dtrain.errors import DataError, UsageError, did_you_mean, listing
 
+_WEIGHT = "the weight of samples"
 Spec = str | Sequence[str]
 """A column's name, a range ``first:last``, or a list of names and ranges."""
-
-
-@dataclass(frozen=True, eq=False)
-class Binding:
-    """Which columns of a data set a program reads.
-
-    Attributes:
-        dataset: the columns.
-        inputs: the names of the program's inputs.
-        origins: the names of the columns that form each input, then the target.
-        vectors: for each of these, whether its columns are elements of a vector.
-
-    """
-
-    dataset: Dataset
-    inputs: Sequence[str]
-    origins: list[tuple[str, ...]]
-    vectors: list[bool]
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the columns that are read, each once."""
-        return list(dict.fromkeys(name for names in self.origins for name in names))
-
-    def text(self, categories: Mapping[str, Sequence[str]]) -> frozenset[str]:
-        """Return the columns that must be read as text, since their texts are known."""
-        pairs = zip([*self.inputs, TARGET_KEY], self.origins, strict=False)
-        return frozenset(names[0] for key, names in pairs if key in categories)
-
-    def read(
-        self,
-        missing: str = "refuse",
-        categories: Mapping[str, Sequence[str]] | None = None,
-        allocate: Allocate = np.empty,
-    ) -> Found:
-        """Read the columns.
-
-        Args:
-            missing: ``skip`` leaves out the rows with a missing value.
-            categories: the texts that are known, as in `Samples`.
-            allocate: makes the arrays of columns that are parsed.
-
-        Raises:
-            DataError: a column cannot be read, has no axis of samples, or does not hold
-                numbers or text; lengths differ; no rows are left.
-        """
-        dataset = self.dataset
-        columns = dataset.read(self.names, self.text(categories or {}), allocate)
-        for name, column in columns.items():
-            _check_kind(dataset.source, name, column)
-        if common_length(columns, dataset.source) == 0:
-            raise DataError(f"{dataset.source} has no samples")
-        if missing == "skip":
-            return without_gaps(columns, dataset.source, allocate)
-        return Found(columns)
-
-    def samples(
-        self,
-        found: Found,
-        categories: Mapping[str, Sequence[str]] | None = None,
-    ) -> Samples:
-        """Return samples made of the columns that were read.
-
-        Args:
-            found: the columns.
-            categories: the texts that are known, as in `Samples`; by default those of
-                the data, in sorted order.
-
-        Raises:
-            DataError: an element of a vector is not scalar; a text is not known.
-        """
-        source, columns = self.dataset.source, found.columns
-        arrays: list[Column] = []
-        known: dict[str, tuple[str, ...]] = {}
-        whose = [*self.inputs, TARGET_KEY]
-        for key, names, vector in zip(whose, self.origins, self.vectors, strict=False):
-            column = columns[names[0]]
-            if vector:
-                arrays.append(_vector(source, names, [columns[name] for name in names]))
-            elif categories is not None and key in categories:
-                known[key] = tuple(categories[key])
-                arrays.append(self._codes(names[0], column, known[key], found.rows))
-            elif isinstance(column, Coded):
-                known[key] = column.labels
-                arrays.append(column.codes)
-            else:
-                arrays.append(column)
-        count = len(self.inputs)
-        return Samples(
-            dict(zip(self.inputs, arrays, strict=False)),
-            arrays[count] if len(arrays) > count else None,
-            source,
-            self.origins,
-            self.dataset.line_of,
-            found.rows,
-            known,
-            found.left_out,
-        )
-
-    def _codes(
-        self,
-        name: str,
-        column: Values,
-        known: tuple[str, ...],
-        rows: NDArray[np.intp] | None,
-    ) -> Column:
-        """Return a column's texts as indices of the known texts.
-
-        Raises:
-            DataError: a text is not known, with its row.
-        """
-        source, line_of = self.dataset.source, self.dataset.line_of
-        if not isinstance(column, Coded):
-            raise DataError(
-                f"{source}: column {name!r} holds numbers, but the weights were "
-                f"trained on the texts {_listing(known)}"
-            )
-        number = {label: code for code, label in enumerate(known)}
-        new = [number.get(label, MISSING - 1) for label in column.labels]
-        codes: Column = np.array([*new, MISSING], np.int64)[column.codes]
-        if codes.min() < MISSING:
-            row = int(np.argmax(codes < MISSING))
-            text = column.labels[column.codes[row]]
-            where = position(source, row if rows is None else int(rows[row]), line_of)
-            raise DataError(
-                f"{where}, column {name!r} is {text!r}, which is not in the training "
-                f"data; there were: {_listing(known)}"
-            )
-        return codes
 
 
 def bind(
@@ -170,18 +27,27 @@ def bind(
     with_target: bool = True,
     missing: str = "refuse",
     categories: Mapping[str, Sequence[str]] | None = None,
+    sample_weight: str | None = None,
 ) -> Samples:
     """Resolve the columns that a program reads, read them, and make samples.
 
     See `resolve` and `Binding.read` for the arguments.
 
+    >>> import numpy as np
     >>> data = Dataset({name: np.zeros(3) for name in ("a", "b", "y")}, "a mapping")
     >>> samples = bind(data, ["x"], None, {"x": "a:b"})
     >>> samples.inputs["x"].shape, samples.origins
     ((3, 2), [('a', 'b'), ('y',)])
 
     """
-    binding = resolve(dataset, inputs, target, columns, with_target=with_target)
+    binding = resolve(
+        dataset,
+        inputs,
+        target,
+        columns,
+        with_target=with_target,
+        sample_weight=sample_weight,
+    )
     return binding.samples(binding.read(missing, categories), categories)
 
 
@@ -192,6 +58,7 @@ def resolve(
     columns: Mapping[str, Spec],
     *,
     with_target: bool = True,
+    sample_weight: str | None = None,
 ) -> Binding:
     """Match the columns of a data set to a program's inputs, and find the target.
 
@@ -205,6 +72,7 @@ def resolve(
             of the data set and with both ends, or a list of names and ranges, in a text
             separated by commas.
         with_target: whether there is a target.
+        sample_weight: the column with the weight of each sample, if there are weights.
 
     Raises:
         UsageError: a target is named although there is none.
@@ -216,7 +84,7 @@ def resolve(
         if name not in inputs and name != wanted:
             raise DataError(
                 f"columns names {name!r}, which is neither an input of the program "
-                f"({_listing(inputs)}) nor the target"
+                f"({listing(inputs)}) nor the target"
             )
     found = [_resolve(dataset, columns.get(name, name), name) for name in inputs]
     if target is not None and not with_target:
@@ -227,10 +95,14 @@ def resolve(
     if with_target:
         spec: Spec = columns.get(wanted, wanted)
         if target is None and ("t" in inputs or "t" not in columns):
-            spec = _default_target(dataset, {n for names, _ in found for n in names})
+            used = {name for names, _ in found for name in names}
+            spec = _default_target(dataset, used | {sample_weight or ""} - {""})
         found.append(_resolve(dataset, spec, None))
+    if sample_weight is not None:
+        found.append(_resolve(dataset, sample_weight, _WEIGHT))
     origins = [names for names, _ in found]
-    return Binding(dataset, inputs, origins, [vector for _, vector in found])
+    vectors = [vector for _, vector in found]
+    return Binding(dataset, inputs, origins, vectors, sample_weight is not None)
 
 
 def _resolve(
@@ -280,13 +152,15 @@ def _unknown(dataset: Dataset, name: str, reader: str | None) -> DataError:
     hint = did_you_mean(name, dataset.names) or "."
     if reader is None:
         who, advice = "the target", "with --target NAME (target=)"
+    elif reader == _WEIGHT:
+        who, advice = _WEIGHT, "with --sample-weight NAME (sample_weight=)"
     else:
         who = f"input {reader!r}"
         forms = f"{reader}=NAME, {reader}=FIRST:LAST or {reader}=A,B,C"
         advice = f"with --columns {forms} (columns=)"
     return DataError(
         f"{dataset.source}: there is no column {name!r} for {who}{hint} There are: "
-        f"{_listing(dataset.names)}. Choose another {advice}"
+        f"{listing(dataset.names)}. Choose another {advice}"
     )
 
 
@@ -297,75 +171,8 @@ def _default_target(dataset: Dataset, used: set[str]) -> str:
     named = [name for name in free if not name.startswith(UNNAMED)]
     if len(named) == 1:
         return named[0]
-    found = f"could be any of {_listing(free)}" if free else "is missing"
+    found = f"could be any of {listing(free)}" if free else "is missing"
     raise DataError(
         f"{dataset.source}: the target {found}: the program's inputs use "
-        f"{_listing(sorted(used)) or 'no column'}; name it with --target (target=)"
+        f"{listing(sorted(used)) or 'no column'}; name it with --target (target=)"
     )
-
-
-def _check_kind(source: str, name: str, column: Column | Coded) -> None:
-    if isinstance(column, Coded):
-        return
-    if column.dtype.kind not in "biuf" or column.dtype.itemsize > 8:
-        raise DataError(
-            f"{source}: column {name!r} is {column.dtype}: a column that is "
-            "used must be bool, integer or floating-point, of 64 bits at most, or text"
-        )
-    if column.ndim == 0:
-        raise DataError(
-            f"{source}: column {name!r} is a single number: its first axis "
-            "must be the sample"
-        )
-
-
-def _vector(
-    source: str, names: tuple[str, ...], columns: Sequence[Column | Coded]
-) -> Column:
-    """Return scalar columns as one matrix, (N, columns)."""
-    for name, column in zip(names, columns, strict=True):
-        if isinstance(column, Coded):
-            raise DataError(
-                f"{source}: column {name!r} holds text, such as {_example(column)!r}: "
-                "the columns of a vector must hold numbers"
-            )
-        if column.ndim != 1:
-            raise DataError(
-                f"{source}: the vector of columns includes {name!r} of shape "
-                f"{column.shape}: its elements must be scalar columns"
-            )
-    return _side_by_side([each for each in columns if not isinstance(each, Coded)])
-
-
-def _example(column: Coded) -> str:
-    """Return a text that is not a number."""
-    texts = (label for label in column.labels if not is_number(label))
-    return next(texts, "")
-
-
-def _side_by_side(columns: list[Column]) -> Column:
-    """Return scalar columns as the columns of one matrix.
-
-    Adjacent columns of one table, such as those of a CSV file, are not copied.
-    """
-    table = columns[0].base
-    if isinstance(table, np.ndarray) and table.ndim == 2:
-        offset = columns[0].ctypes.data - table.ctypes.data
-        first = offset // table.itemsize
-        view = table[:, first : first + len(columns)]
-        if view.shape[1] == len(columns) and all(
-            _same_memory(view[:, index], column) for index, column in enumerate(columns)
-        ):
-            return view
-    return np.stack(columns, axis=1)
-
-
-def _same_memory(one: Column, other: Column) -> bool:
-    return one.__array_interface__ == other.__array_interface__
-
-
-def _listing(names: Iterable[str]) -> str:
-    known = list(names)
-    if len(known) <= 12:
-        return ", ".join(known)
-    return ", ".join([*known[:9], "...", known[-1]]) + f" ({len(known)} in all)"

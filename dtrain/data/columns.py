@@ -9,22 +9,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.data.checks import (
+    Check,
+    Column,
+    first_invalid,
+    is_text,
+    not_inf,
+    not_negative,
+    position,
+)
 from dtrain.data.csv_fields import is_number
-from dtrain.data.digest import CHUNK
 from dtrain.data.parts import Allocate
 from dtrain.data.table import Table
-from dtrain.data.values import MISSING, Coded, Values, as_values
+from dtrain.data.values import Coded, Values, as_values
 from dtrain.errors import DataError
 
-Column = NDArray[Any]
 TARGET_KEY = "(target)"
 """The target's key beside the names of inputs; no parameter can have this name."""
-Check = tuple[tuple[str, ...], Column, Callable[[Column], Column]]
-"""The columns of an array, the array, and what tells which elements are valid."""
-_MISSING = (
-    "fill it in, leave out such rows with --missing skip (missing='skip'), or let the "
-    "program handle NaN in this input (np.isnan, np.nanmean, ...)"
-)
+_FINITE = "data must be finite; fix or remove the row"
+_NOT_NEGATIVE = "the weight of a sample must be 0 or more"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +100,10 @@ class Samples:
         inputs: (N, ...) each, by the names of the program's inputs.
         target: (N, ...), or ``None`` if the loss takes no target.
         source: the name of the data in messages.
-        origins: the names of the columns that form each input, then the target.
+        origins: the names of the columns that form each input, then the target, then
+            the weight.
         line_of: as in `Dataset`.
+        weight: (N,), the weight of each sample, or ``None`` if all count alike.
         rows: the row of each sample in the data set, if these are a part of it.
         categories: the texts that the codes of a column of text stand for, by the name
             of the input that reads it, or ``(target)``.
@@ -111,6 +116,7 @@ class Samples:
     source: str
     origins: Sequence[tuple[str, ...]]
     line_of: Callable[[int], int] | None = field(default=None, repr=False)
+    weight: Column | None = None
     rows: NDArray[np.intp] | None = field(default=None, repr=False)
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: int = 0
@@ -122,6 +128,8 @@ class Samples:
         yield from self.inputs.values()
         if self.target is not None:
             yield self.target
+        if self.weight is not None:
+            yield self.weight
 
     @property
     def target_shape(self) -> tuple[int, ...] | None:
@@ -134,6 +142,7 @@ class Samples:
             self,
             inputs={name: column[:count] for name, column in self.inputs.items()},
             target=None if self.target is None else self.target[:count],
+            weight=None if self.weight is None else self.weight[:count],
         )
 
     def take(self, rows: NDArray[np.intp]) -> Samples:
@@ -142,6 +151,7 @@ class Samples:
             self,
             inputs={name: column[rows] for name, column in self.inputs.items()},
             target=None if self.target is None else self.target[rows],
+            weight=None if self.weight is None else self.weight[rows],
             rows=rows if self.rows is None else self.rows[rows],
         )
 
@@ -163,13 +173,14 @@ class Samples:
 
         """
         keys = [*self.inputs, TARGET_KEY]
-        checks: list[Check] = []
+        checks = []
         for key, names, array in zip(keys, self.origins, self._arrays(), strict=False):
             if key in self.categories:
-                checks.append((names, array, _is_text))
+                checks.append(Check(names, array, is_text, _FINITE))
             elif array.dtype.kind == "f":
-                checks.append((names, array, _not_inf if key in nan else np.isfinite))
-        self._check(checks, start, stop, "data must be finite; fix or remove the row")
+                fits = not_inf if key in nan else np.isfinite
+                checks.append(Check(names, array, fits, _FINITE))
+        self._check(checks, start, stop)
 
     def check_target(
         self, start: int, stop: int, fits: Callable[[Column], Column], must: str
@@ -187,7 +198,25 @@ class Samples:
 
         """
         if self.target is not None:
-            self._check([(self.origins[-1], self.target, fits)], start, stop, must)
+            names = self.origins[len(self.inputs)]
+            self._check([Check(names, self.target, fits, must)], start, stop)
+
+    def check_weight(self, start: int, stop: int) -> None:
+        """Check that weights of the rows [start, stop) are 0 or more, and not all 0.
+
+        Raises:
+            DataError: a weight is negative; or all weights of all rows are 0.
+
+        """
+        if self.weight is None:
+            return
+        at = len(self.inputs) + (self.target is not None)
+        if at < len(self.origins):
+            names = self.origins[at]
+            check = Check(names, self.weight, not_negative, _NOT_NEGATIVE)
+            self._check([check], start, stop)
+        if not np.any(self.weight):
+            raise DataError(f"{self.source}: the weights of all samples are 0")
 
     def check_not_text(self, key: str, why: str) -> None:
         """Check that an input, or ``(target)``, does not read a column of text.
@@ -215,60 +244,16 @@ class Samples:
             f"but {why}: replace it, or choose another column"
         )
 
-    def _check(self, checks: Sequence[Check], start: int, stop: int, must: str) -> None:
-        widest = max((array[:1].nbytes for _, array, _ in checks), default=0)
-        height = max(1, CHUNK // max(1, widest))
-        for low in range(start, stop, height):
-            invalid = []
-            for names, array, fits in checks:
-                part = array[low : min(low + height, stop)]
-                fit = fits(part)
-                if not fit.all():
-                    row, *index = np.argwhere(~fit)[0].tolist()
-                    value = np.nan if fits is _is_text else part[(row, *index)]
-                    invalid.append((row, names, index, value))
-            if invalid:
-                row, names, index, value = min(invalid, key=lambda found: found[0])
-                raise self._error(low + row, names, index, value, must)
+    def _check(self, checks: Sequence[Check], start: int, stop: int) -> None:
+        found = first_invalid(checks, start, stop)
+        if found is not None:
+            row, text = found
+            raise DataError(f"{self.where(row)}, {text} (rows count from 1)")
 
     def where(self, row: int) -> str:
         """Return where users find a row (from 0): its number from 1 and its line."""
         row = row if self.rows is None else int(self.rows[row])
         return position(self.source, row, self.line_of)
-
-    def _error(
-        self,
-        row: int,
-        names: tuple[str, ...],
-        index: list[int],
-        value: float,
-        must: str,
-    ) -> DataError:
-        name = repr(names[index.pop(0)] if len(names) > 1 else names[0])
-        element = name + (f" at {index}" if index else "")
-        shown = str(value)
-        if value != value:
-            shown, must = "nan (an empty or missing value)", _MISSING
-        return DataError(
-            f"{self.where(row)}, column {element} is {shown}: {must} "
-            "(rows count from 1)"
-        )
-
-
-def _is_text(codes: Column) -> Column:
-    """Return which codes stand for a text."""
-    return np.not_equal(codes, MISSING)
-
-
-def _not_inf(rows: Column) -> Column:
-    """Return which numbers are not infinite."""
-    return np.logical_not(np.isinf(rows))
-
-
-def position(source: str, row: int, line_of: Callable[[int], int] | None) -> str:
-    """Return where users find a row (from 0): its number from 1 and its line."""
-    line = "" if line_of is None else f" (line {line_of(row)})"
-    return f"{source}: row {row + 1}{line}"
 
 
 def common_length(columns: Mapping[str, Any], source: str) -> int:

@@ -27,6 +27,8 @@ from dtrain.tracing.symbol import Symbol
 
 TARGET = "(target)"
 """The input for the target. No parameter of a Python function can have this name."""
+WEIGHT = "(sample weight)"
+"""The input for the weight of a sample."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ class LossGraph:
         gradients: the name of each derivative output, with the name of its weight.
         output: the shape of the program's output.
         target: the kind of a sample's target, if there is one.
-        sums: the names of the metric's outputs, in order.
+        sums: the names of the outputs beside loss and gradient, in order: the sum of
+            the samples' weights, if they have some; then the metric's.
+        weighted: whether samples have weights.
     """
 
     program: FlowGraph
@@ -50,13 +54,14 @@ class LossGraph:
     output: Shape
     target: Target | None
     sums: Sequence[str] = ()
+    weighted: bool = False
 
     def layout(self, dtype: str) -> Layout:
         """Return the layout of the vector of the program's weights and the sums."""
         nodes, outputs = self.graph.nodes, self.graph.outputs
         sums = sum(math.prod(nodes[outputs[name]].shape) for name in self.sums)
         shapes = {name: spec.shape for name, spec in self.graph.specs.items()}
-        return Layout.of(shapes, dtype, sums)
+        return Layout.of(shapes, dtype, sums, weighted=self.weighted)
 
 
 def sample_loss_graph(program: FlowGraph, loss: Loss, given: Shape | None) -> FlowGraph:
@@ -82,6 +87,7 @@ def loss_graph(
     *,
     gradient: bool = True,
     metric: Metric | None = None,
+    weighted: bool = False,
     as_written: bool = False,
 ) -> LossGraph:
     """Join a program's graph and a loss.
@@ -92,6 +98,7 @@ def loss_graph(
         given: the shape of one sample's target in the data, if it is known.
         gradient: whether to differentiate the loss.
         metric: a metric whose sums become outputs too.
+        weighted: whether samples have weights: each multiplies all terms of its sample.
         as_written: do not combine similar scalars into arrays, so that each node keeps
             its source line.
 
@@ -115,6 +122,13 @@ def loss_graph(
     takes = loss.target(output.shape, given)
     target = _target(builder, takes)
     value, seed = loss.of_sample(output, target)
+    sums: list[Any] = []
+    if metric is not None and takes is not None and takes.shape == given:
+        sums = list(metric.of_sample(output, target))
+    if weighted:
+        factor = builder.input(WEIGHT, (), "real")
+        value, seed = value * factor, seed * factor
+        sums = [factor, *(each * factor for each in sums)]
     outputs = {"loss": builder.symbol(block_sum(builder.symbol(value)))}
     gradients: dict[str, str] = {}
     if gradient:
@@ -124,11 +138,10 @@ def loss_graph(
             if adjoint is not None:
                 gradients[f"d loss / d {name}"] = name
                 outputs[f"d loss / d {name}"] = adjoint
-    sums: Sequence[Any] = ()
-    if metric is not None and takes is not None and takes.shape == given:
-        sums = metric.of_sample(output, target)
     names = [f"sum {i}" for i in range(len(sums))]
     for name, each in zip(names, sums, strict=True):
         outputs[name] = builder.symbol(block_sum(builder.symbol(each)))
     graph = builder.graph(outputs)
-    return LossGraph(program, graph, loss, gradients, output.shape, takes, names)
+    return LossGraph(
+        program, graph, loss, gradients, output.shape, takes, names, weighted
+    )

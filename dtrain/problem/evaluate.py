@@ -55,6 +55,7 @@ def loss_and_gradient(
     separator: str | None = None,
     missing: str = "refuse",
     loss: str | Loss = "square",
+    sample_weight: Any = None,
     penalty: Penalty | None = None,
     dtype: Any = "float64",
     block: int | None = None,
@@ -79,6 +80,7 @@ def loss_and_gradient(
         separator: what separates the columns of a text file, as in `dtrain.train`.
         missing: ``refuse``, or ``skip``: leave out rows, as in `dtrain.train`.
         loss: the loss, as in `dtrain.train`.
+        sample_weight: the weight of each sample: an array, or a named column.
         penalty: a function of the weights that is added to the mean loss.
         dtype: ``float32`` or ``float64``.
         block: samples in a block, the unit of exact sums.
@@ -115,6 +117,7 @@ def loss_and_gradient(
         separator=separator,
         missing=missing,
         categories=categories_of(weights),
+        sample_weight=sample_weight,
     )
 
     def make() -> tuple[Evaluator, Weights]:
@@ -159,6 +162,7 @@ def evaluate(
     separator: str | None = None,
     missing: str = "refuse",
     loss: str | Loss = "square",
+    sample_weight: str | None = None,
     block: int | None = None,
     backend: str = "numpy",
     world: World | None = None,
@@ -178,6 +182,8 @@ def evaluate(
         separator: what separates the columns of a text file, as in `dtrain.train`.
         missing: ``refuse``, or ``skip``: leave out rows, as in `dtrain.train`.
         loss: the loss, as in `dtrain.train`.
+        sample_weight: the column with the weight of each sample; loss and metrics are
+            weighted means.
         block: samples in a block, the unit of exact sums.
         backend: what runs the plan: ``numpy`` or ``fused``.
         world: the ranks; by default those that a launcher started, or one.
@@ -213,6 +219,7 @@ def evaluate(
             separator=separator,
             missing=missing,
             categories=categories_of(weights),
+            sample_weight=sample_weight,
         )
         check_known(samples, categories_of(weights))
         return measure(

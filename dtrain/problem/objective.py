@@ -37,6 +37,7 @@ def objective(
     separator: str | None = None,
     missing: str = "refuse",
     loss: str | Loss = "square",
+    sample_weight: str | None = None,
     penalty: Penalty | None = None,
     weights: Any = None,
     seed: int = 0,
@@ -60,6 +61,7 @@ def objective(
         separator: what separates the columns of a text file, as in `dtrain.train`.
         missing: ``refuse``, or ``skip``: leave out rows, as in `dtrain.train`.
         loss: the loss, as in `dtrain.train`.
+        sample_weight: the column with the weight of each sample, as in `dtrain.train`.
         penalty: a function of the weights that is added to the mean loss.
         weights: first values by name, a `Run` or a path, instead of drawn ones.
         seed: of the drawn first values.
@@ -100,6 +102,7 @@ def objective(
         separator=separator,
         missing=missing,
         categories=categories_of(weights),
+        sample_weight=sample_weight,
     )
     problem = Problem(
         world,

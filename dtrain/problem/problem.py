@@ -90,6 +90,7 @@ class Problem:
                 samples.target_shape,
                 gradient=gradient,
                 metric=self.metric,
+                weighted=samples.weight is not None,
             )
             check_target(self.quantity, samples)
             self.layout = self.quantity.layout(dtype)
@@ -131,7 +132,9 @@ class Problem:
 
     def release(self) -> None:
         """Forget the samples; an evaluator that was made can read others."""
-        self.samples = replace(self.samples, inputs={}, target=None, line_of=None)
+        self.samples = replace(
+            self.samples, inputs={}, target=None, weight=None, line_of=None
+        )
         self.columns = {}
 
     @property
@@ -158,6 +161,7 @@ def read_samples(
     separator: str | None = None,
     missing: str = "refuse",
     categories: Mapping[str, Sequence[str]] | None = None,
+    sample_weight: str | None = None,
 ) -> tuple[Samples, str]:
     """Read the columns that a program needs, and bind them to its inputs; collective.
 
@@ -174,6 +178,7 @@ def read_samples(
         separator: as in `open_data`.
         missing: as in `Binding.read`.
         categories: the texts that are known, as in `Samples`.
+        sample_weight: as in `resolve`.
 
     Raises:
         DataError, ProgramError, MismatchError: on every rank.
@@ -183,7 +188,12 @@ def read_samples(
         check_program(program)
         dataset = open_data(data, separator)
         binding = resolve(
-            dataset, program.inputs, target, columns, with_target=with_target
+            dataset,
+            program.inputs,
+            target,
+            columns,
+            with_target=with_target,
+            sample_weight=sample_weight,
         )
         found = binding.read(missing, categories)
     digest = compare_data(world, found.columns)
@@ -191,6 +201,7 @@ def read_samples(
         samples = binding.samples(found, categories)
         rows = share(len(samples), world.rank, world.size)
         check_finite(program, samples, rows)
+        samples.check_weight(rows.start, rows.stop)
     if samples.left_out and world.rank == 0:
         LOG.info(
             "%s: %d of %d rows have a missing value and are left out",

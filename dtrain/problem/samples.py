@@ -65,6 +65,7 @@ def as_samples(
     separator: str | None = None,
     missing: str = "refuse",
     categories: Mapping[str, Sequence[str]] | None = None,
+    sample_weight: Any = None,
 ) -> Samples:
     """Bind what a caller gave to the inputs of a program.
 
@@ -79,6 +80,7 @@ def as_samples(
         separator: with named columns, as in `open_data`.
         missing: with named columns, as in `Binding.read`.
         categories: with named columns, the texts that are known, as in `Samples`.
+        sample_weight: the weight of each sample: an array, or a named column.
 
     Raises:
         DataError: an input is missing, is not an array of numbers, or has another
@@ -89,25 +91,58 @@ def as_samples(
         raise DataError(
             f"program {program.name} has no inputs, so there are no samples"
         )
-    if not is_named(inputs):
-        return _checked(_in_order(program, inputs), targets)
+    column = sample_weight if isinstance(sample_weight, str) else None
     if targets is not None and missing == "skip":
         raise UsageError(
             "missing is 'skip', but the targets are given apart from the inputs: make "
             "them a named column, so that both lose the same rows"
         )
-    bound = bind(
-        open_data(inputs, separator),
-        program.inputs,
-        target if targets is None else None,
-        columns or {},
-        with_target=with_target and targets is None,
-        missing=missing,
-        categories=categories,
-    )
-    if targets is None:
-        return bound
-    return replace(_checked(bound.inputs, targets), categories=bound.categories)
+    if not is_named(inputs):
+        if column is not None:
+            raise UsageError(
+                f"sample_weight is {column!r}, but the inputs have no names: give an "
+                "array"
+            )
+        samples = _checked(_in_order(program, inputs), targets)
+    else:
+        samples = bind(
+            open_data(inputs, separator),
+            program.inputs,
+            target if targets is None else None,
+            columns or {},
+            with_target=with_target and targets is None,
+            missing=missing,
+            categories=categories,
+            sample_weight=column,
+        )
+        if targets is not None:
+            weight = samples.weight
+            samples = replace(
+                _checked(samples.inputs, targets),
+                categories=samples.categories,
+                weight=weight,
+            )
+    if sample_weight is not None and column is None:
+        samples = replace(samples, weight=_weights_of(samples, sample_weight))
+    samples.check_weight(0, len(samples))
+    return samples
+
+
+def _weights_of(samples: Samples, given: Any) -> NDArray[Any]:
+    """Return an array of weights of samples, checked.
+
+    Raises:
+        DataError: it is not one number of 0 or more for each sample.
+    """
+    weight = _array("sample_weight", given)
+    if weight.shape != (len(samples),) or weight.dtype.kind not in "biuf":
+        raise DataError(
+            f"sample_weight has shape {weight.shape}: give one number for each of the "
+            f"{len(samples)} samples"
+        )
+    if not (np.isfinite(weight) & (weight >= 0)).all():
+        raise DataError("sample_weight must be finite numbers of 0 or more")
+    return weight
 
 
 def _in_order(program: Program, inputs: Any) -> dict[str, NDArray[Any]]:

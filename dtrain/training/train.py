@@ -70,6 +70,8 @@ def train(  # noqa: D417 (the options' lines come from their table)
     columns: Mapping[str, Spec] | None = None,
     separator: str | None = None,
     missing: str = "refuse",
+    sample_weight: str | None = None,
+    class_weight: str | Mapping[Any, float] | None = None,
     weights: Any = None,
     seed: int = 0,
     dtype: Any = "float32",

@@ -251,6 +251,7 @@ def held_out(
         separator=settings.separator if is_text_file(validation.data) else None,
         missing=settings.missing,
         categories=samples.categories,
+        sample_weight=settings.sample_weight,
     )
     with together(world):
         check_same_shapes(samples, other)

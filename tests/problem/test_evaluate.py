@@ -103,6 +103,7 @@ def test_keywords_and_defaults():
         "separator": None,
         "missing": "refuse",
         "loss": "square",
+        "sample_weight": None,
         "penalty": None,
         "dtype": "float64",
         "block": None,
