@@ -73,7 +73,10 @@ class CsvFile:
             except DataError as error:
                 errors.append(error)
         if errors and all(len(header) < 2 for header, _, _ in found):
-            raise errors[0]
+            raise DataError(
+                f"{errors[0]}; if another character separates the columns, name it "
+                "with --separator (separator=)"
+            )
         header, self._line, self.separator = max(found, key=lambda each: len(each[0]))
         self.names = [
             name or f"{UNNAMED}{number}" for number, name in enumerate(header)
