@@ -23,6 +23,7 @@ from dtrain.gradient.vector import Layout
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import first_weight
 from dtrain.tracing.symbol import Symbol
 
 TARGET = "(target)"
@@ -45,6 +46,7 @@ class LossGraph:
         sums: the names of the outputs beside loss and gradient, in order: the sum of
             the samples' weights, if they have some; then the metric's.
         weighted: whether samples have weights.
+        frozen: the weights that the loss is not differentiated by.
     """
 
     program: FlowGraph
@@ -55,13 +57,16 @@ class LossGraph:
     target: Target | None
     sums: Sequence[str] = ()
     weighted: bool = False
+    frozen: frozenset[str] = frozenset()
 
     def layout(self, dtype: str) -> Layout:
         """Return the layout of the vector of the program's weights and the sums."""
         nodes, outputs = self.graph.nodes, self.graph.outputs
         sums = sum(math.prod(nodes[outputs[name]].shape) for name in self.sums)
         shapes = {name: spec.shape for name, spec in self.graph.specs.items()}
-        return Layout.of(shapes, dtype, sums, weighted=self.weighted)
+        specs = self.program.specs.items()
+        bounds = {name: spec.bounds for name, spec in specs if spec.bounds}
+        return Layout.of(shapes, dtype, sums, weighted=self.weighted, bounds=bounds)
 
 
 def sample_loss_graph(program: FlowGraph, loss: Loss, given: Shape | None) -> FlowGraph:
@@ -88,6 +93,7 @@ def loss_graph(
     gradient: bool = True,
     metric: Metric | None = None,
     weighted: bool = False,
+    frozen: frozenset[str] = frozenset(),
     as_written: bool = False,
 ) -> LossGraph:
     """Join a program's graph and a loss.
@@ -99,6 +105,7 @@ def loss_graph(
         gradient: whether to differentiate the loss.
         metric: a metric whose sums become outputs too.
         weighted: whether samples have weights: each multiplies all terms of its sample.
+        frozen: weights that the loss is not differentiated by; they have derivative 0.
         as_written: do not combine similar scalars into arrays, so that each node keeps
             its source line.
 
@@ -112,7 +119,7 @@ def loss_graph(
         )
     graph = expand(program, only_without_vjp=True)
     if not as_written:
-        graph = vectorise(graph, filled=gradient)
+        graph = vectorise(graph, filled=gradient, frozen=frozen)
     builder = Builder(program.name)
     symbols = builder.include(graph)
     output = symbols[graph.output]
@@ -132,7 +139,11 @@ def loss_graph(
     outputs = {"loss": builder.symbol(block_sum(builder.symbol(value)))}
     gradients: dict[str, str] = {}
     if gradient:
-        wrt = {name: symbols[number] for name, number in graph.weights.items()}
+        wrt = {
+            name: symbols[number]
+            for name, number in graph.weights.items()
+            if first_weight(graph.nodes[number]) not in frozen
+        }
         adjoints = backward(output, builder.symbol(seed), list(wrt.values()))
         for name, adjoint in zip(wrt, adjoints, strict=True):
             if adjoint is not None:
@@ -143,5 +154,5 @@ def loss_graph(
         outputs[name] = builder.symbol(block_sum(builder.symbol(each)))
     graph = builder.graph(outputs)
     return LossGraph(
-        program, graph, loss, gradients, output.shape, takes, names, weighted
+        program, graph, loss, gradients, output.shape, takes, names, weighted, frozen
     )

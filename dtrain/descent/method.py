@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
@@ -58,28 +58,40 @@ class Method(ABC):
 
     @abstractmethod
     def start(self, weights: Weights) -> Course:
-        """Return the method with weights, which it changes in place."""
+        """Return the method with weights, which it changes in place.
+
+        Every step keeps to the weights' bounds: `Layout.limits` has them as two flat
+        arrays, and `Weights.project` moves weights into them.
+        """
 
 
 @dataclass(frozen=True)
 class GradientDescent(Method):
     """One evaluation, then one step of a rule (lecture, the inner loop).
 
+    Weights that the rule moves out of their bounds are moved to the nearest bound
+    (projected gradient descent: Bertsekas 1976); the rule's state stays as it is.
+
     Attributes:
         rule: the step rule, such as `dtrain.optimizers.sgd`.
+        factors: by name, what multiplies the learning rate of a weight; a weight with
+            the factor 0 does not move; one without a factor has 1.
     """
 
     rule: Rule
+    factors: Mapping[str, float] = field(default_factory=dict)
 
     def start(self, weights: Weights) -> Course:
         """Return gradient descent with these weights."""
-        return _Descending(self.rule, weights)
+        return _Descending(self.rule, weights, self.factors)
 
 
 class _Descending(Course):
-    def __init__(self, rule: Rule, weights: Weights) -> None:
+    def __init__(
+        self, rule: Rule, weights: Weights, factors: Mapping[str, float]
+    ) -> None:
         self._weights = weights
-        self._descent = rule.start(weights.flat, weights.layout.parts)
+        self._descent = rule.start(weights.flat, weights.layout.parts, factors)
         self.state = self._descent.state
         # Clipping comes first; the square of a clipped element is finite.
         self.squares = rule.squared and rule.clip_norm is None
@@ -96,3 +108,4 @@ class _Descending(Course):
         assert self._gradient is not None  # noqa: S101  (compute comes first)
         self._descent.step(self._gradient.flat, self._rate)
         self._weights.version += 1
+        self._weights.project()

@@ -16,7 +16,7 @@ from dtrain.data.readers import open_data
 from dtrain.descent.loss_graph import TARGET, WEIGHT, loss_graph
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty, of_weights
-from dtrain.errors import DataError, ProgramError
+from dtrain.errors import DataError, ProgramError, UsageError
 from dtrain.gradient.vector import Weights
 from dtrain.problem.agreement import compare_programs, together
 from dtrain.problem.columns import (
@@ -26,10 +26,12 @@ from dtrain.problem.columns import (
     nan_aware,
 )
 from dtrain.problem.differences import compare_arrays
+from dtrain.problem.patterns import matching
 from dtrain.problem.reading import read_columns
-from dtrain.problem.samples import Data, as_weights, check_program
+from dtrain.problem.samples import Data, check_program, named_weights
 from dtrain.reduction.blocks import share
 from dtrain.reduction.segment import NotSharedError
+from dtrain.tracing.bounds import check_given
 from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import draw
@@ -54,6 +56,8 @@ class Problem:
         gradient: whether derivatives by the weights are wanted as well.
         metrics: whether the sums that the loss's metric is made of are wanted.
         penalty: a function of the weights, added once to the mean loss.
+        frozen: patterns of names of weights, such as ``encoder.*``, that are not
+            differentiated by.
         data_digest: SHA-256 of the columns that are read; empty for arrays in memory.
 
     Attributes:
@@ -79,6 +83,7 @@ class Problem:
         gradient: bool = True,
         metrics: bool = False,
         penalty: Penalty | None = None,
+        frozen: Sequence[str] = (),
         data_digest: str = "",
     ) -> None:
         self.program, self.samples, self.loss = program, samples, loss
@@ -90,6 +95,9 @@ class Problem:
             self.metric = None
             if metrics and samples.target is not None and loss.takes_target:
                 self.metric = loss.metric(samples.target)
+            names = matching(frozen, self.graph, "frozen")
+            if frozen and not set(self.graph.weights) - names:
+                raise UsageError(f"frozen: all weights of {program.name} are frozen")
             self.quantity = loss_graph(
                 self.graph,
                 loss,
@@ -97,6 +105,7 @@ class Problem:
                 gradient=gradient,
                 metric=self.metric,
                 weighted=samples.weight is not None,
+                frozen=names,
             )
             check_target(self.quantity, samples)
             self.layout = self.quantity.layout(dtype)
@@ -145,14 +154,18 @@ class Problem:
             weights: values by name instead of drawn ones.
 
         Raises:
-            UsageError: the values do not fit; MismatchError: ranks were given others.
+            UsageError: the values do not fit, or are outside the weights' bounds;
+            MismatchError: ranks were given others.
         """
         with together(world):
             first = Weights(self.layout)
             if weights is None:
                 first.assign(draw(self.graph, seed, self.dtype))
             else:
-                as_weights(self.layout, weights, first)
+                values = named_weights(weights)
+                first.assign(values)
+                check_given(self.graph.specs, values)
+                first.project()  # a bound may have been rounded
             given = "drawn" if weights is None else first.digest
         compare_arrays(world, "first weights", given, first.values, "weight")
         world.broadcast(first.flat)  # hosts with another libm draw other values
