@@ -25,16 +25,14 @@ from dtrain.problem.columns import (
     columns_of,
     nan_aware,
 )
-from dtrain.problem.differences import compare_arrays
+from dtrain.problem.first import first_weights
 from dtrain.problem.patterns import matching
 from dtrain.problem.reading import read_columns
-from dtrain.problem.samples import Data, check_program, named_weights
+from dtrain.problem.samples import Data, check_program
 from dtrain.reduction.blocks import share
 from dtrain.reduction.segment import NotSharedError
-from dtrain.tracing.bounds import check_given
 from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.trace import Program
-from dtrain.tracing.weights import draw
 from dtrain.worlds.host_memory import HostMemory
 from dtrain.worlds.world import World
 
@@ -151,25 +149,13 @@ class Problem:
         Args:
             world: the ranks.
             seed: of the initialisers' draws.
-            weights: values by name instead of drawn ones.
+            weights: values by name instead of drawn ones, for all weights or some.
 
         Raises:
             UsageError: the values do not fit, or are outside the weights' bounds;
             MismatchError: ranks were given others.
         """
-        with together(world):
-            first = Weights(self.layout)
-            if weights is None:
-                first.assign(draw(self.graph, seed, self.dtype))
-            else:
-                values = named_weights(weights)
-                first.assign(values)
-                check_given(self.graph.specs, values)
-                first.project()  # a bound may have been rounded
-            given = "drawn" if weights is None else first.digest
-        compare_arrays(world, "first weights", given, first.values, "weight")
-        world.broadcast(first.flat)  # hosts with another libm draw other values
-        return first
+        return first_weights(world, self.graph, self.layout, seed, weights)
 
     def release(self) -> None:
         """Forget the samples; an evaluator that was made can read others."""

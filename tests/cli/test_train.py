@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import dtrain as library
+from dtrain.checkpoint.output import save
 from dtrain.cli.rows import OPTIONS
 from dtrain.training.settings import Settings
 from tests.cli.conftest import data, options_of
@@ -68,8 +69,7 @@ SAME_BITS = {"--backend", "--bits", "--execution", "--threads"}
 SAME_BITS |= {"--on-nonfinite", "--verify-every", "--missing"}
 ELSEWHERE = {"--report", "--save", "--quiet", "--log-dir"}  # see elsewhere
 ELSEWHERE |= {"--separator", "--timeout", "--checkpoint", "--resume", "--force"}
-ELSEWHERE |= {"--timeout", "--checkpoint", "--resume", "--force"}
-ELSEWHERE |= {"--sample-weight", "--class-weight"}
+ELSEWHERE |= {"--sample-weight", "--class-weight", "--init"}
 ELSEWHERE |= {"--save-every", "--save-seconds", "--keep", "--min-ranks"}
 
 
@@ -116,6 +116,34 @@ def test_execution_models_end_with_one_digest(dtrain, folder):
     ]
     assert [report["threads"] for report in found] == [1, 2, 2]
     assert len({report["weights_sha256"] for report in found}) == 1
+
+
+def test_a_run_starts_from_some_weights_of_a_file(dtrain, folder):
+    first = library.train(_net(), data(), epochs=1, learning_rate=0.1, batch=8)
+    some = {name: first.weights[name] for name in sorted(first.weights)[:1]}
+    save(some, folder / "some.safetensors")
+    (folder / "report.json").unlink(missing_ok=True)
+    words = [*USUAL, "--init", "some.safetensors"]
+    answer = dtrain("train", *words, "--report", "report.json")
+    assert answer.code == 0
+    assert f"1 weight of {len(first.weights)} have given values" in answer.err
+    report = json.loads((folder / "report.json").read_text())
+    run = library.train(
+        _net(),
+        data(),
+        epochs=3,
+        learning_rate=0.1,
+        batch=8,
+        optimizer=library.optimizers.sgd(momentum=0.5),
+        weights=some,
+    )
+    assert report["weights_sha256"] == run.digest
+    save({"lft": np.zeros(3)}, folder / "other.safetensors")
+    answer = dtrain("train", *USUAL, "--init", "other.safetensors")
+    assert answer.code == 2
+    assert "weight 'lft' is no weight of the program" in answer.err
+    answer = dtrain("train", *words, "--save", "some.safetensors")
+    assert answer.code == 2
 
 
 def test_every_schedule_gives_other_bits(dtrain):
