@@ -22,6 +22,7 @@ from dtrain.problem.samples import Data, as_weights, check_program
 from dtrain.reduction.blocks import share
 from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.noise import quiet
 from dtrain.tracing.printing import listed
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import draw
@@ -63,10 +64,12 @@ class Problem:
         penalty: a function of the weights, added once to the mean loss.
         frozen: patterns of names of weights, such as ``encoder.*``, that are not
             differentiated by.
+        noise: whether random numbers of the program are drawn; else they are means.
         data_digest: SHA-256 of the columns that are read; empty for arrays in memory.
 
     Attributes:
-        graph: the program's graph, as it was traced.
+        traced: the program's graph, as it was traced.
+        graph: the same, without random numbers unless there is noise.
         quantity: the program with its loss: the graph that is summed over samples.
         penalty: the penalty with its derivatives, as a graph of the weights alone.
         metric: what is made of the metric's sums; ``None`` without metrics.
@@ -90,13 +93,15 @@ class Problem:
         penalty: Penalty | None = None,
         frozen: Sequence[str] = (),
         data_digest: str = "",
+        noise: bool = False,
     ) -> None:
         self.program, self.samples, self.loss = program, samples, loss
         self.dtype, self._data_digest = dtype, data_digest
         world.position.phase = "tracing the program"
         with together(world):
             shapes = {name: array.shape[1:] for name, array in samples.inputs.items()}
-            self.graph = program.trace(**shapes)
+            self.traced = program.trace(**shapes)
+            self.graph = self.traced if noise else quiet(self.traced)
             self.metric = None
             if metrics and samples.target is not None and loss.takes_target:
                 self.metric = loss.metric(samples.target)
@@ -215,7 +220,7 @@ def check_trainable(world: World, problem: Problem) -> None:
         ProgramError: on every rank.
     """
     with together(world):
-        program, graph = problem.program, problem.graph
+        program, graph = problem.program, problem.traced
         if not graph.weights:
             raise ProgramError(f"program {program.name} has no weights to train")
         shapes = {name: graph.nodes[i].shape for name, i in graph.inputs.items()}
@@ -223,5 +228,6 @@ def check_trainable(world: World, problem: Problem) -> None:
             raise ProgramError(
                 f"program {program.name} changes each time it is traced: it uses "
                 "random numbers, the time, or something else that varies, and such "
-                "values would be frozen as constants; pass them in as inputs"
+                "values would be frozen as constants; use dtrain.noise for random "
+                "numbers that are new in every step, and pass others in as inputs"
             )

@@ -55,13 +55,13 @@ class Builder:
         self.source: Source | None = None
         # The node whose adjoint is being passed on.
         self.through: Node | None = None
+        self.noises = 0  # how many random leaves the program has made
         self._numbers: dict[Any, int] = {}
         self._shapes: dict[Any, Shape] = {}
 
     def input(self, name: str, shape: Shape, dtype: DType = "real") -> Symbol:
         """Return the symbol of an input."""
-        source = self.source or here()
-        symbol = self._leaf(INPUT, name, shape, Kind.SAMPLE, source, dtype)
+        symbol = self.leaf(INPUT, (("name", name),), shape, dtype=dtype)
         self.inputs[name] = symbol.number
         return symbol
 
@@ -70,8 +70,9 @@ class Builder:
         old = self.specs.get(spec.name)
         if old is None:
             self.specs[spec.name] = spec
-            symbol = self._leaf(
-                WEIGHT, spec.name, spec.shape, Kind.WEIGHTS, spec.source
+            params = (("name", spec.name),)
+            symbol = self.leaf(
+                WEIGHT, params, spec.shape, Kind.WEIGHTS, source=spec.source
             )
             self.weights[spec.name] = symbol.number
             return symbol
@@ -93,12 +94,33 @@ class Builder:
         names = tuple(spec.name for spec in specs)
         self.specs.update(zip(names, specs, strict=True))
         name = f"{names[0]}..{names[-1]}"
-        shape = (len(names),)
-        symbol = self._leaf(SCALARS, name, shape, Kind.WEIGHTS, specs[0].source)
         params = (("name", name), ("names", names))
-        self.nodes[symbol.number] = replace(symbol.node, params=params)
+        symbol = self.leaf(
+            SCALARS, params, (len(names),), Kind.WEIGHTS, source=specs[0].source
+        )
         self.weights[name] = symbol.number
         return symbol
+
+    def leaf(
+        self,
+        function: BaseFunction,
+        params: tuple[tuple[str, Any], ...],
+        shape: Shape,
+        kind: Kind = Kind.SAMPLE,
+        dtype: DType = "real",
+        source: Source | None = None,
+    ) -> Symbol:
+        """Return a leaf with parameters, the first of which is its name."""
+        source, name = source or self.source or here(), params[0][1]
+        if name in self.names:
+            other = self.nodes[self.names[name]]
+            raise ProgramError(
+                f"{source}: two values are named {name!r}: this {function.name}, and "
+                f"the {other.function.name} of {other.source}"
+            )
+        node = Node(function, (), params, shape, kind, dtype, source, name)
+        self.names[name] = self._add(node)
+        return Symbol(self, self.names[name])
 
     def constant(self, value: Any) -> Symbol:
         """Return a value written in the program."""
@@ -254,26 +276,6 @@ class Builder:
     def error(self, message: str) -> ProgramError:
         """Return an error about the user's current line."""
         return ProgramError(f"{self.source or here()}: {message}")
-
-    def _leaf(
-        self,
-        function: BaseFunction,
-        name: str,
-        shape: Shape,
-        kind: Kind,
-        source: Source,
-        dtype: DType = "real",
-    ) -> Symbol:
-        if name in self.names:
-            other = self.nodes[self.names[name]]
-            raise ProgramError(
-                f"{source}: two values are named {name!r}: this {function.name}, and "
-                f"the {other.function.name} of {other.source}"
-            )
-        params = (("name", name),)
-        node = Node(function, (), params, shape, kind, dtype, source, name)
-        self.names[name] = self._add(node)
-        return Symbol(self, self.names[name])
 
     def _converted(self, x: Symbol, function: BaseFunction) -> Symbol:
         """Return an input converted to the dtype that the function takes."""

@@ -21,6 +21,7 @@ from dtrain.functions.special import (
 )
 from dtrain.functions.windows import Sizes, convolution, max_pool, mean_pool
 from dtrain.tracing.initializers import Initializer
+from dtrain.tracing.noise import dropout
 from dtrain.tracing.source import here
 from dtrain.tracing.trace import current, scope
 from dtrain.tracing.weights import weight
@@ -30,6 +31,7 @@ __all__ = [
     "convolutional",
     "dense",
     "digamma",
+    "dropout",
     "erf",
     "erfc",
     "gammaln",

@@ -26,6 +26,7 @@ def _no_value(*_: Any) -> Any:
 INPUT = _leaf("input", "A value of one sample, given from outside.")
 WEIGHT = _leaf("weight", "A parameter of the program.")
 SCALARS = _leaf("scalars", "Scalar weights with successive names, in one vector.")
+NOISE = _leaf("noise", "Random numbers, new in every step and for every sample.")
 CONSTANT = _leaf("constant", "A value written in the program.")
 
 

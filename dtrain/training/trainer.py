@@ -18,6 +18,7 @@ from dtrain.data.order import Batch, Order
 from dtrain.descent.method import GradientDescent
 from dtrain.diagnose.rerun import Rerun
 from dtrain.engine.collector import paused
+from dtrain.engine.noise import Draw
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import GradientVector, Layout, Weights
 from dtrain.host import numerics, pinning
@@ -104,6 +105,7 @@ class Trainer:
             penalty=settings.penalty,
             frozen=settings.frozen,
             data_digest=digest,
+            noise=True,
         )
         check_trainable(world, self.problem)
         self.weights = self.problem.start(world, settings.seed, weights)
@@ -202,7 +204,8 @@ class Trainer:
 
     def _evaluate(self, batch: Batch, weights: Weights) -> GradientVector:
         """Sum a batch over all ranks, and scale: the gradient of the mean loss."""
-        return self.evaluator.sum(weights, batch, self.flags)
+        draw = Draw(self.settings.seed, self.state.steps)
+        return self.evaluator.sum(weights, batch, self.flags, draw=draw)
 
     @property
     def identity(self) -> dict[str, str]:
