@@ -14,13 +14,7 @@ from typing import Any
 import numpy as np
 
 from dtrain.errors import ProgramError
-from dtrain.functions.base import (
-    FUNCTIONS,
-    BaseFunction,
-    DType,
-    Kind,
-    Shape,
-)
+from dtrain.functions.base import FUNCTIONS, BaseFunction, DType, Kind, Shape
 from dtrain.functions.custom import as_defined, check_keywords
 from dtrain.functions.piecewise import real
 from dtrain.functions.shape import reshape
@@ -39,6 +33,8 @@ from dtrain.tracing.node import (
 from dtrain.tracing.pruning import prune
 from dtrain.tracing.source import Source, here
 from dtrain.tracing.symbol import Symbol
+
+Params = tuple[tuple[str, Any], ...]
 
 
 class Builder:
@@ -70,10 +66,10 @@ class Builder:
         old = self.specs.get(spec.name)
         if old is None:
             self.specs[spec.name] = spec
-            params = (("name", spec.name),)
-            symbol = self.leaf(
-                WEIGHT, params, spec.shape, Kind.WEIGHTS, source=spec.source
-            )
+            params: Params = (("name", spec.name),)
+            if spec.bounds:  # part of the node's identity
+                params += (("bounds", spec.bounds),)
+            symbol = self.leaf(WEIGHT, params, spec.shape, Kind.WEIGHTS, spec.source)
             self.weights[spec.name] = symbol.number
             return symbol
         if old.shape != spec.shape:
@@ -87,6 +83,11 @@ class Builder:
                 f"{spec.source}: weight {spec.name!r} has another initialiser here "
                 f"than at {old.source}; one name is one shared weight"
             )
+        if old.bounds != spec.bounds:
+            raise ProgramError(
+                f"{spec.source}: weight {spec.name!r} has other bounds here than at "
+                f"{old.source}; one name is one shared weight"
+            )
         return Symbol(self, self.weights[spec.name])
 
     def scalars(self, specs: Sequence[WeightSpec]) -> Symbol:
@@ -94,21 +95,22 @@ class Builder:
         names = tuple(spec.name for spec in specs)
         self.specs.update(zip(names, specs, strict=True))
         name = f"{names[0]}..{names[-1]}"
-        params = (("name", name), ("names", names))
-        symbol = self.leaf(
-            SCALARS, params, (len(names),), Kind.WEIGHTS, source=specs[0].source
-        )
+        params: Params = (("name", name), ("names", names))
+        if any(spec.bounds for spec in specs):
+            params += (("bounds", tuple(spec.bounds for spec in specs)),)
+        size, source = (len(names),), specs[0].source
+        symbol = self.leaf(SCALARS, params, size, Kind.WEIGHTS, source)
         self.weights[name] = symbol.number
         return symbol
 
     def leaf(
         self,
         function: BaseFunction,
-        params: tuple[tuple[str, Any], ...],
+        params: Params,
         shape: Shape,
         kind: Kind = Kind.SAMPLE,
-        dtype: DType = "real",
         source: Source | None = None,
+        dtype: DType = "real",
     ) -> Symbol:
         """Return a leaf with parameters, the first of which is its name."""
         source, name = source or self.source or here(), params[0][1]
@@ -290,8 +292,6 @@ class Builder:
         return len(self.nodes) - 1
 
 
-def _key(
-    function: BaseFunction, inputs: tuple[int, ...], params: tuple[Any, ...]
-) -> tuple[Any, ...]:
+def _key(function: BaseFunction, inputs: tuple[int, ...], params: Params) -> Any:
     """Return a node's key; equal keys mean equal bits, as for a · b and b · a."""
     return function, tuple(sorted(inputs)) if function.commutes else inputs, params

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from dtrain.functions.shape import Index, Slices
+from dtrain.tracing.bounds import text
 from dtrain.tracing.node import Node, Wiring
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -46,6 +47,8 @@ def formula(graph: Wiring, node: Node) -> str:
         params = node.keywords
         rate = f", rate={params['rate']:g}" if params["rate"] else ""
         return f"noise({params['distribution']}{rate})"
+    if function == "weight" and "bounds" in node.keywords:
+        return f"weight {text(node.keywords['bounds'])}"
     if function in _LEAVES:
         return function
     if node.function.infix:
