@@ -97,6 +97,8 @@ class Problem:
             names = matching(frozen, self.graph, "frozen")
             if frozen and not set(self.graph.weights) - names:
                 raise UsageError(f"frozen: all weights of {program.name} are frozen")
+            specs = self.graph.specs.values()
+            names |= {spec.name for spec in specs if not spec.trainable}
             self.quantity = loss_graph(
                 self.graph,
                 loss,
@@ -254,7 +256,7 @@ def check_trainable(world: World, problem: Problem) -> None:
     """
     with together(world):
         program, graph = problem.program, problem.traced
-        if not graph.weights:
+        if not any(spec.trainable for spec in graph.specs.values()):
             raise ProgramError(f"program {program.name} has no weights to train")
         shapes = {name: graph.nodes[i].shape for name, i in graph.inputs.items()}
         if fingerprint(program.trace(**shapes)) != fingerprint(graph):

@@ -100,13 +100,18 @@ class Bounds:
 
 @dataclass(frozen=True)
 class WeightSpec:
-    """A weight, as the line that first names it states it."""
+    """A weight, as the line that first names it states it.
+
+    Attributes:
+        trainable: whether optimizers move it; else it is a statistic of the data.
+    """
 
     name: str
     shape: Shape
     initializer: Initializer
     source: Source
     bounds: Bounds = Bounds()
+    trainable: bool = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ from dtrain.problem.evaluator import Computing, Evaluator, threads_of
 from dtrain.problem.patterns import matching
 from dtrain.problem.problem import Problem, check_trainable, read_samples
 from dtrain.problem.samples import Data, categories_of
+from dtrain.problem.statistics import first_weights
 from dtrain.problem.weighting import class_factors, with_class_weights
 from dtrain.tracing.trace import Program
 from dtrain.training.finite import Guard
@@ -112,7 +113,7 @@ class Trainer:
             noise=True,
         )
         check_trainable(world, self.problem)
-        self.weights = self.problem.start(world, settings.seed, weights)
+        self.weights = first_weights(self.problem, world, settings.seed, weights)
         world.position.phase = "planning"
         self.order = Order(len(samples), settings.batch_size, settings.seed)
         self.threads = threads_of(world, settings.execution, settings.threads)
