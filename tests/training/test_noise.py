@@ -148,6 +148,17 @@ def test_validation_has_no_noise():
     assert run.report["validation_history"][-1]["loss"] == pytest.approx(loss, rel=1e-6)
 
 
+def test_separable_data_with_dropout_are_no_reason_to_evaluate_noise_again():
+    @program
+    def logistic(x):
+        return np.sum(weight("w", (2,)) * layers.dropout(x, 0.1))
+
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    data = {"x": x, "t": (x[:, 0] > 0).astype(float)}
+    run = fit(logistic, data, loss="binary_cross_entropy", epochs=40, learning_rate=1.0)
+    assert run.report["loss_history"][-1] < np.log(2)
+
+
 def test_a_step_that_is_not_finite_is_explained_with_its_own_noise():
     @program
     def rare(x):
