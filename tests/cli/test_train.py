@@ -209,6 +209,37 @@ def test_weights_of_samples_and_classes_are_those_of_the_library(dtrain, folder)
     assert answer.table["loss"] == f"{right['loss']:.6g}"
 
 
+NOISY = """
+import numpy as np
+from dtrain import layers, noise, program
+
+@program
+def net(x):
+    h = layers.standardise(x) + 0.1 * noise(4)
+    h = layers.dropout(np.tanh(layers.dense(h, 6, name="a")), 0.5)
+    return layers.dense(h, 1, name="b")[0]
+"""
+
+
+def test_a_program_with_noise_from_a_file(dtrain, folder):
+    """Training draws it; show prints it; eval, predict, explain and check do not."""
+    (folder / "noisy.py").write_text(NOISY)
+    words = ["noisy.py:net", "data.npz", "--target", "u"]
+    usual = ["--epochs", 3, "--learning-rate", 0.1, "--batch", 8, "--seed", 3]
+    report = report_of(dtrain, *words, *usual, "--save", "w.safetensors")
+    assert report == report | {"steps": 12}
+    again = report_of(dtrain, *words, *usual)
+    assert again["weights_sha256"] == report["weights_sha256"]
+    evaluated = [dtrain("eval", *words, "--weights", "w.safetensors") for _ in range(2)]
+    assert [answer.code for answer in evaluated] == [0, 0]
+    assert evaluated[0].table["loss"] == evaluated[1].table["loss"]
+    shown = dtrain("show", "noisy.py:net", "--shape", "x=4")
+    assert "noise(dropout, rate=0.5)" in shown.out
+    assert dtrain("check", "noisy.py:net", "--shape", "x=4").code == 0
+    point = ["--shape", "x=4", "--at", "x=1,2,3,4"]
+    assert dtrain("explain", "noisy.py:net", *point).code == 0
+
+
 def _net():
     from dtrain.cli.sources import load_program
 
