@@ -375,3 +375,9 @@ def test_data_imports_only_errors() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert output.stdout.split() == ["data", "errors"]
+
+
+def test_every_format_has_a_row_in_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    missing = [suffix for suffix in READERS if suffix != "/" and suffix not in page]
+    assert missing == []

@@ -60,7 +60,7 @@ def test_every_function_has_a_case_a_docstring_and_a_lowering() -> None:
     for name, function in FUNCTIONS.items():
         assert function.name == name
         assert len(function.doc) >= 3
-        assert lowered(function)
+        assert lowered(function), f"{name}: needs a definition= or an engine rule"
 
 
 def test_a_planted_error_in_each_transfer_function_is_found() -> None:
