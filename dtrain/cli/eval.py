@@ -59,7 +59,7 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, dict[str, float]]:
         program = sources.load_program(args.program)
         if world.rank == 0:
             check_outputs({"--report": args.report}, sources.files_read(args, program))
-        loss = options.loss(args)
+        loss, target = options.fit(args)
         entry = sources.zoo_entry(args.program)
         data = sources.load_data(args.data, entry, held_out=True)
         weights = load(args.weights)
@@ -67,7 +67,7 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, dict[str, float]]:
         world,
         program,
         data,
-        target=args.target,
+        target=target,
         columns=options.columns(args),
         with_target=loss.takes_target,
     )
@@ -82,9 +82,10 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, dict[str, float]]:
 def metrics(found: Mapping[str, float]) -> dict[str, str]:
     """Return the metrics beside the loss as texts."""
     texts = {}
-    if "accuracy" in found:
-        texts["accuracy"] = f"{100 * found['accuracy']:.2f} %"
-    for name in ("rmse", "r2"):
-        if name in found:
-            texts[name] = f"{found[name]:.6g}"
+    for name, value in found.items():
+        metric = name.rpartition(".")[2]
+        if metric == "accuracy":
+            texts[name] = f"{100 * value:.2f} %"
+        elif metric in ("rmse", "r2") or metric != name:
+            texts[name] = f"{value:.6g}"
     return texts

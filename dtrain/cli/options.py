@@ -12,11 +12,12 @@ from typing import Any
 
 from dtrain.cli.rows import OPTIONS
 from dtrain.cli.sources import zoo_entry
-from dtrain.cli.words import pairs
+from dtrain.cli.words import by_output, factors, pairs
 from dtrain.data.readers import formats
-from dtrain.descent import losses, optimizers
+from dtrain.descent import optimizers
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Norms, Penalty
+from dtrain.descent.several import Several, fitted
 from dtrain.errors import UsageError
 from dtrain.training.options import FLAG, PATH, Kind, Option
 from dtrain.training.rows import LIBRARY
@@ -124,15 +125,30 @@ def watch(world: World, args: argparse.Namespace) -> None:
         world.watchdog.limit = args.timeout
 
 
-def loss(args: argparse.Namespace) -> Loss:
-    """Return the loss of ``--loss``, else of the zoo's program, else the square.
+def fit(args: argparse.Namespace) -> tuple[Loss | Several, Any]:
+    """Return the loss and the target of ``--loss`` and ``--target``; see `fitted`.
+
+    Without ``--loss`` it is that of the zoo's program, else the square.
 
     Raises:
-        UsageError: there is no such loss.
+        UsageError: there is no such loss, or the options do not fit together.
     """
+    return fitted(_loss(args), _target(args))
+
+
+def loss(args: argparse.Namespace) -> Loss | Several:
+    """Return the loss of `fit`."""
+    return fit(args)[0]
+
+
+def _loss(args: argparse.Namespace) -> Any:
     entry = zoo_entry(args.program)
     usual = entry.options.get("loss", "square") if entry else "square"
-    return losses.named(args.given.get("loss", usual))
+    return factors(by_output("--loss", args.given.get("loss", []))) or usual
+
+
+def _target(args: argparse.Namespace) -> Any:
+    return by_output("--target", args.given.get("target", []))
 
 
 def penalty(args: argparse.Namespace) -> Penalty | None:
@@ -168,7 +184,7 @@ def settings(args: argparse.Namespace, entry: Entry | None) -> dict[str, Any]:
     chosen |= {name: value for name, value in given.items() if name in chosen}
     rule = {name: given[name] for name in _RULE if name in given}
     chosen["optimizer"] = optimizers.named(chosen["optimizer"], **rule)
-    chosen["loss"] = loss(args)
+    chosen["loss"], chosen["target"] = _loss(args), _target(args)
     chosen["penalty"] = penalty(args)
     chosen["columns"] = columns(args)
     chosen["checkpoint"] = _checkpoint(args)

@@ -18,6 +18,8 @@ from dtrain.data.columns import (
     Dataset,
     Samples,
     common_length,
+    target_key,
+    target_text,
 )
 from dtrain.data.csv_fields import is_number
 from dtrain.data.table import UNNAMED, Coded
@@ -25,6 +27,8 @@ from dtrain.errors import DataError, UsageError, did_you_mean
 
 Spec = str | Sequence[str]
 """A column's name, a range ``first:last``, or a list of names and ranges."""
+Targets = str | Mapping[str, Spec]
+"""The target's column, or the columns of the targets of several outputs, by output."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +38,15 @@ class Binding:
     Attributes:
         dataset: the columns.
         inputs: the names of the program's inputs.
-        origins: the names of the columns that form each input, then the target.
+        targets: the keys of the targets.
+        origins: the names of the columns that form each input, then each target.
         vectors: for each of these, whether its columns are elements of a vector.
 
     """
 
     dataset: Dataset
     inputs: Sequence[str]
+    targets: Sequence[str]
     origins: list[tuple[str, ...]]
     vectors: list[bool]
 
@@ -61,22 +67,21 @@ class Binding:
             _check_kind(source, name, columns[name])
         if common_length({name: columns[name] for name in self.names}, source) == 0:
             raise DataError(f"{source} has no samples")
-        arrays: list[Column] = []
+        arrays: dict[str, Column] = {}
         categories: dict[str, tuple[str, ...]] = {}
-        whose = [*self.inputs, TARGET_KEY]
-        for key, names, vector in zip(whose, self.origins, self.vectors, strict=False):
+        keys = [*self.inputs, *self.targets]
+        for key, names, vector in zip(keys, self.origins, self.vectors, strict=True):
             found = [columns[name] for name in names]
             if vector:
-                arrays.append(_vector(source, names, found))
+                arrays[key] = _vector(source, names, found)
             elif isinstance(found[0], Coded):
                 categories[key] = found[0].labels
-                arrays.append(found[0].codes)
+                arrays[key] = found[0].codes
             else:
-                arrays.append(found[0])
-        count = len(self.inputs)
+                arrays[key] = found[0]
         return Samples(
-            dict(zip(self.inputs, arrays, strict=False)),
-            arrays[count] if len(arrays) > count else None,
+            {name: arrays[name] for name in self.inputs},
+            {name: arrays[name] for name in self.targets},
             source,
             self.origins,
             self.dataset.line_of,
@@ -87,7 +92,7 @@ class Binding:
 def bind(
     dataset: Dataset,
     inputs: Sequence[str],
-    target: str | None,
+    target: Targets | None,
     columns: Mapping[str, Spec],
     *,
     with_target: bool = True,
@@ -109,7 +114,7 @@ def bind(
 def resolve(
     dataset: Dataset,
     inputs: Sequence[str],
-    target: str | None,
+    target: Targets | None,
     columns: Mapping[str, Spec],
     *,
     with_target: bool = True,
@@ -119,8 +124,8 @@ def resolve(
     Args:
         dataset: the columns.
         inputs: the names of the program's inputs.
-        target: the column to fit; ``None`` means column ``t``, else the only column
-            that no input uses.
+        target: the column to fit, or a column for each fitted output; ``None`` means
+            column ``t``, else the only column that no input uses.
         columns: the column for each input or target whose column has another name; or
             the scalar columns that make a vector: a range ``first:last``, in the order
             of the data set and with both ends, or a list of names and ranges, in a text
@@ -132,9 +137,9 @@ def resolve(
         DataError: a column is unknown, a range is reversed, or the target is ambiguous.
 
     """
-    wanted = "t" if target is None else target
+    wanted = _wanted(target)
     for name in columns:
-        if name not in inputs and name != wanted:
+        if name not in inputs and name not in wanted.values():
             raise DataError(
                 f"columns names {name!r}, which is neither an input of the program "
                 f"({_listing(inputs)}) nor the target"
@@ -145,21 +150,29 @@ def resolve(
             f"target is {target!r}, but nothing is compared with targets here: name "
             "no target, or make it an input of the program"
         )
-    if with_target:
-        spec: Spec = columns.get(wanted, wanted)
+    targets = list(wanted) if with_target else []
+    for key in targets:
+        spec = wanted[key]
         if target is None and ("t" in inputs or "t" not in columns):
             spec = _default_target(dataset, {n for names, _ in found for n in names})
-        found.append(_resolve(dataset, spec, None))
+        elif isinstance(spec, str):
+            spec = columns.get(spec, spec)
+        found.append(_resolve(dataset, spec, key))
     origins = [names for names, _ in found]
-    return Binding(dataset, inputs, origins, [vector for _, vector in found])
+    return Binding(dataset, inputs, targets, origins, [vector for _, vector in found])
 
 
-def _resolve(
-    dataset: Dataset, spec: Spec, reader: str | None
-) -> tuple[tuple[str, ...], bool]:
+def _wanted(target: Targets | None) -> dict[str, Spec]:
+    """Return the column of each target by its key."""
+    if isinstance(target, Mapping):
+        return {target_key(output): spec for output, spec in target.items()}
+    return {TARGET_KEY: "t" if target is None else target}
+
+
+def _resolve(dataset: Dataset, spec: Spec, reader: str) -> tuple[tuple[str, ...], bool]:
     """Return the names of the columns that are denoted, and whether they are a vector.
 
-    ``reader`` is the input that reads them; ``None`` means the target.
+    ``reader`` is the input, or the target, that reads them.
     """
     if isinstance(spec, str):
         if spec in dataset.names:
@@ -171,11 +184,12 @@ def _resolve(
     for part in spec:
         names += _names(dataset, part, reader)
     if not names:
-        raise DataError(f"{dataset.source}: the list of columns for {reader} is empty")
+        who = _who(reader)
+        raise DataError(f"{dataset.source}: the list of columns for {who} is empty")
     return tuple(names), True
 
 
-def _names(dataset: Dataset, spec: str, reader: str | None) -> tuple[str, ...]:
+def _names(dataset: Dataset, spec: str, reader: str) -> tuple[str, ...]:
     """Return the names of the columns that one part of a list denotes."""
     names = dataset.names
     if spec in names:
@@ -197,17 +211,25 @@ def _names(dataset: Dataset, spec: str, reader: str | None) -> tuple[str, ...]:
     return names[low : high + 1]
 
 
-def _unknown(dataset: Dataset, name: str, reader: str | None) -> DataError:
+def _is_target(reader: str) -> bool:
+    return reader.startswith(TARGET_KEY)  # which no input does
+
+
+def _who(reader: str) -> str:
+    return target_text(reader) if _is_target(reader) else f"input {reader!r}"
+
+
+def _unknown(dataset: Dataset, name: str, reader: str) -> DataError:
     hint = did_you_mean(name, dataset.names) or "."
-    if reader is None:
-        who, advice = "the target", "with --target NAME (target=)"
+    if _is_target(reader):
+        output = reader.removeprefix(TARGET_KEY).strip()
+        advice = f"with --target {f'{output}=' * bool(output)}NAME (target=)"
     else:
-        who = f"input {reader!r}"
         forms = f"{reader}=NAME, {reader}=FIRST:LAST or {reader}=A,B,C"
         advice = f"with --columns {forms} (columns=)"
     return DataError(
-        f"{dataset.source}: there is no column {name!r} for {who}{hint} There are: "
-        f"{_listing(dataset.names)}. Choose another {advice}"
+        f"{dataset.source}: there is no column {name!r} for {_who(reader)}{hint} "
+        f"There are: {_listing(dataset.names)}. Choose another {advice}"
     )
 
 

@@ -20,6 +20,17 @@ TARGET_KEY = "(target)"
 _FINITE = "data must be finite; fix or remove the row"
 
 
+def target_key(output: str | None) -> str:
+    """Return the key of the target of an output; ``None``: of the only one."""
+    return TARGET_KEY if output is None else f"{TARGET_KEY} {output}"
+
+
+def target_text(key: str) -> str:
+    """Return what messages call the target of a key."""
+    output = key.removeprefix(TARGET_KEY).strip()
+    return f"the target of output {output!r}" if output else "the target"
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Columns by name; only those that a program reads are parsed and checked.
@@ -75,18 +86,18 @@ class Samples:
 
     Attributes:
         inputs: (N, ...) each, by the names of the program's inputs.
-        target: (N, ...), or ``None`` if the loss takes no target.
+        targets: (N, ...) each, by `target_key`.
         source: the name of the data in messages.
-        origins: the names of the columns that form each input, then the target.
+        origins: the names of the columns that form each input, then each target.
         line_of: as in `Dataset`.
         rows: the row of each sample in the data set, if these are a part of it.
         categories: the texts that the codes of a column of text stand for, by the name
-            of the input that reads it, or ``(target)``.
+            of the input or target that reads it.
 
     """
 
     inputs: Mapping[str, Column]
-    target: Column | None
+    targets: Mapping[str, Column]
     source: str
     origins: Sequence[tuple[str, ...]]
     line_of: Callable[[int], int] | None = field(default=None, repr=False)
@@ -98,20 +109,29 @@ class Samples:
 
     def _arrays(self) -> Iterator[Column]:
         yield from self.inputs.values()
-        if self.target is not None:
-            yield self.target
+        yield from self.targets.values()
 
     @property
-    def target_shape(self) -> tuple[int, ...] | None:
-        """The shape of one sample's target."""
-        return None if self.target is None else self.target.shape[1:]
+    def keys(self) -> list[str]:
+        """The names of inputs and targets, in the order of `origins`."""
+        return [*self.inputs, *self.targets]
+
+    @property
+    def target(self) -> Column | None:
+        """The target of the only output, (N, ...), if there is one."""
+        return self.targets.get(TARGET_KEY)
+
+    @property
+    def target_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one sample's target, for each of them."""
+        return {name: column.shape[1:] for name, column in self.targets.items()}
 
     def first(self, count: int) -> Samples:
         """Return the first ``count`` samples."""
         return replace(
             self,
             inputs={name: column[:count] for name, column in self.inputs.items()},
-            target=None if self.target is None else self.target[:count],
+            targets={name: column[:count] for name, column in self.targets.items()},
         )
 
     def take(self, rows: NDArray[np.intp]) -> Samples:
@@ -119,7 +139,7 @@ class Samples:
         return replace(
             self,
             inputs={name: column[rows] for name, column in self.inputs.items()},
-            target=None if self.target is None else self.target[rows],
+            targets={name: column[rows] for name, column in self.targets.items()},
             rows=rows if self.rows is None else self.rows[rows],
         )
 
@@ -133,22 +153,27 @@ class Samples:
             DataError: a value is not finite; names its row, from 1, and column.
 
         """
-        keys = [*self.inputs, TARGET_KEY]
         checked = [
             (names, array)
             for key, names, array in zip(
-                keys, self.origins, self._arrays(), strict=False
+                self.keys, self.origins, self._arrays(), strict=False
             )
             if array.dtype.kind == "f" or key in self.categories
         ]
         self._check(checked, start, stop, _is_value, _FINITE)
 
     def check_target(
-        self, start: int, stop: int, fits: Callable[[Column], Column], must: str
+        self,
+        key: str,
+        start: int,
+        stop: int,
+        fits: Callable[[Column], Column],
+        must: str,
     ) -> None:
-        """Check that the target's rows [start, stop) have valid values.
+        """Check that a target's rows [start, stop) have valid values.
 
         Args:
+            key: the target.
             start: the first row.
             stop: the row after the last.
             fits: returns which elements of some rows are valid.
@@ -158,14 +183,15 @@ class Samples:
             DataError: a value is not valid; names its row, from 1, and column.
 
         """
-        if self.target is not None:
-            self._check([(self.origins[-1], self.target)], start, stop, fits, must)
+        if key in self.targets:
+            names = self.origins[self.keys.index(key)]
+            self._check([(names, self.targets[key])], start, stop, fits, must)
 
     def check_not_text(self, key: str, why: str) -> None:
-        """Check that an input, or ``(target)``, does not read a column of text.
+        """Check that an input or a target does not read a column of text.
 
         Args:
-            key: the input, or ``(target)``.
+            key: the input or the target.
             why: why it must hold numbers, for the message.
 
         Raises:
@@ -175,11 +201,10 @@ class Samples:
         labels = self.categories.get(key)
         if labels is None:
             return
-        codes = np.asarray(self.inputs.get(key, self.target))
+        codes = np.asarray({**self.inputs, **self.targets}[key])
         texts = [code for code, label in enumerate(labels) if not is_number(label)]
         row = int(np.argmax(np.isin(codes, texts)))
-        keys = [*self.inputs, key]
-        name = self.origins[keys.index(key)][0]
+        name = self.origins[self.keys.index(key)][0]
         text = labels[codes[row]]
         shown = text if len(text) <= 40 else text[:40] + "..."
         raise DataError(

@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dtrain.data.binding import Spec, resolve
+from dtrain.data.binding import Spec, Targets, resolve
 from dtrain.data.columns import Samples
 from dtrain.data.readers import open_data
 from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty, of_weights
+from dtrain.descent.several import Several, metric_of
 from dtrain.errors import ProgramError
 from dtrain.gradient.vector import Weights
 from dtrain.problem.agreement import compare_programs, together
-from dtrain.problem.columns import check_target, check_target_values, columns_of
+from dtrain.problem.columns import check_target_values, check_targets, columns_of
 from dtrain.problem.differences import compare_arrays, compare_data
 from dtrain.problem.samples import Data, as_weights, check_program
 from dtrain.reduction.blocks import share
@@ -35,7 +36,7 @@ class Problem:
         world: the ranks.
         program: the program.
         samples: all samples, the same on every rank.
-        loss: the loss.
+        loss: the loss, or those of several outputs.
         dtype: of weights and columns: ``float32`` or ``float64``.
         gradient: whether derivatives by the weights are wanted as well.
         metrics: whether the sums that the loss's metric is made of are wanted.
@@ -59,7 +60,7 @@ class Problem:
         world: World,
         program: Program,
         samples: Samples,
-        loss: Loss,
+        loss: Loss | Several,
         *,
         dtype: str,
         gradient: bool = True,
@@ -73,17 +74,15 @@ class Problem:
         with together(world):
             shapes = {name: array.shape[1:] for name, array in samples.inputs.items()}
             self.graph = program.trace(**shapes)
-            self.metric = None
-            if metrics and samples.target is not None and loss.takes_target:
-                self.metric = loss.metric(samples.target)
+            self.metric = metric_of(loss, samples.targets) if metrics else None
             self.quantity = loss_graph(
                 self.graph,
                 loss,
-                samples.target_shape,
+                samples.target_shapes,
                 gradient=gradient,
                 metric=self.metric,
             )
-            check_target(self.quantity, samples)
+            check_targets(self.quantity, samples)
             self.layout = self.quantity.layout(dtype)
             self.penalty = None if penalty is None else of_weights(penalty, self.graph)
         compare_programs(world, self.graph)
@@ -123,7 +122,7 @@ class Problem:
 
     def release(self) -> None:
         """Forget the samples; an evaluator that was made can read others."""
-        self.samples = replace(self.samples, inputs={}, target=None, line_of=None)
+        self.samples = replace(self.samples, inputs={}, targets={}, line_of=None)
         self.columns = {}
 
     @property
@@ -143,7 +142,7 @@ def read_samples(
     program: Program,
     data: Data,
     *,
-    target: str | None,
+    target: Targets | None,
     columns: Mapping[str, Spec],
     with_target: bool,
 ) -> tuple[Samples, str]:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
-from dtrain.data.binding import Spec
-from dtrain.descent.losses import Loss
+from dtrain.data.binding import Spec, Targets
 from dtrain.descent.penalties import Penalty
 from dtrain.descent.rule import Rule
+from dtrain.descent.several import Losses
 from dtrain.errors import UsageError, did_you_mean
 from dtrain.host.blas import blas_threads
 from dtrain.problem.agreement import together
@@ -62,11 +62,11 @@ def train(  # noqa: D417 (the options' lines come from their table)
     batch: int | str | None = None,
     block: int | None = None,
     optimizer: str | Rule = "sgd",
-    loss: str | Loss = "square",
+    loss: Losses = "square",
     validation: Any = None,
     tolerance: float | None = None,
     penalty: Penalty | None = None,
-    target: str | None = None,
+    target: Targets | None = None,
     columns: Mapping[str, Spec] | None = None,
     weights: Any = None,
     seed: int = 0,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.data.columns import Samples
+from dtrain.data.columns import Samples, target_text
 from dtrain.data.order import split
 from dtrain.errors import DataError
 from dtrain.gradient.vector import Weights
@@ -244,7 +244,7 @@ def held_out(
         world,
         program,
         validation.data,
-        target=settings.target,
+        target=settings.the_target,
         columns=settings.columns or {},
         with_target=settings.the_loss.takes_target,
     )
@@ -263,8 +263,10 @@ def check_same_shapes(samples: Samples, other: Samples) -> None:
         (f"input {name!r}", samples.inputs[name], array)
         for name, array in other.inputs.items()
     ]
-    if samples.target is not None and other.target is not None:
-        pairs.append(("the target", samples.target, other.target))
+    pairs += [
+        (target_text(name), samples.targets[name], array)
+        for name, array in other.targets.items()
+    ]
     for name, ours, theirs in pairs:
         if ours.shape[1:] != theirs.shape[1:]:
             raise DataError(
