@@ -19,7 +19,8 @@ from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Norms, Penalty
 from dtrain.descent.several import Several, fitted
 from dtrain.errors import UsageError
-from dtrain.training.options import FLAG, PATH, Kind, Option
+from dtrain.problem.weighting import BALANCED
+from dtrain.training.options import AT_LEAST_0, FLAG, PATH, Kind, Option
 from dtrain.training.rows import LIBRARY
 from dtrain.training.settings import Settings
 from dtrain.training.values import Checkpoint, Spanning, Validation
@@ -189,12 +190,29 @@ def settings(args: argparse.Namespace, entry: Entry | None) -> dict[str, Any]:
     chosen["columns"] = columns(args)
     chosen["checkpoint"] = _checkpoint(args)
     chosen["validation"] = _validation(args)
+    chosen["class_weight"] = _class_weight(args)
     if args.learning_rate_schedule != "constant" or args.warmup:
         chosen["learning_rate"] = Spanning(
             chosen["learning_rate"], args.learning_rate_schedule, args.warmup
         )
     Settings(**chosen)  # raises where a value does not fit
     return chosen
+
+
+def _class_weight(args: argparse.Namespace) -> str | dict[Any, float] | None:
+    words = args.class_weight
+    if not words or words == [BALANCED]:
+        return BALANCED if words else None
+    factors: dict[Any, float] = {}
+    for label, text in pairs("--class-weight", words).items():
+        key = int(label) if label.lstrip("-").isdigit() else label
+        try:
+            factors[key] = AT_LEAST_0.word(text)
+        except ValueError:
+            raise UsageError(
+                f"--class-weight {label}={text}: the factor must be {AT_LEAST_0.must}"
+            ) from None
+    return factors
 
 
 def _validation(args: argparse.Namespace) -> Validation | None:

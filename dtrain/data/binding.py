@@ -14,6 +14,7 @@ import numpy as np
 
 from dtrain.data.columns import (
     TARGET_KEY,
+    WEIGHT_KEY,
     Column,
     Dataset,
     Samples,
@@ -39,8 +40,10 @@ class Binding:
         dataset: the columns.
         inputs: the names of the program's inputs.
         targets: the keys of the targets.
-        origins: the names of the columns that form each input, then each target.
+        origins: the names of the columns that form each input, then each target, then
+            the weight of samples.
         vectors: for each of these, whether its columns are elements of a vector.
+        weighted: whether the last of these is the weight of samples.
 
     """
 
@@ -49,6 +52,7 @@ class Binding:
     targets: Sequence[str]
     origins: list[tuple[str, ...]]
     vectors: list[bool]
+    weighted: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -69,7 +73,7 @@ class Binding:
             raise DataError(f"{source} has no samples")
         arrays: dict[str, Column] = {}
         categories: dict[str, tuple[str, ...]] = {}
-        keys = [*self.inputs, *self.targets]
+        keys = [*self.inputs, *self.targets, *([WEIGHT_KEY] * self.weighted)]
         for key, names, vector in zip(keys, self.origins, self.vectors, strict=True):
             found = [columns[name] for name in names]
             if vector:
@@ -85,8 +89,24 @@ class Binding:
             source,
             self.origins,
             self.dataset.line_of,
+            self._weight(arrays, categories),
             categories=categories,
         )
+
+    def _weight(
+        self, arrays: Mapping[str, Column], categories: Mapping[str, tuple[str, ...]]
+    ) -> Column | None:
+        """Return the weights of samples; refuse what is not one number a sample."""
+        if not self.weighted:
+            return None
+        column, names = arrays[WEIGHT_KEY], self.origins[-1]
+        if WEIGHT_KEY in categories or column.ndim != 1:
+            name = names[0] if len(names) == 1 else "a vector"
+            raise DataError(
+                f"{self.dataset.source}: column {name!r} must hold one number for each "
+                "sample, its weight"
+            )
+        return column
 
 
 def bind(
@@ -96,6 +116,7 @@ def bind(
     columns: Mapping[str, Spec],
     *,
     with_target: bool = True,
+    sample_weight: str | None = None,
 ) -> Samples:
     """Resolve the columns that a program reads, read them, and make samples.
 
@@ -107,7 +128,14 @@ def bind(
     ((3, 2), [('a', 'b'), ('y',)])
 
     """
-    binding = resolve(dataset, inputs, target, columns, with_target=with_target)
+    binding = resolve(
+        dataset,
+        inputs,
+        target,
+        columns,
+        with_target=with_target,
+        sample_weight=sample_weight,
+    )
     return binding.samples(dataset.read(binding.names))
 
 
@@ -118,6 +146,7 @@ def resolve(
     columns: Mapping[str, Spec],
     *,
     with_target: bool = True,
+    sample_weight: str | None = None,
 ) -> Binding:
     """Match the columns of a data set to a program's inputs, and find the target.
 
@@ -131,6 +160,7 @@ def resolve(
             of the data set and with both ends, or a list of names and ranges, in a text
             separated by commas.
         with_target: whether there is a target.
+        sample_weight: the column with the weight of each sample, if there are weights.
 
     Raises:
         UsageError: a target is named although there is none.
@@ -154,12 +184,16 @@ def resolve(
     for key in targets:
         spec = wanted[key]
         if target is None and ("t" in inputs or "t" not in columns):
-            spec = _default_target(dataset, {n for names, _ in found for n in names})
+            used = {name for names, _ in found for name in names}
+            spec = _default_target(dataset, used | {sample_weight or ""} - {""})
         elif isinstance(spec, str):
             spec = columns.get(spec, spec)
         found.append(_resolve(dataset, spec, key))
-    origins = [names for names, _ in found]
-    return Binding(dataset, inputs, targets, origins, [vector for _, vector in found])
+    weighted = sample_weight is not None
+    if sample_weight is not None:
+        found.append(_resolve(dataset, sample_weight, WEIGHT_KEY))
+    origins, vectors = [names for names, _ in found], [vector for _, vector in found]
+    return Binding(dataset, inputs, targets, origins, vectors, weighted)
 
 
 def _wanted(target: Targets | None) -> dict[str, Spec]:
@@ -216,6 +250,8 @@ def _is_target(reader: str) -> bool:
 
 
 def _who(reader: str) -> str:
+    if reader == WEIGHT_KEY:
+        return "the weight of samples"
     return target_text(reader) if _is_target(reader) else f"input {reader!r}"
 
 
@@ -224,6 +260,8 @@ def _unknown(dataset: Dataset, name: str, reader: str) -> DataError:
     if _is_target(reader):
         output = reader.removeprefix(TARGET_KEY).strip()
         advice = f"with --target {f'{output}=' * bool(output)}NAME (target=)"
+    elif reader == WEIGHT_KEY:
+        advice = "with --sample-weight NAME (sample_weight=)"
     else:
         forms = f"{reader}=NAME, {reader}=FIRST:LAST or {reader}=A,B,C"
         advice = f"with --columns {forms} (columns=)"

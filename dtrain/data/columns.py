@@ -17,7 +17,10 @@ from dtrain.errors import DataError
 Column = NDArray[Any]
 TARGET_KEY = "(target)"
 """The target's key beside the names of inputs; no parameter can have this name."""
+WEIGHT_KEY = "(sample weight)"
+"""The key of the weight of samples."""
 _FINITE = "data must be finite; fix or remove the row"
+_NOT_NEGATIVE = "the weight of a sample must be 0 or more"
 
 
 def target_key(output: str | None) -> str:
@@ -88,8 +91,10 @@ class Samples:
         inputs: (N, ...) each, by the names of the program's inputs.
         targets: (N, ...) each, by `target_key`.
         source: the name of the data in messages.
-        origins: the names of the columns that form each input, then each target.
+        origins: the names of the columns that form each input, then each target, then
+            the weight.
         line_of: as in `Dataset`.
+        weight: (N,), the weight of each sample, or ``None`` if all count alike.
         rows: the row of each sample in the data set, if these are a part of it.
         categories: the texts that the codes of a column of text stand for, by the name
             of the input or target that reads it.
@@ -101,6 +106,7 @@ class Samples:
     source: str
     origins: Sequence[tuple[str, ...]]
     line_of: Callable[[int], int] | None = field(default=None, repr=False)
+    weight: Column | None = None
     rows: NDArray[np.intp] | None = field(default=None, repr=False)
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -110,11 +116,14 @@ class Samples:
     def _arrays(self) -> Iterator[Column]:
         yield from self.inputs.values()
         yield from self.targets.values()
+        if self.weight is not None:
+            yield self.weight
 
     @property
     def keys(self) -> list[str]:
-        """The names of inputs and targets, in the order of `origins`."""
-        return [*self.inputs, *self.targets]
+        """The names of inputs, targets and the weight, in the order of `origins`."""
+        weight = [] if self.weight is None else [WEIGHT_KEY]
+        return [*self.inputs, *self.targets, *weight]
 
     @property
     def target(self) -> Column | None:
@@ -132,6 +141,7 @@ class Samples:
             self,
             inputs={name: column[:count] for name, column in self.inputs.items()},
             targets={name: column[:count] for name, column in self.targets.items()},
+            weight=None if self.weight is None else self.weight[:count],
         )
 
     def take(self, rows: NDArray[np.intp]) -> Samples:
@@ -140,6 +150,7 @@ class Samples:
             self,
             inputs={name: column[rows] for name, column in self.inputs.items()},
             targets={name: column[rows] for name, column in self.targets.items()},
+            weight=None if self.weight is None else self.weight[rows],
             rows=rows if self.rows is None else self.rows[rows],
         )
 
@@ -186,6 +197,22 @@ class Samples:
         if key in self.targets:
             names = self.origins[self.keys.index(key)]
             self._check([(names, self.targets[key])], start, stop, fits, must)
+
+    def check_weight(self, start: int, stop: int) -> None:
+        """Check that weights of the rows [start, stop) are 0 or more, and not all 0.
+
+        Raises:
+            DataError: a weight is negative; or all weights of all rows are 0.
+
+        """
+        if self.weight is None:
+            return
+        at = self.keys.index(WEIGHT_KEY)
+        if at < len(self.origins):
+            column = [(self.origins[at], self.weight)]
+            self._check(column, start, stop, _not_negative, _NOT_NEGATIVE)
+        if not np.any(self.weight):
+            raise DataError(f"{self.source}: the weights of all samples are 0")
 
     def check_not_text(self, key: str, why: str) -> None:
         """Check that an input or a target does not read a column of text.
@@ -259,6 +286,10 @@ class Samples:
             f"{self.where(row)}, column {element} is {shown}: {must} "
             "(rows count from 1)"
         )
+
+
+def _not_negative(values: Column) -> Column:
+    return np.asarray(values >= 0)
 
 
 def _is_value(rows: Column) -> Column:

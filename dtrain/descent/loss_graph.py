@@ -26,6 +26,9 @@ from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.symbol import Symbol
 
+WEIGHT = "(sample weight)"
+"""The input for the weight of a sample."""
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -52,7 +55,9 @@ class LossGraph:
         loss: the loss, for its scale.
         gradients: the name of each derivative output, with the name of its weight.
         terms: the fitted outputs, each by the name that its target has as an input.
-        sums: the names of the metric's outputs, in order.
+        sums: the names of the outputs beside loss and gradient, in order: the sum of
+            the samples' weights, if they have some; then the metric's.
+        weighted: whether samples have weights.
     """
 
     program: FlowGraph
@@ -61,13 +66,14 @@ class LossGraph:
     gradients: Mapping[str, str]
     terms: Mapping[str, Fitted]
     sums: Sequence[str] = ()
+    weighted: bool = False
 
     def layout(self, dtype: str) -> Layout:
         """Return the layout of the vector of the program's weights and the sums."""
         nodes, outputs = self.graph.nodes, self.graph.outputs
         sums = sum(math.prod(nodes[outputs[name]].shape) for name in self.sums)
         shapes = {name: spec.shape for name, spec in self.graph.specs.items()}
-        return Layout.of(shapes, dtype, sums)
+        return Layout.of(shapes, dtype, sums, weighted=self.weighted)
 
 
 @dataclass(frozen=True)
@@ -182,6 +188,7 @@ def loss_graph(
     *,
     gradient: bool = True,
     metric: Metric | None = None,
+    weighted: bool = False,
     as_written: bool = False,
 ) -> LossGraph:
     """Join a program's graph and a loss.
@@ -193,6 +200,7 @@ def loss_graph(
             far as they are known.
         gradient: whether to differentiate the loss.
         metric: a metric whose sums become outputs too.
+        weighted: whether samples have weights: each multiplies all terms of its sample.
         as_written: do not combine similar scalars into arrays, so that each node keeps
             its source line.
 
@@ -208,20 +216,25 @@ def loss_graph(
     symbols = builder.include(graph)
     named = {name: symbols[number] for name, number in graph.outputs.items()}
     joined = _join(builder, named, loss, given)
-    outputs = {"loss": builder.symbol(block_sum(builder.symbol(joined.value)))}
+    value, seeds = joined.value, joined.seeds
+    sums = [] if metric is None else list(joined.sums(metric, given))
+    if weighted:
+        factor = builder.input(WEIGHT, (), "real")
+        value, seeds = value * factor, [seed * factor for seed in seeds]
+        sums = [factor, *(each * factor for each in sums)]
+    outputs = {"loss": builder.symbol(block_sum(builder.symbol(value)))}
     gradients: dict[str, str] = {}
     if gradient:
         wrt = {name: symbols[number] for name, number in graph.weights.items()}
-        seeds = map(builder.symbol, joined.seeds)
-        starts = list(zip(joined.outputs.values(), seeds, strict=True))
+        pairs = zip(joined.outputs.values(), seeds, strict=True)
+        starts = [(output, builder.symbol(seed)) for output, seed in pairs]
         adjoints = backward_from(starts, list(wrt.values()))
         for name, adjoint in zip(wrt, adjoints, strict=True):
             if adjoint is not None:
                 gradients[f"d loss / d {name}"] = name
                 outputs[f"d loss / d {name}"] = adjoint
-    sums = joined.sums(metric, given) if metric is not None else ()
     names = [f"sum {i}" for i in range(len(sums))]
     for name, each in zip(names, sums, strict=True):
         outputs[name] = builder.symbol(block_sum(builder.symbol(each)))
     graph = builder.graph(outputs)
-    return LossGraph(program, graph, loss, gradients, joined.terms, names)
+    return LossGraph(program, graph, loss, gradients, joined.terms, names, weighted)

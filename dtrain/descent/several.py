@@ -77,7 +77,7 @@ class Several:
         Args:
             samples: how many samples, or the sum of their weights.
         """
-        return self.terms[0].loss.scale(samples)  # type: ignore[arg-type]
+        return self.terms[0].loss.scale(samples)
 
     def metric(self, targets: Mapping[str, NDArray[Any]]) -> Metric:
         """Return the losses of all outputs, with the metrics that fit their targets."""

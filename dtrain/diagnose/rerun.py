@@ -60,7 +60,11 @@ class Rerun:
         problem = self.evaluator.problem
         joined = problem.quantity
         written = loss_graph(
-            problem.graph, problem.loss, problem.samples.target_shapes, as_written=True
+            problem.graph,
+            problem.loss,
+            problem.samples.target_shapes,
+            weighted=joined.weighted,
+            as_written=True,
         )
         number = self.evaluator.world.numbers[self.evaluator.world.rank]
         where = f"block {block.number}, rank {number}"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.columns import TARGET_KEY, Samples, target_text
-from dtrain.descent.loss_graph import Fitted, LossGraph
+from dtrain.descent.loss_graph import WEIGHT, Fitted, LossGraph
 from dtrain.errors import DataError
 from dtrain.functions.gather import integer
 from dtrain.tracing.graph import FlowGraph
@@ -37,6 +37,8 @@ def columns_of(
     columns |= {
         name: target for name, target in samples.targets.items() if name in graph.inputs
     }
+    if samples.weight is not None:
+        columns[WEIGHT] = samples.weight
     for name, column in columns.items():
         if not isinstance(column, np.memmap):
             whole = graph.nodes[graph.inputs[name]].dtype == "int"

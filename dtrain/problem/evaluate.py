@@ -51,6 +51,7 @@ def loss_and_gradient(
     target: Targets | None = None,
     columns: Mapping[str, Spec] | None = None,
     loss: Losses = "square",
+    sample_weight: Any = None,
     penalty: Penalty | None = None,
     dtype: Any = "float64",
     block: int | None = None,
@@ -73,6 +74,7 @@ def loss_and_gradient(
         target: which columns these are, as in `dtrain.train`.
         columns: which columns the inputs are, as in `dtrain.train`.
         loss: the loss, as in `dtrain.train`.
+        sample_weight: the weight of each sample: an array, or a named column.
         penalty: a function of the weights that is added to the mean loss.
         dtype: ``float32`` or ``float64``.
         block: samples in a block, the unit of exact sums.
@@ -106,6 +108,7 @@ def loss_and_gradient(
         target=wanted,
         columns=columns,
         with_target=the_loss.takes_target,
+        sample_weight=sample_weight,
     )
 
     def make() -> tuple[Evaluator, Weights]:
@@ -148,6 +151,7 @@ def evaluate(
     target: Targets | None = None,
     columns: Mapping[str, Spec] | None = None,
     loss: Losses = "square",
+    sample_weight: str | None = None,
     block: int | None = None,
     backend: str = "numpy",
     world: World | None = None,
@@ -165,6 +169,8 @@ def evaluate(
         target: the column to compare with, as in `dtrain.train`.
         columns: which columns the inputs are, as in `dtrain.train`.
         loss: the loss, as in `dtrain.train`.
+        sample_weight: the column with the weight of each sample; loss and metrics are
+            weighted means.
         block: samples in a block, the unit of exact sums.
         backend: what runs the plan: ``numpy`` or ``fused``.
         world: the ranks; by default those that a launcher started, or one.
@@ -199,6 +205,7 @@ def evaluate(
             target=wanted,
             columns=columns or {},
             with_target=the_loss.takes_target,
+            sample_weight=sample_weight,
         )
         return measure(
             rank, program, samples, weights, the_loss, digest, block, backend

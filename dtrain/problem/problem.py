@@ -81,6 +81,7 @@ class Problem:
                 samples.target_shapes,
                 gradient=gradient,
                 metric=self.metric,
+                weighted=samples.weight is not None,
             )
             check_targets(self.quantity, samples)
             self.layout = self.quantity.layout(dtype)
@@ -122,7 +123,9 @@ class Problem:
 
     def release(self) -> None:
         """Forget the samples; an evaluator that was made can read others."""
-        self.samples = replace(self.samples, inputs={}, targets={}, line_of=None)
+        self.samples = replace(
+            self.samples, inputs={}, targets={}, weight=None, line_of=None
+        )
         self.columns = {}
 
     @property
@@ -145,6 +148,7 @@ def read_samples(
     target: Targets | None,
     columns: Mapping[str, Spec],
     with_target: bool,
+    sample_weight: str | None = None,
 ) -> tuple[Samples, str]:
     """Read the columns that a program needs, and bind them to its inputs; collective.
 
@@ -158,7 +162,12 @@ def read_samples(
     with together(world):
         check_program(program)
         binding = resolve(
-            open_data(data), program.inputs, target, columns, with_target=with_target
+            open_data(data),
+            program.inputs,
+            target,
+            columns,
+            with_target=with_target,
+            sample_weight=sample_weight,
         )
         read = binding.dataset.read(binding.names)
     digest = compare_data(world, read)
@@ -166,6 +175,7 @@ def read_samples(
         samples = binding.samples(read)
         rows = share(len(samples), world.rank, world.size)
         samples.check_finite(rows.start, rows.stop)
+        samples.check_weight(rows.start, rows.stop)
     return samples, digest
 
 

@@ -76,4 +76,6 @@ def _stable(program: Program, graph: FlowGraph) -> bool:
 def signature(samples: Samples) -> tuple[Any, ...]:
     """Return what a plan depends on of samples: shapes and dtypes, not values."""
     arrays = {**samples.inputs, **samples.targets}
+    if samples.weight is not None:
+        arrays["weight"] = samples.weight
     return tuple((name, x.shape, x.dtype.char) for name, x in arrays.items())

@@ -119,6 +119,16 @@ TARGET = Kind(
 )
 
 
+CLASSES = Kind(
+    "balanced, or a mapping of labels to factors of 0 or more, such as {0: 1, 1: 2.5}",
+    lambda value: (
+        value == "balanced"
+        or (isinstance(value, Mapping) and all(map(AT_LEAST_0.fits, value.values())))
+    ),
+    str,
+)
+
+
 def _are_columns(value: Any) -> bool:
     return isinstance(value, str) or (
         isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)

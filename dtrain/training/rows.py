@@ -17,12 +17,14 @@ from dtrain.tracing.weights import DTYPES
 from dtrain.training.options import (
     ABOVE_0,
     ANYTHING,
+    CLASSES,
     COLUMNS,
     FOLDER,
     INTEGER,
     RATE,
     SECONDS,
     TARGET,
+    TEXT,
     Kind,
     Option,
     full_or,
@@ -153,6 +155,20 @@ class Rows:
         python="a list of names",
         metavar="INPUT=COLUMN[:LAST][,...]",
         commands=DATA,
+        several=True,
+    )
+    sample_weight: str | None = row(
+        TEXT,
+        "the column with the weight of each sample, 0 or more: means are Σ w L / Σ w",
+        metavar="COLUMN",
+        commands=("train", "eval"),
+    )
+    class_weight: str | Mapping[Any, float] | None = row(
+        CLASSES,
+        "balanced: each class counts alike in all; or the factor of a class",
+        python="factors by label",
+        metavar="balanced|LABEL=FACTOR",
+        bits=True,
         several=True,
     )
     seed: int = row(

@@ -24,6 +24,7 @@ from dtrain.problem.agreement import together
 from dtrain.problem.evaluator import Computing, Evaluator, threads_of
 from dtrain.problem.problem import Problem, check_trainable, read_samples
 from dtrain.problem.samples import Data
+from dtrain.problem.weighting import class_factors, with_class_weights
 from dtrain.tracing.trace import Program
 from dtrain.training.finite import Guard
 from dtrain.training.replicas import Replicas
@@ -83,8 +84,16 @@ class Trainer:
             target=settings.the_target,
             columns=settings.columns or {},
             with_target=settings.the_loss.takes_target,
+            sample_weight=settings.sample_weight,
         )
         samples, apart, of = held_out(world, program, given, settings, digest)
+        if settings.class_weight is not None:
+            with together(world):
+                loss = settings.the_loss
+                factors = class_factors(samples, settings.class_weight, loss)
+                samples = with_class_weights(samples, factors, loss)
+                if apart is not None:
+                    apart = with_class_weights(apart, factors, loss)
         self.problem = Problem(
             world,
             program,
@@ -146,7 +155,7 @@ class Trainer:
             if self.guard.passes(gradient, batch):
                 self.state.step(gradient)
             else:
-                self.state.skip(gradient)
+                self.state.skip()
         self.agreed = agreed  # set with the step: recovery copies both
         return gradient
 

@@ -64,6 +64,7 @@ SAME_BITS = {"--backend", "--bits", "--execution", "--threads"}
 SAME_BITS |= {"--on-nonfinite", "--verify-every"}
 ELSEWHERE = {"--report", "--save", "--quiet", "--log-dir"}  # see elsewhere
 ELSEWHERE |= {"--timeout", "--checkpoint", "--resume", "--force"}
+ELSEWHERE |= {"--sample-weight", "--class-weight"}
 ELSEWHERE |= {"--save-every", "--save-seconds", "--keep", "--min-ranks"}
 
 
@@ -137,7 +138,40 @@ def test_the_command_line_has_what_train_has(dtrain):
         assert report[key] == run.report[key]
     options = {name.removeprefix("--").replace("-", "_") for name in EFFECTS}
     options |= {"penalty", "checkpoint", "min_ranks", "timeout"}  # tested elsewhere
+    options |= {"sample_weight", "class_weight"}
     assert set(Settings.__dataclass_fields__) <= options
+
+
+def test_weights_of_samples_and_classes_are_those_of_the_library(dtrain, folder):
+    rng = np.random.default_rng(2)
+    columns = {
+        "x": data()["x"],
+        "k": rng.integers(0, 2, 30),
+        "w": rng.uniform(0, 2, 30),
+    }
+    np.savez(folder / "weighted.npz", **columns)
+    options = {"target": "k", "sample_weight": "w", "loss": "binary_cross_entropy"}
+    words = ["model.py:net", "weighted.npz", "--epochs", 3, "--learning-rate", 0.1]
+    words += ["--loss", options["loss"], "--target", "k", "--sample-weight", "w"]
+    for class_weight, texts in (
+        ("balanced", ["balanced"]),
+        ({0: 0.5, 1: 3.0}, ["0=0.5", "1=3"]),
+    ):
+        run = library.train(
+            _net(),
+            columns,
+            epochs=3,
+            learning_rate=0.1,
+            class_weight=class_weight,
+            **options,
+        )
+        given = [word for text in texts for word in ("--class-weight", text)]
+        report = report_of(dtrain, *words, *given, "--save", "w.safetensors")
+        assert report["weights_sha256"] == run.digest
+    answer = dtrain("eval", *words[:2], *words[6:], "--weights", "w.safetensors")
+    assert answer.code == 0, answer.err
+    right = library.evaluate(_net(), run, columns, **options)
+    assert answer.table["loss"] == f"{right['loss']:.6g}"
 
 
 def _net():
