@@ -129,6 +129,14 @@ class Problem:
         self.columns = {}
 
     @property
+    def unfitted(self) -> list[str]:
+        """The program's outputs that are not part of the loss."""
+        if not isinstance(self.loss, Several):
+            return []
+        fitted = {term.output for term in self.loss.terms}
+        return [name for name in self.graph.outputs if name not in fitted]
+
+    @property
     def identity(self) -> dict[str, str]:
         """What identifies the problem in a checkpoint: equal texts, equal problem."""
         penalty = "none" if self.penalty is None else fingerprint(self.penalty.graph)

@@ -18,7 +18,7 @@ from dtrain.errors import UsageError, did_you_mean
 from dtrain.host.blas import blas_threads
 from dtrain.problem.agreement import together
 from dtrain.problem.samples import Data, check_call
-from dtrain.tracing.printing import counted
+from dtrain.tracing.printing import counted, listed
 from dtrain.tracing.trace import Program
 from dtrain.training.loop import Callback, Loop
 from dtrain.training.options import SECONDS
@@ -180,6 +180,8 @@ def _note(trainer: Trainer) -> None:
     """Log what a user should know before the first step."""
     if trainer.blocks < trainer.world.size:
         LOG.info(_too_few_blocks(trainer))
+    if unfitted := trainer.problem.unfitted:
+        LOG.info("not fitted, since no target or loss names it: %s", listed(unfitted))
     threads = trainer.settings.blas_threads
     if threads > 1:
         LOG.info("%d BLAS threads may give other bits than one thread", threads)

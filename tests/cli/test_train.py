@@ -124,7 +124,7 @@ def test_every_schedule_gives_other_bits(dtrain):
 def test_the_command_line_has_what_train_has(dtrain):
     """And the same bits."""
     run = library.train(
-        _net(),
+        _program("net"),
         data(),
         epochs=3,
         learning_rate=0.1,
@@ -158,7 +158,7 @@ def test_weights_of_samples_and_classes_are_those_of_the_library(dtrain, folder)
         ({0: 0.5, 1: 3.0}, ["0=0.5", "1=3"]),
     ):
         run = library.train(
-            _net(),
+            _program("net"),
             columns,
             epochs=3,
             learning_rate=0.1,
@@ -170,14 +170,38 @@ def test_weights_of_samples_and_classes_are_those_of_the_library(dtrain, folder)
         assert report["weights_sha256"] == run.digest
     answer = dtrain("eval", *words[:2], *words[6:], "--weights", "w.safetensors")
     assert answer.code == 0, answer.err
-    right = library.evaluate(_net(), run, columns, **options)
+    right = library.evaluate(_program("net"), run, columns, **options)
     assert answer.table["loss"] == f"{right['loss']:.6g}"
 
 
-def _net():
+def test_several_outputs_are_those_of_the_library(dtrain, folder):
+    both = _program("both")
+    options = {
+        "target": {"sum": "t", "all": "y"},
+        "loss": {"sum": "huber", "all": ("square", 0.5)},
+    }
+    run = library.train(both, data(), epochs=3, learning_rate=0.01, **options)
+    words = ["model.py:both", "data.npz", "--target", "sum=t", "--target", "all=y"]
+    words += ["--loss", "all=square:0.5", "--loss", "sum=huber"]
+    given = ["--epochs", 3, "--learning-rate", 0.01, "--save", "both.safetensors"]
+    report = report_of(dtrain, *words, *given)
+    assert report["weights_sha256"] == run.digest
+    answer = dtrain(
+        "eval", *words, "--weights", "both.safetensors", "--report", "eval.json"
+    )
+    assert answer.code == 0, answer.err
+    expected = library.evaluate(both, run, data(), **options)
+    found = json.loads((folder / "eval.json").read_text())
+    assert {name: found[name] for name in expected} == expected
+    for name in ("loss", "sum.loss", "sum.rmse", "all.loss", "all.r2"):
+        assert answer.table[name] == f"{expected[name]:.6g}"
+    assert dtrain("check", *words).code == 0
+
+
+def _program(name):
     from dtrain.cli.sources import load_program
 
-    return load_program("model.py:net")
+    return load_program(f"model.py:{name}")
 
 
 def test_save_writes_the_weights(dtrain, folder):
