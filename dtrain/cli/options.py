@@ -190,6 +190,7 @@ def settings(args: argparse.Namespace, entry: Entry | None) -> dict[str, Any]:
     chosen["columns"] = columns(args)
     chosen["checkpoint"] = _checkpoint(args)
     chosen["validation"] = _validation(args)
+    chosen["rates"] = _factors("--rate", args.rates) or None
     chosen["class_weight"] = _class_weight(args)
     if args.learning_rate_schedule != "constant" or args.warmup:
         chosen["learning_rate"] = Spanning(
@@ -203,14 +204,20 @@ def _class_weight(args: argparse.Namespace) -> str | dict[Any, float] | None:
     words = args.class_weight
     if not words or words == [BALANCED]:
         return BALANCED if words else None
-    factors: dict[Any, float] = {}
-    for label, text in pairs("--class-weight", words).items():
-        key = int(label) if label.lstrip("-").isdigit() else label
+    return {
+        int(label) if label.lstrip("-").isdigit() else label: factor
+        for label, factor in _factors("--class-weight", words).items()
+    }
+
+
+def _factors(option: str, words: list[str]) -> dict[str, float]:
+    factors = {}
+    for name, text in pairs(option, words).items():
         try:
-            factors[key] = AT_LEAST_0.word(text)
+            factors[name] = float(AT_LEAST_0.word(text))
         except ValueError:
             raise UsageError(
-                f"--class-weight {label}={text}: the factor must be {AT_LEAST_0.must}"
+                f"{option} {name}={text}: the factor must be {AT_LEAST_0.must}"
             ) from None
     return factors
 

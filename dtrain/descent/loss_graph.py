@@ -24,6 +24,7 @@ from dtrain.gradient.vector import Layout
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import first_weight
 from dtrain.tracing.symbol import Symbol
 
 WEIGHT = "(sample weight)"
@@ -58,6 +59,7 @@ class LossGraph:
         sums: the names of the outputs beside loss and gradient, in order: the sum of
             the samples' weights, if they have some; then the metric's.
         weighted: whether samples have weights.
+        frozen: the weights that the loss is not differentiated by.
     """
 
     program: FlowGraph
@@ -67,6 +69,7 @@ class LossGraph:
     terms: Mapping[str, Fitted]
     sums: Sequence[str] = ()
     weighted: bool = False
+    frozen: frozenset[str] = frozenset()
 
     def layout(self, dtype: str) -> Layout:
         """Return the layout of the vector of the program's weights and the sums."""
@@ -189,6 +192,7 @@ def loss_graph(
     gradient: bool = True,
     metric: Metric | None = None,
     weighted: bool = False,
+    frozen: frozenset[str] = frozenset(),
     as_written: bool = False,
 ) -> LossGraph:
     """Join a program's graph and a loss.
@@ -201,6 +205,7 @@ def loss_graph(
         gradient: whether to differentiate the loss.
         metric: a metric whose sums become outputs too.
         weighted: whether samples have weights: each multiplies all terms of its sample.
+        frozen: weights that the loss is not differentiated by; they have derivative 0.
         as_written: do not combine similar scalars into arrays, so that each node keeps
             its source line.
 
@@ -211,7 +216,7 @@ def loss_graph(
     given = given or {}
     graph = expand(program, only_without_vjp=True)
     if not as_written:
-        graph = vectorise(graph, filled=gradient)
+        graph = vectorise(graph, filled=gradient, frozen=frozen)
     builder = Builder(program.name)
     symbols = builder.include(graph)
     named = {name: symbols[number] for name, number in graph.outputs.items()}
@@ -225,7 +230,11 @@ def loss_graph(
     outputs = {"loss": builder.symbol(block_sum(builder.symbol(value)))}
     gradients: dict[str, str] = {}
     if gradient:
-        wrt = {name: symbols[number] for name, number in graph.weights.items()}
+        wrt = {
+            name: symbols[number]
+            for name, number in graph.weights.items()
+            if first_weight(graph.nodes[number]) not in frozen
+        }
         pairs = zip(joined.outputs.values(), seeds, strict=True)
         starts = [(output, builder.symbol(seed)) for output, seed in pairs]
         adjoints = backward_from(starts, list(wrt.values()))
@@ -237,4 +246,6 @@ def loss_graph(
     for name, each in zip(names, sums, strict=True):
         outputs[name] = builder.symbol(block_sum(builder.symbol(each)))
     graph = builder.graph(outputs)
-    return LossGraph(program, graph, loss, gradients, joined.terms, names, weighted)
+    return LossGraph(
+        program, graph, loss, gradients, joined.terms, names, weighted, frozen
+    )

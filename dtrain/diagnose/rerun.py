@@ -64,6 +64,7 @@ class Rerun:
             problem.loss,
             problem.samples.target_shapes,
             weighted=joined.weighted,
+            frozen=joined.frozen,
             as_written=True,
         )
         number = self.evaluator.world.numbers[self.evaluator.world.rank]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty, of_weights
 from dtrain.descent.several import Several, metric_of
-from dtrain.errors import ProgramError
+from dtrain.errors import ProgramError, UsageError, did_you_mean
 from dtrain.gradient.vector import Weights
 from dtrain.problem.agreement import compare_programs, together
 from dtrain.problem.columns import check_target_values, check_targets, columns_of
@@ -21,9 +22,29 @@ from dtrain.problem.differences import compare_arrays, compare_data
 from dtrain.problem.samples import Data, as_weights, check_program
 from dtrain.reduction.blocks import share
 from dtrain.tracing.fingerprint import fingerprint
+from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.printing import listed
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import draw
 from dtrain.worlds.world import World
+
+
+def matching(patterns: Sequence[str], graph: FlowGraph, option: str) -> frozenset[str]:
+    """Return the names of the weights that patterns match, as in a shell.
+
+    Raises:
+        UsageError: a pattern matches no weight.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        names = fnmatch.filter(graph.weights, pattern)
+        if not names:
+            raise UsageError(
+                f"{option}: no weight of {graph.name} matches {pattern!r}; there are "
+                f"{listed(list(graph.weights))}{did_you_mean(pattern, graph.weights)}"
+            )
+        found.update(names)
+    return frozenset(found)
 
 
 class Problem:
@@ -41,6 +62,8 @@ class Problem:
         gradient: whether derivatives by the weights are wanted as well.
         metrics: whether the sums that the loss's metric is made of are wanted.
         penalty: a function of the weights, added once to the mean loss.
+        frozen: patterns of names of weights, such as ``encoder.*``, that are not
+            differentiated by.
         data_digest: SHA-256 of the columns that are read; empty for arrays in memory.
 
     Attributes:
@@ -66,6 +89,7 @@ class Problem:
         gradient: bool = True,
         metrics: bool = False,
         penalty: Penalty | None = None,
+        frozen: Sequence[str] = (),
         data_digest: str = "",
     ) -> None:
         self.program, self.samples, self.loss = program, samples, loss
@@ -75,6 +99,9 @@ class Problem:
             shapes = {name: array.shape[1:] for name, array in samples.inputs.items()}
             self.graph = program.trace(**shapes)
             self.metric = metric_of(loss, samples.targets) if metrics else None
+            names = matching(frozen, self.graph, "frozen")
+            if frozen and not set(self.graph.weights) - names:
+                raise UsageError(f"frozen: all weights of {program.name} are frozen")
             self.quantity = loss_graph(
                 self.graph,
                 loss,
@@ -82,6 +109,7 @@ class Problem:
                 gradient=gradient,
                 metric=self.metric,
                 weighted=samples.weight is not None,
+                frozen=names,
             )
             check_targets(self.quantity, samples)
             self.layout = self.quantity.layout(dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -19,8 +19,10 @@ from dtrain.training.options import (
     ANYTHING,
     CLASSES,
     COLUMNS,
+    FACTORS,
     FOLDER,
     INTEGER,
+    PATTERNS,
     RATE,
     SECONDS,
     TARGET,
@@ -93,6 +95,25 @@ class Rows:
         aliases=("optim", "method", "solver"),
         shown="sgd",
         bits=True,
+    )
+    frozen: Sequence[str] = row(
+        PATTERNS,
+        "weights that do not move: patterns of their names, such as encoder.*; no "
+        "derivative by them is computed",
+        (),
+        word="freeze",
+        metavar="PATTERN",
+        bits=True,
+        several=True,
+    )
+    rates: Mapping[str, float] | None = row(
+        FACTORS,
+        "multiply the learning rate of the weights whose names match a pattern",
+        python="factors by pattern, such as {'head.*': 0.1}",
+        word="rate",
+        metavar="PATTERN=FACTOR",
+        bits=True,
+        several=True,
     )
     loss: Losses = row(
         ANYTHING,

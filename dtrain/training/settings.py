@@ -113,6 +113,8 @@ class Settings(Rows):
         if isinstance(self.class_weight, Mapping):
             factors = sorted((str(k), float(v)) for k, v in self.class_weight.items())
             texts["class_weight"] = repr(factors)
+        texts["frozen"] = repr(sorted(self.frozen))
+        texts["rates"] = repr(sorted((self.rates or {}).items()))
         texts["penalty"] = described(self.penalty)
         if self.validation is not None:
             texts |= self.validation.describe()

@@ -62,6 +62,8 @@ def train(  # noqa: D417 (the options' lines come from their table)
     batch: int | str | None = None,
     block: int | None = None,
     optimizer: str | Rule = "sgd",
+    frozen: Sequence[str] = (),
+    rates: Mapping[str, float] | None = None,
     loss: Losses = "square",
     validation: Any = None,
     tolerance: float | None = None,

@@ -552,6 +552,15 @@ for value, texts in {
 }.items():
     words = ["train", "model.py:net", "data.npz", "--class-weight", value]
     CASES[f"--class-weight {value}"] = (words, texts)
+for option, value, texts in (
+    ("--freeze", "nothing.*", ["no weight of net matches 'nothing.*'"]),
+    ("--freeze", "*", ["all weights of net are frozen"]),
+    ("--rate", "nothing=2", ["no weight of net matches 'nothing'"]),
+    ("--rate", "W", ["must have the form name=value"]),
+    ("--rate", "W=-1", ["a number of 0 or more"]),
+):
+    words = ["train", "model.py:net", "data.npz", option, value]
+    CASES[f"{option} {value}"] = (words, texts)
 words = ["train", "model.py:net", "data.npz", "--sample-weight", "nothing"]
 CASES["--sample-weight nothing"] = (words, ["no column 'nothing'", "the weight of"])
 for value, texts in {

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import dtrain as library
+from dtrain.cli.rows import OPTIONS
 from dtrain.training.settings import Settings
 from tests.cli.conftest import data, options_of
 from tests.training.programs import digest
@@ -25,6 +26,8 @@ EFFECTS = {
     "--dtype": (["--dtype", "float64"], {"dtype": "float64"}),
     "--epochs": (["--epochs", 4], {"epochs": 4, "steps": 16}),
     "--execution": (["--execution", "levels"], {"execution": "levels"}),
+    "--freeze": (["--freeze", "*b*"], None),
+    "--rate": (["--rate", "*W*=0.5"], None),
     "--l1": (["--l1", 0.01], None),
     "--l2": (["--l2", 0.01], None),
     "--learning-rate": (["--learning-rate", 0.2], None),
@@ -136,7 +139,8 @@ def test_the_command_line_has_what_train_has(dtrain):
     assert set(report) == set(run.report)
     for key in ("loss_history", "samples", "weights", "block", "blocks", "steps"):
         assert report[key] == run.report[key]
-    options = {name.removeprefix("--").replace("-", "_") for name in EFFECTS}
+    words = {option.flag: option.name for option in OPTIONS}
+    options = {words[flag] for flag in EFFECTS}
     options |= {"penalty", "checkpoint", "min_ranks", "timeout"}  # tested elsewhere
     options |= {"sample_weight", "class_weight"}
     assert set(Settings.__dataclass_fields__) <= options
