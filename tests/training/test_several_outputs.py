@@ -232,6 +232,26 @@ def test_targets_are_lists_and_ranges_of_columns_as_well():
     assert fit(columns, **renamed).digest == expected.digest
 
 
+def test_texts_are_classes_of_an_output():
+    columns = data()
+    texts = np.array(["ant", "bee", "cow", "dog"])[columns["label"]]
+    assert fit({**columns, "label": texts}).digest == fit().digest
+    with pytest.raises(DataError, match=r"'ant'.*computes with the target of output 'E"):
+        fit({**columns, "energy": texts})
+
+
+def test_a_validation_set_has_the_targets_of_all_outputs():
+    other = data(20)
+    run = fit(validation=other, block=None)
+    *_, last = run.report["validation_history"]
+    expected = {**evaluate(atom, run, other, **FIT), "epoch": 3}
+    del expected["samples"]
+    assert last == expected
+    wrong = {**other, "forces": other["energy"]}
+    with pytest.raises(DataError, match=r"the target of output 'F' has samples of sha"):
+        fit(validation=wrong)
+
+
 def test_the_order_of_mappings_does_not_change_the_bits():
     turned = {
         key: dict(reversed(list(mapping.items()))) for key, mapping in FIT.items()
