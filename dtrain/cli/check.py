@@ -91,11 +91,12 @@ def _samples(program: Program, args: Namespace) -> Samples:
         return as_samples(program, _drawn(program, args), None)
     loss, target = options.fit(args)
     samples = bind(
-        sources.load_data(args.data, entry),
+        sources.load_data(args.data, entry, separator=args.separator),
         program.inputs,
         target,
         options.columns(args),
         with_target=loss.takes_target,
+        missing=args.missing,
     )
     count = min(len(samples), _SAMPLES)
     samples.check_finite(0, count)

@@ -25,6 +25,7 @@ from dtrain.problem.agreement import compare_programs, together
 from dtrain.problem.differences import compare_arrays
 from dtrain.problem.outputs import Outputs
 from dtrain.problem.problem import read_samples
+from dtrain.problem.samples import categories_of, check_known
 from dtrain.reduction.blocks import share
 from dtrain.report.table import print_message
 from dtrain.training.recovery import recovering
@@ -63,7 +64,9 @@ def _predict(world: World, args: Namespace) -> tuple[dict[str, NDArray[Any]], Sa
         if world.rank == 0:
             check_outputs({"--out": args.out}, sources.files_read(args, program))
         entry = sources.zoo_entry(args.program)
-        data = sources.load_data(args.data, entry, held_out=True)
+        data = sources.load_data(
+            args.data, entry, held_out=True, separator=args.separator
+        )
         weights = load(args.weights)
     samples, _ = read_samples(
         world,
@@ -72,8 +75,10 @@ def _predict(world: World, args: Namespace) -> tuple[dict[str, NDArray[Any]], Sa
         target=None,
         columns=options.columns(args),
         with_target=False,
+        categories=categories_of(weights),
     )
     with together(world):
+        check_known(samples, categories_of(weights))
         made = Outputs(program, samples, weights)
     compare_programs(world, made.graph)
     values = made.weights

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from dtrain.data.binding import Spec, Targets
 from dtrain.data.columns import Samples, target_text
 from dtrain.data.order import Batch
+from dtrain.data.readers import is_named
 from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
@@ -34,7 +35,7 @@ from dtrain.gradient.vector import Weights
 from dtrain.host import numerics
 from dtrain.problem.evaluator import Evaluator, whole
 from dtrain.problem.problem import Problem
-from dtrain.problem.samples import Inputs, as_samples, check_call
+from dtrain.problem.samples import Inputs, as_samples, categories_of, check_call
 from dtrain.problem.shard import RowBlocks
 from dtrain.tracing.printing import counted
 from dtrain.tracing.trace import Program
@@ -125,6 +126,8 @@ def check(
     *,
     target: Targets | None = None,
     columns: Mapping[str, Spec] | None = None,
+    separator: str | None = None,
+    missing: str = "refuse",
     weights: Any = None,
     loss: Losses = "square",
     penalty: Penalty | None = None,
@@ -139,6 +142,8 @@ def check(
             random targets, if the loss takes some.
         target: which column that is, as in `dtrain.train`.
         columns: which columns the inputs are, as in `dtrain.train`.
+        separator: what separates the columns of a text file, as in `dtrain.train`.
+        missing: ``refuse``, or ``skip``: leave out rows, as in `dtrain.train`.
         weights: where to check; by default the initialisers' values.
         loss: the loss.
         penalty: added to the mean loss, as in `dtrain.train`.
@@ -156,16 +161,22 @@ def check(
     check_call("check", program)
     numerics.check_pins()
     the_loss, wanted = fitted(loss, named_targets(targets, target))
+    how: dict[str, Any] = {
+        "columns": columns,
+        "separator": separator,
+        "missing": missing,
+        "categories": categories_of(weights),
+    }
     samples = None
-    named = isinstance(inputs, Mapping) or target is not None
+    named = is_named(inputs) or target is not None
     if named and targets is None and the_loss.takes_target:
         # Unless one is named: if no column is the target, random ones.
         with suppress(DataError) if target is None else nullcontext():
             samples = as_samples(
-                program, inputs, target=wanted, columns=columns, with_target=True
+                program, inputs, target=wanted, with_target=True, **how
             )
     if samples is None:
-        samples = as_samples(program, inputs, targets, columns=columns)
+        samples = as_samples(program, inputs, targets, **how)
     return check_samples(program, samples, the_loss, weights, seed, penalty)
 
 

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from dtrain.data.columns import TARGET_KEY, Samples, target_text
 from dtrain.descent.loss_graph import WEIGHT, Fitted, LossGraph
 from dtrain.errors import DataError
+from dtrain.functions import shape
 from dtrain.functions.gather import integer
 from dtrain.tracing.graph import FlowGraph
 
+VIEWS = (shape.transpose, shape.reshape, shape.index, shape.broadcast)
 _INDEX = np.iinfo(np.intp)
 
 
@@ -48,6 +50,24 @@ def columns_of(
                     column, np.intp if whole else dtype
                 )
     return columns
+
+
+def nan_aware(graph: FlowGraph) -> frozenset[str]:
+    """Return the inputs in which a program looks for NaN, by np.isnan or np.nanmean.
+
+    They may be read through views: an element, a slice, another shape.
+    """
+    found = set()
+    for name, number in graph.inputs.items():
+        views = {number}
+        for each, node in enumerate(graph.nodes):
+            if views.isdisjoint(node.inputs):
+                continue
+            if node.function.name == "isnan":
+                found.add(name)
+            elif node.function in VIEWS:
+                views.add(each)
+    return frozenset(found)
 
 
 def _only_cast(graph: FlowGraph, number: int) -> bool:

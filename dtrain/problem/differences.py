@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.digest import FULL, digest
-from dtrain.data.table import Coded
+from dtrain.data.values import Coded
 from dtrain.errors import MismatchError
 from dtrain.worlds.verdict import mark_agreed
 from dtrain.worlds.world import World

@@ -18,7 +18,7 @@ from dtrain.host import numerics
 from dtrain.host.blas import blas_threads
 from dtrain.problem.evaluator import Computing, Evaluator, threads_of, whole
 from dtrain.problem.problem import Problem, read_samples
-from dtrain.problem.samples import Data, as_weights, check_call
+from dtrain.problem.samples import Data, as_weights, categories_of, check_call
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import check_dtype
 from dtrain.worlds.opening import open_world
@@ -33,6 +33,8 @@ def objective(
     *,
     target: Targets | None = None,
     columns: Mapping[str, Spec] | None = None,
+    separator: str | None = None,
+    missing: str = "refuse",
     loss: Losses = "square",
     sample_weight: str | None = None,
     penalty: Penalty | None = None,
@@ -55,6 +57,8 @@ def objective(
         data: named columns, first axis the sample: a mapping of arrays or a path.
         target: the column to fit, as in `dtrain.train`.
         columns: which columns the inputs are, as in `dtrain.train`.
+        separator: what separates the columns of a text file, as in `dtrain.train`.
+        missing: ``refuse``, or ``skip``: leave out rows, as in `dtrain.train`.
         loss: the loss, as in `dtrain.train`.
         sample_weight: the column with the weight of each sample, as in `dtrain.train`.
         penalty: a function of the weights that is added to the mean loss.
@@ -94,6 +98,9 @@ def objective(
         target=wanted,
         columns=columns or {},
         with_target=the_loss.takes_target,
+        separator=separator,
+        missing=missing,
+        categories=categories_of(weights),
         sample_weight=sample_weight,
     )
     problem = Problem(
@@ -121,6 +128,8 @@ class Objective:
     Attributes:
         start: the first weights, (W,).
         samples: how many samples the mean is over.
+        bounds: the lower and the upper bounds of the weights, (W,) each, infinite where
+            there are none; ``scipy.optimize.Bounds(*f.bounds)`` takes them.
     """
 
     def __init__(self, evaluator: Evaluator, start: Weights) -> None:
@@ -130,6 +139,8 @@ class Objective:
         self.samples = len(evaluator.problem.samples)
         self._batch = whole(self.samples)
         self.start: Vector = start.flat[: self._layout.count].copy()
+        (low, high), count = self._layout.limits, self._layout.count
+        self.bounds: tuple[Vector, Vector] = (low[:count].copy(), high[:count].copy())
 
     def __repr__(self) -> str:
         names = ", ".join(self._layout.shapes)

@@ -9,6 +9,7 @@ from functools import cached_property
 from numbers import Real
 
 from dtrain.data.binding import Targets
+from dtrain.data.gaps import POLICIES
 from dtrain.descent import optimizers
 from dtrain.descent.losses import Loss
 from dtrain.descent.rule import Rule
@@ -49,6 +50,7 @@ class Settings(Rows):
         if not isinstance(self.checkpoint, Checkpoint | None):
             object.__setattr__(self, "checkpoint", Checkpoint(self.checkpoint))
         chosen("execution", self.execution, EXECUTIONS)
+        chosen("missing", self.missing, POLICIES)
         chosen("on_nonfinite", self.on_nonfinite, ON_NONFINITE)
         chosen_backend(self.backend)
         _ = self.the_loss, self.rule, self.schedule(1)

@@ -236,7 +236,9 @@ def test_texts_are_classes_of_an_output():
     columns = data()
     texts = np.array(["ant", "bee", "cow", "dog"])[columns["label"]]
     assert fit({**columns, "label": texts}).digest == fit().digest
-    with pytest.raises(DataError, match=r"'ant'.*computes with the target of output 'E"):
+    with pytest.raises(
+        DataError, match=r"'ant'.*computes with the target of output 'E"
+    ):
         fit({**columns, "energy": texts})
 
 
