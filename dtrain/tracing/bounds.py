@@ -29,6 +29,8 @@ def bounds(lower: Any, upper: Any, shape: Shape) -> Bounds:
     stated = Bounds(
         _bound("lower", lower, shape, -np.inf), _bound("upper", upper, shape, np.inf)
     )
+    if stated.lower is None or stated.upper is None:
+        return stated  # comparing would take an array of the weight's size
     low, high = _arrays(stated, shape)
     crossed = low > high
     if crossed.any():
@@ -46,7 +48,7 @@ def check_first(first: Initializer, stated: Bounds, shape: Shape) -> None:
     Raises:
         UsageError: naming the value and the bound.
     """
-    if first.distribution == "constant":
+    if stated and first.distribution == "constant":
         values = np.full(shape, first.low)
         _refuse_outside(values, *_arrays(stated, shape), "its first value")
 
