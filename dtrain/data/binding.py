@@ -8,14 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dtrain.data.columns import (
-    TARGET_KEY,
-    WEIGHT_KEY,
-    Dataset,
-    Samples,
-    target_key,
-    target_text,
-)
+from dtrain.data.columns import Dataset, Samples
+from dtrain.data.keys import TARGET_KEY, WEIGHT_KEY, target_key, target_text
 from dtrain.data.reading import Binding
 from dtrain.data.table import UNNAMED
 from dtrain.errors import DataError, UsageError, did_you_mean, listing

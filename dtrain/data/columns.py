@@ -19,28 +19,14 @@ from dtrain.data.checks import (
     position,
 )
 from dtrain.data.csv_fields import is_number
+from dtrain.data.keys import TARGET_KEY, WEIGHT_KEY
 from dtrain.data.parts import Allocate
 from dtrain.data.table import Table
 from dtrain.data.values import Coded, Values, as_values
 from dtrain.errors import DataError
 
-TARGET_KEY = "(target)"
-"""The target's key beside the names of inputs; no parameter can have this name."""
-WEIGHT_KEY = "(sample weight)"
-"""The key of the weight of samples."""
 _FINITE = "data must be finite; fix or remove the row"
 _NOT_NEGATIVE = "the weight of a sample must be 0 or more"
-
-
-def target_key(output: str | None) -> str:
-    """Return the key of the target of an output; ``None``: of the only one."""
-    return TARGET_KEY if output is None else f"{TARGET_KEY} {output}"
-
-
-def target_text(key: str) -> str:
-    """Return what messages call the target of a key."""
-    output = key.removeprefix(TARGET_KEY).strip()
-    return f"the target of output {output!r}" if output else "the target"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +97,7 @@ class Samples:
 
     Attributes:
         inputs: (N, ...) each, by the names of the program's inputs.
-        targets: (N, ...) each, by `target_key`.
+        targets: (N, ...) each, by `dtrain.data.keys.target_key`.
         source: the name of the data in messages.
         origins: the names of the columns that form each input, then each target, then
             the weight.

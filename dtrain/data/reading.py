@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.checks import Column, position
-from dtrain.data.columns import WEIGHT_KEY, Dataset, Samples, common_length
+from dtrain.data.columns import Dataset, Samples, common_length
 from dtrain.data.csv_fields import is_number
 from dtrain.data.gaps import Found, without_gaps
+from dtrain.data.keys import WEIGHT_KEY
 from dtrain.data.parts import Allocate
 from dtrain.data.values import MISSING, Coded, Values
 from dtrain.errors import DataError, listing

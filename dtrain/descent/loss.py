@@ -19,7 +19,7 @@ TARGET = "(target)"
 def target_input(output: str | None) -> str:
     """Return the name of the input for an output's target.
 
-    `dtrain.data.columns.target_key` gives the column of the target the same name.
+    `dtrain.data.keys.target_key` gives the column of the target the same name.
 
     Args:
         output: the output, if a program has several with targets of their own; ``None``

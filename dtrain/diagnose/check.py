@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.binding import Spec, Targets
-from dtrain.data.columns import Samples, target_text
+from dtrain.data.columns import Samples
+from dtrain.data.keys import target_text
 from dtrain.data.order import Batch
 from dtrain.data.readers import is_named
 from dtrain.descent.loss_graph import loss_graph

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.data.columns import TARGET_KEY, Samples, target_text
+from dtrain.data.columns import Samples
+from dtrain.data.keys import TARGET_KEY, target_text
 from dtrain.descent.loss_graph import WEIGHT, Fitted, LossGraph
 from dtrain.errors import DataError
 from dtrain.functions import shape

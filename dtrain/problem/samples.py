@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from dtrain.checkpoint.folder import load
 from dtrain.data.binding import Spec, Targets, bind
-from dtrain.data.columns import Samples, target_key
+from dtrain.data.columns import Samples
+from dtrain.data.keys import target_key
 from dtrain.data.readers import is_named, open_data
 from dtrain.data.values import as_array
 from dtrain.errors import DataError, ProgramError, UsageError

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.data.columns import TARGET_KEY, Samples
+from dtrain.data.columns import Samples
+from dtrain.data.keys import TARGET_KEY
 from dtrain.descent.losses import Loss
 from dtrain.descent.metrics import Accuracy, one_hot
 from dtrain.descent.several import Several

@@ -123,8 +123,7 @@ class Rows:
         "logits, the target is 0 or 1; mean: the output is the loss; for several "
         "outputs once for each, perhaps with a factor",
         "square",
-        python="one of dtrain.losses; or by output a loss, or a pair of a loss and its "
-        "factor",
+        python="one of dtrain.losses; or by output a loss, or a loss and its factor",
         metavar="[OUTPUT=]NAME[:FACTOR]",
         shown="square, or the zoo program's",
         several=True,

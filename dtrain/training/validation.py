@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.data.columns import Samples, target_text
+from dtrain.data.columns import Samples
+from dtrain.data.keys import target_text
 from dtrain.data.order import split
 from dtrain.data.readers import is_text_file
 from dtrain.errors import DataError

@@ -21,7 +21,7 @@ from dtrain import (
     train,
     weight,
 )
-from dtrain.data.columns import target_key
+from dtrain.data.keys import target_key
 from dtrain.descent.loss import target_input
 from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution.models import EXECUTIONS
