@@ -134,7 +134,7 @@ def fit(args: argparse.Namespace) -> tuple[Loss | Several, Any]:
     Raises:
         UsageError: there is no such loss, or the options do not fit together.
     """
-    return fitted(_loss(args), _target(args))
+    return fitted(given_loss(args) or "square", target(args))
 
 
 def loss(args: argparse.Namespace) -> Loss | Several:
@@ -142,13 +142,15 @@ def loss(args: argparse.Namespace) -> Loss | Several:
     return fit(args)[0]
 
 
-def _loss(args: argparse.Namespace) -> Any:
+def given_loss(args: argparse.Namespace) -> Any:
+    """Return the loss of ``--loss``, else of the zoo's program, else ``None``."""
     entry = zoo_entry(args.program)
-    usual = entry.options.get("loss", "square") if entry else "square"
+    usual = entry.options.get("loss") if entry else None
     return factors(by_output("--loss", args.given.get("loss", []))) or usual
 
 
-def _target(args: argparse.Namespace) -> Any:
+def target(args: argparse.Namespace) -> Any:
+    """Return the target of ``--target``, or the column of each output, or ``None``."""
     return by_output("--target", args.given.get("target", []))
 
 
@@ -185,7 +187,8 @@ def settings(args: argparse.Namespace, entry: Entry | None) -> dict[str, Any]:
     chosen |= {name: value for name, value in given.items() if name in chosen}
     rule = {name: given[name] for name in _RULE if name in given}
     chosen["optimizer"] = optimizers.named(chosen["optimizer"], **rule)
-    chosen["loss"], chosen["target"] = _loss(args), _target(args)
+    chosen["loss"] = given_loss(args) or "square"
+    chosen["target"] = target(args)
     chosen["penalty"] = penalty(args)
     chosen["columns"] = columns(args)
     chosen["checkpoint"] = _checkpoint(args)
