@@ -42,6 +42,7 @@ from dtrain.worlds.world import World
 EXAMPLE = """\
   dtrain train lecture --epochs 5 --save lecture.safetensors
   dtrain predict lecture lecture --weights lecture.safetensors --out R.csv"""
+PROBABILITY, LABEL = "probability", "label"
 _ENDINGS = (".npy", ".npz", ".csv")
 
 
@@ -137,14 +138,14 @@ def _classes(
     with np.errstate(over="ignore"):
         if loss == "binary_cross_entropy" and logits.ndim == 1:
             return {
-                "probability": 1 / (1 + np.exp(-logits)),
-                "label": _labels((logits > 0).astype(int), texts),
+                PROBABILITY: 1 / (1 + np.exp(-logits)),
+                LABEL: _labels((logits > 0).astype(int), texts),
             }
         if loss == "cross_entropy" and logits.ndim == 2:
             powers = np.exp(logits - np.max(logits, axis=1, keepdims=True))
             return {
-                "probability": powers / np.sum(powers, axis=1, keepdims=True),
-                "label": _labels(np.argmax(logits, axis=1), texts),
+                PROBABILITY: powers / np.sum(powers, axis=1, keepdims=True),
+                LABEL: _labels(np.argmax(logits, axis=1), texts),
             }
     return {}
 
@@ -171,6 +172,8 @@ def _write(out: str, outputs: Mapping[str, NDArray[Any]]) -> None:
         with written_whole(out, "predictions") as file:
             np.savez(file, **outputs)  # type: ignore[arg-type]
     elif out.endswith(".npy"):
+        if set(outputs) == {PROBABILITY, LABEL}:  # the labels follow from these
+            outputs = {PROBABILITY: outputs[PROBABILITY]}
         if len(outputs) > 1:
             raise UsageError(
                 f"{out} holds one array, but there are the outputs "

@@ -30,7 +30,7 @@ def bounds(lower: Any, upper: Any, shape: Shape) -> Bounds:
         _bound("lower", lower, shape, -np.inf), _bound("upper", upper, shape, np.inf)
     )
     if stated.lower is None or stated.upper is None:
-        return stated  # comparing would take an array of the weight's size
+        return stated  # the weight may be too large for memory, which is said later
     low, high = _arrays(stated, shape)
     crossed = low > high
     if crossed.any():

@@ -39,7 +39,16 @@ from dtrain.training.loop import Loop
 from dtrain.training.settings import Settings
 from dtrain.training.trainer import Trainer
 from dtrain.worlds.opening import open_world
-from tests.training.programs import both, line, line_data, net, net_data
+from tests.training.programs import (
+    both,
+    careless,
+    classes,
+    line,
+    line_data,
+    logit,
+    net,
+    net_data,
+)
 
 pytestmark = pytest.mark.mpi
 
@@ -139,6 +148,21 @@ def test_validation_stops_all_ranks_at_the_same_step(world):
         for key in ("stopped", "steps", "best_epoch", "validation_history"):
             assert run.report[key] == alone.report[key]
         assert run.report["stopped"] == "patience"
+
+    world.run(work)
+
+
+def test_ranks_find_the_same_warnings(world):
+    def work(_):
+        options = {"epochs": 40, "learning_rate": 1.0, "block": 3}
+        options |= {"loss": "binary_cross_entropy"}
+        for program_, data in (
+            (logit, classes(separable=True)),
+            (careless, {"x": 200 * np.ones(31), "t": np.ones(31)}),
+        ):
+            alone = train(program_, data, world=SoloWorld(), **options)
+            run = train(program_, data, **options)
+            assert run.report["warnings"] == alone.report["warnings"] != []
 
     world.run(work)
 

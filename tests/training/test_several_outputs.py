@@ -290,8 +290,12 @@ def test_a_run_resumes_in_the_middle_of_an_epoch(tmp_path):
 
 def test_an_output_that_is_not_fitted_is_named(caplog):
     with caplog.at_level(logging.INFO, "dtrain"):
-        fit(target={"E": "energy", "F": "forces"}, loss="square")
+        run = fit(target={"E": "energy", "F": "forces"}, loss="square")
     assert "not fitted, since no target or loss names it: kind, size" in caplog.text
+    assert any(
+        "not depend on weight kind.W: fit an output that uses it (kind, size" in text
+        for text in run.report["warnings"]
+    )
 
 
 def test_what_is_not_finite_is_found_in_the_loss_of_an_output():
