@@ -36,6 +36,7 @@ COMMANDS = {
     "train": "fit a program's weights to data",
     "eval": "measure how well weights fit data",
     "predict": "compute a program's output for every sample",
+    "convert": "write data as a folder that ranks map: for data larger than memory",
     "show": "print or draw a program's flow graph",
     "explain": "explain a program at one point, forward and backward",
     "check": "check a program's gradient",

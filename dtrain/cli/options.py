@@ -108,15 +108,19 @@ def add_program(parser: argparse.ArgumentParser, *, default: str | None = None) 
 
 
 def add_data(
-    parser: argparse.ArgumentParser, *, default: str = "the zoo program's own"
+    parser: argparse.ArgumentParser,
+    *,
+    default: str = "the zoo program's own",
+    required: bool = False,
 ) -> None:
     """Add the argument DATA."""
     parser.add_argument(
         "data",
         metavar="DATA",
-        nargs="?",
+        nargs=None if required else "?",
         type=parser_of(PATH),
-        help=f"{formats()}; or a data set of the zoo (default: {default})",
+        help=f"{formats()}; or a data set of the zoo"
+        + ("" if required else f" (default: {default})"),
     )
 
 

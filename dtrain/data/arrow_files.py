@@ -46,7 +46,13 @@ def _parts(
 ) -> Iterator[Mapping[str, Values]]:
     pa = needed("pyarrow", source)
     try:
-        for batch in opened.to_batches(columns=list(names), batch_size=_ROWS):
+        batches = opened.to_batches(
+            columns=list(names),
+            batch_size=_ROWS,
+            batch_readahead=1,  # for flat memory
+            fragment_readahead=1,
+        )
+        for batch in batches:
             yield of_batch(batch, source, names)
     except (pa.ArrowException, ValueError) as error:
         raise unreadable(source, error) from None

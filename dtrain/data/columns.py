@@ -38,12 +38,20 @@ class Dataset:
         source: the name of the data in messages, such as ``train.csv``.
         line_of: returns the line of the file that holds a row (from 0); ``None`` if
             the data have no lines.
+        path: of the file or folder; ``None`` for data in memory.
 
     """
 
     columns: Mapping[str, Any]
     source: str
     line_of: Callable[[int], int] | None = field(default=None, repr=False)
+    path: str | None = None
+
+    @property
+    def parsed(self) -> str | None:
+        """The path of the file, if reading it is work and makes new arrays."""
+        columns = self.columns
+        return self.path if isinstance(columns, Table) and columns.parsed else None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -107,6 +115,7 @@ class Samples:
         categories: the texts that the codes of a column of text stand for, by the name
             of the input or target that reads it.
         left_out: how many rows of the data set were left out: a value was missing.
+        shared: whether the ranks of a host share the arrays.
 
     """
 
@@ -119,6 +128,7 @@ class Samples:
     rows: NDArray[np.intp] | None = field(default=None, repr=False)
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: int = 0
+    shared: bool = False
 
     def __len__(self) -> int:
         return len(next(iter(self._arrays())))

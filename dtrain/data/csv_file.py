@@ -153,11 +153,11 @@ class CsvFile:
         return not row or (row == [""] and len(self.names) > 1)
 
     def _uneven(self, number: int, fields: int) -> DataError:
-        line = self.line_of(number - 1)
-        return DataError(
-            f"{self.source}: line {line}, row {number} has {fields} fields, the header "
-            f"has {len(self.names)}"
-        )
+        width = len(self.names)
+        text = f"row {number} has {fields} fields, the header has {width}"
+        if fields == width + 1:
+            text += "; if a column has no name, add one to the header"
+        return DataError(f"{self.source}: line {self.line_of(number - 1)}, {text}")
 
     def line_of(self, row: int) -> int:
         """Return the line of a row, from 0: where it ends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tokenize
 import zipfile
@@ -14,8 +15,11 @@ import numpy as np
 
 from dtrain.data.columns import Dataset
 from dtrain.data.table import Table
+from dtrain.data.values import Coded
 from dtrain.errors import DataError
 
+CATEGORIES = ".categories.json"
+"""The end of the name of the file that has a column's texts."""
 # The exceptions of NumPy and zipfile for damaged files.
 _DAMAGED = (
     ValueError,
@@ -51,7 +55,10 @@ def read_npz(path: Path, source: str) -> Dataset:
 
 
 def read_folder(path: Path, source: str) -> Dataset:
-    """Open a folder of .npy files; its arrays are mapped when asked for."""
+    """Open a folder of .npy files; its arrays are mapped when asked for.
+
+    A file ``NAME.categories.json`` has the texts whose codes are in ``NAME.npy``.
+    """
     files = {file.stem: file for file in in_natural_order(path.glob("[!.]*.npy"))}
 
     def read(names: Sequence[str], _: frozenset[str]) -> dict[str, Any]:
@@ -61,9 +68,33 @@ def read_folder(path: Path, source: str) -> Dataset:
                 columns[name] = np.load(files[name], mmap_mode="r", allow_pickle=False)
             except _DAMAGED as error:
                 raise unreadable(str(files[name]), error) from None
+            labels = path / f"{name}{CATEGORIES}"
+            if labels.exists():
+                columns[name] = _coded(columns[name], labels)
         return columns
 
     return Dataset(Table(files, source, arrays=read), source)
+
+
+def _coded(codes: Any, path: Path) -> Coded:
+    """Return codes with their texts.
+
+    Raises:
+        DataError: the file is no list of sorted texts, or codes are not its indices.
+    """
+    try:
+        labels = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise unreadable(str(path), error) from None
+    if not isinstance(labels, list) or not all(isinstance(x, str) for x in labels):
+        raise DataError(f"{path} must be a list of texts")
+    low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, -1)
+    if codes.ndim != 1 or codes.dtype != np.int64 or low < -1 or high >= len(labels):
+        raise DataError(
+            f"{path} has {len(labels)} texts, but the codes beside it are not their "
+            "numbers, one for each sample, int64"
+        )
+    return Coded(codes, tuple(labels))
 
 
 def in_natural_order(files: Iterable[Path]) -> list[Path]:

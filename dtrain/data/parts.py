@@ -6,6 +6,8 @@ dtype become the columns of one table, so a vector of adjacent columns needs no 
 
 from __future__ import annotations
 
+import mmap
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +19,9 @@ from dtrain.errors import DataError
 
 Allocate = Callable[[tuple[int, ...], Any], NDArray[Any]]
 """Makes an array of a shape and dtype, as ``numpy.empty`` does."""
+_PRIVATE: dict[str, int] = (
+    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if sys.platform == "linux" else {}
+)
 _EXACT = 2**53
 """Up to this size, every integer is a float64."""
 
@@ -67,7 +72,7 @@ class Collector:
             if isinstance(values, Coded):
                 values = self._labels.setdefault(name, Labels()).recode(values)
             arrays[name] = values
-        self._parts.append(arrays)
+        self._parts.append(_apart(arrays))
 
     def columns(self, allocate: Allocate) -> dict[str, Values]:
         """Return the columns; the parts are gone.
@@ -129,6 +134,24 @@ class Collector:
             and values.dtype.itemsize > 4
         ):
             check_exact(self._source, name, values)
+
+
+def _apart(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Copy arrays to memory that goes back to the system as soon as it is free.
+
+    The allocators of C and of pyarrow would keep it: as much as the data set.
+    """
+    starts, size = {}, 0
+    for name, array in arrays.items():
+        starts[name] = size
+        size += -(-array.nbytes // 64) * 64
+    memory = np.frombuffer(mmap.mmap(-1, max(size, 1), **_PRIVATE), np.uint8)
+    copies = {}
+    for name, array in arrays.items():
+        part = memory[starts[name] : starts[name] + array.nbytes]
+        copies[name] = part.view(array.dtype).reshape(array.shape)
+        copies[name][...] = array
+    return copies
 
 
 def check_exact(source: str, name: str, values: NDArray[Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +83,10 @@ def open_data(source: Any, separator: str | None = None) -> Dataset:
         if reader is None:
             raise DataError(f"{name}: give {_accepted()}")
         if reader.separated:
-            return reader.read(path, name, separator)
+            return replace(reader.read(path, name, separator), path=name)
         if separator is not None:
             raise UsageError(f"separator is {separator!r}, but {name} has none")
-        return _with_columns(reader.read(path, name))
+        return replace(_with_columns(reader.read(path, name)), path=name)
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(name, error) from None
 

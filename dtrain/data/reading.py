@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from dtrain.data.checks import Column, position
@@ -217,17 +218,22 @@ def _side_by_side(columns: list[Column]) -> Column:
 
     Adjacent columns of one table, such as those of a CSV file, are not copied.
     """
-    table = columns[0].base
-    if isinstance(table, np.ndarray) and table.ndim == 2:
-        offset = columns[0].ctypes.data - table.ctypes.data
-        first = offset // table.itemsize
-        view = table[:, first : first + len(columns)]
-        if view.shape[1] == len(columns) and all(
-            _same_memory(view[:, index], column) for index, column in enumerate(columns)
-        ):
-            return view
-    return np.stack(columns, axis=1)
+    first = columns[0]
+    adjacent = all(
+        column.base is first.base is not None
+        and (column.dtype, column.strides) == (first.dtype, first.strides)
+        and _address(column) == _address(first) + number * first.itemsize
+        for number, column in enumerate(columns)
+    )
+    if not adjacent:
+        return np.stack(columns, axis=1)
+    return as_strided(
+        first,
+        (len(first), len(columns)),
+        (*first.strides, first.itemsize),
+        writeable=first.flags.writeable,
+    )
 
 
-def _same_memory(one: Column, other: Column) -> bool:
-    return one.__array_interface__ == other.__array_interface__
+def _address(column: Column) -> int:
+    return int(column.__array_interface__["data"][0])

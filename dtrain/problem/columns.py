@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dtrain.data.columns import Samples
 from dtrain.data.keys import TARGET_KEY, target_text
+from dtrain.data.parts import Allocate
 from dtrain.descent.loss_graph import WEIGHT, Fitted, LossGraph
 from dtrain.errors import DataError
 from dtrain.functions import shape
@@ -21,11 +22,15 @@ _INDEX = np.iinfo(np.intp)
 
 
 def columns_of(
-    samples: Samples, graph: FlowGraph, dtype: str
+    samples: Samples,
+    graph: FlowGraph,
+    dtype: str,
+    allocate: Allocate = np.empty,
 ) -> dict[str, NDArray[Any]]:
     """Return the columns that a graph reads: integers for indices, else in ``dtype``.
 
     Memory-mapped columns stay as they are: the engine converts them block by block.
+    ``allocate`` makes the arrays of columns that have another dtype or layout.
 
     Raises:
         DataError: a column that is used as an index holds something else.
@@ -47,10 +52,21 @@ def columns_of(
             whole = graph.nodes[graph.inputs[name]].dtype == "int"
             # A value too large for the dtype becomes infinite, and is found later.
             with np.errstate(over="ignore", invalid="ignore"):
-                columns[name] = np.ascontiguousarray(
-                    column, np.intp if whole else dtype
+                columns[name] = _in_order(
+                    column, np.dtype(np.intp if whole else dtype), allocate
                 )
     return columns
+
+
+def _in_order(
+    column: NDArray[Any], dtype: np.dtype[Any], allocate: Allocate
+) -> NDArray[Any]:
+    """Return a column in a dtype and in C order; itself if it is so already."""
+    if column.dtype == dtype and column.flags.c_contiguous:
+        return np.asarray(column)
+    converted = allocate(column.shape, dtype)
+    np.copyto(converted, column, casting="unsafe")
+    return converted
 
 
 def nan_aware(graph: FlowGraph) -> frozenset[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.digest import FULL, digest
-from dtrain.data.values import Coded
+from dtrain.data.values import Coded, Values
 from dtrain.errors import MismatchError
 from dtrain.worlds.verdict import mark_agreed
 from dtrain.worlds.world import World
@@ -62,11 +62,30 @@ def compare_arrays(
         raise mark_agreed(found, odd) from None
 
 
-def compare_data(world: World, columns: Mapping[str, NDArray[Any] | Coded]) -> str:
+def compare_data(world: World, columns: Mapping[str, Values], total: str = "") -> str:
     """Compare the columns that each rank has read; see `compare_arrays`; collective.
 
-    Returns their digest. A column of text counts as two arrays: codes and labels.
+    Args:
+        world: the ranks.
+        columns: this rank's columns.
+        total: their digest, if it is known.
+
+    Returns:
+        Their digest.
+
     """
+    total = total or digest_of(columns)
+    compare_arrays(world, "data set", total, _arrays(columns), "column")
+    return total
+
+
+def digest_of(columns: Mapping[str, Values]) -> str:
+    """Return the digest of columns."""
+    return digest(_arrays(columns))
+
+
+def _arrays(columns: Mapping[str, Values]) -> dict[str, NDArray[Any]]:
+    """Return columns as arrays: those of text as codes and labels."""
     arrays: dict[str, NDArray[Any]] = {}
     for name, column in columns.items():
         if isinstance(column, Coded):
@@ -74,9 +93,7 @@ def compare_data(world: World, columns: Mapping[str, NDArray[Any] | Coded]) -> s
             arrays[f"{name} (labels)"] = np.array(column.labels, np.str_)
         else:
             arrays[name] = column
-    total = digest(arrays)
-    compare_arrays(world, "data set", total, arrays, "column")
-    return total
+    return arrays
 
 
 def _first_value(world: World, array: NDArray[Any] | None, odd: int, usual: int) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+
+from numpy.typing import NDArray
 
 from dtrain.data.binding import Spec, Targets, resolve
 from dtrain.data.columns import Samples
 from dtrain.data.readers import open_data
-from dtrain.descent.loss_graph import loss_graph
+from dtrain.descent.loss_graph import WEIGHT, loss_graph
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty, of_weights
 from dtrain.descent.several import Several, metric_of
@@ -23,14 +26,17 @@ from dtrain.problem.columns import (
     columns_of,
     nan_aware,
 )
-from dtrain.problem.differences import compare_arrays, compare_data
+from dtrain.problem.differences import compare_arrays
 from dtrain.problem.patterns import matching
+from dtrain.problem.reading import read_columns
 from dtrain.problem.samples import Data, check_program, named_weights
 from dtrain.reduction.blocks import share
+from dtrain.reduction.segment import NotSharedError
 from dtrain.tracing.bounds import check_given
 from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import draw
+from dtrain.worlds.host_memory import HostMemory
 from dtrain.worlds.world import World
 
 LOG = logging.getLogger("dtrain")
@@ -112,7 +118,32 @@ class Problem:
         with together(world):
             rows = share(len(samples), world.rank, world.size)
             check_target_values(self.quantity, samples, rows)
-            self.columns = columns_of(samples, self.quantity.graph, dtype)
+        self.columns = self._converted(world)
+        self.samples = replace(
+            samples,
+            inputs={name: self.columns[name] for name in samples.inputs},
+            targets={
+                name: self.columns.get(name, target)
+                for name, target in samples.targets.items()
+            },
+            weight=self.columns.get(WEIGHT, samples.weight),
+        )
+
+    def _converted(self, world: World) -> dict[str, NDArray[Any]]:
+        """Return the columns in the dtypes that are computed with; collective.
+
+        The ranks of a host share them if they share the columns that were read.
+        """
+        samples, graph, dtype = self.samples, self.quantity.graph, self.dtype
+        if samples.shared:
+            with HostMemory(world) as memory, suppress(NotSharedError):
+                columns = None
+                with together(world):
+                    if memory.leads:
+                        columns = columns_of(samples, graph, dtype, memory.allocate)
+                return memory.share(columns)
+        with together(world):
+            return columns_of(samples, graph, dtype)
 
     def start(
         self, world: World, seed: int, weights: Mapping[str, Any] | None = None
@@ -218,10 +249,9 @@ def read_samples(
             sample_weight=sample_weight,
             usual=usual,
         )
-        found = binding.read(missing, categories)
-    digest = compare_data(world, found.columns)
+    found, digest, shared = read_columns(world, binding, missing, categories)
     with together(world):
-        samples = binding.samples(found, categories)
+        samples = replace(binding.samples(found, categories), shared=shared)
         rows = share(len(samples), world.rank, world.size)
         check_finite(program, samples, rows)
         samples.check_weight(rows.start, rows.stop)

@@ -183,7 +183,7 @@ class Rows:
         "what separates the columns of a text file: a character, or tab",
         metavar="C",
         shown="a comma, semicolon or tab, whichever the first line has",
-        commands=DATA,
+        commands=(*DATA, "convert"),
         aliases=("sep", "delimiter"),
     )
     missing: str = row(

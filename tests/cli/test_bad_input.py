@@ -371,6 +371,19 @@ CASES = {
         ["check", "model.py:line", "--weights", "R.w"],
         ["'W0'", "slope"],
     ),
+    "convert of no DATA": (["convert"], ["DATA", "FOLDER"]),
+    "convert into a folder that exists": (
+        ["convert", "data.csv", "shop"],
+        ["shop exists", "new folder"],
+    ),
+    "convert of a damaged file": (
+        ["convert", "short.csv", "out"],
+        ["short.csv", "line 3", "row 2"],
+    ),
+    "convert into a file": (
+        ["convert", "data.csv", "model.py/out"],
+        ["cannot write", "model.py/out"],
+    ),
     # the other commands
     "eval without DATA": (["eval", "model.py:line", "--weights", "R.w"], ["DATA"]),
     "eval of NaN": (

@@ -46,8 +46,8 @@ EFFECTS = {
     "eval": {
         "--bits": None,  # tests/cli/test_doctor.py
         "--columns": ["--columns", "x=y"],
-        "--missing": None,  # tests/training/test_tables.py
-        "--separator": None,  # tests/training/test_tables.py
+        "--missing": None,  # below
+        "--separator": None,  # below
         "--loss": None,  # tests/cli/test_model_files.py
         "--report": None,  # below
         "--sample-weight": None,  # tests/cli/test_train.py
@@ -58,7 +58,7 @@ EFFECTS = {
     "predict": {
         "--bits": None,  # tests/cli/test_doctor.py
         "--columns": ["--columns", "x=y"],
-        "--separator": None,  # tests/training/test_tables.py
+        "--separator": None,  # below
         "--out": ["--out", "out.csv"],
         "--raw": None,  # tests/cli/test_model_files.py
         "--weights": ["--weights", "other.w"],
@@ -82,8 +82,8 @@ EFFECTS = {
     "check": {
         "--bits": None,  # tests/cli/test_doctor.py
         "--columns": ["--columns", "x=y"],
-        "--missing": None,  # tests/training/test_tables.py
-        "--separator": None,  # tests/training/test_tables.py
+        "--missing": None,  # below
+        "--separator": None,  # below
         "--l1": ["--l1", 0.1],
         "--l2": ["--l2", 0.1],
         "--loss": ["--loss", "mean"],
@@ -96,8 +96,44 @@ EFFECTS = {
 }
 
 
+def test_separators_and_gaps_in_every_command(dtrain, folder):
+    (folder / "line.py").write_text(LINE)
+    (folder / "bars.csv").write_text("p|t\n1|2\n|5\n3|4\n")
+    (folder / "whole.csv").write_text("p,t\n1,2\n3,4\n")
+    words = ["line.py:R", "bars.csv"]
+    assert dtrain("train", *words, "--separator", "|").code == 2
+    words += ["--separator", "|", "--missing", "skip"]
+    assert dtrain("train", *words, "--save", "w").code == 0
+    for command in ("eval", "check"):
+        with_weights = ["--weights", "w"]
+        found = dtrain(command, *words, *with_weights)
+        assert found.code == 0, found.err
+        right = dtrain(command, "line.py:R", "whole.csv", *with_weights)
+        assert found.out == right.out
+    (folder / "bars.csv").write_text("p|t\n1|2\n3|4\n")
+    tables = (["bars.csv", "--separator", "|"], ["whole.csv"])
+    answers = [
+        dtrain("predict", "line.py:R", *table, "--weights", "w") for table in tables
+    ]
+    assert answers[0].code == 0, answers[0].err
+    assert answers[0].out == answers[1].out
+    (folder / "bars.csv").write_text("p|t\n1|2\n|4\n")
+    answer = dtrain("predict", "line.py:R", *tables[0], "--weights", "w")
+    assert answer.code == 2
+    assert "bars.csv: row 2 (line 3), column 'p' is nan" in answer.err
+
+
+LINE = """\
+from dtrain import program, weight
+
+@program
+def R(p):
+    return weight("slope") * p + weight("offset")
+"""
+
+
 def test_every_command_and_option_is_in_the_tables(dtrain):
-    assert set(EFFECTS) == set(USUAL) == set(COMMANDS) - {"train", "doctor"}
+    assert set(EFFECTS) == set(USUAL) == set(COMMANDS) - {"train", "doctor", "convert"}
     for command, options in EFFECTS.items():
         assert options_of(dtrain, command) == set(options)
 

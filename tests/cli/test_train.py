@@ -230,6 +230,21 @@ def test_a_table_with_gaps_text_and_another_separator(dtrain, folder):
     assert report["categories"] == {"city": ["Bonn", "Ulm"]}
 
 
+def test_a_folder_by_convert_trains_to_the_same_bits(dtrain, folder):
+    (folder / "city.py").write_text(CITY)
+    rows = [f"{c};{i};2020-01-0{i};{i * i}" for i, c in enumerate("abcab", 1)]
+    (folder / "city.csv").write_text("\n".join(["city;p;day;t", *rows]))
+    answer = dtrain("convert", "city.csv", "city")
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith("city: 4 columns of 5 rows, 0.0 MB")
+    reports = [
+        report_of(dtrain, "city.py:R", data, "--target", "t", "--learning-rate", 0.01)
+        for data in ("city.csv", "city")
+    ]
+    assert reports[0]["weights_sha256"] == reports[1]["weights_sha256"]
+    assert reports[1]["categories"] == {"city": ["a", "b", "c"]}
+
+
 CITY = """\
 from dtrain import program, weight
 

@@ -268,7 +268,7 @@ def changed(**arrays):
 DIFFERENT = {
     "values": ({"data": changed(x=line_data()["x"] + 1)}, ["data set"]),
     "rows": ({"data": line_data(22)}, ["data set"]),
-    "columns": ({"data": {"z": np.ones(3)}}, ["data set"]),
+    "columns": ({"data": changed(x=np.ones((23, 2)))}, ["data set", "'x'"]),
     "a dtype of data": (
         {"data": changed(t=line_data()["t"].astype("float32"))},
         ["data set"],
@@ -304,6 +304,16 @@ def test_a_rank_with_other_arguments_is_named(world, what):
         named = f"rank {last} on {world.hosts[last]}" if world.size > 2 else "rank 1 on"
         with refused(world, MismatchError, named, *texts):
             train(**mine)
+
+    world.run(work)
+
+
+def test_a_rank_without_a_column_is_named(world):
+    def work(world):
+        last = world.size - 1
+        data = {"z": np.ones(3)} if world.rank == last else line_data()
+        with refused(world, DataError, "no column 'x' for input 'x'"):
+            train(line, data, epochs=2, learning_rate=0.1)
 
     world.run(work)
 

@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtrain import evaluate, objective, predict, program, train, weight
+from dtrain import (
+    check,
+    evaluate,
+    loss_and_gradient,
+    objective,
+    predict,
+    program,
+    train,
+    weight,
+)
 from dtrain.errors import DataError, MismatchError, UsageError
 from dtrain.training.values import Checkpoint, Validation
 from dtrain.worlds.local import ThreadWorld
@@ -205,8 +214,28 @@ def test_nan_is_handled_through_a_slice():
     assert abs(run.weights["a"] - 2) < 1e-3
 
 
-def test_targets_apart_from_the_inputs_cannot_lose_rows():
-    from dtrain import loss_and_gradient
+def test_every_function_takes_a_separator(tmp_path: Path):
+    lines = [f"{x!r}|{t!r}" for x, t in zip(X.tolist(), T.tolist(), strict=True)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["x|t", *lines]) + "\n")
+    data, weights = {"x": X, "t": T}, {"a": np.array(0.5)}
+    for use in (
+        lambda data, **how: evaluate(line, weights, data, **how)["loss"],
+        lambda data, **how: predict(line, weights, data, **how).tolist(),
+        lambda data, **how: loss_and_gradient(line, weights, data, **how)[0],
+        lambda data, **how: objective(line, data, **how).value([0.5]),
+        lambda data, **how: check(line, data, weights=weights, **how).passed,
+    ):
+        assert use(path, separator="|") == use(data)
+        with pytest.raises(DataError, match="name the character"):
+            use(path)
 
+
+@program
+def line(x):
+    return weight("a", (), 0.0) * x
+
+
+def test_targets_apart_from_the_inputs_cannot_lose_rows():
     with pytest.raises(UsageError, match="both lose the same rows"):
         loss_and_gradient(filled, {"a": 1.0}, {"x": X}, T, missing="skip")
