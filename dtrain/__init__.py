@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dtrain.problem.objective import objective
     from dtrain.tracing import initializers, layers
     from dtrain.tracing.graph import FlowGraph
+    from dtrain.tracing.noise import noise
     from dtrain.tracing.trace import Program, named, program, scope
     from dtrain.tracing.weights import init, weight
     from dtrain.training.run import Run, Step
@@ -49,6 +50,7 @@ _HOMES = {
     "load": "dtrain.checkpoint.folder",
     "loss_and_gradient": "dtrain.problem.evaluate",
     "named": "dtrain.tracing.trace",
+    "noise": "dtrain.tracing.noise",
     "objective": "dtrain.problem.objective",
     "open_world": "dtrain.worlds.opening",
     "predict": "dtrain.problem.evaluate",
@@ -89,6 +91,7 @@ __all__ = [
     "loss_and_gradient",
     "losses",
     "named",
+    "noise",
     "objective",
     "open_world",
     "optimizers",

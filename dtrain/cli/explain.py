@@ -25,6 +25,7 @@ from dtrain.explain.text import lines
 from dtrain.gradient.vector import Layout, Weights
 from dtrain.problem.agreement import together
 from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.noise import quiet
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import draw
 from dtrain.worlds.world import World
@@ -67,7 +68,7 @@ def _explanation(program: Program, args: Namespace) -> Explanation:
         _check_names(program.name, program.inputs, given)
         shapes = input_shapes(program, args)
         inputs = {key: _shaped(key, given[key], shapes) for key in program.inputs}
-    graph = program.trace(**{key: value.shape for key, value in inputs.items()})
+    graph = quiet(program.trace(**{key: x.shape for key, x in inputs.items()}))
     return Explanation(program, graph, inputs, _weights(graph, args), args.output)
 
 

@@ -104,6 +104,14 @@ COMMAND_LINE = (
         metavar="K",
         shown="3",
     ),
+    command(
+        "init",
+        PATH,
+        "first values from --save or a checkpoint, for all weights or some; the others "
+        "are drawn",
+        metavar="FILE|FOLDER",
+        shown="drawn",
+    ),
     command("save", PATH, "write the weights, as safetensors", metavar="FILE"),
     command(
         "weights",

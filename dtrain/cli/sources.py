@@ -156,6 +156,7 @@ def files_read(args: argparse.Namespace, program: Program) -> dict[str, str | No
         "the data": None if data in DATA else data,
         "the validation data": given.get("validation"),
         "the weights": given.get("weights"),
+        "the first weights": given.get("init"),
         "the checkpoints": given.get("checkpoint"),
         **modules,
     }

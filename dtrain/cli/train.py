@@ -65,7 +65,14 @@ def _train(world: World, args: Namespace, signals: Signals) -> int:
     program, data, chosen = recovering(world, lambda: _prepare(world, args))
     with Progress(prints) as progress:
         signals.farewell = progress.stop
-        result = train(program, data, world=world, callbacks=[progress], **chosen)
+        result = train(
+            program,
+            data,
+            weights=args.init,
+            world=world,
+            callbacks=[progress],
+            **chosen,
+        )
 
     def write() -> None:
         with together(world):

@@ -83,9 +83,9 @@ def of_weights(penalty: Penalty, program: FlowGraph) -> LossGraph:
         ProgramError: the penalty cannot be traced, or it does not return one number.
     """
     builder = Builder("penalty")
-    weights = _ByName(
-        {name: builder.weight(spec) for name, spec in program.specs.items()}
-    )
+    specs = program.specs
+    symbols = {name: builder.weight(spec) for name, spec in specs.items()}
+    weights = _ByName({name: x for name, x in symbols.items() if specs[name].trainable})
     try:
         result = penalty(weights)
     except DtrainError:
@@ -99,11 +99,11 @@ def of_weights(penalty: Penalty, program: FlowGraph) -> LossGraph:
     traced = builder.graph({"loss": value})
     graph = expand(traced, only_without_vjp=True)
     builder = Builder("penalty")
-    symbols = builder.include(graph)
-    wrt = {name: symbols[number] for name, number in graph.weights.items()}
-    outputs, gradients = {"loss": symbols[graph.output]}, {}
+    nodes = builder.include(graph)
+    wrt = {name: nodes[number] for name, number in graph.weights.items()}
+    outputs, gradients = {"loss": nodes[graph.output]}, {}
     one = builder.constant(1.0)
-    adjoints = backward(symbols[graph.output], one, list(wrt.values()))
+    adjoints = backward(nodes[graph.output], one, list(wrt.values()))
     for name, adjoint in zip(wrt, adjoints, strict=True):
         if adjoint is not None:
             gradients[f"d penalty / d {name}"] = name

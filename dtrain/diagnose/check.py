@@ -39,6 +39,7 @@ from dtrain.problem.problem import Problem
 from dtrain.problem.remembered import categories_of
 from dtrain.problem.samples import Inputs, as_samples, check_call
 from dtrain.problem.shard import RowBlocks
+from dtrain.problem.statistics import first_weights
 from dtrain.tracing.printing import counted
 from dtrain.tracing.trace import Program
 from dtrain.worlds.local import SoloWorld
@@ -196,12 +197,14 @@ def check_samples(
         samples = _with_random_targets(program, samples, loss, rng)
     world = SoloWorld()
     problem = Problem(world, program, samples, loss, dtype="float64", penalty=penalty)
-    probe = _Probe(problem, problem.start(world, seed, weights))
+    probe = _Probe(problem, first_weights(problem, world, seed, weights))
     _, gradient = probe.loss_and_gradient()
     first = probe.loss_and_gradient(whole(1), penalised=False)[1]
     defined = Definition(problem, probe.weights)
     checks = []
     for name, view in probe.weights.values.items():
+        if name in problem.quantity.frozen:
+            continue  # a statistic of the data
         direction = rng.standard_normal(view.shape)
         slope = float(np.sum(gradient[name] * direction))
         found = probe.along(name, direction, slope)

@@ -51,7 +51,9 @@ class Rerun:
     def _in_blocks(self, batch: Batch) -> str:
         """What is not finite in the first such block of this rank; or nothing."""
         for block in replace(self.evaluator.shard, stack=1).blocks(batch):
-            for one in self.evaluator.engine.gradients(self.weights, (block,)):
+            for one in self.evaluator.engine.gradients(
+                self.weights, (block,), draw=self.evaluator.draw
+            ):
                 if not (np.isfinite(one.slots).all() and np.isfinite(one.tail[0])):
                     return self._in_block(block)
         return ""
@@ -87,7 +89,7 @@ class Rerun:
         self, graph: FlowGraph, columns: Mapping[str, NDArray[Any]], block: RowBlocks
     ) -> Origin | None:
         engine = PLAIN.engine(observed(graph), self.weights.layout, columns)
-        return origin(graph, engine.run(self.weights, block))
+        return origin(graph, engine.run(self.weights, block, self.evaluator.draw))
 
     def _after_blocks(self, batch: Batch) -> str:
         """Return what is not finite, where each block is."""

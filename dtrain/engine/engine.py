@@ -16,12 +16,14 @@ from dtrain.engine.execution.numpy_backend import BoundPlan
 from dtrain.engine.execution.pool import Pool
 from dtrain.engine.fused.backend import FusedPlan
 from dtrain.engine.lowering.lower import plan
+from dtrain.engine.noise import Draw
 from dtrain.engine.plans.plan import Plan
 from dtrain.engine.stack import Stack
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import Layout, Weights
 from dtrain.reduction.tree import PartialSum
 from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import NOISE
 
 BACKENDS = {"numpy": BoundPlan, "fused": FusedPlan}
 Rows = slice | NDArray[np.intp]
@@ -99,6 +101,11 @@ class Engine:
         self._model = Model(execution, threads)
         self._pool = Pool(self._model.threads)
         self._backend = chosen_backend(backend)
+        self._noises = {
+            node.keywords["name"]: node.keywords
+            for node in graph.nodes
+            if node.function is NOISE
+        }
         self._plans: dict[tuple[int, int], Plan] = {}
         self._stacks: dict[tuple[int, int], Stack] = {}
         self._most: dict[int, int] = {}  # blocks in a stack, by block length
@@ -147,6 +154,7 @@ class Engine:
         weights: Weights,
         parts: Iterable[Blocks],
         destinations: Mapping[int, PartialSum] = _NO_DESTINATIONS,
+        draw: Draw | None = None,
     ) -> Iterator[PartialSum]:
         """Yield the gradients of blocks: sums over samples, never means.
 
@@ -160,20 +168,23 @@ class Engine:
             weights: the point at which to evaluate.
             parts: the blocks, each part run by one call.
             destinations: memory for sums, by the number of the first block.
+            draw: what random numbers depend on; only a graph without any needs none.
         """
         for blocks in parts:
-            stack = self._run(weights, blocks)
+            stack = self._run(weights, blocks, draw)
             yield from stack.sums(blocks.number, destinations)
 
     @np.errstate(all="ignore")
-    def run(self, weights: Weights, blocks: Blocks) -> Mapping[str, NDArray[Any]]:
+    def run(
+        self, weights: Weights, blocks: Blocks, draw: Draw | None = None
+    ) -> Mapping[str, NDArray[Any]]:
         """Evaluate blocks; return the outputs, with the block as the first axis.
 
         The arrays are the engine's; the next call overwrites them.
         """
-        return self._run(weights, blocks).bound.outputs
+        return self._run(weights, blocks, draw).bound.outputs
 
-    def _run(self, weights: Weights, blocks: Blocks) -> Stack:
+    def _run(self, weights: Weights, blocks: Blocks, draw: Draw | None) -> Stack:
         if weights is not self._bound:
             weights = self._shared(weights)
         stack = self._stack(weights, blocks)
@@ -181,6 +192,10 @@ class Engine:
             execute(stack.bound.once, self._pool)
             stack.version = weights.version
         for name, array in stack.inputs.items():
+            if name in self._noises:
+                assert draw is not None  # noqa: S101  (other graphs are quiet)
+                draw.fill(self._noises[name], blocks.rows, array)
+                continue
             column = self.columns[name]
             if not stack.bound.lend(name, column, blocks.rows):
                 fetch(column, blocks.rows, array)

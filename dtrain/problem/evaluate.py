@@ -141,7 +141,7 @@ def loss_and_gradient(
     key = (signature(samples), the_loss, penalty, dtype, block, execution, backend)
     kept = execution == "sequential" and isinstance(penalty, Norms | None)
     evaluator, values = (
-        _evaluators.get(program, key, make, lambda made: made[0].problem.graph)
+        _evaluators.get(program, key, make, lambda made: made[0].problem.traced)
         if kept
         else make()
     )

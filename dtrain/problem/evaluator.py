@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dtrain.data.order import Batch
 from dtrain.descent.loss_graph import LossGraph
 from dtrain.engine.engine import Engine
+from dtrain.engine.noise import Draw
 from dtrain.gradient.vector import GradientVector, Layout, Weights
 from dtrain.problem.problem import Problem
 from dtrain.problem.shard import RowBlocks, Shard, default_block
@@ -126,6 +127,7 @@ class Evaluator:
         shard: this rank's part of each batch.
         engine: what runs the graph.
         agreed: the flag words of all ranks, OR-ed, from the last sum.
+        draw: what the random numbers of the last sum depended on.
     """
 
     def __init__(
@@ -149,6 +151,7 @@ class Evaluator:
             self._penalty = serial.sums(problem.penalty, layout, {})
         self.total = GradientVector(problem.layout)
         self.agreed = 0
+        self.draw: Draw | None = None
         self.enter(world)
 
     def enter(self, world: World) -> None:
@@ -161,7 +164,13 @@ class Evaluator:
         self.engine.close()
 
     def sum(
-        self, weights: Weights, batch: Batch, flags: int = 0, *, penalised: bool = True
+        self,
+        weights: Weights,
+        batch: Batch,
+        flags: int = 0,
+        *,
+        penalised: bool = True,
+        draw: Draw | None = None,
     ) -> GradientVector:
         """Sum over a batch and all ranks, scale, and add the penalty; collective.
 
@@ -172,6 +181,7 @@ class Evaluator:
             batch: the samples.
             flags: this rank's flag word; `agreed` then has those of all ranks.
             penalised: whether to add the penalty.
+            draw: what random numbers depend on, if the problem is noisy.
 
         Returns:
             The gradient of the mean loss, with the loss and metrics as sums in its
@@ -180,7 +190,8 @@ class Evaluator:
         count, total = self.shard.count(batch), self.total
         scratch = self.world.rows(count, total)
         blocks = self.shard.blocks(batch)
-        partials = self.engine.gradients(weights, blocks, scratch)
+        self.draw = draw
+        partials = self.engine.gradients(weights, blocks, scratch, draw)
         self.agreed = self.world.tree_sum(count, partials, total, flags, self._scale)
         if self._penalty is not None and penalised:
             for one in self._penalty.gradients(weights, (ONCE,)):

@@ -20,6 +20,7 @@ from dtrain.problem.evaluator import Computing, Evaluator, threads_of, whole
 from dtrain.problem.problem import Problem, read_samples
 from dtrain.problem.remembered import categories_of
 from dtrain.problem.samples import Data, as_weights, check_call
+from dtrain.problem.statistics import first_weights
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import check_dtype
 from dtrain.worlds.opening import open_world
@@ -113,7 +114,7 @@ def objective(
         penalty=penalty,
         data_digest=digest,
     )
-    start = problem.start(world, seed, weights)
+    start = first_weights(problem, world, seed, weights)
     computing = Computing(execution, threads_of(world, execution, None), backend)
     evaluator = Evaluator(problem, world, block=block, computing=computing)
     return Objective(evaluator, start)

@@ -22,6 +22,7 @@ from dtrain.problem.shard import RowBlocks, default_block
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.noise import quiet
 from dtrain.tracing.symbol import Symbol
 from dtrain.tracing.trace import Program
 
@@ -47,7 +48,7 @@ class Outputs:
         dtype = dtype_of(weights)
         shapes = {name: array.shape[1:] for name, array in samples.inputs.items()}
         self.traced = program.trace(**shapes)
-        vectorised = vectorise(expand(self.traced), filled=False)
+        vectorised = vectorise(expand(quiet(self.traced)), filled=False)
         self.graph = with_sample_outputs(vectorised)
         specs = self.graph.specs.items()
         layout = Layout.of({name: spec.shape for name, spec in specs}, dtype)

@@ -26,16 +26,15 @@ from dtrain.problem.columns import (
     columns_of,
     nan_aware,
 )
-from dtrain.problem.differences import compare_arrays
+from dtrain.problem.first import first_weights
 from dtrain.problem.patterns import matching
 from dtrain.problem.reading import read_columns
-from dtrain.problem.samples import Data, check_program, named_weights
+from dtrain.problem.samples import Data, check_program
 from dtrain.reduction.blocks import share
 from dtrain.reduction.segment import NotSharedError
-from dtrain.tracing.bounds import check_given
 from dtrain.tracing.fingerprint import fingerprint
+from dtrain.tracing.noise import quiet
 from dtrain.tracing.trace import Program
-from dtrain.tracing.weights import draw
 from dtrain.worlds.host_memory import HostMemory
 from dtrain.worlds.world import World
 
@@ -59,10 +58,12 @@ class Problem:
         penalty: a function of the weights, added once to the mean loss.
         frozen: patterns of names of weights, such as ``encoder.*``, that are not
             differentiated by.
+        noise: whether random numbers of the program are drawn; else they are means.
         data_digest: SHA-256 of the columns that are read; empty for arrays in memory.
 
     Attributes:
-        graph: the program's graph, as it was traced.
+        traced: the program's graph, as it was traced.
+        graph: the same, without random numbers unless there is noise.
         quantity: the program with its loss: the graph that is summed over samples.
         penalty: the penalty with its derivatives, as a graph of the weights alone.
         metric: what is made of the metric's sums; ``None`` without metrics.
@@ -86,17 +87,21 @@ class Problem:
         penalty: Penalty | None = None,
         frozen: Sequence[str] = (),
         data_digest: str = "",
+        noise: bool = False,
     ) -> None:
         self.program, self.samples, self.loss = program, samples, loss
         self.dtype, self._data_digest = dtype, data_digest
         world.position.phase = "tracing the program"
         with together(world):
             shapes = {name: array.shape[1:] for name, array in samples.inputs.items()}
-            self.graph = program.trace(**shapes)
+            self.traced = program.trace(**shapes)
+            self.graph = self.traced if noise else quiet(self.traced)
             self.metric = metric_of(loss, samples.targets) if metrics else None
             names = matching(frozen, self.graph, "frozen")
             if frozen and not set(self.graph.weights) - names:
                 raise UsageError(f"frozen: all weights of {program.name} are frozen")
+            specs = self.graph.specs.values()
+            names |= {spec.name for spec in specs if not spec.trainable}
             self.quantity = loss_graph(
                 self.graph,
                 loss,
@@ -153,25 +158,13 @@ class Problem:
         Args:
             world: the ranks.
             seed: of the initialisers' draws.
-            weights: values by name instead of drawn ones.
+            weights: values by name instead of drawn ones, for all weights or some.
 
         Raises:
             UsageError: the values do not fit, or are outside the weights' bounds;
             MismatchError: ranks were given others.
         """
-        with together(world):
-            first = Weights(self.layout)
-            if weights is None:
-                first.assign(draw(self.graph, seed, self.dtype))
-            else:
-                values = named_weights(weights)
-                first.assign(values)
-                check_given(self.graph.specs, values)
-                first.project()  # a bound may have been rounded
-            given = "drawn" if weights is None else first.digest
-        compare_arrays(world, "first weights", given, first.values, "weight")
-        world.broadcast(first.flat)  # hosts with another libm draw other values
-        return first
+        return first_weights(world, self.graph, self.layout, seed, weights)
 
     def release(self) -> None:
         """Forget the samples; an evaluator that was made can read others."""
@@ -288,13 +281,14 @@ def check_trainable(world: World, problem: Problem) -> None:
         ProgramError: on every rank.
     """
     with together(world):
-        program, graph = problem.program, problem.graph
-        if not graph.weights:
+        program, graph = problem.program, problem.traced
+        if not any(spec.trainable for spec in graph.specs.values()):
             raise ProgramError(f"program {program.name} has no weights to train")
         shapes = {name: graph.nodes[i].shape for name, i in graph.inputs.items()}
         if fingerprint(program.trace(**shapes)) != fingerprint(graph):
             raise ProgramError(
                 f"program {program.name} changes each time it is traced: it uses "
                 "random numbers, the time, or something else that varies, and such "
-                "values would be frozen as constants; pass them in as inputs"
+                "values would be frozen as constants; use dtrain.noise for random "
+                "numbers that are new in every step, and pass others in as inputs"
             )

@@ -62,7 +62,7 @@ def check_given(specs: Mapping[str, WeightSpec], values: Mapping[str, Any]) -> N
         UsageError: naming the weight, the value and the bound.
     """
     for name, spec in specs.items():
-        if spec.bounds:
+        if spec.bounds and name in values:
             value = np.asarray(values[name])
             single = value.dtype == np.float32
             limits = rounded(

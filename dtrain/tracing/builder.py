@@ -14,13 +14,7 @@ from typing import Any
 import numpy as np
 
 from dtrain.errors import ProgramError
-from dtrain.functions.base import (
-    FUNCTIONS,
-    BaseFunction,
-    DType,
-    Kind,
-    Shape,
-)
+from dtrain.functions.base import FUNCTIONS, BaseFunction, DType, Kind, Shape
 from dtrain.functions.custom import as_defined, check_keywords
 from dtrain.functions.piecewise import real
 from dtrain.functions.shape import reshape
@@ -40,6 +34,8 @@ from dtrain.tracing.pruning import prune
 from dtrain.tracing.source import Source, here
 from dtrain.tracing.symbol import Symbol
 
+Params = tuple[tuple[str, Any], ...]
+
 
 class Builder:
     """A flow graph under construction."""
@@ -55,13 +51,13 @@ class Builder:
         self.source: Source | None = None
         # The node whose adjoint is being passed on.
         self.through: Node | None = None
+        self.noises = 0  # how many random leaves the program has made
         self._numbers: dict[Any, int] = {}
         self._shapes: dict[Any, Shape] = {}
 
     def input(self, name: str, shape: Shape, dtype: DType = "real") -> Symbol:
         """Return the symbol of an input."""
-        source = self.source or here()
-        symbol = self._leaf(INPUT, name, shape, Kind.SAMPLE, source, dtype)
+        symbol = self.leaf(INPUT, (("name", name),), shape, dtype=dtype)
         self.inputs[name] = symbol.number
         return symbol
 
@@ -70,12 +66,10 @@ class Builder:
         old = self.specs.get(spec.name)
         if old is None:
             self.specs[spec.name] = spec
-            symbol = self._leaf(
-                WEIGHT, spec.name, spec.shape, Kind.WEIGHTS, spec.source
-            )
+            params: Params = (("name", spec.name),)
             if spec.bounds:  # part of the node's identity
-                params = (*symbol.node.params, ("bounds", spec.bounds))
-                self.nodes[symbol.number] = replace(symbol.node, params=params)
+                params += (("bounds", spec.bounds),)
+            symbol = self.leaf(WEIGHT, params, spec.shape, Kind.WEIGHTS, spec.source)
             self.weights[spec.name] = symbol.number
             return symbol
         if old.shape != spec.shape:
@@ -101,14 +95,34 @@ class Builder:
         names = tuple(spec.name for spec in specs)
         self.specs.update(zip(names, specs, strict=True))
         name = f"{names[0]}..{names[-1]}"
-        shape = (len(names),)
-        symbol = self._leaf(SCALARS, name, shape, Kind.WEIGHTS, specs[0].source)
-        params: tuple[tuple[str, Any], ...] = (("name", name), ("names", names))
+        params: Params = (("name", name), ("names", names))
         if any(spec.bounds for spec in specs):
             params += (("bounds", tuple(spec.bounds for spec in specs)),)
-        self.nodes[symbol.number] = replace(symbol.node, params=params)
+        size, source = (len(names),), specs[0].source
+        symbol = self.leaf(SCALARS, params, size, Kind.WEIGHTS, source)
         self.weights[name] = symbol.number
         return symbol
+
+    def leaf(
+        self,
+        function: BaseFunction,
+        params: Params,
+        shape: Shape,
+        kind: Kind = Kind.SAMPLE,
+        source: Source | None = None,
+        dtype: DType = "real",
+    ) -> Symbol:
+        """Return a leaf with parameters, the first of which is its name."""
+        source, name = source or self.source or here(), params[0][1]
+        if name in self.names:
+            other = self.nodes[self.names[name]]
+            raise ProgramError(
+                f"{source}: two values are named {name!r}: this {function.name}, and "
+                f"the {other.function.name} of {other.source}"
+            )
+        node = Node(function, (), params, shape, kind, dtype, source, name)
+        self.names[name] = self._add(node)
+        return Symbol(self, self.names[name])
 
     def constant(self, value: Any) -> Symbol:
         """Return a value written in the program."""
@@ -265,26 +279,6 @@ class Builder:
         """Return an error about the user's current line."""
         return ProgramError(f"{self.source or here()}: {message}")
 
-    def _leaf(
-        self,
-        function: BaseFunction,
-        name: str,
-        shape: Shape,
-        kind: Kind,
-        source: Source,
-        dtype: DType = "real",
-    ) -> Symbol:
-        if name in self.names:
-            other = self.nodes[self.names[name]]
-            raise ProgramError(
-                f"{source}: two values are named {name!r}: this {function.name}, and "
-                f"the {other.function.name} of {other.source}"
-            )
-        params = (("name", name),)
-        node = Node(function, (), params, shape, kind, dtype, source, name)
-        self.names[name] = self._add(node)
-        return Symbol(self, self.names[name])
-
     def _converted(self, x: Symbol, function: BaseFunction) -> Symbol:
         """Return an input converted to the dtype that the function takes."""
         if function.takes is None or x.node.dtype == function.takes:
@@ -298,8 +292,6 @@ class Builder:
         return len(self.nodes) - 1
 
 
-def _key(
-    function: BaseFunction, inputs: tuple[int, ...], params: tuple[Any, ...]
-) -> tuple[Any, ...]:
+def _key(function: BaseFunction, inputs: tuple[int, ...], params: Params) -> Any:
     """Return a node's key; equal keys mean equal bits, as for a · b and b · a."""
     return function, tuple(sorted(inputs)) if function.commutes else inputs, params

@@ -21,7 +21,9 @@ from dtrain.functions.special import (
 )
 from dtrain.functions.windows import Sizes, convolution, max_pool, mean_pool
 from dtrain.tracing.initializers import Initializer
+from dtrain.tracing.noise import dropout
 from dtrain.tracing.source import here
+from dtrain.tracing.standardise import standardise
 from dtrain.tracing.trace import current, scope
 from dtrain.tracing.weights import weight
 
@@ -30,6 +32,7 @@ __all__ = [
     "convolutional",
     "dense",
     "digamma",
+    "dropout",
     "erf",
     "erfc",
     "gammaln",
@@ -44,6 +47,7 @@ __all__ = [
     "silu",
     "softmax",
     "softplus",
+    "standardise",
     "xlogy",
 ]
 

@@ -26,6 +26,7 @@ def _no_value(*_: Any) -> Any:
 INPUT = _leaf("input", "A value of one sample, given from outside.")
 WEIGHT = _leaf("weight", "A parameter of the program.")
 SCALARS = _leaf("scalars", "Scalar weights with successive names, in one vector.")
+NOISE = _leaf("noise", "Random numbers, new in every step and for every sample.")
 CONSTANT = _leaf("constant", "A value written in the program.")
 
 
@@ -99,13 +100,18 @@ class Bounds:
 
 @dataclass(frozen=True)
 class WeightSpec:
-    """A weight, as the line that first names it states it."""
+    """A weight, as the line that first names it states it.
+
+    Attributes:
+        trainable: whether optimizers move it; else it is a statistic of the data.
+    """
 
     name: str
     shape: Shape
     initializer: Initializer
     source: Source
     bounds: Bounds = Bounds()
+    trainable: bool = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from dtrain.tracing.bounds import text
 from dtrain.tracing.node import Node, Wiring
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-_LEAVES = ("input", "weight", "scalars", "constant")
+_LEAVES = ("input", "weight", "scalars", "constant", "noise")
 # The contractions that a matrix product writes, by their labels.
 _MATRIX_PRODUCTS = ("ij,j->i", "ij,jk->ik", "i,ij->j", "i,i->")
 
@@ -43,6 +43,10 @@ def label(graph: Wiring, number: int) -> str:
 def formula(graph: Wiring, node: Node) -> str:
     """Return the function applied to its inputs."""
     function, xs = node.function.name, [label(graph, i) for i in node.inputs]
+    if function == "noise":
+        params = node.keywords
+        rate = f", rate={params['rate']:g}" if params["rate"] else ""
+        return f"noise({params['distribution']}{rate})"
     if function == "weight" and "bounds" in node.keywords:
         return f"weight {text(node.keywords['bounds'])}"
     if function in _LEAVES:

@@ -99,7 +99,8 @@ def train(  # noqa: D417 (the options' lines come from their table)
     Args:
         program: the program, a function of one sample.
         data: named columns, first axis the sample: a mapping of arrays, or a path.
-        weights: first values: by name, a `Run`, or the path of a weights file.
+        weights: first values: by name, a `Run`, or the path of a weights file. Weights
+            that it has no value for are drawn.
         world: the ranks; by default those that a launcher started, or one.
         callbacks: called after every step, on every rank, with a `Step`, which can
             stop the run.

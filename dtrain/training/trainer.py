@@ -18,6 +18,7 @@ from dtrain.data.order import Batch, Order
 from dtrain.descent.method import GradientDescent
 from dtrain.diagnose.rerun import Rerun
 from dtrain.engine.collector import paused
+from dtrain.engine.noise import Draw
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import GradientVector, Layout, Weights
 from dtrain.host import numerics, pinning
@@ -27,6 +28,7 @@ from dtrain.problem.patterns import matching
 from dtrain.problem.problem import Problem, check_trainable, read_samples
 from dtrain.problem.remembered import categories_of
 from dtrain.problem.samples import Data
+from dtrain.problem.statistics import first_weights
 from dtrain.problem.weighting import class_factors, with_class_weights
 from dtrain.tracing.trace import Program
 from dtrain.training.finite import Guard
@@ -111,10 +113,11 @@ class Trainer:
             penalty=settings.penalty,
             frozen=settings.frozen,
             data_digest=digest,
+            noise=True,
         )
         check_trainable(world, self.problem)
         self.far_inputs = far_inputs(world, self.problem)
-        self.weights = self.problem.start(world, settings.seed, weights)
+        self.weights = first_weights(self.problem, world, settings.seed, weights)
         world.position.phase = "planning"
         self.order = Order(len(samples), settings.batch_size, settings.seed)
         self.threads = threads_of(world, settings.execution, settings.threads)
@@ -216,7 +219,8 @@ class Trainer:
 
     def _evaluate(self, batch: Batch, weights: Weights) -> GradientVector:
         """Sum a batch over all ranks, and scale: the gradient of the mean loss."""
-        return self.evaluator.sum(weights, batch, self.flags)
+        draw = Draw(self.settings.seed, self.state.steps)
+        return self.evaluator.sum(weights, batch, self.flags, draw=draw)
 
     @property
     def identity(self) -> dict[str, str]:

@@ -15,6 +15,7 @@ from dtrain.descent.losses import BinaryCrossEntropy, CrossEntropy
 from dtrain.diagnose.structure import affine
 from dtrain.gradient.vector import Weights
 from dtrain.problem.evaluator import whole
+from dtrain.tracing.noise import noisy
 from dtrain.tracing.printing import counted, listed
 from dtrain.training.trainer import Trainer
 
@@ -67,8 +68,8 @@ def grows_without_bound(trainer: Trainer) -> str:
     """Some multiple of the weights classifies every sample, so there is no minimum.
 
     This is looked for where the output is affine in the weights (logistic regression:
-    Albert and Anderson 1984) and nothing holds the weights: no penalty, decay or
-    bounds. One evaluation at a multiple of the weights proves it.
+    Albert and Anderson 1984) and nothing holds the weights: no penalty, decay, bounds
+    or noise. One evaluation at a multiple of the weights proves it.
     """
     problem, losses = trainer.problem, trainer.state.losses
     held = (
@@ -77,6 +78,7 @@ def grows_without_bound(trainer: Trainer) -> str:
         or problem.layout.bounds
         or problem.quantity.frozen
         or problem.samples.weight is not None
+        or noisy(problem.graph)
     )
     classes = isinstance(problem.loss, BinaryCrossEntropy | CrossEntropy)
     if held or not classes or not losses or not losses[-1] < math.log(2):

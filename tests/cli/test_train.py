@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import dtrain as library
+from dtrain.checkpoint.output import save
 from dtrain.cli.rows import OPTIONS
 from dtrain.training.settings import Settings
 from tests.cli.conftest import data, options_of
@@ -68,8 +69,7 @@ SAME_BITS = {"--backend", "--bits", "--execution", "--threads"}
 SAME_BITS |= {"--on-nonfinite", "--verify-every", "--missing"}
 ELSEWHERE = {"--report", "--save", "--quiet", "--log-dir"}  # see elsewhere
 ELSEWHERE |= {"--separator", "--timeout", "--checkpoint", "--resume", "--force"}
-ELSEWHERE |= {"--timeout", "--checkpoint", "--resume", "--force"}
-ELSEWHERE |= {"--sample-weight", "--class-weight"}
+ELSEWHERE |= {"--sample-weight", "--class-weight", "--init"}
 ELSEWHERE |= {"--save-every", "--save-seconds", "--keep", "--min-ranks"}
 
 
@@ -116,6 +116,34 @@ def test_execution_models_end_with_one_digest(dtrain, folder):
     ]
     assert [report["threads"] for report in found] == [1, 2, 2]
     assert len({report["weights_sha256"] for report in found}) == 1
+
+
+def test_a_run_starts_from_some_weights_of_a_file(dtrain, folder):
+    first = library.train(_program("net"), data(), epochs=1, learning_rate=0.1, batch=8)
+    some = {name: first.weights[name] for name in sorted(first.weights)[:1]}
+    save(some, folder / "some.safetensors")
+    (folder / "report.json").unlink(missing_ok=True)
+    words = [*USUAL, "--init", "some.safetensors"]
+    answer = dtrain("train", *words, "--report", "report.json")
+    assert answer.code == 0
+    assert f"1 weight of {len(first.weights)} have given values" in answer.err
+    report = json.loads((folder / "report.json").read_text())
+    run = library.train(
+        _program("net"),
+        data(),
+        epochs=3,
+        learning_rate=0.1,
+        batch=8,
+        optimizer=library.optimizers.sgd(momentum=0.5),
+        weights=some,
+    )
+    assert report["weights_sha256"] == run.digest
+    save({"lft": np.zeros(3)}, folder / "other.safetensors")
+    answer = dtrain("train", *USUAL, "--init", "other.safetensors")
+    assert answer.code == 2
+    assert "weight 'lft' is no weight of the program" in answer.err
+    answer = dtrain("train", *words, "--save", "some.safetensors")
+    assert answer.code == 2
 
 
 def test_every_schedule_gives_other_bits(dtrain):
@@ -203,6 +231,37 @@ def test_several_outputs_are_those_of_the_library(dtrain, folder):
     for name in ("loss", "sum.loss", "sum.rmse", "all.loss", "all.r2"):
         assert answer.table[name] == f"{expected[name]:.6g}"
     assert dtrain("check", *words).code == 0
+
+
+NOISY = """
+import numpy as np
+from dtrain import layers, noise, program
+
+@program
+def net(x):
+    h = layers.standardise(x) + 0.1 * noise(4)
+    h = layers.dropout(np.tanh(layers.dense(h, 6, name="a")), 0.5)
+    return layers.dense(h, 1, name="b")[0]
+"""
+
+
+def test_a_program_with_noise_from_a_file(dtrain, folder):
+    """Training draws it; show prints it; eval, predict, explain and check do not."""
+    (folder / "noisy.py").write_text(NOISY)
+    words = ["noisy.py:net", "data.npz", "--target", "u"]
+    usual = ["--epochs", 3, "--learning-rate", 0.1, "--batch", 8, "--seed", 3]
+    report = report_of(dtrain, *words, *usual, "--save", "w.safetensors")
+    assert report == report | {"steps": 12}
+    again = report_of(dtrain, *words, *usual)
+    assert again["weights_sha256"] == report["weights_sha256"]
+    evaluated = [dtrain("eval", *words, "--weights", "w.safetensors") for _ in range(2)]
+    assert [answer.code for answer in evaluated] == [0, 0]
+    assert evaluated[0].table["loss"] == evaluated[1].table["loss"]
+    shown = dtrain("show", "noisy.py:net", "--shape", "x=4")
+    assert "noise(dropout, rate=0.5)" in shown.out
+    assert dtrain("check", "noisy.py:net", "--shape", "x=4").code == 0
+    point = ["--shape", "x=4", "--at", "x=1,2,3,4"]
+    assert dtrain("explain", "noisy.py:net", *point).code == 0
 
 
 def _program(name):

@@ -32,7 +32,8 @@ float64 for larger ids; an id that is itself an index does not.
 
 **Randomness.** A program runs once, when it is traced. Numbers that it draws from
 `np.random` are drawn then and are constants in every epoch. Training refuses a program
-that differs when it is traced again. Pass noise as a column of the data.
+that differs when it is traced again. `dtrain.noise` and `layers.dropout` are new in
+every step ([guide](guide.md#noise-and-dropout)).
 
 This page is generated from the tables in `dtrain/functions/`, family by family. A base
 function is one node of a flow graph. It passes an adjoint backward by its own transfer

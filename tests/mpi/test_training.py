@@ -16,7 +16,9 @@ from dtrain import (
     SoloWorld,
     Validation,
     base_function,
+    layers,
     losses,
+    noise,
     optimizers,
     predict,
     program,
@@ -134,6 +136,26 @@ def test_several_outputs_have_the_bits_of_one_process(world):
         assert run.digest == alone.digest
         for key in ("loss_history", "validation_history"):
             assert run.report[key] == alone.report[key]
+
+    world.run(work)
+
+
+@program
+def noisy(x, s):
+    """Normal and uniform noise, dropout, and statistics of the data."""
+    x = layers.standardise(x) + 0.1 * noise(4)
+    hidden = np.tanh(layers.dense(x, 9, name="hidden"))
+    hidden = layers.dropout(hidden, 0.5) + s * noise((), "uniform")
+    return layers.dense(hidden, 2, name="out")
+
+
+def test_noise_and_statistics_have_the_bits_of_one_process(world):
+    def work(_):
+        options = {"epochs": 3, "learning_rate": 0.05, "block": 5, "batch": 24}
+        alone = train(noisy, net_data(101), world=SoloWorld(), **options)
+        run = train(noisy, net_data(101), **options)
+        assert run.report["ranks"] == world.size
+        assert run.digest == alone.digest
 
     world.run(work)
 

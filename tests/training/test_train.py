@@ -275,7 +275,7 @@ def test_a_warm_start_goes_on(ranks):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({"slope": 1.0}, "'offset' is missing"),
+        ({}, "no weight has a given value"),
         ({"slope": 1.0, "offset": 0.0, "bend": 2.0}, "'bend' is no weight"),
         ({"slope": [1.0], "offset": 0.0}, r"'slope' has shape \(1,\)"),
     ],

@@ -29,7 +29,15 @@ from dtrain.functions.shape import Slices, place, reshape
 from dtrain.gradient.vector import Layout
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph
-from dtrain.tracing.node import CONSTANT, INPUT, SCALARS, WEIGHT, Node, first_weight
+from dtrain.tracing.node import (
+    CONSTANT,
+    INPUT,
+    NOISE,
+    SCALARS,
+    WEIGHT,
+    Node,
+    first_weight,
+)
 
 
 def plan(
@@ -108,7 +116,7 @@ class Lowering(Frame):
             self.plan.outputs[output] = view
 
     def _lower(self, number: int, node: Node) -> View:
-        if node.function is INPUT:
+        if node.function is INPUT or node.function is NOISE:
             view = self.fresh(self.lead[Kind.SAMPLE] + node.shape, self.dtype(node))
             assert node.name is not None  # noqa: S101
             self.plan.inputs[node.params[0][1]] = view

@@ -28,7 +28,7 @@ from dtrain.engine.vectorise.sums import Term
 from dtrain.functions.shape import Positions, Slices, index, place, reshape
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.graph import FlowGraph
-from dtrain.tracing.node import INPUT, WEIGHT, Node
+from dtrain.tracing.node import INPUT, NOISE, WEIGHT, Node
 from dtrain.tracing.symbol import Symbol
 
 
@@ -95,6 +95,8 @@ class _Writer:
         joined = self._joined(node)
         if node.function is INPUT:
             symbol = builder.input(node.keywords["name"], node.shape, node.dtype)
+        elif node.function is NOISE:
+            symbol = builder.leaf(NOISE, node.params, node.shape)
         elif node.function is WEIGHT:
             symbol = builder.weight(self._old.specs[node.keywords["name"]])
         elif constant is not None:
