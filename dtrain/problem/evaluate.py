@@ -17,6 +17,7 @@ from dtrain.errors import UsageError
 from dtrain.gradient.vector import Weights
 from dtrain.host import numerics
 from dtrain.host.blas import blas_threads
+from dtrain.problem.agreement import together
 from dtrain.problem.columns import check_target_values, columns_of
 from dtrain.problem.evaluator import Computing, Evaluator, reading, threads_of, whole
 from dtrain.problem.outputs import Outputs
@@ -268,6 +269,8 @@ def measure(
     )
     if world.rank == 0:
         check_same_program(problem.graph, source)
+    with together(world):
+        as_weights(problem.layout, weights)  # all have values: none is drawn
     values = problem.start(world, 0, weights)
     computing = Computing(backend=backend)
     evaluator = Evaluator(problem, world, block=block, computing=computing)

@@ -424,7 +424,7 @@ def test_a_non_finite_value_is_traced_to_its_line_and_row(world, caplog):
         options = {"epochs": 3, "learning_rate": 0.1, "batch": 8, "block": 2}
         caplog.clear()
         run = train(logarithm, data, **options, on_nonfinite="skip")
-        assert len(caplog.records) == (world.rank == 0)
+        assert caplog.text.count(" is skipped: ") == (world.rank == 0)
         alone = train(
             logarithm, data, **options, on_nonfinite="skip", world=SoloWorld()
         )

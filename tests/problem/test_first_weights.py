@@ -5,11 +5,11 @@ import logging
 import numpy as np
 import pytest
 
-from dtrain import SoloWorld, ThreadWorld, init, objective, train
+from dtrain import SoloWorld, ThreadWorld, evaluate, init, objective, train
 from dtrain.checkpoint.output import save
 from dtrain.errors import MismatchError, UsageError
 from dtrain.problem.problem import Problem
-from tests.training.programs import net, net_data
+from tests.training.programs import line, line_data, net, net_data
 
 NAMES = sorted(init(net, shapes={"x": 4}))
 
@@ -79,3 +79,8 @@ def test_ranks_with_other_given_weights_are_named(monkeypatch):
     monkeypatch.setattr(Problem, "start", other)
     with pytest.raises(MismatchError, match="first weight that differs: 'b'"):
         start(None, world=ThreadWorld(3))
+
+
+def test_evaluate_draws_no_weight():
+    with pytest.raises(UsageError, match="'offset' is missing"):
+        evaluate(line, {"slope": 1.0}, line_data())
