@@ -18,8 +18,9 @@ class SavedWeights(dict[str, NDArray[Any]]):
     Attributes:
         facts: ``program`` (its name), ``fingerprint`` (of its graph), ``columns`` (the
             names of the columns of each input), ``target`` (those of the target, or
-            ``None``), ``loss``, ``categories`` and ``versions``; empty if the file says
-            nothing.
+            ``None``), ``loss``, ``categories`` and ``versions``; for several outputs,
+            ``target`` has the columns and ``loss`` a name and a factor by output;
+            empty if the file says nothing.
     """
 
     def __init__(

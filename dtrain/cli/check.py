@@ -89,12 +89,13 @@ def _samples(program: Program, args: Namespace) -> Samples:
         raise UsageError("--shape is for random inputs: give it or DATA, not both")
     if args.data is None and (entry is None or args.shape):
         return as_samples(program, _drawn(program, args), None)
+    loss, target = options.fit(args)
     samples = bind(
         sources.load_data(args.data, entry, separator=args.separator),
         program.inputs,
-        args.target,
+        target,
         options.columns(args),
-        with_target=options.loss(args).takes_target,
+        with_target=loss.takes_target,
         missing=args.missing,
     )
     count = min(len(samples), _SAMPLES)

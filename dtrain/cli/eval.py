@@ -20,7 +20,7 @@ from dtrain.problem.problem import read_samples
 from dtrain.problem.remembered import (
     categories_of,
     check_known,
-    chosen_loss,
+    chosen_fit,
     usual_columns,
 )
 from dtrain.report.table import print_message, print_table
@@ -66,7 +66,8 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, dict[str, float]]:
         if world.rank == 0:
             check_outputs({"--report": args.report}, sources.files_read(args, program))
         weights = load(args.weights)
-        loss = chosen_loss(weights, options.given_loss(args))
+        given = options.given_loss(args), options.target(args)
+        loss, target = chosen_fit(weights, *given)
         entry = sources.zoo_entry(args.program)
         data = sources.load_data(
             args.data, entry, held_out=True, separator=args.separator
@@ -75,7 +76,7 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, dict[str, float]]:
         world,
         program,
         data,
-        target=args.target,
+        target=target,
         columns=options.columns(args),
         with_target=loss.takes_target,
         missing=args.missing,
@@ -95,9 +96,10 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, dict[str, float]]:
 def metrics(found: Mapping[str, float]) -> dict[str, str]:
     """Return the metrics beside the loss as texts."""
     texts = {}
-    if "accuracy" in found:
-        texts["accuracy"] = f"{100 * found['accuracy']:.2f} %"
-    for name in ("rmse", "r2"):
-        if name in found:
-            texts[name] = f"{found[name]:.6g}"
+    for name, value in found.items():
+        metric = name.rpartition(".")[2]
+        if metric == "accuracy":
+            texts[name] = f"{100 * value:.2f} %"
+        elif metric in ("rmse", "r2") or metric != name:
+            texts[name] = f"{value:.6g}"
     return texts

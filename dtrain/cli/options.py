@@ -12,11 +12,12 @@ from typing import Any
 
 from dtrain.cli.rows import OPTIONS
 from dtrain.cli.sources import zoo_entry
-from dtrain.cli.words import pairs
+from dtrain.cli.words import by_output, factors, pairs
 from dtrain.data.readers import formats
-from dtrain.descent import losses, optimizers
+from dtrain.descent import optimizers
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Norms, Penalty
+from dtrain.descent.several import Several, fitted
 from dtrain.errors import UsageError
 from dtrain.problem.weighting import BALANCED
 from dtrain.training.options import AT_LEAST_0, FLAG, PATH, Kind, Option
@@ -129,22 +130,32 @@ def watch(world: World, args: argparse.Namespace) -> None:
         world.watchdog.limit = args.timeout
 
 
-def loss(args: argparse.Namespace) -> Loss:
-    """Return the loss of ``--loss``, else of the zoo's program, else the square.
+def fit(args: argparse.Namespace) -> tuple[Loss | Several, Any]:
+    """Return the loss and the target of ``--loss`` and ``--target``; see `fitted`.
+
+    Without ``--loss`` it is that of the zoo's program, else the square.
 
     Raises:
-        UsageError: there is no such loss.
+        UsageError: there is no such loss, or the options do not fit together.
     """
-    given = given_loss(args)
-    return losses.named("square" if given is None else given)
+    return fitted(given_loss(args) or "square", target(args))
 
 
-def given_loss(args: argparse.Namespace) -> str | None:
+def loss(args: argparse.Namespace) -> Loss | Several:
+    """Return the loss of `fit`."""
+    return fit(args)[0]
+
+
+def given_loss(args: argparse.Namespace) -> Any:
     """Return the loss of ``--loss``, else of the zoo's program, else ``None``."""
     entry = zoo_entry(args.program)
     usual = entry.options.get("loss") if entry else None
-    loss: str | None = args.given.get("loss", usual)
-    return loss
+    return factors(by_output("--loss", args.given.get("loss", []))) or usual
+
+
+def target(args: argparse.Namespace) -> Any:
+    """Return the target of ``--target``, or the column of each output, or ``None``."""
+    return by_output("--target", args.given.get("target", []))
 
 
 def penalty(args: argparse.Namespace) -> Penalty | None:
@@ -180,7 +191,8 @@ def settings(args: argparse.Namespace, entry: Entry | None) -> dict[str, Any]:
     chosen |= {name: value for name, value in given.items() if name in chosen}
     rule = {name: given[name] for name in _RULE if name in given}
     chosen["optimizer"] = optimizers.named(chosen["optimizer"], **rule)
-    chosen["loss"] = loss(args)
+    chosen["loss"] = given_loss(args) or "square"
+    chosen["target"] = target(args)
     chosen["penalty"] = penalty(args)
     chosen["columns"] = columns(args)
     chosen["checkpoint"] = _checkpoint(args)

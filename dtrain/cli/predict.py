@@ -21,7 +21,8 @@ from dtrain.checkpoint.folder import load
 from dtrain.checkpoint.model import SavedWeights
 from dtrain.checkpoint.output import check_outputs, written_whole
 from dtrain.cli import options, sources
-from dtrain.data.columns import TARGET_KEY, Samples
+from dtrain.data.columns import Samples
+from dtrain.data.keys import TARGET_KEY, target_key
 from dtrain.errors import UsageError
 from dtrain.problem.agreement import compare_programs, together
 from dtrain.problem.differences import compare_arrays
@@ -111,17 +112,33 @@ def classes(
 ) -> dict[str, NDArray[Any]]:
     """Return probabilities and labels of outputs that are logits of classes.
 
-    Logits are known by the loss of the weights' run; other outputs stay as they are.
+    Logits are known by the loss of the weights' run; other outputs stay as they are. Of
+    several outputs the names are ``OUTPUT.probability`` and ``OUTPUT.label``.
     """
-    if len(outputs) != 1:
-        return outputs
-    ((_, logits),) = outputs.items()
-    loss, texts = weights.facts.get("loss"), weights.categories.get(TARGET_KEY)
+    loss, texts = weights.facts.get("loss"), weights.categories
+    if not isinstance(loss, Mapping):
+        if len(outputs) != 1:
+            return outputs
+        ((_, logits),) = outputs.items()
+        return _classes(loss, logits, texts.get(TARGET_KEY)) or outputs
+    found: dict[str, NDArray[Any]] = {}
+    for name, logits in outputs.items():
+        used, _ = loss.get(name, (None, 1))
+        parts = _classes(used, logits, texts.get(target_key(name)))
+        found |= {f"{name}.{part}": each for part, each in parts.items()}
+        if not parts:
+            found[name] = logits
+    return found
+
+
+def _classes(
+    loss: Any, logits: NDArray[Any], texts: Sequence[str] | None
+) -> dict[str, NDArray[Any]]:
+    """Return probabilities and labels of logits; nothing if the loss says otherwise."""
     with np.errstate(over="ignore"):
         if loss == "binary_cross_entropy" and logits.ndim == 1:
-            probability = 1 / (1 + np.exp(-logits))
             return {
-                PROBABILITY: probability,
+                PROBABILITY: 1 / (1 + np.exp(-logits)),
                 LABEL: _labels((logits > 0).astype(int), texts),
             }
         if loss == "cross_entropy" and logits.ndim == 2:
@@ -130,7 +147,7 @@ def classes(
                 PROBABILITY: powers / np.sum(powers, axis=1, keepdims=True),
                 LABEL: _labels(np.argmax(logits, axis=1), texts),
             }
-    return outputs
+    return {}
 
 
 def _labels(codes: NDArray[Any], texts: Sequence[str] | None) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from dtrain.checkpoint.output import check_outputs, written_whole
 from dtrain.cli import options, sources, words
 from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import Loss
+from dtrain.descent.several import Several
 from dtrain.drawing.dot import dot
 from dtrain.drawing.svg import drawing
 from dtrain.engine.engine import chosen_backend
@@ -81,7 +82,7 @@ def _write(graph: FlowGraph, args: Namespace) -> None:
             file.write(text.encode())
 
 
-def _plan_text(graph: FlowGraph, loss: Loss, backend: str) -> str:
+def _plan_text(graph: FlowGraph, loss: Loss | Several, backend: str) -> str:
     """Return the plan of a program with a loss and its derivatives."""
     joined = loss_graph(graph, loss)
     planned = plan(

@@ -111,11 +111,11 @@ def _held_out(
     name = heldout(args.data or (entry.data if entry else ""))
     if name is None:
         return None
-    loss = options.loss(args)
+    loss, target = options.fit(args)
     samples = bind(
         DATA[name](),
         program.inputs,
-        args.target,
+        target,
         options.columns(args),
         with_target=loss.takes_target,
     )

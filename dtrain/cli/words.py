@@ -52,6 +52,52 @@ def pairs(option: str, texts: list[str]) -> dict[str, str]:
     return result
 
 
+def by_output(option: str, texts: list[str]) -> str | dict[str, str] | None:
+    """Return the word of an option, or its ``output=word`` texts as a dict.
+
+    Raises:
+        UsageError: there are several words without the name of an output.
+    """
+    if not texts:
+        return None
+    if len(texts) == 1 and "=" not in texts[0]:
+        return texts[0]
+    if plain := [text for text in texts if "=" not in text]:
+        raise UsageError(
+            f"{option} {plain[0]} names no output: given more than once, {option} has "
+            f"the form OUTPUT={plain[0]}"
+        )
+    return pairs(option, texts)
+
+
+def factors(losses: str | dict[str, str] | None) -> str | dict[str, Any] | None:
+    """Return the losses of outputs, each ``NAME:FACTOR`` as a pair.
+
+    Raises:
+        UsageError: a factor is not a number, or stands where there is one loss.
+    """
+    if isinstance(losses, str) and ":" in losses:
+        raise UsageError(
+            f"--loss {losses} has a factor, which has a meaning among several outputs "
+            f"only: --loss OUTPUT={losses}"
+        )
+    if not isinstance(losses, dict):
+        return losses
+    return {output: _with_factor(output, text) for output, text in losses.items()}
+
+
+def _with_factor(output: str, text: str) -> Any:
+    name, colon, factor = text.partition(":")
+    if not colon:
+        return name
+    try:
+        return name, float(factor)
+    except ValueError:
+        raise UsageError(
+            f"--loss {output}={text}: the factor must be a number, such as {name}:0.1"
+        ) from None
+
+
 def shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of ``--shape`` by input.
 

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dtrain.data.columns import TARGET_KEY, Dataset, Samples
+from dtrain.data.columns import Dataset, Samples
+from dtrain.data.keys import TARGET_KEY, WEIGHT_KEY, target_key, target_text
 from dtrain.data.reading import Binding
 from dtrain.data.table import UNNAMED
 from dtrain.errors import DataError, UsageError, did_you_mean, listing
 
-_WEIGHT = "the weight of samples"
 Spec = str | Sequence[str]
 """A column's name, a range ``first:last``, or a list of names and ranges."""
+Targets = str | Mapping[str, Spec]
+"""The target's column, or the columns of the targets of several outputs, by output."""
 
 
 def bind(
     dataset: Dataset,
     inputs: Sequence[str],
-    target: str | None,
+    target: Targets | None,
     columns: Mapping[str, Spec],
     *,
     with_target: bool = True,
@@ -56,7 +58,7 @@ def bind(
 def resolve(
     dataset: Dataset,
     inputs: Sequence[str],
-    target: str | None,
+    target: Targets | None,
     columns: Mapping[str, Spec],
     *,
     with_target: bool = True,
@@ -68,8 +70,8 @@ def resolve(
     Args:
         dataset: the columns.
         inputs: the names of the program's inputs.
-        target: the column to fit; ``None`` means column ``t``, else the only column
-            that no input uses.
+        target: the column to fit, or a column for each fitted output; ``None`` means
+            column ``t``, else the only column that no input uses.
         columns: the column for each input or target whose column has another name; or
             the scalar columns that make a vector: a range ``first:last``, in the order
             of the data set and with both ends, or a list of names and ranges, in a text
@@ -89,9 +91,9 @@ def resolve(
         for key, names in (usual or {}).items()
         if set(names) <= set(dataset.names)
     }
-    wanted = "t" if target is None else target
+    wanted = _wanted(target)
     for name in columns:
-        if name not in inputs and name != wanted:
+        if name not in inputs and name not in wanted.values():
             raise DataError(
                 f"columns names {name!r}, which is neither an input of the program "
                 f"({listing(inputs)}) nor the target"
@@ -105,26 +107,34 @@ def resolve(
             f"target is {target!r}, but nothing is compared with targets here: name "
             "no target, or make it an input of the program"
         )
-    if with_target:
-        spec: Spec = columns.get(wanted, wanted)
+    targets = list(wanted) if with_target else []
+    for key in targets:
+        spec = wanted[key]
         if target is None and ("t" in inputs or "t" not in columns):
             used = {name for names, _ in found for name in names}
             used |= {sample_weight or ""} - {""}
-            spec = usual.get(TARGET_KEY) or _default_target(dataset, used)
-        found.append(_resolve(dataset, spec, None))
+            spec = usual.get(key) or _default_target(dataset, used)
+        elif isinstance(spec, str):
+            spec = columns.get(spec, spec)
+        found.append(_resolve(dataset, spec, key))
+    weighted = sample_weight is not None
     if sample_weight is not None:
-        found.append(_resolve(dataset, sample_weight, _WEIGHT))
-    origins = [names for names, _ in found]
-    vectors = [vector for _, vector in found]
-    return Binding(dataset, inputs, origins, vectors, sample_weight is not None)
+        found.append(_resolve(dataset, sample_weight, WEIGHT_KEY))
+    origins, vectors = [names for names, _ in found], [vector for _, vector in found]
+    return Binding(dataset, inputs, targets, origins, vectors, weighted)
 
 
-def _resolve(
-    dataset: Dataset, spec: Spec, reader: str | None
-) -> tuple[tuple[str, ...], bool]:
+def _wanted(target: Targets | None) -> dict[str, Spec]:
+    """Return the column of each target by its key."""
+    if isinstance(target, Mapping):
+        return {target_key(output): spec for output, spec in target.items()}
+    return {TARGET_KEY: "t" if target is None else target}
+
+
+def _resolve(dataset: Dataset, spec: Spec, reader: str) -> tuple[tuple[str, ...], bool]:
     """Return the names of the columns that are denoted, and whether they are a vector.
 
-    ``reader`` is the input that reads them; ``None`` means the target.
+    ``reader`` is the input, or the target, that reads them.
     """
     if isinstance(spec, str):
         if spec in dataset.names:
@@ -136,11 +146,12 @@ def _resolve(
     for part in spec:
         names += _names(dataset, part, reader)
     if not names:
-        raise DataError(f"{dataset.source}: the list of columns for {reader} is empty")
+        who = _who(reader)
+        raise DataError(f"{dataset.source}: the list of columns for {who} is empty")
     return tuple(names), True
 
 
-def _names(dataset: Dataset, spec: str, reader: str | None) -> tuple[str, ...]:
+def _names(dataset: Dataset, spec: str, reader: str) -> tuple[str, ...]:
     """Return the names of the columns that one part of a list denotes."""
     names = dataset.names
     if spec in names:
@@ -162,19 +173,29 @@ def _names(dataset: Dataset, spec: str, reader: str | None) -> tuple[str, ...]:
     return names[low : high + 1]
 
 
-def _unknown(dataset: Dataset, name: str, reader: str | None) -> DataError:
+def _is_target(reader: str) -> bool:
+    return reader.startswith(TARGET_KEY)  # which no input does
+
+
+def _who(reader: str) -> str:
+    if reader == WEIGHT_KEY:
+        return "the weight of samples"
+    return target_text(reader) if _is_target(reader) else f"input {reader!r}"
+
+
+def _unknown(dataset: Dataset, name: str, reader: str) -> DataError:
     hint = did_you_mean(name, dataset.names) or "."
-    if reader is None:
-        who, advice = "the target", "with --target NAME (target=)"
-    elif reader == _WEIGHT:
-        who, advice = _WEIGHT, "with --sample-weight NAME (sample_weight=)"
+    if _is_target(reader):
+        output = reader.removeprefix(TARGET_KEY).strip()
+        advice = f"with --target {f'{output}=' * bool(output)}NAME (target=)"
+    elif reader == WEIGHT_KEY:
+        advice = "with --sample-weight NAME (sample_weight=)"
     else:
-        who = f"input {reader!r}"
         forms = f"{reader}=NAME, {reader}=FIRST:LAST or {reader}=A,B,C"
         advice = f"with --columns {forms} (columns=)"
     return DataError(
-        f"{dataset.source}: there is no column {name!r} for {who}{hint} There are: "
-        f"{listing(dataset.names)}. Choose another {advice}"
+        f"{dataset.source}: there is no column {name!r} for {_who(reader)}{hint} "
+        f"There are: {listing(dataset.names)}. Choose another {advice}"
     )
 
 

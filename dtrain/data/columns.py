@@ -19,13 +19,12 @@ from dtrain.data.checks import (
     position,
 )
 from dtrain.data.csv_fields import is_number
+from dtrain.data.keys import TARGET_KEY, WEIGHT_KEY
 from dtrain.data.parts import Allocate
 from dtrain.data.table import Table
 from dtrain.data.values import Coded, Values, as_values
 from dtrain.errors import DataError
 
-TARGET_KEY = "(target)"
-"""The target's key beside the names of inputs; no parameter can have this name."""
 _FINITE = "data must be finite; fix or remove the row"
 _NOT_NEGATIVE = "the weight of a sample must be 0 or more"
 
@@ -106,22 +105,22 @@ class Samples:
 
     Attributes:
         inputs: (N, ...) each, by the names of the program's inputs.
-        target: (N, ...), or ``None`` if the loss takes no target.
+        targets: (N, ...) each, by `dtrain.data.keys.target_key`.
         source: the name of the data in messages.
-        origins: the names of the columns that form each input, then the target, then
+        origins: the names of the columns that form each input, then each target, then
             the weight.
         line_of: as in `Dataset`.
         weight: (N,), the weight of each sample, or ``None`` if all count alike.
         rows: the row of each sample in the data set, if these are a part of it.
         categories: the texts that the codes of a column of text stand for, by the name
-            of the input that reads it, or ``(target)``.
+            of the input or target that reads it.
         left_out: how many rows of the data set were left out: a value was missing.
         shared: whether the ranks of a host share the arrays.
 
     """
 
     inputs: Mapping[str, Column]
-    target: Column | None
+    targets: Mapping[str, Column]
     source: str
     origins: Sequence[tuple[str, ...]]
     line_of: Callable[[int], int] | None = field(default=None, repr=False)
@@ -136,22 +135,32 @@ class Samples:
 
     def _arrays(self) -> Iterator[Column]:
         yield from self.inputs.values()
-        if self.target is not None:
-            yield self.target
+        yield from self.targets.values()
         if self.weight is not None:
             yield self.weight
 
     @property
-    def target_shape(self) -> tuple[int, ...] | None:
-        """The shape of one sample's target."""
-        return None if self.target is None else self.target.shape[1:]
+    def keys(self) -> list[str]:
+        """The names of inputs, targets and the weight, in the order of `origins`."""
+        weight = [] if self.weight is None else [WEIGHT_KEY]
+        return [*self.inputs, *self.targets, *weight]
+
+    @property
+    def target(self) -> Column | None:
+        """The target of the only output, (N, ...), if there is one."""
+        return self.targets.get(TARGET_KEY)
+
+    @property
+    def target_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one sample's target, for each of them."""
+        return {name: column.shape[1:] for name, column in self.targets.items()}
 
     def first(self, count: int) -> Samples:
         """Return the first ``count`` samples."""
         return replace(
             self,
             inputs={name: column[:count] for name, column in self.inputs.items()},
-            target=None if self.target is None else self.target[:count],
+            targets={name: column[:count] for name, column in self.targets.items()},
             weight=None if self.weight is None else self.weight[:count],
         )
 
@@ -160,7 +169,7 @@ class Samples:
         return replace(
             self,
             inputs={name: column[rows] for name, column in self.inputs.items()},
-            target=None if self.target is None else self.target[rows],
+            targets={name: column[rows] for name, column in self.targets.items()},
             weight=None if self.weight is None else self.weight[rows],
             rows=rows if self.rows is None else self.rows[rows],
         )
@@ -182,9 +191,9 @@ class Samples:
             DataError: a value is not finite; names its row, from 1, and column.
 
         """
-        keys = [*self.inputs, TARGET_KEY]
+        named = zip(self.keys, self.origins, self._arrays(), strict=False)
         checks = []
-        for key, names, array in zip(keys, self.origins, self._arrays(), strict=False):
+        for key, names, array in named:
             if key in self.categories:
                 checks.append(Check(names, array, is_text, _FINITE))
             elif array.dtype.kind == "f":
@@ -193,11 +202,17 @@ class Samples:
         self._check(checks, start, stop)
 
     def check_target(
-        self, start: int, stop: int, fits: Callable[[Column], Column], must: str
+        self,
+        key: str,
+        start: int,
+        stop: int,
+        fits: Callable[[Column], Column],
+        must: str,
     ) -> None:
-        """Check that the target's rows [start, stop) have valid values.
+        """Check that a target's rows [start, stop) have valid values.
 
         Args:
+            key: the target.
             start: the first row.
             stop: the row after the last.
             fits: returns which elements of some rows are valid.
@@ -207,9 +222,9 @@ class Samples:
             DataError: a value is not valid; names its row, from 1, and column.
 
         """
-        if self.target is not None:
-            names = self.origins[len(self.inputs)]
-            self._check([Check(names, self.target, fits, must)], start, stop)
+        if key in self.targets:
+            names = self.origins[self.keys.index(key)]
+            self._check([Check(names, self.targets[key], fits, must)], start, stop)
 
     def check_weight(self, start: int, stop: int) -> None:
         """Check that weights of the rows [start, stop) are 0 or more, and not all 0.
@@ -220,7 +235,7 @@ class Samples:
         """
         if self.weight is None:
             return
-        at = len(self.inputs) + (self.target is not None)
+        at = self.keys.index(WEIGHT_KEY)
         if at < len(self.origins):
             names = self.origins[at]
             check = Check(names, self.weight, not_negative, _NOT_NEGATIVE)
@@ -229,10 +244,10 @@ class Samples:
             raise DataError(f"{self.source}: the weights of all samples are 0")
 
     def check_not_text(self, key: str, why: str) -> None:
-        """Check that an input, or ``(target)``, does not read a column of text.
+        """Check that an input or a target does not read a column of text.
 
         Args:
-            key: the input, or ``(target)``.
+            key: the input or the target.
             why: why it must hold numbers, for the message.
 
         Raises:
@@ -242,11 +257,10 @@ class Samples:
         labels = self.categories.get(key)
         if labels is None:
             return
-        codes = np.asarray(self.inputs.get(key, self.target))
+        codes = np.asarray({**self.inputs, **self.targets}[key])
         texts = [code for code, label in enumerate(labels) if not is_number(label)]
         row = int(np.argmax(np.isin(codes, texts)))
-        keys = [*self.inputs, key]
-        name = self.origins[keys.index(key)][0]
+        name = self.origins[self.keys.index(key)][0]
         text = labels[codes[row]]
         shown = text if len(text) <= 40 else text[:40] + "..."
         raise DataError(

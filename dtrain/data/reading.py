@@ -13,9 +13,10 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from dtrain.data.checks import Column, position
-from dtrain.data.columns import TARGET_KEY, Dataset, Samples, common_length
+from dtrain.data.columns import Dataset, Samples, common_length
 from dtrain.data.csv_fields import is_number
 from dtrain.data.gaps import Found, without_gaps
+from dtrain.data.keys import WEIGHT_KEY
 from dtrain.data.parts import Allocate
 from dtrain.data.values import MISSING, Coded, Values
 from dtrain.errors import DataError, listing
@@ -28,7 +29,8 @@ class Binding:
     Attributes:
         dataset: the columns.
         inputs: the names of the program's inputs.
-        origins: the names of the columns that form each input, then the target, then
+        targets: the keys of the targets.
+        origins: the names of the columns that form each input, then each target, then
             the weight of samples.
         vectors: for each of these, whether its columns are elements of a vector.
         weighted: whether the last of these is the weight of samples.
@@ -37,6 +39,7 @@ class Binding:
 
     dataset: Dataset
     inputs: Sequence[str]
+    targets: Sequence[str]
     origins: list[tuple[str, ...]]
     vectors: list[bool]
     weighted: bool = False
@@ -46,9 +49,15 @@ class Binding:
         """The names of the columns that are read, each once."""
         return list(dict.fromkeys(name for names in self.origins for name in names))
 
+    @property
+    def keys(self) -> list[str]:
+        """The keys of what the columns form, in the order of `origins`."""
+        weight = [WEIGHT_KEY] if self.weighted else []
+        return [*self.inputs, *self.targets, *weight]
+
     def text(self, categories: Mapping[str, Sequence[str]]) -> frozenset[str]:
         """Return the columns that must be read as text, since their texts are known."""
-        pairs = zip([*self.inputs, TARGET_KEY], self.origins, strict=False)
+        pairs = zip(self.keys, self.origins, strict=True)
         return frozenset(names[0] for key, names in pairs if key in categories)
 
     def read(
@@ -94,30 +103,28 @@ class Binding:
             DataError: an element of a vector is not scalar; a text is not known.
         """
         source, columns = self.dataset.source, found.columns
-        arrays: list[Column] = []
+        arrays: dict[str, Column] = {}
         known: dict[str, tuple[str, ...]] = {}
-        count = len(self.inputs)
-        with_target = len(self.origins) > count + self.weighted
-        whose = [*self.inputs, *([TARGET_KEY] if with_target else []), "weight"]
-        for key, names, vector in zip(whose, self.origins, self.vectors, strict=False):
+        parts = zip(self.keys, self.origins, self.vectors, strict=True)
+        for key, names, vector in parts:
             column = columns[names[0]]
             if vector:
-                arrays.append(_vector(source, names, [columns[name] for name in names]))
+                arrays[key] = _vector(source, names, [columns[name] for name in names])
             elif categories is not None and key in categories:
                 known[key] = tuple(categories[key])
-                arrays.append(self._codes(names[0], column, known[key], found.rows))
+                arrays[key] = self._codes(names[0], column, known[key], found.rows)
             elif isinstance(column, Coded):
                 known[key] = column.labels
-                arrays.append(column.codes)
+                arrays[key] = column.codes
             else:
-                arrays.append(column)
+                arrays[key] = column
         return Samples(
-            dict(zip(self.inputs, arrays, strict=False)),
-            arrays[count] if with_target else None,
+            {name: arrays[name] for name in self.inputs},
+            {name: arrays[name] for name in self.targets},
             source,
             self.origins,
             self.dataset.line_of,
-            self._weight(arrays[-1], known) if self.weighted else None,
+            self._weight(arrays[WEIGHT_KEY], known) if self.weighted else None,
             found.rows,
             known,
             found.left_out,
@@ -159,7 +166,7 @@ class Binding:
     ) -> Column:
         """Return the weights of samples; refuse what is not one number a sample."""
         (name,) = self.origins[-1] if len(self.origins[-1]) == 1 else ("a vector",)
-        if "weight" in categories or column.ndim != 1:
+        if WEIGHT_KEY in categories or column.ndim != 1:
             raise DataError(
                 f"{self.dataset.source}: column {name!r} must hold one number for each "
                 "sample, its weight"

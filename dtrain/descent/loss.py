@@ -12,6 +12,21 @@ from numpy.typing import NDArray
 from dtrain.descent.metrics import Metric
 from dtrain.functions.base import Shape
 
+TARGET = "(target)"
+"""The input for the target. No parameter of a Python function can have this name."""
+
+
+def target_input(output: str | None) -> str:
+    """Return the name of the input for an output's target.
+
+    `dtrain.data.keys.target_key` gives the column of the target the same name.
+
+    Args:
+        output: the output, if a program has several with targets of their own; ``None``
+            for the only one.
+    """
+    return TARGET if output is None else f"{TARGET} {output}"
+
 
 @dataclass(frozen=True)
 class Target:

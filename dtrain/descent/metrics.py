@@ -24,6 +24,10 @@ class Metric(Protocol):
     def names(self) -> tuple[str, ...]:
         """The names of its values."""
 
+    @property
+    def width(self) -> int:
+        """How many numbers its terms have."""
+
     def of_sample(self, output: Any, target: Any) -> list[Any]:
         """Return the terms of one sample."""
 
@@ -48,6 +52,7 @@ class Accuracy:
 
     right: Callable[[Any, Any], Any]
     names: ClassVar[tuple[str, ...]] = ("accuracy",)
+    width: ClassVar[int] = 2
 
     def of_sample(self, output: Any, target: Any) -> list[Any]:
         """Return the number of correct classes and the number of all."""
@@ -98,6 +103,11 @@ class Errors:
 
     centre: NDArray[np.float64]
     names: ClassVar[tuple[str, ...]] = ("rmse", "r2")
+
+    @property
+    def width(self) -> int:
+        """Two sums, and one deviation for each element of a target."""
+        return 2 + self.centre.size
 
     @classmethod
     def about(cls, targets: NDArray[Any]) -> Errors:

@@ -108,7 +108,7 @@ def of_weights(penalty: Penalty, program: FlowGraph) -> LossGraph:
         if adjoint is not None:
             gradients[f"d penalty / d {name}"] = name
             outputs[f"d penalty / d {name}"] = adjoint
-    return LossGraph(traced, builder.graph(outputs), Mean(), gradients, (), None)
+    return LossGraph(traced, builder.graph(outputs), Mean(), gradients, {})
 
 
 def _one_number(builder: Builder, penalty: Penalty, result: Any) -> Symbol:

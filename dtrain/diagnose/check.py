@@ -13,21 +13,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.data.binding import Spec
+from dtrain.data.binding import Spec, Targets
 from dtrain.data.columns import Samples
+from dtrain.data.keys import target_text
 from dtrain.data.order import Batch
 from dtrain.data.readers import is_named
-from dtrain.descent import losses
 from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
+from dtrain.descent.several import Losses, Several, fitted, named_targets
 from dtrain.diagnose.definition import Definition
 from dtrain.diagnose.kinks import Kinks
 from dtrain.errors import DataError
@@ -126,12 +127,12 @@ def check(
     inputs: Inputs,
     targets: Any = None,
     *,
-    target: str | None = None,
+    target: Targets | None = None,
     columns: Mapping[str, Spec] | None = None,
     separator: str | None = None,
     missing: str = "refuse",
     weights: Any = None,
-    loss: str | Loss = "square",
+    loss: Losses = "square",
     penalty: Penalty | None = None,
     seed: int = 0,
 ) -> GradientCheck:
@@ -162,35 +163,38 @@ def check(
     """
     check_call("check", program)
     numerics.check_pins()
-    the_loss = losses.named(loss)
+    the_loss, wanted = fitted(loss, named_targets(targets, target))
     how: dict[str, Any] = {
         "columns": columns,
         "separator": separator,
         "missing": missing,
         "categories": categories_of(weights),
     }
-    samples = as_samples(program, inputs, targets, target=target, **how)
+    samples = None
     named = is_named(inputs) or target is not None
     if named and targets is None and the_loss.takes_target:
-        with suppress(DataError):  # no column is the target: random ones
+        # Unless one is named: if no column is the target, random ones.
+        with suppress(DataError) if target is None else nullcontext():
             samples = as_samples(
-                program, inputs, target=target, with_target=True, **how
+                program, inputs, target=wanted, with_target=True, **how
             )
+    if samples is None:
+        samples = as_samples(program, inputs, targets, **how)
     return check_samples(program, samples, the_loss, weights, seed, penalty)
 
 
 def check_samples(
     program: Program,
     samples: Samples,
-    loss: Loss,
+    loss: Loss | Several,
     weights: Any = None,
     seed: int = 0,
     penalty: Penalty | None = None,
 ) -> GradientCheck:
     """Do the same as `check`, for samples that are bound to the program's inputs."""
     rng = seeded(seed)
-    if samples.target is None and loss.takes_target:
-        samples = _with_random_target(program, samples, loss, rng)
+    if not samples.targets and loss.takes_target:
+        samples = _with_random_targets(program, samples, loss, rng)
     world = SoloWorld()
     problem = Problem(world, program, samples, loss, dtype="float64", penalty=penalty)
     probe = _Probe(problem, first_weights(problem, world, seed, weights))
@@ -209,18 +213,22 @@ def check_samples(
     return GradientCheck(checks)
 
 
-def _with_random_target(
-    program: Program, samples: Samples, loss: Loss, rng: np.random.Generator
+def _with_random_targets(
+    program: Program,
+    samples: Samples,
+    loss: Loss | Several,
+    rng: np.random.Generator,
 ) -> Samples:
-    """Return samples with targets of the kind that the loss takes."""
+    """Return samples with targets of the kinds that the losses take."""
     shapes = {name: array.shape[1:] for name, array in samples.inputs.items()}
-    target = loss_graph(program.trace(**shapes), loss).target
-    if target is None:
-        return samples
-    drawn = target.draw(rng, len(samples))
-    return replace(
-        samples, target=drawn, origins=(*samples.origins, ("target",)), line_of=None
-    )
+    terms = loss_graph(program.trace(**shapes), loss).terms
+    drawn = {
+        name: term.target.draw(rng, len(samples))
+        for name, term in terms.items()
+        if term.target is not None
+    }
+    origins = (*samples.origins, *((target_text(name),) for name in drawn))
+    return replace(samples, targets=drawn, origins=origins, line_of=None)
 
 
 def seeded(seed: int) -> np.random.Generator:

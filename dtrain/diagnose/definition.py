@@ -28,10 +28,12 @@ class Definition:
     """
 
     def __init__(self, problem: Problem, weights: Weights) -> None:
-        target = problem.quantity.target
-        graph = sample_loss_graph(
-            problem.graph, problem.loss, None if target is None else target.shape
-        )
+        given = {
+            name: term.target.shape
+            for name, term in problem.quantity.terms.items()
+            if term.target is not None
+        }
+        graph = sample_loss_graph(problem.graph, problem.loss, given)
         columns = problem.columns.items()
         sample = {name: np.array(column[0]) for name, column in columns}
         with np.errstate(all="ignore"):

@@ -64,7 +64,7 @@ class Rerun:
         written = loss_graph(
             problem.graph,
             problem.loss,
-            problem.samples.target_shape,
+            problem.samples.target_shapes,
             weighted=joined.weighted,
             frozen=joined.frozen,
             as_written=True,
@@ -117,6 +117,7 @@ def _part(found: Origin, joined: LossGraph | None = None) -> str:
 
 def _in_loss(found: Origin, joined: LossGraph) -> bool:
     """Return whether a node of the forward graph came with the loss."""
-    nodes, name = joined.graph.nodes, joined.program.nodes[joined.program.output].name
-    named = [node for node in nodes if node.name == name and name is not None]
-    return bool(named) and nodes.index(found.node) > nodes.index(named[0])
+    nodes, program = joined.graph.nodes, joined.program
+    names = {program.nodes[number].name for number in program.outputs.values()}
+    named = [i for i, node in enumerate(nodes) if node.name in names - {None}]
+    return bool(named) and nodes.index(found.node) > max(named)

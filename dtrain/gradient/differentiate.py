@@ -72,21 +72,29 @@ def differentiate(graph: FlowGraph, output: str | None = None) -> FlowGraph:
 def backward(
     output: Symbol, seed: Symbol, wrt: Sequence[Symbol]
 ) -> list[Symbol | None]:
-    """Emit the adjoints of nodes, given that of the output; ``None`` where it is zero.
+    """Emit the adjoints of nodes, given that of the output; see `backward_from`."""
+    return backward_from([(output, seed)], wrt)
+
+
+def backward_from(
+    starts: Sequence[tuple[Symbol, Symbol]], wrt: Sequence[Symbol]
+) -> list[Symbol | None]:
+    """Emit the adjoints of nodes, given those of outputs; ``None`` where one is zero.
 
     An adjoint has its node's shape. An adjoint may be the same for all samples although
     its node is not. The adjoint of a node that all samples share is a sum over the
     samples of a block.
 
     Args:
-        output: the node where the walk starts.
-        seed: the adjoint of the output, of the output's shape.
+        starts: the nodes where the walk starts, each with its adjoint, of its shape.
         wrt: the nodes whose adjoints are returned.
     """
-    builder = output.builder
-    last = output.number
+    builder = starts[0][0].builder
+    last = max(output.number for output, _ in starts)
     reached = _depends(builder, last, [x.number for x in wrt])
-    arrived: dict[int, list[Symbol]] = {last: [seed]}
+    arrived: dict[int, list[Symbol]] = {}
+    for output, seed in starts:
+        arrived.setdefault(output.number, []).append(seed)
     for number in range(last, -1, -1):
         if number not in arrived or not reached[number]:
             continue

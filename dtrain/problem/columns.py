@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.columns import Samples
+from dtrain.data.keys import TARGET_KEY, target_text
 from dtrain.data.parts import Allocate
-from dtrain.descent.loss_graph import TARGET, WEIGHT, LossGraph
+from dtrain.descent.loss_graph import WEIGHT, Fitted, LossGraph
 from dtrain.errors import DataError
 from dtrain.functions import shape
 from dtrain.functions.gather import integer
@@ -41,8 +42,9 @@ def columns_of(
             samples.check_not_text(name, f"the program computes with input {name!r}")
         if graph.nodes[number].dtype == "int" and not _only_cast(graph, number):
             _check_index(samples, name, column)
-    if samples.target is not None and TARGET in graph.inputs:
-        columns[TARGET] = samples.target
+    columns |= {
+        name: target for name, target in samples.targets.items() if name in graph.inputs
+    }
     if samples.weight is not None:
         columns[WEIGHT] = samples.weight
     for name, column in columns.items():
@@ -120,51 +122,59 @@ def _check_index(samples: Samples, name: str, column: NDArray[Any]) -> None:
         )
 
 
-def check_target(quantity: LossGraph, samples: Samples) -> None:
-    """Check that the target has the shape that the loss expects.
+def check_targets(quantity: LossGraph, samples: Samples) -> None:
+    """Check that the targets have the shapes that the losses expect.
 
     Raises:
-        DataError: it has not, or there is no target.
+        DataError: one has not, or is missing.
     """
-    target = quantity.target
-    if target is None:
-        return
-    if samples.target is None:
-        raise DataError(f"{samples.source}: loss {quantity.loss.name!r} needs a target")
+    for name, term in quantity.terms.items():
+        if term.target is not None:
+            _check_target(quantity, samples, name, term)
+
+
+def _check_target(
+    quantity: LossGraph, samples: Samples, name: str, term: Fitted
+) -> None:
+    target, loss, found = term.target, term.loss.name, samples.targets.get(name)
+    assert target is not None  # noqa: S101  (the caller's check)
+    what = target_text(name)
+    if found is None:
+        needed = "a target" if name == TARGET_KEY else what
+        raise DataError(f"{samples.source}: loss {loss!r} needs {needed}")
     if not target.labels:
-        loss = quantity.loss.name
-        samples.check_not_text(TARGET, f"loss {loss!r} computes with the target")
-    if samples.target_shape != target.shape:
-        output = quantity.output
+        samples.check_not_text(name, f"loss {loss!r} computes with {what}")
+    if found.shape[1:] != target.shape:
         raise DataError(
-            f"{samples.source}: the target has shape {samples.target_shape} for one "
-            f"sample, but program {quantity.graph.name} returns {output}"
-            f"{_advice(quantity, samples)}; choose another target (--target, or a "
+            f"{samples.source}: {what} has shape {found.shape[1:]} for one "
+            f"sample, but program {quantity.graph.name} returns {term.output}"
+            f"{_advice(term, found)}; choose another target (--target, or a "
             "range with --columns), or change the program's output"
-            + (" (return ...[0])" if output == (1,) else "")
+            + (" (return ...[0])" if term.output == (1,) else "")
         )
 
 
-def _advice(quantity: LossGraph, samples: Samples) -> str:
+def _advice(term: Fitted, labels: NDArray[Any]) -> str:
     """Return advice about class labels, where the loss or the target suggests some."""
-    target, output, labels = quantity.target, quantity.output, samples.target
+    target, output = term.target, term.output
     if target is not None and target.labels:
         return (
-            f": loss {quantity.loss.name!r} takes labels of shape {target.shape}, or "
+            f": loss {term.loss.name!r} takes labels of shape {target.shape}, or "
             f"one-hot targets of shape {output}"
         )
-    if labels is None or labels.ndim != 1 or len(output) != 1 or output[0] < 2:
+    if labels.ndim != 1 or len(output) != 1 or output[0] < 2:
         return ""
     fit = (labels >= 0) & (labels < output[0]) & (labels == np.floor(labels))
     return ": for class labels use --loss cross_entropy (loss=)" if fit.all() else ""
 
 
 def check_target_values(quantity: LossGraph, samples: Samples, rows: range) -> None:
-    """Check that rows of the target hold values that the loss takes.
+    """Check that rows of the targets hold values that the losses take.
 
     Raises:
         DataError: naming the first row that does not.
     """
-    target = quantity.target
-    if target is not None and math.isfinite(target.low):
-        samples.check_target(rows.start, rows.stop, target.fits, target.must)
+    for name, term in quantity.terms.items():
+        target = term.target
+        if target is not None and math.isfinite(target.low):
+            samples.check_target(name, rows.start, rows.stop, target.fits, target.must)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.data.binding import Spec
+from dtrain.data.binding import Spec, Targets
 from dtrain.data.columns import Samples
-from dtrain.descent import losses
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Norms, Penalty
+from dtrain.descent.several import Losses, Several, fitted, named_targets
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import Weights
 from dtrain.host import numerics
@@ -26,7 +26,7 @@ from dtrain.problem.remembered import (
     categories_of,
     check_known,
     check_same_program,
-    chosen_loss,
+    chosen_fit,
     opened,
     usual_columns,
 )
@@ -57,11 +57,11 @@ def loss_and_gradient(
     inputs: Inputs,
     targets: Any = None,
     *,
-    target: str | None = None,
+    target: Targets | None = None,
     columns: Mapping[str, Spec] | None = None,
     separator: str | None = None,
     missing: str = "refuse",
-    loss: str | Loss = "square",
+    loss: Losses = "square",
     sample_weight: Any = None,
     penalty: Penalty | None = None,
     dtype: Any = "float64",
@@ -80,9 +80,9 @@ def loss_and_gradient(
         inputs: named columns (a mapping or a path), or arrays in the order of the
             program's inputs, or one array for a program of one input. The first axis of
             an array is the sample.
-        targets: what the output is compared with; by default a named column; none for
-            ``loss="mean"``.
-        target: which column that is, as in `dtrain.train`.
+        targets: what the output is compared with, or a mapping of outputs to what they
+            are compared with; by default named columns; none for ``loss="mean"``.
+        target: which columns these are, as in `dtrain.train`.
         columns: which columns the inputs are, as in `dtrain.train`.
         separator: what separates the columns of a text file, as in `dtrain.train`.
         missing: ``refuse``, or ``skip``: leave out rows, as in `dtrain.train`.
@@ -113,12 +113,12 @@ def loss_and_gradient(
     if block is not None and (isinstance(block, bool) or not block > 0):
         raise UsageError(f"block is {block!r}; it must be a whole number ≥ 1")
     numerics.check_pins()
-    the_loss = losses.named(loss)
+    the_loss, wanted = fitted(loss, named_targets(targets, target))
     samples = as_samples(
         program,
         inputs,
         targets,
-        target=target,
+        target=wanted,
         columns=columns,
         with_target=the_loss.takes_target,
         separator=separator,
@@ -164,11 +164,11 @@ def evaluate(
     weights: Mapping[str, Any],
     data: Data,
     *,
-    target: str | None = None,
+    target: Targets | None = None,
     columns: Mapping[str, Spec] | None = None,
     separator: str | None = None,
     missing: str = "refuse",
-    loss: str | Loss | None = None,
+    loss: Losses | None = None,
     sample_weight: str | None = None,
     block: int | None = None,
     backend: str = "numpy",
@@ -199,7 +199,9 @@ def evaluate(
 
     Returns:
         ``samples`` and ``loss``, and ``accuracy`` where targets are classes, or
-        ``rmse`` and ``r2`` where they are values (``r2`` only if they vary).
+        ``rmse`` and ``r2`` where they are values (``r2`` only if they vary). For
+        several outputs ``loss`` is the total, and the others are ``OUTPUT.accuracy``
+        and so on, with ``OUTPUT.loss``, the mean loss before its factor.
 
     Raises:
         UsageError, DataError, ProgramError: as `dtrain.train`.
@@ -216,14 +218,14 @@ def evaluate(
     check_call("evaluate", program, weights)
     numerics.check_pins()
     weights = opened(weights)
-    the_loss = chosen_loss(weights, loss)
+    the_loss, wanted = chosen_fit(weights, loss, target)
 
     def work(rank: World) -> dict[str, float]:
         samples, digest = read_samples(
             rank,
             program,
             data,
-            target=target,
+            target=wanted,
             columns=columns or {},
             with_target=the_loss.takes_target,
             separator=separator,
@@ -247,7 +249,7 @@ def measure(
     program: Program,
     samples: Samples,
     weights: Any,
-    loss: Loss,
+    loss: Loss | Several,
     digest: str = "",
     block: int | None = None,
     backend: str = "numpy",

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dtrain.data.binding import Spec
-from dtrain.descent import losses
-from dtrain.descent.losses import Loss
+from dtrain.data.binding import Spec, Targets
 from dtrain.descent.penalties import Penalty
+from dtrain.descent.several import Losses, fitted
 from dtrain.errors import UsageError
 from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.host import numerics
@@ -34,11 +33,11 @@ def objective(
     program: Program,
     data: Data,
     *,
-    target: str | None = None,
+    target: Targets | None = None,
     columns: Mapping[str, Spec] | None = None,
     separator: str | None = None,
     missing: str = "refuse",
-    loss: str | Loss = "square",
+    loss: Losses = "square",
     sample_weight: str | None = None,
     penalty: Penalty | None = None,
     weights: Any = None,
@@ -92,13 +91,13 @@ def objective(
     check_call("objective", program)
     numerics.check_pins()
     dtype = check_dtype(dtype)
-    the_loss = losses.named(loss)
+    the_loss, wanted = fitted(loss, target)
     world = world or open_world()
     samples, digest = read_samples(
         world,
         program,
         data,
-        target=target,
+        target=wanted,
         columns=columns or {},
         with_target=the_loss.takes_target,
         separator=separator,

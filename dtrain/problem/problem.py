@@ -10,18 +10,19 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dtrain.data.binding import Spec, resolve
+from dtrain.data.binding import Spec, Targets, resolve
 from dtrain.data.columns import Samples
 from dtrain.data.readers import open_data
-from dtrain.descent.loss_graph import TARGET, WEIGHT, loss_graph
+from dtrain.descent.loss_graph import WEIGHT, loss_graph
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty, of_weights
+from dtrain.descent.several import Several, metric_of
 from dtrain.errors import DataError, ProgramError, UsageError
 from dtrain.gradient.vector import Weights
 from dtrain.problem.agreement import compare_programs, together
 from dtrain.problem.columns import (
-    check_target,
     check_target_values,
+    check_targets,
     columns_of,
     nan_aware,
 )
@@ -50,7 +51,7 @@ class Problem:
         world: the ranks.
         program: the program.
         samples: all samples, the same on every rank.
-        loss: the loss.
+        loss: the loss, or those of several outputs.
         dtype: of weights and columns: ``float32`` or ``float64``.
         gradient: whether derivatives by the weights are wanted as well.
         metrics: whether the sums that the loss's metric is made of are wanted.
@@ -78,7 +79,7 @@ class Problem:
         world: World,
         program: Program,
         samples: Samples,
-        loss: Loss,
+        loss: Loss | Several,
         *,
         dtype: str,
         gradient: bool = True,
@@ -95,9 +96,7 @@ class Problem:
             shapes = {name: array.shape[1:] for name, array in samples.inputs.items()}
             self.traced = program.trace(**shapes)
             self.graph = self.traced if noise else quiet(self.traced)
-            self.metric = None
-            if metrics and samples.target is not None and loss.takes_target:
-                self.metric = loss.metric(samples.target)
+            self.metric = metric_of(loss, samples.targets) if metrics else None
             names = matching(frozen, self.graph, "frozen")
             if frozen and not set(self.graph.weights) - names:
                 raise UsageError(f"frozen: all weights of {program.name} are frozen")
@@ -106,13 +105,13 @@ class Problem:
             self.quantity = loss_graph(
                 self.graph,
                 loss,
-                samples.target_shape,
+                samples.target_shapes,
                 gradient=gradient,
                 metric=self.metric,
                 weighted=samples.weight is not None,
                 frozen=names,
             )
-            check_target(self.quantity, samples)
+            check_targets(self.quantity, samples)
             self.layout = self.quantity.layout(dtype)
             self.penalty = None if penalty is None else of_weights(penalty, self.graph)
         compare_programs(world, self.graph)
@@ -128,7 +127,10 @@ class Problem:
         self.samples = replace(
             samples,
             inputs={name: self.columns[name] for name in samples.inputs},
-            target=self.columns.get(TARGET, samples.target),
+            targets={
+                name: self.columns.get(name, target)
+                for name, target in samples.targets.items()
+            },
             weight=self.columns.get(WEIGHT, samples.weight),
         )
 
@@ -167,9 +169,17 @@ class Problem:
     def release(self) -> None:
         """Forget the samples; an evaluator that was made can read others."""
         self.samples = replace(
-            self.samples, inputs={}, target=None, weight=None, line_of=None
+            self.samples, inputs={}, targets={}, weight=None, line_of=None
         )
         self.columns = {}
+
+    @property
+    def unfitted(self) -> list[str]:
+        """The program's outputs that are not part of the loss."""
+        if not isinstance(self.loss, Several):
+            return []
+        fitted = {term.output for term in self.loss.terms}
+        return [name for name in self.graph.outputs if name not in fitted]
 
     @property
     def identity(self) -> dict[str, str]:
@@ -189,7 +199,7 @@ def read_samples(
     program: Program,
     data: Data,
     *,
-    target: str | None,
+    target: Targets | None,
     columns: Mapping[str, Spec],
     with_target: bool,
     separator: str | None = None,

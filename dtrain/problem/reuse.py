@@ -75,5 +75,7 @@ def _stable(program: Program, graph: FlowGraph) -> bool:
 
 def signature(samples: Samples) -> tuple[Any, ...]:
     """Return what a plan depends on of samples: shapes and dtypes, not values."""
-    arrays = (*samples.inputs.values(), samples.target, samples.weight)
-    return tuple(None if x is None else (x.shape, x.dtype.char) for x in arrays)
+    arrays = {**samples.inputs, **samples.targets}
+    if samples.weight is not None:
+        arrays["weight"] = samples.weight
+    return tuple((name, x.shape, x.dtype.char) for name, x in arrays.items())

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.checkpoint.folder import load
-from dtrain.data.binding import Spec, bind
+from dtrain.data.binding import Spec, Targets, bind
 from dtrain.data.columns import Samples
+from dtrain.data.keys import target_key
 from dtrain.data.readers import is_named, open_data
 from dtrain.data.values import as_array
 from dtrain.errors import DataError, ProgramError, UsageError
@@ -61,7 +62,7 @@ def as_samples(
     inputs: Inputs,
     targets: Any = None,
     *,
-    target: str | None = None,
+    target: Targets | None = None,
     columns: Mapping[str, Spec] | None = None,
     with_target: bool = False,
     separator: str | None = None,
@@ -76,8 +77,9 @@ def as_samples(
         program: the program.
         inputs: named columns (a mapping, a path, a data set), or one array for each
             input, or one array for a program of one input. First axis: the sample.
-        targets: an array, first axis the sample.
-        target: with named columns and no ``targets``, the column to compare with.
+        targets: an array, first axis the sample, or one for each fitted output by name.
+        target: with named columns and no ``targets``, the column to compare with, or
+            a column for each fitted output.
         columns: with named columns, the columns of an input, as in `resolve`.
         with_target: whether to look for the target among named columns.
         separator: with named columns, as in `open_data`.
@@ -188,8 +190,11 @@ def _array(name: str, given: Any) -> NDArray[Any]:
 
 def _checked(arrays: Mapping[str, NDArray[Any]], targets: Any) -> Samples:
     """Return arrays as samples, if all hold numbers for the same number of samples."""
-    target = None if targets is None else _array("targets", targets)
-    everything = {**arrays, **({} if target is None else {"targets": target})}
+    found: dict[str, NDArray[Any]] = {}
+    everything = dict(arrays)
+    for output, given in _by_output(targets).items():
+        text = "targets" if output is None else f"targets[{output!r}]"
+        everything[text] = found[target_key(output)] = _array(text, given)
     for name, array in everything.items():
         if array.ndim == 0 or array.dtype.kind not in "biuf":
             raise DataError(
@@ -201,7 +206,14 @@ def _checked(arrays: Mapping[str, NDArray[Any]], targets: Any) -> Samples:
     if not all(lengths.values()):
         raise DataError("there are no samples")
     origins = tuple((name,) for name in everything)
-    return Samples(dict(arrays), target, "the arrays given", origins)
+    return Samples(dict(arrays), found, "the arrays given", origins)
+
+
+def _by_output(targets: Any) -> Mapping[str | None, Any]:
+    """Return arrays of targets by output; ``None`` is the only one."""
+    if isinstance(targets, Mapping):
+        return targets
+    return {} if targets is None else {None: targets}
 
 
 def as_weights(layout: Layout, values: Any, into: Weights | None = None) -> Weights:

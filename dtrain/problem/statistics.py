@@ -79,7 +79,7 @@ class _Moments:
     def __init__(self, problem: Problem, world: World, numbers: Sequence[int]) -> None:
         self._world, self._numbers = world, numbers
         self._graph = problem.graph
-        self._samples = replace(problem.samples, target=None, weight=None)
+        self._samples = replace(problem.samples, targets={}, weight=None)
         self._block = default_block(problem.graph, len(problem.samples))
 
     @np.errstate(all="ignore")  # what is not finite is refused

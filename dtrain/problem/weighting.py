@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.data.columns import TARGET_KEY, Samples
+from dtrain.data.columns import Samples
+from dtrain.data.keys import TARGET_KEY
 from dtrain.descent.losses import Loss
 from dtrain.descent.metrics import Accuracy, one_hot
+from dtrain.descent.several import Several
 from dtrain.errors import DataError, UsageError
 
 BALANCED = "balanced"
 
 
 def class_factors(
-    samples: Samples, class_weight: str | Mapping[Any, float], loss: Loss
+    samples: Samples,
+    class_weight: str | Mapping[Any, float],
+    loss: Loss | Several,
 ) -> dict[int, float]:
     """Return the factor of each class that is named, or of all classes of the samples.
 
@@ -62,7 +66,7 @@ def class_factors(
 
 
 def with_class_weights(
-    samples: Samples, factors: Mapping[int, float], loss: Loss
+    samples: Samples, factors: Mapping[int, float], loss: Loss | Several
 ) -> Samples:
     """Return samples whose weights are multiplied by the factors of their classes."""
     labels = _labels(samples, loss)
@@ -74,7 +78,12 @@ def with_class_weights(
     return replace(samples, weight=weight)
 
 
-def _labels(samples: Samples, loss: Loss) -> NDArray[Any]:
+def _labels(samples: Samples, loss: Loss | Several) -> NDArray[Any]:
+    if isinstance(loss, Several):
+        raise UsageError(
+            "class_weight is for one output, but target or loss names outputs: weigh "
+            "the samples by a column instead (sample_weight=)"
+        )
     target = samples.target
     if target is not None and isinstance(loss.metric(target), Accuracy):
         if one_hot(target):

@@ -29,8 +29,8 @@ def bounds(lower: Any, upper: Any, shape: Shape) -> Bounds:
     stated = Bounds(
         _bound("lower", lower, shape, -np.inf), _bound("upper", upper, shape, np.inf)
     )
-    if not stated:  # the weight may be too large for memory, which is said later
-        return stated
+    if stated.lower is None or stated.upper is None:
+        return stated  # the weight may be too large for memory, which is said later
     low, high = _arrays(stated, shape)
     crossed = low > high
     if crossed.any():

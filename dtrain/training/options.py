@@ -112,6 +112,11 @@ COLUMNS = Kind(
     ),
     str,
 )
+TARGET = Kind(
+    "a column's name, or a mapping of outputs to columns, such as {'E': 'energy'}",
+    lambda value: isinstance(value, str) or COLUMNS.fits(value),
+    str,
+)
 
 
 CLASSES = Kind(

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from dtrain.data.binding import Spec
+from dtrain.data.binding import Spec, Targets
 from dtrain.descent import optimizers
-from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Penalty
 from dtrain.descent.rule import Rule
+from dtrain.descent.several import Losses
 from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution.models import EXECUTIONS
 from dtrain.tracing.weights import DTYPES
@@ -26,6 +26,7 @@ from dtrain.training.options import (
     RATE,
     SECONDS,
     SEPARATOR,
+    TARGET,
     TEXT,
     Kind,
     Option,
@@ -115,15 +116,17 @@ class Rows:
         bits=True,
         several=True,
     )
-    loss: str | Loss = row(
+    loss: Losses = row(
         ANYTHING,
         "square, absolute or huber: of the output's errors; cross_entropy: the output "
         "holds logits, the target a class label or one-hot; binary_cross_entropy: of "
-        "logits, the target is 0 or 1; mean: the output is the loss",
+        "logits, the target is 0 or 1; mean: the output is the loss; for several "
+        "outputs once for each, perhaps with a factor",
         "square",
-        python="one of dtrain.losses",
-        metavar="NAME",
+        python="one of dtrain.losses; or by output a loss, or a loss and its factor",
+        metavar="[OUTPUT=]NAME[:FACTOR]",
         shown="square, or the zoo program's",
+        several=True,
         commands=LOSS,
         bits=True,
     )
@@ -157,11 +160,13 @@ class Rows:
         commands=(),
         bits=True,
     )
-    target: str | None = row(
-        TEXT,
-        "the column to fit",
-        metavar="COLUMN",
-        shown="t, or the one that is not an input",
+    target: Targets | None = row(
+        TARGET,
+        "the column to fit; for several outputs once for each that is fitted",
+        python="a mapping of outputs to columns",
+        metavar="[OUTPUT=]COLUMN",
+        shown="t, or the one that is not an input; an output's own name",
+        several=True,
         commands=("train", "eval", "check"),
     )
     columns: Mapping[str, Spec] | None = row(

@@ -8,10 +8,12 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from numbers import Real
 
+from dtrain.data.binding import Targets
 from dtrain.data.gaps import POLICIES
-from dtrain.descent import losses, optimizers
+from dtrain.descent import optimizers
 from dtrain.descent.losses import Loss
 from dtrain.descent.rule import Rule
+from dtrain.descent.several import Several, fitted
 from dtrain.engine.engine import chosen, chosen_backend
 from dtrain.engine.execution.models import EXECUTIONS
 from dtrain.errors import UsageError
@@ -64,9 +66,15 @@ class Settings(Rows):
         return (self.threads or 1) if self.execution == "sequential" else 1
 
     @cached_property
-    def the_loss(self) -> Loss:
-        """The loss itself."""
-        return losses.named(self.loss)
+    def the_loss(self) -> Loss | Several:
+        """The loss itself, or those of several outputs."""
+        return fitted(self.loss, self.target)[0]
+
+    @cached_property
+    def the_target(self) -> Targets | None:
+        """The column of the target, or of the target of each fitted output."""
+        target: Targets | None = fitted(self.loss, self.target)[1]
+        return target
 
     @property
     def rule(self) -> Rule:
@@ -101,6 +109,7 @@ class Settings(Rows):
         texts = {each.name: str(getattr(self, each.name)) for each in fields(self)}
         texts["optimizer"] = described(self.rule)
         texts["loss"] = described(self.the_loss)
+        texts["target"] = str(self.the_target)
         texts["columns"] = repr(sorted((self.columns or {}).items()))
         texts["learning_rate"] = described(self.learning_rate)
         if isinstance(self.class_weight, Mapping):

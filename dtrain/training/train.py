@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
-from dtrain.data.binding import Spec
-from dtrain.descent.losses import Loss
+from dtrain.data.binding import Spec, Targets
 from dtrain.descent.penalties import Penalty
 from dtrain.descent.rule import Rule
+from dtrain.descent.several import Losses
 from dtrain.errors import UsageError, did_you_mean
 from dtrain.host.blas import blas_threads
 from dtrain.problem.agreement import together
 from dtrain.problem.samples import Data, check_call
-from dtrain.tracing.printing import counted
+from dtrain.tracing.printing import counted, listed
 from dtrain.tracing.trace import Program
 from dtrain.training.loop import Callback, Loop
 from dtrain.training.options import SECONDS
@@ -64,11 +64,11 @@ def train(  # noqa: D417 (the options' lines come from their table)
     optimizer: str | Rule = "sgd",
     frozen: Sequence[str] = (),
     rates: Mapping[str, float] | None = None,
-    loss: str | Loss = "square",
+    loss: Losses = "square",
     validation: Any = None,
     tolerance: float | None = None,
     penalty: Penalty | None = None,
-    target: str | None = None,
+    target: Targets | None = None,
     columns: Mapping[str, Spec] | None = None,
     separator: str | None = None,
     missing: str = "refuse",
@@ -185,6 +185,8 @@ def _note(trainer: Trainer) -> None:
     """Log what a user should know before the first step."""
     if trainer.blocks < trainer.world.size:
         LOG.info(_too_few_blocks(trainer))
+    if unfitted := trainer.problem.unfitted:
+        LOG.info("not fitted, since no target or loss names it: %s", listed(unfitted))
     threads = trainer.settings.blas_threads
     if threads > 1:
         LOG.info("%d BLAS threads may give other bits than one thread", threads)

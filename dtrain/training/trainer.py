@@ -88,7 +88,7 @@ class Trainer:
             world,
             program,
             data,
-            target=settings.target,
+            target=settings.the_target,
             columns=settings.columns or {},
             with_target=settings.the_loss.takes_target,
             separator=settings.separator,

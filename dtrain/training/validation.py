@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.columns import Samples
+from dtrain.data.keys import target_text
 from dtrain.data.order import split
 from dtrain.data.readers import is_text_file
 from dtrain.errors import DataError
@@ -245,7 +246,7 @@ def held_out(
         world,
         program,
         validation.data,
-        target=settings.target,
+        target=settings.the_target,
         columns=settings.columns or {},
         with_target=settings.the_loss.takes_target,
         separator=settings.separator if is_text_file(validation.data) else None,
@@ -268,8 +269,10 @@ def check_same_shapes(samples: Samples, other: Samples) -> None:
         (f"input {name!r}", samples.inputs[name], array)
         for name, array in other.inputs.items()
     ]
-    if samples.target is not None and other.target is not None:
-        pairs.append(("the target", samples.target, other.target))
+    pairs += [
+        (target_text(name), samples.targets[name], array)
+        for name, array in other.targets.items()
+    ]
     for name, ours, theirs in pairs:
         if ours.shape[1:] != theirs.shape[1:]:
             raise DataError(

@@ -164,6 +164,8 @@ def described(value: Any) -> str:
         given = ((each.name, getattr(value, each.name)) for each in fields(kind))
         inner = ", ".join(f"{name}={described(field)}" for name, field in given)
         return f"{kind.__qualname__}({inner})"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(described, value))})"
     if isinstance(value, Real) and not isinstance(value, bool):
         return repr(float(value)).removesuffix(".0")  # 1 is 1.0
     if callable(value):

@@ -130,9 +130,12 @@ def unused_weights(trainer: Trainer) -> str:
     if not names:
         return ""
     it = "it" if len(names) == 1 else "them"
+    cure = f"use {it} in the program"
+    if others := trainer.problem.unfitted:
+        cure = f"fit an output that uses {it} ({listed(others)} is not fitted)"
     return (
-        f"the program's loss does not depend on {_weights(names)}: use {it} in the "
-        f"program, or remove {it}"
+        f"the program's loss does not depend on {_weights(names)}: {cure}, or remove "
+        f"{it}"
     )
 
 

@@ -20,6 +20,7 @@ from tests.cli.conftest import options_of
 
 LINE = ["train", "model.py:line"]
 NET = ["train", "model.py:net"]
+BOTH = ["train", "model.py:both", "data.npz"]
 
 BAD_FILES = {
     "bars.csv": "p|q|t\n1|2|3\n",
@@ -274,6 +275,42 @@ CASES = {
         ["untraced.py:7", "i0", "base_function"],
     ),
     "several outputs": ([*NET[:1], "model.py:both", "data.npz"], ["sum, all"]),
+    "targets with and without outputs": (
+        [*BOTH, "--target", "sum=t", "--target", "u"],
+        ["--target u names no output", "OUTPUT=u"],
+    ),
+    "two targets of an output": (
+        [*BOTH, "--target", "sum=t", "--target", "sum=p"],
+        ["--target", "'sum' twice"],
+    ),
+    "an unknown output": (
+        [*BOTH, "--target", "total=t"],
+        ["no output 'total'", "sum, all"],
+    ),
+    "an unknown column of an output": (
+        [*BOTH, "--target", "sum=tt"],
+        ["'tt'", "the target of output 'sum'", "--target sum=NAME"],
+    ),
+    "a factor that is no number": (
+        [*BOTH, "--target", "sum=t", "--loss", "sum=square:half"],
+        ["--loss sum=square:half", "square:0.1"],
+    ),
+    "a factor of 0": (
+        [*BOTH, "--target", "sum=t", "--loss", "sum=square:0"],
+        ["factor of output 'sum' is 0"],
+    ),
+    "a factor of the only loss": (
+        [*LINE, "data.csv", "--loss", "square:0.5"],
+        ["--loss square:0.5", "OUTPUT=square:0.5"],
+    ),
+    "a loss of an output and a target of none": (
+        [*BOTH, "--target", "t", "--loss", "sum=square"],
+        ["--target OUTPUT=t"],
+    ),
+    "class weights of several outputs": (
+        [*BOTH, "--target", "sum=t", "--class-weight", "balanced"],
+        ["class_weight is for one output"],
+    ),
     "loss mean of a vector": (
         ["train", "mlp", "--loss", "mean"],
         ["'mean'", "(10,)"],

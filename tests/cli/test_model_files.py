@@ -26,6 +26,12 @@ def three(x):
 
 
 @program
+def both(x):
+    size, kind = layers.dense(x, 1, name="s"), layers.dense(x, 3, name="o")
+    return {"size": size[0], "kind": kind}
+
+
+@program
 def house(x, kind):
     return weight("price", 3)[kind] * x
 """
@@ -189,3 +195,36 @@ def test_files_of_others_have_no_facts(tmp_path):
     found = library.load(tmp_path / "w.safetensors")
     assert found.facts == {}
     assert found.categories == {}
+
+
+BOTH = ["--columns", "x=a,b", "--target", "size=price", "--target", "kind=kind"]
+BOTH += ["--loss", "size=huber:0.1", "--loss", "kind=cross_entropy"]
+
+
+def test_a_file_remembers_the_losses_and_targets_of_several_outputs(dtrain):
+    weights = trained(dtrain, "both", *BOTH)
+    assert weights.facts["target"] == {"kind": ["kind"], "size": ["price"]}
+    losses = {"kind": ["cross_entropy", 1.0], "size": ["huber", 0.1]}
+    assert weights.facts["loss"] == losses
+    words = ["eval", "classes.py:both", "train.csv", "--weights", "w.safetensors"]
+    short, full = dtrain(*words), dtrain(*words, *BOTH)
+    assert (short.code, full.code) == (0, 0), short.err + full.err
+    assert short.table == full.table
+    assert short.table["kind.accuracy"].endswith("%")
+    said = library.evaluate(load_program("both"), "w.safetensors", "train.csv")
+    assert short.table["size.loss"] == f"{said['size.loss']:.6g}"
+    other = dtrain(*words, "--loss", "size=huber:0.2", "--loss", "kind=cross_entropy")
+    assert other.code == 2
+    assert "kind=cross_entropy size=huber:0.1, not kind=cross_entropy" in other.err
+
+
+def test_classes_among_several_outputs_are_predicted_by_name(dtrain):
+    trained(dtrain, "both", *BOTH)
+    words = ["predict", "classes.py:both", "train.csv", "--weights", "w.safetensors"]
+    assert dtrain(*words, "--out", "p.npz").code == 0
+    found = np.load("p.npz")
+    assert sorted(found) == ["kind.label", "kind.probability", "size"]
+    assert set(found["kind.label"]) <= {"flat", "house", "shed"}
+    np.testing.assert_allclose(found["kind.probability"].sum(axis=1), 1, rtol=1e-6)
+    assert dtrain(*words, "--raw", "--out", "raw.npz").code == 0
+    assert sorted(np.load("raw.npz")) == ["kind", "size"]

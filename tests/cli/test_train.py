@@ -119,7 +119,7 @@ def test_execution_models_end_with_one_digest(dtrain, folder):
 
 
 def test_a_run_starts_from_some_weights_of_a_file(dtrain, folder):
-    first = library.train(_net(), data(), epochs=1, learning_rate=0.1, batch=8)
+    first = library.train(_program("net"), data(), epochs=1, learning_rate=0.1, batch=8)
     some = {name: first.weights[name] for name in sorted(first.weights)[:1]}
     save(some, folder / "some.safetensors")
     (folder / "report.json").unlink(missing_ok=True)
@@ -129,7 +129,7 @@ def test_a_run_starts_from_some_weights_of_a_file(dtrain, folder):
     assert f"1 weight of {len(first.weights)} have given values" in answer.err
     report = json.loads((folder / "report.json").read_text())
     run = library.train(
-        _net(),
+        _program("net"),
         data(),
         epochs=3,
         learning_rate=0.1,
@@ -157,7 +157,7 @@ def test_every_schedule_gives_other_bits(dtrain):
 def test_the_command_line_has_what_train_has(dtrain):
     """And the same bits."""
     run = library.train(
-        _net(),
+        _program("net"),
         data(),
         epochs=3,
         learning_rate=0.1,
@@ -193,7 +193,7 @@ def test_weights_of_samples_and_classes_are_those_of_the_library(dtrain, folder)
         ({0: 0.5, 1: 3.0}, ["0=0.5", "1=3"]),
     ):
         run = library.train(
-            _net(),
+            _program("net"),
             columns,
             epochs=3,
             learning_rate=0.1,
@@ -205,8 +205,32 @@ def test_weights_of_samples_and_classes_are_those_of_the_library(dtrain, folder)
         assert report["weights_sha256"] == run.digest
     answer = dtrain("eval", *words[:2], *words[6:], "--weights", "w.safetensors")
     assert answer.code == 0, answer.err
-    right = library.evaluate(_net(), run, columns, **options)
+    right = library.evaluate(_program("net"), run, columns, **options)
     assert answer.table["loss"] == f"{right['loss']:.6g}"
+
+
+def test_several_outputs_are_those_of_the_library(dtrain, folder):
+    both = _program("both")
+    options = {
+        "target": {"sum": "t", "all": "y"},
+        "loss": {"sum": "huber", "all": ("square", 0.5)},
+    }
+    run = library.train(both, data(), epochs=3, learning_rate=0.01, **options)
+    words = ["model.py:both", "data.npz", "--target", "sum=t", "--target", "all=y"]
+    words += ["--loss", "all=square:0.5", "--loss", "sum=huber"]
+    given = ["--epochs", 3, "--learning-rate", 0.01, "--save", "both.safetensors"]
+    report = report_of(dtrain, *words, *given)
+    assert report["weights_sha256"] == run.digest
+    answer = dtrain(
+        "eval", *words, "--weights", "both.safetensors", "--report", "eval.json"
+    )
+    assert answer.code == 0, answer.err
+    expected = library.evaluate(both, run, data(), **options)
+    found = json.loads((folder / "eval.json").read_text())
+    assert {name: found[name] for name in expected} == expected
+    for name in ("loss", "sum.loss", "sum.rmse", "all.loss", "all.r2"):
+        assert answer.table[name] == f"{expected[name]:.6g}"
+    assert dtrain("check", *words).code == 0
 
 
 NOISY = """
@@ -240,10 +264,10 @@ def test_a_program_with_noise_from_a_file(dtrain, folder):
     assert dtrain("explain", "noisy.py:net", *point).code == 0
 
 
-def _net():
+def _program(name):
     from dtrain.cli.sources import load_program
 
-    return load_program("model.py:net")
+    return load_program(f"model.py:{name}")
 
 
 def test_a_table_with_gaps_text_and_another_separator(dtrain, folder):

@@ -111,7 +111,7 @@ def test_without_target_no_column_is_taken_as_target() -> None:
         (data(x=np.ones((0, 2)), t=np.ones(0)), None, {}, "has no samples"),
         (data(x=np.ones(2, complex), t=np.ones(2)), None, {}, "'x' is complex128"),
         (data(x=["a", "b"], y=[1, 2], t=[1, 2]), None, {"x": "x:y"}, "such as 'a'"),
-        (data(x=["a", "b"], y=[1, 2], t=[1, 2]), None, {"x": []}, "x is empty"),
+        (data(x=["a", "b"], y=[1, 2], t=[1, 2]), None, {"x": []}, "input 'x' is empty"),
         (data(x=["a", "b"], y=[1, 2], t=[1, 2]), None, {"x": "y,z"}, "column 'z'"),
         (data(x=np.ones(2, np.longdouble), t=[0, 1]), None, {}, "64 bits at most"),
         (data(x=1.0, t=np.ones(2)), None, {}, "'x' is a single number"),

@@ -10,7 +10,8 @@ import pytest
 from dtrain import ThreadWorld, check, loss_and_gradient, losses, program, train, weight
 from dtrain.data.binding import bind
 from dtrain.data.readers import open_data
-from dtrain.descent.loss_graph import TARGET, loss_graph
+from dtrain.descent.loss import TARGET
+from dtrain.descent.loss_graph import loss_graph
 from dtrain.errors import DataError, ProgramError, UsageError
 from dtrain.problem.columns import columns_of
 from dtrain.problem.evaluate import measure
@@ -243,7 +244,9 @@ def test_the_fused_backend_computes_the_same(what, monkeypatch, tmp_path):
 
 def test_labels_stay_integers():
     samples = as_samples(affine, X, LABELS.astype(float))
-    joined = loss_graph(affine.trace(x=INPUTS), losses.named("cross_entropy"), ())
+    joined = loss_graph(
+        affine.trace(x=INPUTS), losses.named("cross_entropy"), {TARGET: ()}
+    )
     assert joined.graph.nodes[joined.graph.inputs[TARGET]].dtype == "int"
     columns = columns_of(samples, joined.graph, "float32")
     assert (columns[TARGET].dtype, columns["x"].dtype) == (np.intp, np.float32)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from dtrain import layers, program, weight
-from dtrain.descent.loss_graph import TARGET, LossGraph, loss_graph
+from dtrain.descent.loss import TARGET
+from dtrain.descent.loss_graph import LossGraph, loss_graph
 from dtrain.descent.losses import SquareError
 from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution.executor import execute
@@ -162,7 +163,7 @@ class Model:
         rng = np.random.default_rng(0)
         columns = {
             key: rng.standard_normal((samples, *shape)).astype(dtype)
-            for key, shape in {**shapes, TARGET: joined.output}.items()
+            for key, shape in {**shapes, TARGET: joined.terms[TARGET].output}.items()
         }
         weights = Weights(joined.layout(dtype))
         weights.assign(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dtrain import loss_and_gradient, predict, program, weight
-from dtrain.descent.loss_graph import TARGET
+from dtrain.descent.loss import TARGET
 from dtrain.engine.engine import Engine
 from tests.engine.models import MODELS, Model
 from tests.tolerances import FLOAT64, TOLERANCES

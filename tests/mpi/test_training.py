@@ -42,6 +42,7 @@ from dtrain.training.settings import Settings
 from dtrain.training.trainer import Trainer
 from dtrain.worlds.opening import open_world
 from tests.training.programs import (
+    both,
     careless,
     classes,
     line,
@@ -117,6 +118,24 @@ def test_execution_models_give_the_same_bits(world, execution, monkeypatch):
         run = train(net, net_data(101), execution=execution, threads=2, **options)
         assert run.digest == alone.digest
         assert run.report["threads"] == 2
+
+    world.run(work)
+
+
+def test_several_outputs_have_the_bits_of_one_process(world):
+    def work(_):
+        rng = np.random.default_rng(4)
+        data = {"x": rng.standard_normal((101, 3)), "w": rng.uniform(0, 2, 101)}
+        data |= {"h": rng.standard_normal(101), "a": rng.standard_normal((101, 2))}
+        options = {"epochs": 3, "learning_rate": 0.05, "block": 5, "batch": 24}
+        options |= {"target": {"high": "h", "all": "a"}, "sample_weight": "w"}
+        options |= {"loss": {"high": "huber", "all": ("square", 0.3)}}
+        options |= {"validation": 0.2}
+        alone = train(both, data, world=SoloWorld(), **options)
+        run = train(both, data, **options)
+        assert run.digest == alone.digest
+        for key in ("loss_history", "validation_history"):
+            assert run.report[key] == alone.report[key]
 
     world.run(work)
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dtrain import ThreadWorld, loss_and_gradient, program, train, weight
-from dtrain.descent.loss_graph import TARGET
+from dtrain.descent.loss import TARGET
 from dtrain.engine.engine import Engine
 from dtrain.engine.fused import kernels, native, regions
 from dtrain.engine.fused.operations import OPERATIONS
