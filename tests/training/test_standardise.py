@@ -49,9 +49,9 @@ def fit(each=net, data=DATA, **options):
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-6), ("float64", 1e-12)])
 def test_they_are_those_of_the_training_data(dtype, bound):
     weights = fit(dtype=dtype).weights
-    for name, values in zip(
-        STATISTICS, (DATA["x"], DATA["k"], np.log(DATA["s"])), strict=True
-    ):
+    read = {key: DATA[key].astype(dtype).astype(float) for key in ("x", "s")}
+    columns = read["x"], DATA["k"], np.log(read["s"])
+    for name, values in zip(STATISTICS, columns, strict=True):
         mean, deviation = np.mean(values, axis=0), np.std(values, axis=0)
         deviation = np.where(deviation < 1e-9, 1, deviation)
         np.testing.assert_allclose(weights[f"{name}.mean"], mean, rtol=bound)
