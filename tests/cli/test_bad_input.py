@@ -598,6 +598,8 @@ for option, value, texts in (
 ):
     words = ["train", "model.py:net", "data.npz", option, value]
     CASES[f"{option} {value}"] = (words, texts)
+words = ["train", "model.py:net", "data.npz", "--init", "gone.safetensors"]
+CASES["--init gone.safetensors"] = (words, ["gone.safetensors", "No such file"])
 words = ["train", "model.py:net", "data.npz", "--sample-weight", "nothing"]
 CASES["--sample-weight nothing"] = (words, ["no column 'nothing'", "the weight of"])
 for value, texts in {
