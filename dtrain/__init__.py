@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from dtrain.descent import losses, optimizers, penalties, schedules
     from dtrain.diagnose.check import check
     from dtrain.functions.custom import base_function
-    from dtrain.problem.evaluate import evaluate, loss_and_gradient, predict
+    from dtrain.problem.evaluate import evaluate, loss_and_gradient
     from dtrain.problem.objective import objective
+    from dtrain.problem.predict import predict
     from dtrain.tracing import initializers, layers
     from dtrain.tracing.graph import FlowGraph
     from dtrain.tracing.noise import noise
@@ -53,7 +54,7 @@ _HOMES = {
     "noise": "dtrain.tracing.noise",
     "objective": "dtrain.problem.objective",
     "open_world": "dtrain.worlds.opening",
-    "predict": "dtrain.problem.evaluate",
+    "predict": "dtrain.problem.predict",
     "program": "dtrain.tracing.trace",
     "scope": "dtrain.tracing.trace",
     "train": "dtrain.training.train",

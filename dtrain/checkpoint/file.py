@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from dtrain.checkpoint.model import SavedWeights
 from dtrain.errors import DataError
-from dtrain.gradient.vector import Layout
+from dtrain.gradient.layout import Layout
 
 _FACTS = "dtrain.checkpoint"  # in the header's metadata
 _DIGEST = "checkpoint.sha256"

@@ -22,7 +22,8 @@ from dtrain.errors import UsageError
 from dtrain.explain.explanation import Explanation
 from dtrain.explain.page import page
 from dtrain.explain.text import lines
-from dtrain.gradient.vector import Layout, Weights
+from dtrain.gradient.layout import Layout
+from dtrain.gradient.vector import Weights
 from dtrain.problem.agreement import together
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.noise import quiet

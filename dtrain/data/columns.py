@@ -26,7 +26,7 @@ from dtrain.data.values import Coded, Values, as_values
 from dtrain.errors import DataError
 
 _FINITE = "data must be finite; fix or remove the row"
-_NOT_NEGATIVE = "the weight of a sample must be 0 or more"
+_WEIGHT = "the weight of a sample must be 0 or more"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,6 @@ class Dataset:
         line_of: returns the line of the file that holds a row (from 0); ``None`` if
             the data have no lines.
         path: of the file or folder; ``None`` for data in memory.
-
     """
 
     columns: Mapping[str, Any]
@@ -74,7 +73,6 @@ class Dataset:
 
         Raises:
             DataError: a name is not unique, or a column cannot be read.
-
         """
         names = self.unique(names)
         if isinstance(self.columns, Table):
@@ -116,7 +114,6 @@ class Samples:
             of the input or target that reads it.
         left_out: how many rows of the data set were left out: a value was missing.
         shared: whether the ranks of a host share the arrays.
-
     """
 
     inputs: Mapping[str, Column]
@@ -189,7 +186,6 @@ class Samples:
 
         Raises:
             DataError: a value is not finite; names its row, from 1, and column.
-
         """
         named = zip(self.keys, self.origins, self._arrays(), strict=False)
         checks = []
@@ -220,7 +216,6 @@ class Samples:
 
         Raises:
             DataError: a value is not valid; names its row, from 1, and column.
-
         """
         if key in self.targets:
             names = self.origins[self.keys.index(key)]
@@ -231,14 +226,13 @@ class Samples:
 
         Raises:
             DataError: a weight is negative; or all weights of all rows are 0.
-
         """
         if self.weight is None:
             return
         at = self.keys.index(WEIGHT_KEY)
         if at < len(self.origins):
             names = self.origins[at]
-            check = Check(names, self.weight, not_negative, _NOT_NEGATIVE)
+            check = Check(names, self.weight, not_negative, _WEIGHT)
             self._check([check], start, stop)
         if not np.any(self.weight):
             raise DataError(f"{self.source}: the weights of all samples are 0")
@@ -252,7 +246,6 @@ class Samples:
 
         Raises:
             DataError: it does; names the first text that is not a number.
-
         """
         labels = self.categories.get(key)
         if labels is None:

@@ -21,7 +21,7 @@ from dtrain.errors import ProgramError, UsageError, did_you_mean
 from dtrain.functions.base import DType, Kind, Shape
 from dtrain.functions.block_axis import block_sum, to_samples
 from dtrain.gradient.differentiate import backward_from
-from dtrain.gradient.vector import Layout
+from dtrain.gradient.layout import Layout
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph

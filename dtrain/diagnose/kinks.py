@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.engine.engine import Blocks
-from dtrain.gradient.vector import Layout, Weights
+from dtrain.gradient.layout import Layout
+from dtrain.gradient.vector import Weights
 from dtrain.problem.evaluator import PLAIN
 from dtrain.problem.outputs import of_samples
 from dtrain.tracing.builder import Builder

@@ -20,7 +20,8 @@ from dtrain.engine.noise import Draw
 from dtrain.engine.plans.plan import Plan
 from dtrain.engine.stack import Stack
 from dtrain.errors import UsageError
-from dtrain.gradient.vector import Layout, Weights
+from dtrain.gradient.layout import Layout
+from dtrain.gradient.vector import Weights
 from dtrain.reduction.tree import PartialSum
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.node import NOISE

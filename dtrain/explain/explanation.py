@@ -19,7 +19,8 @@ from dtrain.errors import ProgramError
 from dtrain.explain.pieces import Piece, transfers
 from dtrain.gradient.differentiate import differentiate
 from dtrain.gradient.paths import Edge, Path, SumOverPaths, evaluate
-from dtrain.problem.evaluate import loss_and_gradient, predict
+from dtrain.problem.evaluate import loss_and_gradient
+from dtrain.problem.predict import predict
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.trace import Program

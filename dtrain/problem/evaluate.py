@@ -1,4 +1,4 @@
-"""Programs on data: loss and gradient, metrics, outputs."""
+"""Programs on data: loss, gradient and metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from dtrain.host.blas import blas_threads
 from dtrain.problem.agreement import together
 from dtrain.problem.columns import check_target_values, columns_of
 from dtrain.problem.evaluator import Computing, Evaluator, reading, threads_of, whole
-from dtrain.problem.outputs import Outputs
 from dtrain.problem.problem import Problem, read_samples
 from dtrain.problem.remembered import (
     categories_of,
@@ -47,7 +46,6 @@ from dtrain.worlds.opening import open_world
 from dtrain.worlds.world import World
 
 _evaluators: Reuse[tuple[Evaluator, Weights]] = Reuse()
-_outputs: Reuse[Outputs] = Reuse()
 
 
 @np.errstate(all="ignore")  # a loss may be infinite
@@ -276,63 +274,3 @@ def measure(
     evaluator = Evaluator(problem, world, block=block, computing=computing)
     evaluator.sum(values, whole(len(samples)))
     return evaluator.metrics()
-
-
-def predict(
-    program: Program,
-    weights: Mapping[str, Any],
-    inputs: Inputs,
-    *,
-    columns: Mapping[str, Spec] | None = None,
-    separator: str | None = None,
-) -> NDArray[Any] | dict[str, NDArray[Any]]:
-    """Compute the program's output for every sample.
-
-    Args:
-        program: the program.
-        weights: values by name, a `Run`, or the path of a weights file; their dtype is
-            the result's.
-        inputs: as for `loss_and_gradient`.
-        columns: which columns the inputs are, as in `dtrain.train`; by default those
-            that the weights' run has read, if the data have them.
-        separator: what separates the columns of a text file, as in `dtrain.train`.
-
-    Returns:
-        An array whose first axis is the sample, or a dict of arrays if the program has
-        several named outputs.
-
-    Raises:
-        UsageError, DataError, ProgramError: as `loss_and_gradient`.
-
-    Example:
-        >>> from dtrain import predict, program, weight
-        >>> @program
-        ... def double(x):
-        ...     return weight("W") * x
-        >>> predict(double, {"W": 2.0}, [[1.0, 2.0]])
-        array([2., 4.])
-    """
-    check_call("predict", program, weights)
-    numerics.check_pins()
-    source = opened(weights)
-    known, weights = categories_of(source), named_weights(source)
-    samples = as_samples(
-        program,
-        inputs,
-        columns=columns,
-        separator=separator,
-        categories=known,
-        usual=usual_columns(source),
-    )
-    check_known(samples, known)
-    made = _outputs.get(
-        program,
-        (signature(samples), dtype_of(weights)),
-        lambda: Outputs(program, samples, weights),
-        lambda outputs: outputs.traced,
-    )
-    check_same_program(made.traced, source)
-    as_weights(made.weights.layout, weights, made.weights)
-    with blas_threads(1), made.reading(samples):
-        outputs = made.rows(0, len(samples))
-    return outputs if len(outputs) > 1 else next(iter(outputs.values()))

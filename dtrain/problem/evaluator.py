@@ -19,7 +19,8 @@ from dtrain.data.order import Batch
 from dtrain.descent.loss_graph import LossGraph
 from dtrain.engine.engine import Engine
 from dtrain.engine.noise import Draw
-from dtrain.gradient.vector import GradientVector, Layout, Weights
+from dtrain.gradient.layout import Layout
+from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.problem.problem import Problem
 from dtrain.problem.shard import RowBlocks, Shard, default_block
 from dtrain.tracing.graph import FlowGraph

@@ -10,7 +10,8 @@ import numpy as np
 
 from dtrain.data.digest import digest
 from dtrain.errors import UsageError, did_you_mean, listing
-from dtrain.gradient.vector import Layout, Weights
+from dtrain.gradient.layout import Layout
+from dtrain.gradient.vector import Weights
 from dtrain.problem.agreement import together
 from dtrain.problem.differences import compare_arrays
 from dtrain.problem.samples import named_weights

@@ -14,7 +14,7 @@ from dtrain.engine.vectorise.vectorise import vectorise
 from dtrain.functions.base import Kind
 from dtrain.functions.block_axis import to_samples
 from dtrain.functions.piecewise import real
-from dtrain.gradient.vector import Layout
+from dtrain.gradient.layout import Layout
 from dtrain.problem.columns import columns_of
 from dtrain.problem.evaluator import PLAIN, reading
 from dtrain.problem.samples import as_weights, dtype_of, named_weights

@@ -18,7 +18,8 @@ from dtrain.data.keys import target_key
 from dtrain.data.readers import is_named, open_data
 from dtrain.data.values import as_array
 from dtrain.errors import DataError, ProgramError, UsageError
-from dtrain.gradient.vector import Layout, Weights
+from dtrain.gradient.layout import Layout
+from dtrain.gradient.vector import Weights
 from dtrain.tracing.trace import Program, check_outside
 
 LOG = logging.getLogger("dtrain")

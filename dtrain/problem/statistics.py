@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dtrain.errors import DataError
 from dtrain.functions.block_axis import block_sum, to_samples
-from dtrain.gradient.vector import GradientVector, Layout, Weights
+from dtrain.gradient.layout import Layout
+from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.problem.agreement import together
 from dtrain.problem.columns import columns_of
 from dtrain.problem.evaluator import ONCE, PLAIN, whole

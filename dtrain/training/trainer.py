@@ -20,7 +20,8 @@ from dtrain.diagnose.rerun import Rerun
 from dtrain.engine.collector import paused
 from dtrain.engine.noise import Draw
 from dtrain.errors import UsageError
-from dtrain.gradient.vector import GradientVector, Layout, Weights
+from dtrain.gradient.layout import Layout
+from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.host import numerics, pinning
 from dtrain.problem.agreement import together
 from dtrain.problem.evaluator import Computing, Evaluator, threads_of

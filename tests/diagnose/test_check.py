@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dtrain import base_function, check, program, weight, zoo
-from dtrain.diagnose.check import TOLERANCE
+from dtrain.diagnose.probe import TOLERANCE
 from dtrain.gradient import differentiate
 from tests.training.programs import distance, line, line_data, net, net_data
 

@@ -13,7 +13,8 @@ from dtrain import loss_and_gradient, predict, program, weight
 from dtrain.engine.engine import Engine
 from dtrain.engine.lowering.lower import plan
 from dtrain.errors import UsageError
-from dtrain.gradient.vector import Layout, Weights
+from dtrain.gradient.layout import Layout
+from dtrain.gradient.vector import Weights
 from dtrain.problem.shard import RowBlocks
 from tests.engine.models import MODELS, Model
 

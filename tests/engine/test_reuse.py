@@ -11,7 +11,8 @@ import pytest
 from dtrain import program, weight
 from dtrain.engine.engine import Engine
 from dtrain.errors import UsageError
-from dtrain.gradient.vector import Layout, Weights
+from dtrain.gradient.layout import Layout
+from dtrain.gradient.vector import Weights
 from dtrain.problem.shard import RowBlocks
 from tests.engine.models import MODELS, Model
 

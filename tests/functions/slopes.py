@@ -13,7 +13,8 @@ from dtrain.engine.engine import Engine
 from dtrain.functions.base import Shape
 from dtrain.functions.block_axis import block_sum
 from dtrain.gradient.differentiate import backward
-from dtrain.gradient.vector import Layout, Weights
+from dtrain.gradient.layout import Layout
+from dtrain.gradient.vector import Weights
 from dtrain.problem.shard import RowBlocks
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.expand import expand

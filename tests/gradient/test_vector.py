@@ -9,7 +9,8 @@ import pytest
 
 from dtrain import loss_and_gradient, program, weight
 from dtrain.errors import UsageError
-from dtrain.gradient.vector import GradientVector, Layout, Weights
+from dtrain.gradient.layout import Layout
+from dtrain.gradient.vector import GradientVector, Weights
 
 SHAPES = {"b": (3,), "a.W": (2, 3), "z": (), "a": (0,)}
 

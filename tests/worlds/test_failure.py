@@ -8,7 +8,8 @@ SCRIPT = """
 import os, signal, sys, time
 import numpy as np
 from dtrain.errors import DataError, NotFiniteError
-from dtrain.gradient.vector import GradientVector, Layout
+from dtrain.gradient.layout import Layout
+from dtrain.gradient.vector import GradientVector
 from dtrain.reduction import segment
 from dtrain.worlds.opening import open_world
 

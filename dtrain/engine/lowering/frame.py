@@ -22,7 +22,7 @@ from dtrain.engine.plans.plan import (
     contiguous,
 )
 from dtrain.functions.base import Kind
-from dtrain.gradient.vector import Layout
+from dtrain.gradient.layout import Layout
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.node import Node, first_weight
 

@@ -26,7 +26,7 @@ from dtrain.functions.arithmetic import multiply, square
 from dtrain.functions.base import Kind
 from dtrain.functions.block_axis import block_sum
 from dtrain.functions.shape import Slices, place, reshape
-from dtrain.gradient.vector import Layout
+from dtrain.gradient.layout import Layout
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.node import (

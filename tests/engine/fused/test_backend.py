@@ -18,7 +18,8 @@ from dtrain.engine.fused.operations import OPERATIONS
 from dtrain.engine.fused.regions import Piece, fused
 from dtrain.engine.lowering.lower import plan
 from dtrain.functions.base import FUNCTIONS
-from dtrain.gradient.vector import Layout, Weights
+from dtrain.gradient.layout import Layout
+from dtrain.gradient.vector import Weights
 from dtrain.problem.shard import RowBlocks
 from tests.engine.models import MODELS, Model
 from tests.functions.cases import CASES, Case
