@@ -14,6 +14,7 @@ from dtrain import check, program, train, weight, zoo
 from dtrain.data import readers
 from dtrain.drawing.svg import drawing
 from tests.functions.page import page
+from tests.mpirun import clean_environment
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -85,6 +86,32 @@ def test_the_commands_of_the_documents_run(namespace, tmp_path):
         digests.update(re.findall("^weights_sha256 +(.*)", done.stdout, re.MULTILINE))
     assert len(digests) == 1
     assert (tmp_path / "R.csv").read_text().startswith("R\n")
+
+
+def test_the_way_from_a_table_to_a_model_runs(tmp_path):
+    """Each command shows the labels that the page shows; numbers may differ."""
+    page = (ROOT / "docs/table.md").read_text()
+    for name, source in zip(("table", "model"), blocks(page, "python"), strict=True):
+        (tmp_path / f"{name}.py").write_text(source)
+    for command in "\n".join(blocks(page, "console")).split("$ ")[1:]:
+        line, _, shown = command.partition("\n")
+        done = subprocess.run(
+            ["/bin/bash", "-c", line.replace("python", sys.executable, 1)],
+            cwd=tmp_path,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        said, right = (
+            [each.split("  ")[0] for each in text.splitlines() if "  " in each]
+            for text in (done.stdout, shown)
+        )
+        assert said == right
+        if "--save" in line:
+            assert "1 of 400 rows have a missing value" in done.stderr
+            assert "validations without an improvement" in done.stdout
 
 
 def test_the_examples_of_how_to_extend_train(monkeypatch):
