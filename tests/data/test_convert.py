@@ -88,6 +88,7 @@ def test_what_is_no_column_is_left_out_with_the_reason(
     assert names == {"x.npy", "a.b.npy"}
 
 
+@pytest.mark.peers
 def test_arrow_columns_keep_their_dtypes(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     parts = [

@@ -34,7 +34,7 @@ TABLES = st.integers(1, 4).flatmap(
         st.lists(FIELDS, min_size=width, max_size=width), min_size=1, max_size=12
     )
 )
-PARSERS = ["exact", pytest.param("arrow", id="pyarrow")]
+PARSERS = ["exact", pytest.param("arrow", id="pyarrow", marks=pytest.mark.peers)]
 
 
 @pytest.fixture
@@ -125,6 +125,7 @@ def test_both_parsers_report_the_same_line(
         open_data(tmp_path / "a.csv").read(["b"])
 
 
+@pytest.mark.peers
 def test_a_large_file_is_parsed_by_arrow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

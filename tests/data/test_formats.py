@@ -16,10 +16,11 @@ from dtrain.data.readers import READERS, formats, open_data
 from dtrain.data.values import MISSING, Coded
 from dtrain.errors import DataError
 
-pa = pytest.importorskip("pyarrow")
+pytestmark = pytest.mark.peers
+pa = pytest.importorskip("pyarrow", reason="pyarrow is missing (--peers)")
 parquet = pytest.importorskip("pyarrow.parquet")
 feather = pytest.importorskip("pyarrow.feather")
-h5py = pytest.importorskip("h5py")
+h5py = pytest.importorskip("h5py", reason="h5py is missing (--peers)")
 
 KINDS: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "f8": (pa.float64(), st.floats()),
