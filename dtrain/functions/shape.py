@@ -100,7 +100,7 @@ class Slices:
         return tuple(keys)
 
     def read(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return the part of the last axes of x, as a view."""
+        """Return the elements of x that the slices select, as a view."""
         key: tuple[Any, ...] = (..., *self.key)
         part: NDArray[Any] = x[key]
         return part
@@ -128,7 +128,7 @@ class Positions:
         return np.frombuffer(self.places, np.int64).reshape(self.shape)
 
     def read(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return the elements of one sample's x."""
+        """Return the elements of one sample's x at the positions."""
         return np.take(x, self.key)
 
     def add(self, out: NDArray[Any], v: NDArray[Any]) -> None:

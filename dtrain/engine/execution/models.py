@@ -131,7 +131,7 @@ def _apart(numbers: Sequence[int], costs: Sequence[float]) -> Phase:
 
 
 def dataflow(plan: Plan, steps: Sequence[Step], threads: int) -> list[Phase]:
-    """Run each step when its inputs are ready; short steps run with their neighbours.
+    """Run each step when its inputs are ready; short ones are joined to one task.
 
     The plan is cut into stretches that take long enough to be worth a thread. Connected
     steps of a stretch are one task; unconnected ones stay independent.

@@ -1,7 +1,7 @@
 """The state of a lowering: the plan so far, and the view of each node's value.
 
-A node's value gets leading axes by how it varies: ``(stack, block)`` for a value of
-each sample, ``(stack,)`` for a value of each block, none for a value that all share.
+The leading axes of a node's value say what it varies with: ``(stack, block)`` for a
+value of each sample, ``(stack,)`` for one of each block, none for one that all share.
 """
 
 from __future__ import annotations

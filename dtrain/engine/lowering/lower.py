@@ -1,7 +1,7 @@
 """Lowering: turn a flow graph into a plan.
 
-A node's value gets leading axes by how it varies: ``(stack, block)`` if by sample,
-``(stack,)`` if by block, none if it is shared. Shapes, transposes, slices and
+The leading axes of a node's value say what it varies with: ``(stack, block)`` if by
+sample, ``(stack,)`` if by block, none if it is shared. Shapes, transposes, slices and
 broadcasts are views and cost nothing. All checks and look-ups are made here, once.
 """
 

@@ -1,4 +1,4 @@
-"""Batching: steps of one kind whose results are not urgent become one step on rows.
+"""Batching: like steps whose results are not needed soon become one step on rows.
 
 Most of the time of a call on a small array is NumPy's call overhead, and an irregular
 graph of scalars has many equal calls: slopes 1 − y², and a dot product for each weight.
