@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dtrain import errors, zoo
     from dtrain.checkpoint.folder import load
+    from dtrain.data.ragged import ragged
     from dtrain.descent import losses, optimizers, penalties, schedules
     from dtrain.diagnose.check import check
     from dtrain.functions.custom import base_function
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from dtrain.problem.objective import objective
     from dtrain.tracing import initializers, layers
     from dtrain.tracing.graph import FlowGraph
+    from dtrain.tracing.present import present
     from dtrain.tracing.trace import Program, named, program, scope
     from dtrain.tracing.weights import init, weight
     from dtrain.training.run import Run, Step
@@ -52,7 +54,9 @@ _HOMES = {
     "objective": "dtrain.problem.objective",
     "open_world": "dtrain.worlds.opening",
     "predict": "dtrain.problem.evaluate",
+    "present": "dtrain.tracing.present",
     "program": "dtrain.tracing.trace",
+    "ragged": "dtrain.data.ragged",
     "scope": "dtrain.tracing.trace",
     "train": "dtrain.training.train",
     "weight": "dtrain.tracing.weights",
@@ -94,7 +98,9 @@ __all__ = [
     "optimizers",
     "penalties",
     "predict",
+    "present",
     "program",
+    "ragged",
     "schedules",
     "scope",
     "train",

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dtrain.checkpoint.folder import load
 from dtrain.checkpoint.output import check_outputs, written_whole
 from dtrain.cli import options, sources
-from dtrain.data.columns import Samples
+from dtrain.data.columns import Column, Samples
+from dtrain.data.ragged import LENGTHS, Ragged
 from dtrain.errors import UsageError
 from dtrain.problem.agreement import compare_programs, together
 from dtrain.problem.differences import compare_arrays
@@ -54,7 +54,7 @@ def run(world: World, args: Namespace) -> int:
     return 0
 
 
-def _predict(world: World, args: Namespace) -> tuple[dict[str, NDArray[Any]], Samples]:
+def _predict(world: World, args: Namespace) -> tuple[dict[str, Column], Samples]:
     """Gather all outputs on rank 0, which writes them to the file; collective."""
     with together(world):
         if args.out is not None and Path(args.out).suffix not in _ENDINGS:
@@ -80,7 +80,7 @@ def _predict(world: World, args: Namespace) -> tuple[dict[str, NDArray[Any]], Sa
     compare_arrays(world, "weights", values.digest, values.values, "weight")
     rows = share(len(samples), world.rank, world.size)
     mine = made.rows(rows.start, rows.stop)
-    gathered = {name: world.gather_rows(values) for name, values in mine.items()}
+    gathered = {name: _gather(world, values) for name, values in mine.items()}
     outputs = {name: rows for name, rows in gathered.items() if rows is not None}
     with together(world):
         if world.rank == 0 and args.out is not None:
@@ -88,10 +88,22 @@ def _predict(world: World, args: Namespace) -> tuple[dict[str, NDArray[Any]], Sa
     return outputs, samples
 
 
-def _say_not_finite(outputs: Mapping[str, NDArray[Any]], samples: Samples) -> None:
+def _gather(world: World, values: Column) -> Column | None:
+    """Concatenate the values of all ranks on rank 0; collective."""
+    if not isinstance(values, Ragged):
+        return world.gather_rows(values)
+    rows, lengths = world.gather_rows(values.values), world.gather_rows(values.lengths)
+    return None if rows is None or lengths is None else Ragged(rows, lengths)
+
+
+def _say_not_finite(outputs: Mapping[str, Column], samples: Samples) -> None:
     wrong = np.zeros(len(samples), bool)
     for values in outputs.values():
-        wrong |= ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        rows = values.values if isinstance(values, Ragged) else values
+        each = ~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+        if isinstance(values, Ragged):
+            each = np.logical_or.reduceat(each, values.starts)
+        wrong |= each
     rows = np.flatnonzero(wrong)
     if rows.size:
         print_message(
@@ -100,18 +112,30 @@ def _say_not_finite(outputs: Mapping[str, NDArray[Any]], samples: Samples) -> No
         )
 
 
-def _write(out: str, outputs: Mapping[str, NDArray[Any]]) -> None:
+def _write(out: str, outputs: Mapping[str, Column]) -> None:
     if out.endswith(".npz"):
+        arrays: dict[str, Any] = {}
+        for name, values in outputs.items():
+            if isinstance(values, Ragged):
+                arrays[name], arrays[name + LENGTHS] = values.values, values.lengths
+            else:
+                arrays[name] = values
         with written_whole(out, "predictions") as file:
-            np.savez(file, **outputs)  # type: ignore[arg-type]
+            np.savez(file, **arrays)
     elif out.endswith(".npy"):
         if len(outputs) > 1:
             raise UsageError(
                 f"{out} holds one array, but there are the outputs "
                 f"{', '.join(outputs)}; write a .npz"
             )
+        only = next(iter(outputs.values()))
+        if isinstance(only, Ragged):
+            raise UsageError(
+                f"{out} holds one array, but the samples have outputs of different "
+                "lengths; write a .npz, with their lengths, or a .csv"
+            )
         with written_whole(out, "predictions") as file:
-            np.save(file, next(iter(outputs.values())))
+            np.save(file, only)
     else:
         with written_whole(out, "predictions") as file:
             text = io.TextIOWrapper(file, "utf-8", newline="")
@@ -120,14 +144,36 @@ def _write(out: str, outputs: Mapping[str, NDArray[Any]]) -> None:
             text.detach()
 
 
-def _write_csv(file: TextIO, outputs: Mapping[str, NDArray[Any]]) -> None:
-    """One row a sample; the elements of an array are columns name_0, name_1, ..."""
+def _write_csv(file: TextIO, outputs: Mapping[str, Column]) -> None:
+    """Write a line for each sample; elements are columns name_0, name_1, ...
+
+    Of ragged outputs each row is a line; the first column is the sample's number,
+    from 1.
+    """
     header, columns = [], []
-    for name, values in outputs.items():
+    ragged = [values for values in outputs.values() if isinstance(values, Ragged)]
+    if ragged:
+        lengths = ragged[0].lengths
+        others = [v for v in ragged if not np.array_equal(v.lengths, lengths)]
+        if others or len(ragged) < len(outputs):
+            raise UsageError(
+                "the outputs have different numbers of rows, which one CSV file cannot "
+                "hold; write a .npz"
+            )
+    rows = {
+        name: values.values if isinstance(values, Ragged) else values
+        for name, values in outputs.items()
+    }
+    for name, values in rows.items():
         flat = values.reshape(len(values), -1)
         columns.append(flat)
         single = values.ndim == 1
         header += [name] if single else [f"{name}_{i}" for i in range(flat.shape[1])]
+    lines = (",".join(map(str, row)) for row in np.hstack(columns))
+    if ragged:
+        header.insert(0, "sample")
+        owners = np.repeat(np.arange(1, len(lengths) + 1), lengths).tolist()
+        lines = (f"{n},{line}" for n, line in zip(owners, lines, strict=True))
     file.write(",".join(header) + "\n")
-    for row in np.hstack(columns):
-        file.write(",".join(map(str, row)) + "\n")
+    for line in lines:
+        file.write(line + "\n")

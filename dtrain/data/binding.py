@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dtrain.data.columns import (
     TARGET_KEY,
@@ -20,7 +22,8 @@ from dtrain.data.columns import (
     common_length,
 )
 from dtrain.data.csv_fields import is_number
-from dtrain.data.table import UNNAMED, Coded
+from dtrain.data.ragged import Ragged
+from dtrain.data.table import UNNAMED, Coded, Values
 from dtrain.errors import DataError, UsageError, did_you_mean
 
 Spec = str | Sequence[str]
@@ -49,7 +52,7 @@ class Binding:
         """The names of the columns that are read, each once."""
         return list(dict.fromkeys(name for names in self.origins for name in names))
 
-    def samples(self, columns: Mapping[str, Column | Coded]) -> Samples:
+    def samples(self, columns: Mapping[str, Values]) -> Samples:
         """Return samples made of the columns that were read.
 
         Raises:
@@ -225,7 +228,7 @@ def _default_target(dataset: Dataset, used: set[str]) -> str:
     )
 
 
-def _check_kind(source: str, name: str, column: Column | Coded) -> None:
+def _check_kind(source: str, name: str, column: Values) -> None:
     if isinstance(column, Coded):
         return
     if column.dtype.kind not in "biuf" or column.dtype.itemsize > 8:
@@ -240,9 +243,7 @@ def _check_kind(source: str, name: str, column: Column | Coded) -> None:
         )
 
 
-def _vector(
-    source: str, names: tuple[str, ...], columns: Sequence[Column | Coded]
-) -> Column:
+def _vector(source: str, names: tuple[str, ...], columns: Sequence[Values]) -> Column:
     """Return scalar columns as one matrix, (N, columns)."""
     for name, column in zip(names, columns, strict=True):
         if isinstance(column, Coded):
@@ -250,12 +251,12 @@ def _vector(
                 f"{source}: column {name!r} holds text, such as {_example(column)!r}: "
                 "the columns of a vector must hold numbers"
             )
-        if column.ndim != 1:
+        if column.ndim != 1 or isinstance(column, Ragged):
             raise DataError(
                 f"{source}: the vector of columns includes {name!r} of shape "
                 f"{column.shape}: its elements must be scalar columns"
             )
-    return _side_by_side([each for each in columns if not isinstance(each, Coded)])
+    return _side_by_side([each for each in columns if isinstance(each, np.ndarray)])
 
 
 def _example(column: Coded) -> str:
@@ -264,7 +265,7 @@ def _example(column: Coded) -> str:
     return next(texts, "")
 
 
-def _side_by_side(columns: list[Column]) -> Column:
+def _side_by_side(columns: list[NDArray[Any]]) -> NDArray[Any]:
     """Return scalar columns as the columns of one matrix.
 
     Adjacent columns of one table, such as those of a CSV file, are not copied.
@@ -281,7 +282,7 @@ def _side_by_side(columns: list[Column]) -> Column:
     return np.stack(columns, axis=1)
 
 
-def _same_memory(one: Column, other: Column) -> bool:
+def _same_memory(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return one.__array_interface__ == other.__array_interface__
 
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from dtrain.data.csv_fields import is_number
 from dtrain.data.digest import CHUNK
-from dtrain.data.table import MISSING, Coded, Table, as_column
+from dtrain.data.ragged import Ragged
+from dtrain.data.table import MISSING, Coded, Table, Values, as_column
 from dtrain.errors import DataError
 
-Column = NDArray[Any]
+Column = NDArray[Any] | Ragged
 TARGET_KEY = "(target)"
 """The target's key beside the names of inputs; no parameter can have this name."""
 _FINITE = "data must be finite; fix or remove the row"
@@ -42,9 +43,7 @@ class Dataset:
         columns = self.columns
         return columns.names if isinstance(columns, Table) else tuple(columns)
 
-    def read(
-        self, names: Iterable[str], text: Iterable[str] = ()
-    ) -> dict[str, Column | Coded]:
+    def read(self, names: Iterable[str], text: Iterable[str] = ()) -> dict[str, Values]:
         """Read columns, all in one pass.
 
         Args:
@@ -102,8 +101,8 @@ class Samples:
             yield self.target
 
     @property
-    def target_shape(self) -> tuple[int, ...] | None:
-        """The shape of one sample's target."""
+    def target_shape(self) -> tuple[int | None, ...] | None:
+        """The shape of one sample's target; it begins with ``None`` if it is ragged."""
         return None if self.target is None else self.target.shape[1:]
 
     def first(self, count: int) -> Samples:
@@ -144,7 +143,11 @@ class Samples:
         self._check(checked, start, stop, _is_value, _FINITE)
 
     def check_target(
-        self, start: int, stop: int, fits: Callable[[Column], Column], must: str
+        self,
+        start: int,
+        stop: int,
+        fits: Callable[[NDArray[Any]], NDArray[Any]],
+        must: str,
     ) -> None:
         """Check that the target's rows [start, stop) have valid values.
 
@@ -187,12 +190,18 @@ class Samples:
             f"but {why}: replace it, or choose another column"
         )
 
+    @property
+    def ragged(self) -> dict[str, Ragged]:
+        """The ragged columns, by input or ``(target)``."""
+        columns = {**self.inputs, TARGET_KEY: self.target}
+        return {k: each for k, each in columns.items() if isinstance(each, Ragged)}
+
     def _check(
         self,
         columns: Sequence[tuple[tuple[str, ...], Column]],
         start: int,
         stop: int,
-        fits: Callable[[Column], Column],
+        fits: Callable[[NDArray[Any]], NDArray[Any]],
         must: str,
     ) -> None:
         widest = max((array[:1].nbytes for _, array in columns), default=0)
@@ -201,10 +210,15 @@ class Samples:
             invalid = []
             for names, array in columns:
                 part = array[low : min(low + height, stop)]
-                fit = fits(part)
+                values = part.values if isinstance(part, Ragged) else part
+                fit = fits(values)
                 if not fit.all():
                     row, *index = np.argwhere(~fit)[0].tolist()
-                    invalid.append((row, names, index, part[(row, *index)]))
+                    value = values[(row, *index)]
+                    if isinstance(part, Ragged):
+                        row, inner = part.owner(row)
+                        index = [inner, *index]
+                    invalid.append((row, names, index, value))
             if invalid:
                 row, names, index, value = min(invalid, key=lambda found: found[0])
                 raise self._error(low + row, names, index, value, must)
@@ -236,9 +250,11 @@ class Samples:
         )
 
 
-def _is_value(rows: Column) -> Column:
+def _is_value(rows: NDArray[Any]) -> NDArray[Any]:
     """Return which elements are neither missing nor infinite."""
-    found: Column = np.isfinite(rows) if rows.dtype.kind == "f" else rows != MISSING
+    found: NDArray[Any] = (
+        np.isfinite(rows) if rows.dtype.kind == "f" else rows != MISSING
+    )
     return found
 
 
@@ -249,7 +265,9 @@ def common_length(columns: Mapping[str, Any], source: str) -> int:
         DataError: there are no columns, or their lengths differ.
     """
     lengths = {
-        name: len(column) if isinstance(column, Coded) else len(np.atleast_1d(column))
+        name: len(column)
+        if isinstance(column, Coded | Ragged)
+        else len(np.atleast_1d(column))
         for name, column in columns.items()
     }
     if not lengths:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dtrain.data.ragged import Ragged, is_ragged, of_arrays
 from dtrain.errors import DataError
 
 MISSING = -1
@@ -55,7 +56,7 @@ class Coded:
         return cls(codes.reshape(-1).astype(np.int64), tuple(map(str, labels)))
 
 
-Values = NDArray[Any] | Coded
+Values = NDArray[Any] | Coded | Ragged
 Read = Callable[[Sequence[str], frozenset[str]], Mapping[str, Any]]
 
 
@@ -136,17 +137,24 @@ def _masked(values: np.ma.MaskedArray[Any, Any]) -> bool:
 def as_column(source: str, name: str, value: Any) -> Values:
     """Return a column as an array of numbers in this machine's byte order, or as text.
 
+    A sequence of arrays of different lengths becomes a ragged column.
+
     Raises:
         DataError: it cannot be an array, has masked elements, or holds Python objects.
     """
-    if isinstance(value, Coded):
+    if isinstance(value, Coded | Ragged):
         return value
     where = f"{source}: column {name!r}"
+    if is_ragged(value):
+        return of_arrays(value, where)
     try:
         array = as_array(where, value)
     except ValueError as error:  # NumPy's, for nested lists of different lengths
         reason = str(error).splitlines()[0]
-        raise DataError(f"{where} cannot be read: {reason}") from None
+        raise DataError(
+            f"{where} cannot be read: {reason}; samples may differ in the length of "
+            "their first axis alone (dtrain.ragged)"
+        ) from None
     if array.dtype.kind in "UT" and array.ndim == 1:
         return Coded.of_texts(array)
     if array.dtype.hasobject:

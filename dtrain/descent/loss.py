@@ -81,8 +81,17 @@ class Loss(Protocol):
             ProgramError: the loss does not accept an output of this shape.
         """
 
-    def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
-        """Return one sample's loss, and the adjoint that enters its output."""
+    def of_sample(
+        self, output: Any, target: Any, present: Any = None
+    ) -> tuple[Any, Any]:
+        """Return one sample's loss, and the adjoint that enters its output.
+
+        Args:
+            output: the program's output.
+            target: the target; ``None`` if the loss takes none.
+            present: for a ragged target, which of its rows count; the others are
+                padding. The adjoint of those has no effect.
+        """
 
     def scale(self, samples: int) -> float:
         """Return the factor of the summed GradientVector, for this many samples."""

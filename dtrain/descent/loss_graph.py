@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dtrain.descent.loss import Loss, Target
 from dtrain.descent.metrics import Metric
 from dtrain.engine.vectorise.vectorise import vectorise
@@ -23,6 +25,7 @@ from dtrain.gradient.vector import Layout
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.padded import by_rows, mask
 from dtrain.tracing.symbol import Symbol
 
 TARGET = "(target)"
@@ -59,13 +62,26 @@ class LossGraph:
         return Layout.of(shapes, dtype, sums)
 
 
-def sample_loss_graph(program: FlowGraph, loss: Loss, given: Shape | None) -> FlowGraph:
+def sample_loss_graph(
+    program: FlowGraph, loss: Loss, given: Shape | None, rows: str | None = None
+) -> FlowGraph:
     """Return a program's graph whose only output is the loss of one sample."""
     builder = Builder(program.name)
-    output = builder.include(program)[program.output]
+    symbols = builder.include(program)
+    output = symbols[program.output]
     takes = loss.target(output.shape, given)
-    value, _ = loss.of_sample(output, _target(builder, takes))
+    present = _present(program, symbols, takes, rows)
+    value, _ = loss.of_sample(output, _target(builder, takes), **present)
     return builder.graph({"loss": builder.symbol(value)})
+
+
+def _present(
+    graph: FlowGraph, symbols: Sequence[Symbol], takes: Target | None, rows: str | None
+) -> dict[str, Any]:
+    """Return which rows of a ragged target count, as a keyword for the loss."""
+    if rows is None or takes is None or not takes.shape:
+        return {}
+    return {"present": mask(symbols[graph.inputs[rows]], takes.shape[0])}
 
 
 def _target(builder: Builder, takes: Target | None) -> Symbol | None:
@@ -83,6 +99,7 @@ def loss_graph(
     gradient: bool = True,
     metric: Metric | None = None,
     as_written: bool = False,
+    rows: str | None = None,
 ) -> LossGraph:
     """Join a program's graph and a loss.
 
@@ -94,6 +111,8 @@ def loss_graph(
         metric: a metric whose sums become outputs too.
         as_written: do not combine similar scalars into arrays, so that each node keeps
             its source line.
+        rows: the input with the number of a ragged target's rows; the loss counts no
+            padding.
 
     Raises:
         ProgramError: the program has several outputs, or the loss does not fit it.
@@ -114,7 +133,10 @@ def loss_graph(
         output = builder.symbol(to_samples(output))
     takes = loss.target(output.shape, given)
     target = _target(builder, takes)
-    value, seed = loss.of_sample(output, target)
+    present = _present(graph, symbols, takes, rows)
+    value, seed = loss.of_sample(output, target, **present)
+    if present:
+        seed = np.where(by_rows(present["present"], np.ndim(seed)), seed, 0)
     outputs = {"loss": builder.symbol(block_sum(builder.symbol(value)))}
     gradients: dict[str, str] = {}
     if gradient:
@@ -126,7 +148,7 @@ def loss_graph(
                 outputs[f"d loss / d {name}"] = adjoint
     sums: Sequence[Any] = ()
     if metric is not None and takes is not None and takes.shape == given:
-        sums = metric.of_sample(output, target)
+        sums = metric.of_sample(output, target, **present)
     names = [f"sum {i}" for i in range(len(sums))]
     for name, each in zip(names, sums, strict=True):
         outputs[name] = builder.symbol(block_sum(builder.symbol(each)))

@@ -21,6 +21,7 @@ from dtrain.descent.metrics import Accuracy, Errors, Metric, largest, one_hot, p
 from dtrain.errors import ProgramError, UsageError, unknown
 from dtrain.functions.base import Shape
 from dtrain.functions.transcendental import sigmoid
+from dtrain.tracing.padded import by_rows
 
 __all__ = [
     "LOSSES",
@@ -33,6 +34,13 @@ __all__ = [
     "SquareError",
     "Target",
 ]
+
+
+def total(x: Any, present: Any) -> Any:
+    """Sum the elements of a sample, of those rows that are present; None for all."""
+    if present is None:
+        return np.sum(x)
+    return np.sum(x, where=by_rows(present, np.ndim(x)))
 
 
 class _WithTarget:
@@ -66,10 +74,12 @@ class SquareError(_OfErrors):
 
     name = "square"
 
-    def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
+    def of_sample(
+        self, output: Any, target: Any, present: Any = None
+    ) -> tuple[Any, Any]:
         """Return Σ (t − R)², and t − R."""
         error = target - output
-        return np.sum(np.square(error)), error
+        return total(np.square(error), present), error
 
     def scale(self, samples: int) -> float:
         """Return −2/N."""
@@ -85,10 +95,12 @@ class AbsoluteError(_OfErrors):
 
     name = "absolute"
 
-    def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
+    def of_sample(
+        self, output: Any, target: Any, present: Any = None
+    ) -> tuple[Any, Any]:
         """Return Σ |t − R|, and the signs of t − R."""
         error = target - output
-        return np.sum(np.abs(error)), np.sign(error)
+        return total(np.abs(error), present), np.sign(error)
 
 
 @dataclass(frozen=True)
@@ -115,11 +127,13 @@ class Huber(_OfErrors):
         if not (number and math.isfinite(self.delta) and self.delta > 0):
             raise UsageError(f"delta is {self.delta!r}; it must be finite and > 0")
 
-    def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
+    def of_sample(
+        self, output: Any, target: Any, present: Any = None
+    ) -> tuple[Any, Any]:
         """Return Σ c (e − ½ c), and c."""
         error = target - output
         cut = np.maximum(np.minimum(error, self.delta), -self.delta)
-        return np.sum(cut * (error - 0.5 * cut)), cut
+        return total(cut * (error - 0.5 * cut), present), cut
 
 
 @dataclass(frozen=True)
@@ -150,18 +164,21 @@ class CrossEntropy(_WithTarget):
             return Target(output, 0, 1, shares=True)
         return Target(output[:-1], 0, output[-1] - 1, labels=True)
 
-    def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
+    def of_sample(
+        self, output: Any, target: Any, present: Any = None
+    ) -> tuple[Any, Any]:
         """Return log Σ exp s − Σ t s, and t − p."""
         shifted = output - np.max(output, axis=-1, keepdims=True)
         powers = np.exp(shifted)
-        total = np.sum(powers, axis=-1, keepdims=True)
+        sums = np.sum(powers, axis=-1, keepdims=True)
         # `where` instead of a product: a logit of −∞ would give 0 · ∞.
         if target.shape == output.shape:
             chosen = np.where(np.greater(target, 0), target * shifted, 0)
         else:
             target = np.equal(target[..., None], np.arange(output.shape[-1]))
             chosen = np.where(target, shifted, 0)
-        return np.sum(np.log(total)) - np.sum(chosen), target - powers / total
+        loss = total(np.log(sums), present) - total(chosen, present)
+        return loss, target - powers / sums
 
     def metric(self, targets: NDArray[Any]) -> Metric:  # noqa: ARG002
         """Return the accuracy."""
@@ -183,11 +200,14 @@ class BinaryCrossEntropy(_WithTarget):
         """Return a probability for each logit."""
         return Target(output, 0, 1)
 
-    def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:
+    def of_sample(
+        self, output: Any, target: Any, present: Any = None
+    ) -> tuple[Any, Any]:
         """Return Σ m − t R + log(1 + exp(R − 2m)), and t − p."""
         larger = np.maximum(output, 0)
         rest = np.log1p(np.exp(output - 2 * larger))
-        return np.sum(larger - target * output + rest), target - sigmoid(output)
+        loss = total(larger - target * output + rest, present)
+        return loss, target - sigmoid(output)
 
     def metric(self, targets: NDArray[Any]) -> Metric | None:
         """Return the accuracy if each target is 0 or 1."""
@@ -219,7 +239,12 @@ class Mean:
                 f"sample; the output of this program has shape {output}"
             )
 
-    def of_sample(self, output: Any, target: Any) -> tuple[Any, Any]:  # noqa: ARG002
+    def of_sample(
+        self,
+        output: Any,
+        target: Any,  # noqa: ARG002
+        present: Any = None,  # noqa: ARG002
+    ) -> tuple[Any, Any]:
         """Return the output, and 1."""
         return output, 1.0
 

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.tracing.padded import by_rows
+
 _FIRST = 1024  # samples whose median is the centre of the targets
 
 
@@ -24,8 +26,11 @@ class Metric(Protocol):
     def names(self) -> tuple[str, ...]:
         """The names of its values."""
 
-    def of_sample(self, output: Any, target: Any) -> list[Any]:
-        """Return the terms of one sample."""
+    def of_sample(self, output: Any, target: Any, present: Any = None) -> list[Any]:
+        """Return the terms of one sample, of those rows that are present."""
+
+    def of_rows(self) -> Metric:
+        """Return the metric for ragged targets, whose rows count like samples."""
 
     def values(
         self, sums: NDArray[np.float64], samples: int
@@ -49,10 +54,17 @@ class Accuracy:
     right: Callable[[Any, Any], Any]
     names: ClassVar[tuple[str, ...]] = ("accuracy",)
 
-    def of_sample(self, output: Any, target: Any) -> list[Any]:
+    def of_sample(self, output: Any, target: Any, present: Any = None) -> list[Any]:
         """Return the number of correct classes and the number of all."""
         right = self.right(output, target)
-        return [np.sum(right), right.size]
+        if present is None:
+            return [np.sum(right), right.size]
+        counts = np.broadcast_to(by_rows(present, np.ndim(right)), np.shape(right))
+        return [np.sum(right, where=counts), np.sum(counts)]
+
+    def of_rows(self) -> Accuracy:
+        """Return the same: the classes of all rows count alike."""
+        return self
 
     def values(
         self,
@@ -104,7 +116,7 @@ class Errors:
         """Return the metric whose centre is the median of the first targets."""
         return cls(np.median(np.asarray(targets[:_FIRST], np.float64), axis=0))
 
-    def of_sample(self, output: Any, target: Any) -> list[Any]:
+    def of_sample(self, output: Any, target: Any, present: Any = None) -> list[Any]:  # noqa: ARG002
         """Return Σ (t − R)², and Σ d² and d for the deviations d from the centre."""
         deviation = target - self.centre
         return [
@@ -122,6 +134,38 @@ class Errors:
         variance = around - float(np.dot(deviations, deviations)) / samples
         rmse = math.sqrt(squares / (samples * deviations.size))
         return {"rmse": rmse, "r2": 1 - squares / variance if variance > 0 else None}
+
+    def of_rows(self) -> RowErrors:
+        """Return the metric whose samples are the rows of ragged targets."""
+        return RowErrors(self.centre)
+
+
+@dataclass(frozen=True)
+class RowErrors(Errors):
+    """RMSE and R² of ragged targets: the rows of all samples count alike.
+
+    Attributes:
+        centre: the centre, of the shape of one row.
+    """
+
+    def of_sample(self, output: Any, target: Any, present: Any = None) -> list[Any]:
+        """Return the terms of `Errors` summed over rows, and the number of rows."""
+        counts = by_rows(present, np.ndim(target))
+        deviation = np.where(counts, target - self.centre, 0)
+        return [
+            np.sum(np.square(target - output), where=counts),
+            np.sum(np.square(deviation)),
+            np.sum(deviation, axis=0),
+            np.sum(present),
+        ]
+
+    def values(
+        self,
+        sums: NDArray[np.float64],
+        samples: int,  # noqa: ARG002
+    ) -> Mapping[str, float | None]:
+        """Return RMSE over all elements, and R² unless all targets are equal."""
+        return super().values(sums[:-1], int(sums[-1]))
 
 
 def one_hot(targets: NDArray[Any]) -> bool:

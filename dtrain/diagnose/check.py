@@ -33,6 +33,7 @@ from dtrain.errors import DataError
 from dtrain.gradient.vector import Weights
 from dtrain.host import numerics
 from dtrain.problem.evaluator import Evaluator, whole
+from dtrain.problem.padding import Padding
 from dtrain.problem.problem import Problem
 from dtrain.problem.samples import Inputs, as_samples, check_call
 from dtrain.problem.shard import RowBlocks
@@ -198,10 +199,17 @@ def _with_random_target(
     program: Program, samples: Samples, loss: Loss, rng: np.random.Generator
 ) -> Samples:
     """Return samples with targets of the kind that the loss takes."""
-    shapes = {name: array.shape[1:] for name, array in samples.inputs.items()}
-    target = loss_graph(program.trace(**shapes), loss).target
+    padding = Padding.of(samples)
+    graph = program.trace(**padding.shapes(padding.standard))
+    target = loss_graph(graph, loss).target
     if target is None:
         return samples
+    longer = program.trace(**padding.shapes(tuple(n + 1 for n in padding.standard)))
+    if loss_graph(longer, loss).target != target:
+        raise DataError(
+            f"program {program.name} returns a row for each row of a ragged input: "
+            "give targets; there are no random ones of such lengths"
+        )
     drawn = target.draw(rng, len(samples))
     return replace(
         samples, target=drawn, origins=(*samples.origins, ("target",)), line_of=None
@@ -220,7 +228,8 @@ class _Probe:
         self.weights = weights
         self._evaluator = Evaluator(problem, SoloWorld(), block=len(problem.samples))
         self._batch = whole(len(problem.samples))
-        graphs = [problem.quantity.graph]
+        self._sizes = problem.padding.largest(problem.samples)
+        graphs = [problem.joined(self._sizes).graph]
         if problem.penalty is not None:
             graphs.append(problem.penalty.graph)
         layout, columns = problem.layout, problem.columns
@@ -287,7 +296,8 @@ class _Probe:
         return (values[0] - values[1]) / (2 * step), size, straddled
 
     def _pieces(self) -> list[NDArray[Any]]:
-        block = RowBlocks(0, 1, len(self._batch), self._batch.rows)
+        batch = self._batch
+        block = RowBlocks(0, 1, len(batch), batch.rows, self._sizes)
         return [
             piece
             for kinks in self._kinks

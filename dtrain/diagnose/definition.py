@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.data.ragged import Ragged
 from dtrain.descent.loss_graph import sample_loss_graph
 from dtrain.gradient.paths import SumOverPaths
 from dtrain.gradient.vector import Weights
@@ -28,17 +29,29 @@ class Definition:
     """
 
     def __init__(self, problem: Problem, weights: Weights) -> None:
-        target = problem.quantity.target
+        padding, samples = problem.padding, problem.samples
+        sizes = padding.sizes(samples.first(1))[0] if padding else ()
+        target = problem.joined(sizes).target
         graph = sample_loss_graph(
-            problem.graph, problem.loss, None if target is None else target.shape
+            problem.traced(sizes),
+            problem.loss,
+            None if target is None else target.shape,
+            padding.rows,
         )
-        columns = problem.columns.items()
-        sample = {name: np.array(column[0]) for name, column in columns}
+        sample = {}
+        for name, column in problem.columns.items():
+            if isinstance(column, Ragged):
+                shape = graph.nodes[graph.inputs[name]].shape
+                sample[name] = np.empty((1, *shape), column.dtype)
+                column.pad(slice(0, 1), sample[name])
+                sample[name] = sample[name][0]
+            else:
+                sample[name] = np.array(column[0])
         with np.errstate(all="ignore"):
             self._point = SumOverPaths(graph, {**weights.values, **sample})
-        sizes = [value.size for value in self._point.values]
+        numbers = [value.size for value in self._point.values]
         entries = sum(
-            sizes[number] * sizes[i]
+            numbers[number] * numbers[i]
             for number, node in enumerate(graph.nodes)
             for i in node.inputs
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine.engine import Blocks
+from dtrain.engine.engine import Blocks, Column
 from dtrain.gradient.vector import Layout, Weights
 from dtrain.problem.evaluator import PLAIN
 from dtrain.problem.outputs import of_samples
@@ -30,7 +30,7 @@ class Kinks:
     """
 
     def __init__(
-        self, graph: FlowGraph, layout: Layout, columns: Mapping[str, NDArray[Any]]
+        self, graph: FlowGraph, layout: Layout, columns: Mapping[str, Column]
     ) -> None:
         watched, self._branches = _watched(graph)
         self._engine = PLAIN.engine(watched, layout, columns)

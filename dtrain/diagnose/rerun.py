@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dtrain.data.order import Batch
 from dtrain.descent.loss_graph import LossGraph, loss_graph
 from dtrain.diagnose.origin import Origin, observed, origin
+from dtrain.engine.engine import Column
 from dtrain.gradient.vector import Weights, not_finite
 from dtrain.problem.agreement import together
 from dtrain.problem.evaluator import ONCE, PLAIN, Evaluator
@@ -58,9 +57,13 @@ class Rerun:
 
     def _in_block(self, block: RowBlocks) -> str:
         problem = self.evaluator.problem
-        joined = problem.quantity
+        joined, padding = problem.joined(block.sizes), problem.padding
         written = loss_graph(
-            problem.graph, problem.loss, problem.samples.target_shape, as_written=True
+            joined.program,
+            problem.loss,
+            padding.target_shape(block.sizes),
+            as_written=True,
+            rows=padding.rows,
         )
         number = self.evaluator.world.numbers[self.evaluator.world.rank]
         where = f"block {block.number}, rank {number}"
@@ -79,7 +82,7 @@ class Rerun:
         return self.evaluator.problem.samples.where(int(row))
 
     def _origin(
-        self, graph: FlowGraph, columns: Mapping[str, NDArray[Any]], block: RowBlocks
+        self, graph: FlowGraph, columns: Mapping[str, Column], block: RowBlocks
     ) -> Origin | None:
         engine = PLAIN.engine(observed(graph), self.weights.layout, columns)
         return origin(graph, engine.run(self.weights, block))

@@ -23,12 +23,26 @@ from dtrain.gradient.vector import Layout, Weights
 from dtrain.reduction.tree import PartialSum
 from dtrain.tracing.graph import FlowGraph
 
-BACKENDS = {"numpy": BoundPlan, "fused": FusedPlan}
 Rows = slice | NDArray[np.intp]
+BACKENDS = {"numpy": BoundPlan, "fused": FusedPlan}
 _NO_DESTINATIONS: Mapping[int, PartialSum] = MappingProxyType({})
 _CACHE = 3 << 20  # bytes that stay in or near a core's cache
 _CALL = 64 << 10  # bytes; a call that touches fewer spends most of its time in Python
 _MOST = 64 << 20  # bytes that a stack of small arrays may take
+
+
+class RaggedColumn(Protocol):
+    """A column of arrays whose first axes differ in length."""
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """The number of samples, and the shape of each."""
+
+    def pad(self, rows: Rows, out: NDArray[Any]) -> None:
+        """Copy samples to an array (samples, length, ...), with zeros after each."""
+
+
+Column = NDArray[Any] | RaggedColumn
 
 
 class Blocks(Protocol):
@@ -62,17 +76,20 @@ class Engine:
         graph: the graph. Its output ``loss`` and those named in ``tail`` are summed in
             the gradient's tail.
         layout: the offset of each weight.
-        columns: each input's values; the first axis is the sample.
+        columns: each input's values; the first axis is the sample. A ragged column is
+            padded to the length that the graph was traced with.
         gradients: the weight that each output is the derivative by.
         tail: further outputs for the tail, in order.
         execution: the name of the execution model.
         threads: the number of threads, for a model that runs steps in parallel.
         backend: the name of the backend.
+        pool: threads of another engine, to use them too.
 
     Attributes:
         graph: the graph.
         layout: the offset of each weight.
         columns: the columns that the next call reads.
+        pool: the threads that run steps in parallel.
 
     Raises:
         UsageError: for an unknown model or backend, or one that lacks a package.
@@ -82,13 +99,14 @@ class Engine:
         self,
         graph: FlowGraph,
         layout: Layout,
-        columns: Mapping[str, NDArray[Any]],
+        columns: Mapping[str, Column],
         *,
         gradients: Mapping[str, str] | None = None,
         tail: Sequence[str] = (),
         execution: str = "sequential",
         threads: int = 1,
         backend: str = "numpy",
+        pool: Pool | None = None,
     ) -> None:
         self.graph = graph
         self.layout = layout
@@ -97,7 +115,7 @@ class Engine:
         self._tail = ("loss", *tail)
         chosen("execution", execution, EXECUTIONS)
         self._model = Model(execution, threads)
-        self._pool = Pool(self._model.threads)
+        self.pool = pool or Pool(self._model.threads)
         self._backend = chosen_backend(backend)
         self._plans: dict[tuple[int, int], Plan] = {}
         self._stacks: dict[tuple[int, int], Stack] = {}
@@ -113,9 +131,9 @@ class Engine:
 
     def close(self) -> None:
         """End the threads that run steps in parallel."""
-        self._pool.close()
+        self.pool.close()
 
-    def rebind(self, columns: Mapping[str, NDArray[Any]]) -> None:
+    def rebind(self, columns: Mapping[str, Column]) -> None:
         """Read other columns from the next call on; all plans stay valid.
 
         Args:
@@ -178,13 +196,15 @@ class Engine:
             weights = self._shared(weights)
         stack = self._stack(weights, blocks)
         if stack.version != weights.version:
-            execute(stack.bound.once, self._pool)
+            execute(stack.bound.once, self.pool)
             stack.version = weights.version
         for name, array in stack.inputs.items():
             column = self.columns[name]
-            if not stack.bound.lend(name, column, blocks.rows):
+            if not isinstance(column, np.ndarray):
+                column.pad(blocks.rows, array)
+            elif not stack.bound.lend(name, column, blocks.rows):
                 fetch(column, blocks.rows, array)
-        execute(stack.bound.phases, self._pool)
+        execute(stack.bound.phases, self.pool)
         return stack
 
     def _shared(self, weights: Weights) -> Weights:

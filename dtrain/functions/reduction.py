@@ -135,18 +135,48 @@ prod = register(
 
 
 @adapter(np.sum)
-def _sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+def _sum(
+    a: Any, axis: Axis = None, *, keepdims: bool = False, where: Any = True
+) -> Any:
+    a = chosen(a, where, 0)
     axes = normal_axes(of_number(axis, np.ndim(a)), np.ndim(a))
     y = sum_(a, axis=axes) if axes else _number(a)
     return _keep(y, np.shape(a), axes, keepdims)
 
 
 @adapter(np.mean)
-def _mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+def _mean(
+    a: Any, axis: Axis = None, *, keepdims: bool = False, where: Any = True
+) -> Any:
     count = math.prod(np.shape(a)[i] for i in normal_axes(axis, np.ndim(a)))
     if not count:
         raise ValueError("there is no mean of no elements")
-    return _sum(a, axis, keepdims=keepdims) / count
+    total = _sum(a, axis, keepdims=keepdims, where=where)
+    return total / counted(a, axis, keepdims, where)
+
+
+def chosen(a: Expression, where: Any, instead: Any) -> Expression:
+    """Replace the elements of which ``where`` is false; True chooses all of them.
+
+    Raises:
+        ValueError: ``where`` has a shape that does not broadcast to that of ``a``.
+    """
+    if where is True:
+        return a
+    if np.broadcast_shapes(np.shape(a), np.shape(where)) != np.shape(a):
+        raise ValueError(
+            f"where of shape {np.shape(where)} does not broadcast to {np.shape(a)}"
+        )
+    return np.where(where, a, instead)
+
+
+def counted(a: Expression, axis: Axis, keepdims: bool, where: Any) -> Expression:
+    """Return the number of elements of axes, of which ``where`` is true."""
+    if where is True:
+        return math.prod(np.shape(a)[i] for i in normal_axes(axis, np.ndim(a)))
+    mask = np.broadcast_to(np.not_equal(where, 0), np.shape(a))
+    # The first function must see a symbol, which ``where`` may not be.
+    return _sum(mask, axis, keepdims=keepdims)
 
 
 def over_last(function: BaseFunction) -> Any:
@@ -169,16 +199,45 @@ def over_last(function: BaseFunction) -> Any:
     return reduce
 
 
-for _function, _numpy_function in (
-    (max_, np.max),
-    (max_, np.amax),
-    (min_, np.min),
-    (min_, np.amin),
-    (argmax, np.argmax),
-    (argmin, np.argmin),
-    (prod, np.prod),
+def _with_initial(function: BaseFunction, combine: Any, identity: float | None) -> Any:
+    """Adapt a reduction that takes a first value, and which elements it takes."""
+    plain = over_last(function)
+
+    def reduce(
+        a: Any,
+        axis: Axis = None,
+        *,
+        keepdims: bool = False,
+        initial: Any = None,
+        where: Any = True,
+    ) -> Any:
+        if initial is np._NoValue:
+            initial = None
+        if where is not True:
+            instead = identity if initial is None else initial
+            if instead is None:
+                raise ValueError(
+                    "no largest or smallest element if where is false everywhere: say "
+                    "what it is then with initial="
+                )
+            a = chosen(a, where, instead if identity is None else identity)
+        y = plain(a, axis, keepdims=keepdims)
+        return y if initial is None else combine(y, initial)
+
+    return reduce
+
+
+for _function, _numpy_function, _combine, _identity in (
+    (max_, np.max, np.maximum, None),
+    (max_, np.amax, np.maximum, None),
+    (min_, np.min, np.minimum, None),
+    (min_, np.amin, np.minimum, None),
+    (prod, np.prod, np.multiply, 1),
 ):
-    adapter(_numpy_function)(over_last(_function))
+    adapter(_numpy_function)(_with_initial(_function, _combine, _identity))
+
+adapter(np.argmax)(over_last(argmax))
+adapter(np.argmin)(over_last(argmin))
 
 
 def _number(a: Expression) -> Expression:

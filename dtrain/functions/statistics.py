@@ -9,6 +9,7 @@ import numpy as np
 
 from dtrain.functions.axes import Axis, listed, normal_axes, one_axis
 from dtrain.functions.base import Expression, adapter
+from dtrain.functions.reduction import counted
 
 
 def root(x: Expression) -> Expression:
@@ -18,20 +19,34 @@ def root(x: Expression) -> Expression:
 
 
 @adapter(np.var)
-def _var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+def _var(
+    a: Any,
+    axis: Axis = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = True,
+) -> Any:
     """Return the mean squared distance from the mean, over n − ddof."""
     count = math.prod(np.shape(a)[i] for i in normal_axes(axis, np.ndim(a)))
     if count <= ddof:
         raise ValueError(f"{count} elements have no variance with ddof={ddof}")
-    distance = a - np.mean(a, axis=axis, keepdims=True)
-    squares = np.sum(np.square(distance), axis=axis, keepdims=keepdims)
-    return squares / (count - ddof)
+    distance = a - np.mean(a, axis=axis, keepdims=True, where=where)
+    squares = np.sum(np.square(distance), axis=axis, keepdims=keepdims, where=where)
+    return squares / (counted(a, axis, keepdims, where) - ddof)
 
 
 @adapter(np.std)
-def _std(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+def _std(
+    a: Any,
+    axis: Axis = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = True,
+) -> Any:
     """Return the root of the variance; for equal elements the derivative is 0."""
-    return root(_var(a, axis, ddof=ddof, keepdims=keepdims))
+    return root(_var(a, axis, ddof=ddof, keepdims=keepdims, where=where))
 
 
 @adapter(np.ptp)
@@ -63,14 +78,20 @@ def _count_nonzero(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
 
 
 @adapter(np.any)
-def _any(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    count = np.sum(np.not_equal(a, 0), axis=axis, keepdims=keepdims)
+def _any(
+    a: Any, axis: Axis = None, *, keepdims: bool = False, where: Any = True
+) -> Any:
+    true = np.not_equal(a, 0)
+    count = np.sum(true, axis=axis, keepdims=keepdims, where=where)
     return np.greater(count, 0)
 
 
 @adapter(np.all)
-def _all(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    return np.logical_not(np.any(np.equal(a, 0), axis=axis, keepdims=keepdims))
+def _all(
+    a: Any, axis: Axis = None, *, keepdims: bool = False, where: Any = True
+) -> Any:
+    false = np.equal(a, 0)
+    return np.logical_not(np.any(false, axis=axis, keepdims=keepdims, where=where))
 
 
 @adapter(np.linalg.norm)

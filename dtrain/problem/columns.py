@@ -6,20 +6,20 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dtrain.data.columns import Samples
+from dtrain.data.columns import Column, Samples
+from dtrain.data.ragged import Ragged
 from dtrain.descent.loss_graph import TARGET, LossGraph
 from dtrain.errors import DataError
+from dtrain.functions.base import Shape
 from dtrain.functions.gather import integer
+from dtrain.problem.padding import Padding
 from dtrain.tracing.graph import FlowGraph
 
 _INDEX = np.iinfo(np.intp)
 
 
-def columns_of(
-    samples: Samples, graph: FlowGraph, dtype: str
-) -> dict[str, NDArray[Any]]:
+def columns_of(samples: Samples, graph: FlowGraph, dtype: str) -> dict[str, Column]:
     """Return the columns that a graph reads: integers for indices, else in ``dtype``.
 
     Memory-mapped columns stay as they are: the engine converts them block by block.
@@ -27,7 +27,7 @@ def columns_of(
     Raises:
         DataError: a column that is used as an index holds something else.
     """
-    columns = dict(samples.inputs)
+    columns: dict[str, Column] = dict(samples.inputs)
     for name, column in columns.items():
         number = graph.inputs[name]
         if graph.nodes[number].dtype != "int":
@@ -41,9 +41,14 @@ def columns_of(
             whole = graph.nodes[graph.inputs[name]].dtype == "int"
             # A value too large for the dtype becomes infinite, and is found later.
             with np.errstate(over="ignore", invalid="ignore"):
-                columns[name] = np.ascontiguousarray(
-                    column, np.intp if whole else dtype
-                )
+                if isinstance(column, Ragged):
+                    columns[name] = column.astype(np.intp if whole else dtype)
+                else:
+                    columns[name] = np.ascontiguousarray(
+                        column, np.intp if whole else dtype
+                    )
+    if samples.ragged:
+        columns.update(Padding.of(samples).lengths(samples))
     return columns
 
 
@@ -54,9 +59,15 @@ def _only_cast(graph: FlowGraph, number: int) -> bool:
     return len(readers) == len(casts) > 0
 
 
-def _check_index(samples: Samples, name: str, column: NDArray[Any]) -> None:
+def _check_index(samples: Samples, name: str, given: Column) -> None:
     """Check that a column which is used as an index holds integers that fit."""
     source = samples.source
+    column = given.values if isinstance(given, Ragged) else given
+
+    def row_of(place: Any) -> int:
+        row = int(place[0])
+        return (given.owner(row)[0] if isinstance(given, Ragged) else row) + 1
+
     if column.dtype.kind == "b":
         raise DataError(
             f"{source}: input {name!r} holds truth values, but the program uses it as "
@@ -66,24 +77,31 @@ def _check_index(samples: Samples, name: str, column: NDArray[Any]) -> None:
     if column.dtype.kind == "u" and column.dtype.itemsize >= _INDEX.dtype.itemsize:
         large = np.argwhere(column > _INDEX.max)  # a cast would make them negative
         if len(large):
-            row, value = large[0][0], column[tuple(large[0])]
+            value = column[tuple(large[0])]
             raise DataError(
-                f"{source}: row {row + 1} of input {name!r} is {value}, but the "
-                f"program uses it as an index, and no axis is longer than {_INDEX.max}"
+                f"{source}: row {row_of(large[0])} of input {name!r} is {value}, "
+                "but the program uses it as an index, and no axis is longer than "
+                f"{_INDEX.max}"
             )
     if column.dtype.kind != "f":
         return
     wrong = np.argwhere(np.trunc(column) != column)  # NaN as well
     if len(wrong):
-        row, value = wrong[0][0], column[tuple(wrong[0])]
+        value = column[tuple(wrong[0])]
         raise DataError(
-            f"{source}: row {row + 1} of input {name!r} is {value}, but the program "
-            "uses it as an index, which must be an integer; round it with .astype(int)"
+            f"{source}: row {row_of(wrong[0])} of input {name!r} is {value}, but "
+            "the program uses it as an index, which must be an integer; round it with "
+            ".astype(int)"
         )
 
 
-def check_target(quantity: LossGraph, samples: Samples) -> None:
+def check_target(quantity: LossGraph, samples: Samples, given: Shape | None) -> None:
     """Check that the target has the shape that the loss expects.
+
+    Args:
+        quantity: the program with its loss.
+        samples: the samples.
+        given: the shape of one sample's target, padded if it is ragged.
 
     Raises:
         DataError: it has not, or there is no target.
@@ -96,7 +114,7 @@ def check_target(quantity: LossGraph, samples: Samples) -> None:
     if not target.labels:
         loss = quantity.loss.name
         samples.check_not_text(TARGET, f"loss {loss!r} computes with the target")
-    if samples.target_shape != target.shape:
+    if given != target.shape:
         output = quantity.output
         raise DataError(
             f"{samples.source}: the target has shape {samples.target_shape} for one "
@@ -115,7 +133,12 @@ def _advice(quantity: LossGraph, samples: Samples) -> str:
             f": loss {quantity.loss.name!r} takes labels of shape {target.shape}, or "
             f"one-hot targets of shape {output}"
         )
-    if labels is None or labels.ndim != 1 or len(output) != 1 or output[0] < 2:
+    if (
+        not isinstance(labels, np.ndarray)
+        or labels.ndim != 1
+        or len(output) != 1
+        or output[0] < 2
+    ):
         return ""
     fit = (labels >= 0) & (labels < output[0]) & (labels == np.floor(labels))
     return ": for class labels use --loss cross_entropy (loss=)" if fit.all() else ""

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.digest import FULL, digest
-from dtrain.data.table import Coded
+from dtrain.data.ragged import Ragged
+from dtrain.data.table import Coded, Values
 from dtrain.errors import MismatchError
 from dtrain.worlds.verdict import mark_agreed
 from dtrain.worlds.world import World
@@ -62,16 +63,20 @@ def compare_arrays(
         raise mark_agreed(found, odd) from None
 
 
-def compare_data(world: World, columns: Mapping[str, NDArray[Any] | Coded]) -> str:
+def compare_data(world: World, columns: Mapping[str, Values]) -> str:
     """Compare the columns that each rank has read; see `compare_arrays`; collective.
 
-    Returns their digest. A column of text counts as two arrays: codes and labels.
+    Returns their digest. A column of text counts as two arrays: codes and labels; a
+    ragged one as values and lengths.
     """
     arrays: dict[str, NDArray[Any]] = {}
     for name, column in columns.items():
         if isinstance(column, Coded):
             arrays[name] = column.codes
             arrays[f"{name} (labels)"] = np.array(column.labels, np.str_)
+        elif isinstance(column, Ragged):
+            arrays[name] = column.values
+            arrays[f"{name} (lengths)"] = column.lengths
         else:
             arrays[name] = column
     total = digest(arrays)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dtrain.data.binding import Spec
 from dtrain.data.columns import Samples
+from dtrain.data.ragged import Ragged
 from dtrain.descent import losses
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Norms, Penalty
@@ -123,7 +124,7 @@ def loss_and_gradient(
     key = (signature(samples), the_loss, penalty, dtype, block, execution, backend)
     kept = execution == "sequential" and isinstance(penalty, Norms | None)
     evaluator, values = (
-        _evaluators.get(program, key, make, lambda made: made[0].problem.graph)
+        _evaluators.get(program, key, make, lambda made: made[0].problem.stable)
         if kept
         else make()
     )
@@ -243,7 +244,7 @@ def predict(
     inputs: Inputs,
     *,
     columns: Mapping[str, Spec] | None = None,
-) -> NDArray[Any] | dict[str, NDArray[Any]]:
+) -> Any:
     """Compute the program's output for every sample.
 
     Args:
@@ -255,7 +256,8 @@ def predict(
 
     Returns:
         An array whose first axis is the sample, or a dict of arrays if the program has
-        several named outputs.
+        several named outputs. For an output with a row for each row of a ragged input,
+        a list of arrays, without the rows of padding.
 
     Raises:
         UsageError, DataError, ProgramError: as `loss_and_gradient`.
@@ -276,9 +278,15 @@ def predict(
         program,
         (signature(samples), dtype_of(weights)),
         lambda: Outputs(program, samples, weights),
-        lambda outputs: outputs.traced,
+        lambda outputs: outputs.stable,
     )
     as_weights(made.weights.layout, weights, made.weights)
     with blas_threads(1), made.reading(samples):
         outputs = made.rows(0, len(samples))
-    return outputs if len(outputs) > 1 else next(iter(outputs.values()))
+    listed = {
+        name: [values[i].copy() for i in range(len(values))]
+        if isinstance(values, Ragged)
+        else values
+        for name, values in outputs.items()
+    }
+    return listed if len(listed) > 1 else next(iter(listed.values()))

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 
 from dtrain.data.order import Batch
 from dtrain.descent.loss_graph import LossGraph
-from dtrain.engine.engine import Engine
+from dtrain.engine.engine import Column, Engine
+from dtrain.engine.execution.pool import Pool
 from dtrain.gradient.vector import GradientVector, Layout, Weights
+from dtrain.problem.padded import PaddedEngine, PaddedShard
+from dtrain.problem.padding import Sizes
 from dtrain.problem.problem import Problem
 from dtrain.problem.shard import RowBlocks, Shard, default_block
 from dtrain.tracing.graph import FlowGraph
@@ -46,9 +49,10 @@ class Computing:
         self,
         graph: FlowGraph,
         layout: Layout,
-        columns: Mapping[str, NDArray[Any]],
+        columns: Mapping[str, Column],
         gradients: Mapping[str, str] | None = None,
         tail: tuple[str, ...] = (),
+        pool: Pool | None = None,
     ) -> Engine:
         """Return an engine for a graph; the only place where one is made."""
         return Engine(
@@ -60,13 +64,15 @@ class Computing:
             execution=self.execution,
             threads=self.threads,
             backend=self.backend,
+            pool=pool,
         )
 
     def sums(
         self,
         quantity: LossGraph,
         layout: Layout,
-        columns: Mapping[str, NDArray[Any]],
+        columns: Mapping[str, Column],
+        pool: Pool | None = None,
     ) -> Engine:
         """Return the engine that sums a quantity."""
         return self.engine(
@@ -75,11 +81,28 @@ class Computing:
             columns,
             quantity.gradients,
             tuple(quantity.sums),
+            pool,
         )
+
+    def of_problem(self, problem: Problem) -> Engine | PaddedEngine:
+        """Return the engine that sums a problem's quantity."""
+        first = self.sums(problem.quantity, problem.layout, problem.columns)
+        if not problem.padding:
+            return first
+
+        def make(sizes: Sizes) -> Engine:
+            if sizes == problem.padding.standard:
+                return first
+            quantity = problem.joined(sizes)
+            return self.sums(quantity, problem.layout, {}, first.pool)
+
+        return PaddedEngine(make, problem.padding.names, problem.columns)
 
 
 @contextmanager
-def reading(engine: Engine, columns: Mapping[str, NDArray[Any]]) -> Iterator[None]:
+def reading(
+    engine: Engine | PaddedEngine, columns: Mapping[str, Column]
+) -> Iterator[None]:
     """Let an engine read other columns of the same shapes, and forget them after."""
     engine.rebind(columns)
     try:
@@ -141,7 +164,7 @@ class Evaluator:
         nominal = len(problem.samples) if batch is None else batch
         graph = problem.quantity.graph
         self.block = min(block or default_block(graph, nominal), nominal)
-        self.engine = computing.sums(problem.quantity, problem.layout, problem.columns)
+        self.engine = computing.of_problem(problem)
         self._penalty: Engine | None = None
         if problem.penalty is not None:
             layout = problem.penalty.layout(problem.dtype)
@@ -154,7 +177,10 @@ class Evaluator:
     def enter(self, world: World) -> None:
         """Work in this world from now on: a smaller one, after ranks were lost."""
         self.world = world
-        self.shard = Shard.of(world, self.engine, self.block)
+        if isinstance(self.engine, PaddedEngine):
+            self.shard: Shard = PaddedShard.of_padded(world, self.engine, self.block)
+        else:
+            self.shard = Shard.of(world, self.engine, self.block)
 
     def close(self) -> None:
         """End the threads that run steps at once."""

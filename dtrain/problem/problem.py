@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from dtrain.data.binding import Spec, resolve
-from dtrain.data.columns import Samples
+from dtrain.data.columns import Column, Samples
+from dtrain.data.ragged import Ragged
 from dtrain.data.readers import open_data
-from dtrain.descent.loss_graph import loss_graph
+from dtrain.descent.loss_graph import LossGraph, loss_graph
 from dtrain.descent.losses import Loss
+from dtrain.descent.metrics import Metric
 from dtrain.descent.penalties import Penalty, of_weights
 from dtrain.errors import ProgramError
 from dtrain.gradient.vector import Weights
 from dtrain.problem.agreement import compare_programs, together
 from dtrain.problem.columns import check_target, check_target_values, columns_of
 from dtrain.problem.differences import compare_arrays, compare_data
+from dtrain.problem.padding import Padding, Sizes
 from dtrain.problem.samples import Data, as_weights, check_program
 from dtrain.reduction.blocks import share
 from dtrain.tracing.fingerprint import fingerprint
+from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import draw
 from dtrain.worlds.world import World
@@ -43,8 +48,11 @@ class Problem:
         data_digest: SHA-256 of the columns that are read; empty for arrays in memory.
 
     Attributes:
-        graph: the program's graph, as it was traced.
-        quantity: the program with its loss: the graph that is summed over samples.
+        padding: which columns are ragged, and the lengths that they are padded to.
+        graph: the program's graph, as it was traced; with ragged columns, for the
+            standard lengths.
+        quantity: the program with its loss: the graph that is summed over samples; with
+            ragged columns, for the standard lengths.
         penalty: the penalty with its derivatives, as a graph of the weights alone.
         metric: what is made of the metric's sums; ``None`` without metrics.
         layout: where each weight lies in a flat vector.
@@ -69,25 +77,22 @@ class Problem:
     ) -> None:
         self.program, self.samples, self.loss = program, samples, loss
         self.dtype, self._data_digest = dtype, data_digest
+        self._released = False
         world.position.phase = "tracing the program"
         with together(world):
-            shapes = {name: array.shape[1:] for name, array in samples.inputs.items()}
-            self.graph = program.trace(**shapes)
+            self.padding = Padding.of(samples)
+            self._joined: dict[Sizes, LossGraph] = {}
             self.metric = None
             if metrics and samples.target is not None and loss.takes_target:
-                self.metric = loss.metric(samples.target)
-            self.quantity = loss_graph(
-                self.graph,
-                loss,
-                samples.target_shape,
-                gradient=gradient,
-                metric=self.metric,
-            )
-            check_target(self.quantity, samples)
+                self.metric = _metric(loss, samples.target)
+            self._gradient = gradient
+            self.quantity = self.joined(self.padding.standard)
+            self.graph = self.quantity.program
             self.layout = self.quantity.layout(dtype)
             self.penalty = None if penalty is None else of_weights(penalty, self.graph)
         compare_programs(world, self.graph)
         compare_programs(world, self.quantity.graph, "program with its loss")
+        self._compare_sizes(world)
         world.compare("layout of the weights", self.layout.describe())
         if self.penalty is not None:
             compare_programs(world, self.penalty.graph, "penalty")
@@ -96,6 +101,62 @@ class Problem:
             rows = share(len(samples), world.rank, world.size)
             check_target_values(self.quantity, samples, rows)
             self.columns = columns_of(samples, self.quantity.graph, dtype)
+
+    def traced(self, sizes: Sizes) -> FlowGraph:
+        """Return the program's graph for the lengths that columns are padded to.
+
+        Raises:
+            ProgramError: its weights are others than those for the standard lengths.
+        """
+        graph = self.program.trace(**self.padding.shapes(sizes))
+        if sizes != self.padding.standard:
+            check_same_weights(self.graph, graph, self.padding)
+        return graph
+
+    @property
+    def stable(self) -> bool:
+        """Whether tracing the program again gives the same graph."""
+        again = self.traced(self.padding.standard)
+        return fingerprint(again) == fingerprint(self.graph)
+
+    def joined(self, sizes: Sizes) -> LossGraph:
+        """Return the program with its loss, for lengths that columns are padded to.
+
+        Raises:
+            ProgramError, DataError: the weights depend on the lengths, or the target
+                does not fit the output.
+        """
+        if sizes not in self._joined:
+            given = self.padding.target_shape(sizes)
+            joined = loss_graph(
+                self.traced(sizes),
+                self.loss,
+                given,
+                gradient=self._gradient,
+                metric=self.metric,
+                rows=self.padding.rows,
+            )
+            if not self._released:
+                check_target(joined, self.samples, given)
+            self._joined[sizes] = joined
+        return self._joined[sizes]
+
+    def _compare_sizes(self, world: World) -> None:
+        """Compare the program of all ranks for the lengths of each sample; collective.
+
+        A block of samples may have other lengths only where several columns have
+        independent ones.
+        """
+        if not self.padding:
+            return
+        with together(world):
+            first = tuple(size + 1 for size in self.padding.standard)
+            self.traced(first)  # so that weights that depend on it are always found
+            sizes = self.padding.sizes(self.samples)
+            total = hashlib.sha256()
+            for each in sizes:
+                total.update(fingerprint(self.joined(each).graph).encode())
+        world.compare("program for the lengths of the samples", total.hexdigest())
 
     def start(
         self, world: World, seed: int, weights: Mapping[str, Any] | None = None
@@ -125,6 +186,7 @@ class Problem:
         """Forget the samples; an evaluator that was made can read others."""
         self.samples = replace(self.samples, inputs={}, target=None, line_of=None)
         self.columns = {}
+        self._released = True
 
     @property
     def identity(self) -> dict[str, str]:
@@ -136,6 +198,39 @@ class Problem:
             "program": fingerprint(self.quantity.graph),
             "penalty's graph": penalty,
         }
+
+
+def _metric(loss: Loss, target: Column) -> Metric | None:
+    """Return the loss's metric; that of a ragged target is about its rows."""
+    if not isinstance(target, Ragged):
+        return loss.metric(target)
+    metric = loss.metric(target.values)
+    return None if metric is None else metric.of_rows()
+
+
+def check_same_weights(graph: FlowGraph, other: FlowGraph, padding: Padding) -> None:
+    """Check that a program has the same weights for other padded lengths.
+
+    Raises:
+        ProgramError: naming the first weight that differs.
+    """
+    for name in dict.fromkeys([*graph.specs, *other.specs]):
+        ours, theirs = graph.specs.get(name), other.specs.get(name)
+        if ours is None or theirs is None:
+            found = "occurs for some"
+        elif ours.shape != theirs.shape:
+            found = f"has shape {ours.shape} for one and {theirs.shape} for another"
+        elif ours.initializer != theirs.initializer:
+            found = "has another initialiser for each"
+        else:
+            continue
+        source = (ours or theirs).source  # type: ignore[union-attr]
+        ragged = ", ".join(name for name in padding.groups if name in padding.given)
+        raise ProgramError(
+            f"{source}: weight {name!r} depends on the padded length of a ragged input "
+            f"({ragged}): it {found}; the length differs from block to block: choose a "
+            "fixed shape, and reduce over the rows with where=present(...)"
+        )
 
 
 def read_samples(
@@ -180,8 +275,7 @@ def check_trainable(world: World, problem: Problem) -> None:
         program, graph = problem.program, problem.graph
         if not graph.weights:
             raise ProgramError(f"program {program.name} has no weights to train")
-        shapes = {name: graph.nodes[i].shape for name, i in graph.inputs.items()}
-        if fingerprint(program.trace(**shapes)) != fingerprint(graph):
+        if not problem.stable:
             raise ProgramError(
                 f"program {program.name} changes each time it is traced: it uses "
                 "random numbers, the time, or something else that varies, and such "

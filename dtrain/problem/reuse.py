@@ -8,9 +8,8 @@ from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 from dtrain.data.columns import Samples
+from dtrain.problem.padding import Padding
 from dtrain.tracing.dependencies import Dependencies
-from dtrain.tracing.fingerprint import fingerprint
-from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.trace import Program
 
 T = TypeVar("T")
@@ -35,7 +34,7 @@ class Reuse(threading.local, Generic[T]):
         program: Program,
         key: Hashable,
         make: Callable[[], T],
-        graph_of: Callable[[T], FlowGraph],
+        stable: Callable[[T], bool],
     ) -> T:
         """Return the kept result for a key, or make and keep one.
 
@@ -43,7 +42,8 @@ class Reuse(threading.local, Generic[T]):
             program: the program.
             key: what the set-up depends on besides the program.
             make: makes the result.
-            graph_of: gives the program's graph as it was traced for a result.
+            stable: returns whether tracing the program again for a result gives the
+                same graph.
         """
         try:
             key = (program, key)
@@ -56,7 +56,7 @@ class Reuse(threading.local, Generic[T]):
         made = make()
         self._kept.pop(key, None)
         dependencies = Dependencies(program.function)
-        if dependencies.known and _stable(program, graph_of(made)):
+        if dependencies.known and stable(made):
             self._kept[key] = dependencies, made
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
@@ -67,13 +67,11 @@ class Reuse(threading.local, Generic[T]):
         self._kept.clear()
 
 
-def _stable(program: Program, graph: FlowGraph) -> bool:
-    """Return whether tracing the program again gives the same graph."""
-    shapes = {name: graph.nodes[i].shape for name, i in graph.inputs.items()}
-    return fingerprint(program.trace(**shapes)) == fingerprint(graph)
-
-
 def signature(samples: Samples) -> tuple[Any, ...]:
     """Return what a plan depends on of samples: shapes and dtypes, not values."""
     arrays = (*samples.inputs.values(), samples.target)
-    return tuple(None if x is None else (x.shape, x.dtype.char) for x in arrays)
+    kinds = [None if x is None else (x.shape, x.dtype.char) for x in arrays]
+    if not samples.ragged:
+        return tuple(kinds)
+    padding = Padding.of(samples)
+    return *kinds, tuple(padding.groups.items()), padding.standard

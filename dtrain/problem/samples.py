@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from dtrain.checkpoint.folder import load
 from dtrain.data.binding import Spec, bind
-from dtrain.data.columns import Dataset, Samples
+from dtrain.data.columns import Column, Dataset, Samples
+from dtrain.data.ragged import Ragged, is_ragged, of_arrays
 from dtrain.data.readers import open_data
 from dtrain.data.table import as_array
 from dtrain.errors import DataError, ProgramError, UsageError
@@ -98,10 +99,12 @@ def as_samples(
     return _checked(arrays, targets)
 
 
-def _in_order(program: Program, inputs: Any) -> dict[str, NDArray[Any]]:
+def _in_order(program: Program, inputs: Any) -> dict[str, Column]:
     """Return arrays given in the program's order, by input name."""
     names = program.inputs
-    if isinstance(inputs, np.ndarray) and inputs.dtype.names is None:
+    if isinstance(inputs, Ragged) or (
+        isinstance(inputs, np.ndarray) and inputs.dtype.names is None
+    ):
         inputs = [inputs]
     if not isinstance(inputs, list | tuple):
         raise DataError(
@@ -125,16 +128,19 @@ def _in_order(program: Program, inputs: Any) -> dict[str, NDArray[Any]]:
     }
 
 
-def _array(name: str, given: Any) -> NDArray[Any]:
+def _array(name: str, given: Any) -> Column:
+    if is_ragged(given):
+        return of_arrays(given, name)
     try:
         return as_array(name, given)
     except ValueError:  # NumPy's, for nested lists of different lengths
         raise DataError(
-            f"{name} has samples of different shapes: all samples must have one shape"
+            f"{name} has samples of different shapes: all samples must have one shape, "
+            "or differ in the length of the first axis alone (dtrain.ragged)"
         ) from None
 
 
-def _checked(arrays: Mapping[str, NDArray[Any]], targets: Any) -> Samples:
+def _checked(arrays: Mapping[str, Column], targets: Any) -> Samples:
     """Return arrays as samples, if all hold numbers for the same number of samples."""
     target = None if targets is None else _array("targets", targets)
     everything = {**arrays, **({} if target is None else {"targets": target})}

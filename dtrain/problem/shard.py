@@ -27,12 +27,14 @@ class RowBlocks:
         count: how many there are.
         length: the rows of each.
         rows: the data rows of all of them.
+        sizes: the lengths that their ragged columns are padded to.
     """
 
     number: int
     count: int
     length: int
     rows: Rows
+    sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class Builder:
         self.weights: dict[str, int] = {}
         self.specs: dict[str, WeightSpec] = {}
         self.names: dict[str, int] = {}
+        self.ragged: dict[int, int] = {}  # an input's number: that of its lengths
         # Where nodes are made in place of others, their source is that of the others.
         self.source: Source | None = None
         # The node whose adjoint is being passed on.

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-import numpy as np
-
 from dtrain.errors import DtrainError, ProgramError
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.padded import Given, inputs_of
 from dtrain.tracing.source import Source, here, is_machinery
 from dtrain.tracing.symbol import Symbol
 
@@ -67,11 +66,12 @@ class Program:
         current(f"calling the program {self.name}")
         return self.function(*args, **keywords)
 
-    def trace(self, **shapes: int | Sequence[int]) -> FlowGraph:
+    def trace(self, **shapes: Given) -> FlowGraph:
         """Run the function once on symbols; return the flow graph of the run.
 
         Args:
             shapes: each input's shape for one sample; an input not named is a scalar.
+                The shape of a ragged input begins with ``None``.
 
         Raises:
             ProgramError: for an operation that cannot be traced, with file and line.
@@ -92,10 +92,7 @@ class Program:
         try:
             code = self.function.__code__
             own = builder.source = Source(code.co_filename, code.co_firstlineno)
-            values = {
-                name: builder.input(name, _shape(shapes.get(name, ())))
-                for name in self.inputs
-            }
+            values = inputs_of(builder, self.inputs, shapes)
             builder.source = None
             result = self.function(**values)
             builder.source = own
@@ -196,12 +193,6 @@ def user_frames(error: BaseException) -> str:
     lines = traceback.format_list(kept)
     lines += traceback.format_exception_only(error)
     return "".join(lines).rstrip()
-
-
-def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:
-    if isinstance(shape, int | np.integer):
-        return (int(shape),)
-    return tuple(int(n) for n in shape)
 
 
 def _advice(result: Any) -> str:

@@ -255,7 +255,7 @@ def test_pickles_are_refused_and_not_executed(tmp_path: Path) -> None:
     ("source", "message"),
     [
         ({"x": np.array([None, 1])}, "column 'x' holds Python objects"),
-        ({"x": [[1], [2, 3]]}, "column 'x' cannot be read: .*inhomogeneous"),
+        ({"x": [[[1], [2, 3]]]}, "column 'x' cannot be read: .*inhomogeneous"),
         ({3: [1.0]}, "3 is not a column name"),
         ({}, "has no columns: give a mapping of names to arrays"),
         (np.ones(3), "data is ndarray: give a mapping of names to arrays"),

@@ -54,7 +54,7 @@ MESSAGES = {
         r"give \[values\], or \{'x': values\}",
     ),
     "samples of different shapes": (
-        lambda: predict(line, WEIGHTS, [[[1.0, 2.0], [1.0]]]),
+        lambda: predict(line, WEIGHTS, [[[[1.0, 2.0], [1.0]]]]),
         DataError,
         "all samples must have one shape",
     ),

@@ -46,7 +46,7 @@ def unsupported_reduction(x, v, m):
 
 
 def unsupported_option(x, v, m):
-    return np.sum(v, where=[True, False, True])  # HERE
+    return np.sum(v, out=np.zeros(()))  # HERE
 
 
 def assigned(x, v, m):
@@ -291,7 +291,7 @@ def layer_of_a_matrix(x, v, m):
         (unsupported_operator, ["np.left_shift", "base_function"]),
         (unsupported_method, [".tolist", "base_function"]),
         (unsupported_reduction, ["np.logaddexp.reduce", "base_function"]),
-        (unsupported_option, ["np.sum", "where"]),
+        (unsupported_option, ["np.sum", "out"]),
         (assigned, ["assigned", "np.where", "np.stack"]),
         (added_into_an_array, ["np.add", "write into", "a = a + b"]),
         (put_into_an_array, ["np.stack"]),
