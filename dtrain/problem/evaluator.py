@@ -20,7 +20,7 @@ from dtrain.descent.loss_graph import LossGraph
 from dtrain.engine.engine import Column, Engine
 from dtrain.engine.execution.pool import Pool
 from dtrain.gradient.vector import GradientVector, Layout, Weights
-from dtrain.problem.padded import PaddedEngine, PaddedShard
+from dtrain.problem.padded import PaddedEngine, PaddedShard, padded_block
 from dtrain.problem.padding import Sizes
 from dtrain.problem.problem import Problem
 from dtrain.problem.shard import RowBlocks, Shard, default_block
@@ -163,7 +163,8 @@ class Evaluator:
         self.problem, self.computing = problem, computing
         nominal = len(problem.samples) if batch is None else batch
         graph = problem.quantity.graph
-        self.block = min(block or default_block(graph, nominal), nominal)
+        default = padded_block if problem.padding else default_block
+        self.block = min(block or default(graph, nominal), nominal)
         self.engine = computing.of_problem(problem)
         self._penalty: Engine | None = None
         if problem.penalty is not None:

@@ -21,7 +21,7 @@ from dtrain.functions.piecewise import real
 from dtrain.gradient.vector import Layout
 from dtrain.problem.columns import columns_of
 from dtrain.problem.evaluator import PLAIN, reading
-from dtrain.problem.padded import PaddedEngine, PaddedShard
+from dtrain.problem.padded import PaddedEngine, PaddedShard, padded_block
 from dtrain.problem.padding import Padding, Sizes
 from dtrain.problem.problem import check_same_weights
 from dtrain.problem.samples import as_weights, dtype_of, named_weights
@@ -67,7 +67,8 @@ class Outputs:
         specs = self.graph.specs.items()
         layout = Layout.of({name: spec.shape for name, spec in specs}, self._dtype)
         self.weights = as_weights(layout, weights)
-        self.block = default_block(self.graph, len(samples))
+        default = padded_block if self.padding else default_block
+        self.block = default(self.graph, len(samples))
         self._samples = len(samples)
         columns = columns_of(samples, self.graph, self._dtype)
         self._engine: Engine | PaddedEngine = PLAIN.engine(self.graph, layout, columns)

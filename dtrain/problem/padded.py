@@ -18,13 +18,15 @@ from dtrain.data.order import Batch
 from dtrain.engine.engine import Engine
 from dtrain.gradient.vector import Weights
 from dtrain.problem.padding import Sizes, padded
-from dtrain.problem.shard import RowBlocks, Shard
+from dtrain.problem.shard import RowBlocks, Shard, default_block
 from dtrain.reduction.blocks import share
 from dtrain.reduction.tree import PartialSum
+from dtrain.tracing.graph import FlowGraph
 from dtrain.worlds.world import World
 
 HANDS = 8
 """Blocks are dealt like cards to so many hands, so that ranks get like work."""
+_LARGEST = 32  # samples in a block by default: a longer one needs more padding
 _ANY = 1 << 30  # blocks in a stack: as many as the engine of a size likes
 
 
@@ -65,6 +67,11 @@ def arranged(
     starts = np.arange(0, len(rows), block)
     sizes = [padded(np.maximum.reduceat(each[rows], starts)) for each in lengths]
     return Arrangement(rows, list(zip(*(s.tolist() for s in sizes), strict=True)))
+
+
+def padded_block(graph: FlowGraph, batch: int) -> int:
+    """Return how many ragged samples a block holds unless ``block`` says so."""
+    return min(default_block(graph, batch), _LARGEST)
 
 
 class PaddedEngine:

@@ -1,7 +1,7 @@
 """The padding of ragged columns: to which lengths, of which there are few.
 
-A length is rounded up to one of four sizes in each octave: 5, 6, 7, 8, 10, 12, 14, 16,
-20 and so on; up to 4 all occur. So at most a quarter is added, and a tenth on average.
+A length is rounded up to one of eight sizes in each octave: 9, 10, ..., 16, 18, 20, and
+so on to 32, 36; up to 8 all occur. So at most an eighth is added.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Sizes = tuple[int, ...]
 def padded(lengths: NDArray[np.intp]) -> NDArray[np.intp]:
     """Round lengths up to those that are padded to.
 
-    >>> padded(np.array([1, 4, 8, 9, 11, 17, 60])).tolist()
-    [1, 4, 8, 10, 12, 20, 64]
+    >>> padded(np.array([1, 4, 8, 9, 15, 17, 33, 60])).tolist()
+    [1, 4, 8, 9, 15, 18, 36, 60]
     """
     bits = np.frexp(np.maximum(lengths - 1, 0))[1]  # the number of bits of length − 1
-    step = np.left_shift(1, np.maximum(bits - 3, 0))
+    step = np.left_shift(1, np.maximum(bits - 4, 0))
     return np.asarray(-(-lengths // step) * step, np.intp)
 
 
