@@ -33,7 +33,7 @@ _ARRAYS = {  # those of every run: dtypes and number of dimensions
     "steps": (("int64",), 0),
     "skips": (("int64",), 1),
     "sums": (("float64",), 1),
-    "left_out": (("int64",), 1),
+    "counts": (("float64",), 1),
     "weights": (("float32", "float64"), 1),
 }
 _TYPES = {"int64": "I64", "float32": "F32", "float64": "F64", "uint8": "U8"}
@@ -201,9 +201,8 @@ def _check(facts: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         array = arrays[name]
         if array.dtype.name not in dtype or array.ndim != dimensions:
             raise ValueError(f"{name}: {array.dtype} of shape {array.shape}")
-    steps, left_out = arrays["steps"], arrays["left_out"]
-    if steps < 0 or (left_out < 0).any() or (left_out >= facts["samples"]).any():
-        raise ValueError(f"steps: {steps}, samples left out: {left_out}")
+    if arrays["steps"] < 0 or not (arrays["counts"] >= 0).all():
+        raise ValueError(f"steps: {arrays['steps']}, counts: {arrays['counts']}")
     weights = arrays["weights"]
     if Layout.of(shapes, weights.dtype).size != weights.size:
         raise ValueError(f"weights: {weights.size} numbers for {shapes}")

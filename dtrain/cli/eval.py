@@ -70,6 +70,7 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, dict[str, float]]:
         target=args.target,
         columns=options.columns(args),
         with_target=loss.takes_target,
+        sample_weight=args.sample_weight,
     )
     found = measure(world, program, samples, weights, loss, digest)
     with together(world):

@@ -18,7 +18,8 @@ from dtrain.descent import losses, optimizers
 from dtrain.descent.losses import Loss
 from dtrain.descent.penalties import Norms, Penalty
 from dtrain.errors import UsageError
-from dtrain.training.options import FLAG, PATH, Kind, Option
+from dtrain.problem.weighting import BALANCED
+from dtrain.training.options import AT_LEAST_0, FLAG, PATH, Kind, Option
 from dtrain.training.rows import LIBRARY
 from dtrain.training.settings import Settings
 from dtrain.training.values import Checkpoint, Spanning, Validation
@@ -173,12 +174,36 @@ def settings(args: argparse.Namespace, entry: Entry | None) -> dict[str, Any]:
     chosen["columns"] = columns(args)
     chosen["checkpoint"] = _checkpoint(args)
     chosen["validation"] = _validation(args)
+    chosen["rates"] = _factors("--rate", args.rates) or None
+    chosen["class_weight"] = _class_weight(args)
     if args.learning_rate_schedule != "constant" or args.warmup:
         chosen["learning_rate"] = Spanning(
             chosen["learning_rate"], args.learning_rate_schedule, args.warmup
         )
     Settings(**chosen)  # raises where a value does not fit
     return chosen
+
+
+def _class_weight(args: argparse.Namespace) -> str | dict[Any, float] | None:
+    words = args.class_weight
+    if not words or words == [BALANCED]:
+        return BALANCED if words else None
+    return {
+        int(label) if label.lstrip("-").isdigit() else label: factor
+        for label, factor in _factors("--class-weight", words).items()
+    }
+
+
+def _factors(option: str, words: list[str]) -> dict[str, float]:
+    factors = {}
+    for name, text in pairs(option, words).items():
+        try:
+            factors[name] = float(AT_LEAST_0.word(text))
+        except ValueError:
+            raise UsageError(
+                f"{option} {name}={text}: the factor must be {AT_LEAST_0.must}"
+            ) from None
+    return factors
 
 
 def _validation(args: argparse.Namespace) -> Validation | None:

@@ -19,13 +19,13 @@ from dtrain.data.columns import (
     Column,
     Dataset,
     Samples,
-    common_length,
 )
 from dtrain.data.csv_fields import is_number
 from dtrain.data.ragged import Ragged
-from dtrain.data.table import UNNAMED, Coded, Values
+from dtrain.data.table import UNNAMED, Coded, Values, common_length
 from dtrain.errors import DataError, UsageError, did_you_mean
 
+_WEIGHT = "the weight of samples"
 Spec = str | Sequence[str]
 """A column's name, a range ``first:last``, or a list of names and ranges."""
 
@@ -37,8 +37,10 @@ class Binding:
     Attributes:
         dataset: the columns.
         inputs: the names of the program's inputs.
-        origins: the names of the columns that form each input, then the target.
+        origins: the names of the columns that form each input, then the target, then
+            the weight of samples.
         vectors: for each of these, whether its columns are elements of a vector.
+        weighted: whether the last of these is the weight of samples.
 
     """
 
@@ -46,6 +48,7 @@ class Binding:
     inputs: Sequence[str]
     origins: list[tuple[str, ...]]
     vectors: list[bool]
+    weighted: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -66,7 +69,9 @@ class Binding:
             raise DataError(f"{source} has no samples")
         arrays: list[Column] = []
         categories: dict[str, tuple[str, ...]] = {}
-        whose = [*self.inputs, TARGET_KEY]
+        count = len(self.inputs)
+        with_target = len(self.origins) > count + self.weighted
+        whose = [*self.inputs, *([TARGET_KEY] if with_target else []), "weight"]
         for key, names, vector in zip(whose, self.origins, self.vectors, strict=False):
             found = [columns[name] for name in names]
             if vector:
@@ -76,15 +81,29 @@ class Binding:
                 arrays.append(found[0].codes)
             else:
                 arrays.append(found[0])
-        count = len(self.inputs)
+        weight = self._weight(arrays[-1], categories) if self.weighted else None
         return Samples(
             dict(zip(self.inputs, arrays, strict=False)),
-            arrays[count] if len(arrays) > count else None,
+            arrays[count] if with_target else None,
             source,
             self.origins,
             self.dataset.line_of,
+            weight,
             categories=categories,
         )
+
+    def _weight(
+        self, column: Column, categories: Mapping[str, tuple[str, ...]]
+    ) -> NDArray[Any]:
+        """Return the weights of samples; refuse what is not one number a sample."""
+        (name,) = self.origins[-1] if len(self.origins[-1]) == 1 else ("a vector",)
+        coded = "weight" in categories
+        if coded or isinstance(column, Ragged) or column.ndim != 1:
+            raise DataError(
+                f"{self.dataset.source}: column {name!r} must hold one number for each "
+                "sample, its weight"
+            )
+        return column
 
 
 def bind(
@@ -94,6 +113,7 @@ def bind(
     columns: Mapping[str, Spec],
     *,
     with_target: bool = True,
+    sample_weight: str | None = None,
 ) -> Samples:
     """Resolve the columns that a program reads, read them, and make samples.
 
@@ -105,7 +125,14 @@ def bind(
     ((3, 2), [('a', 'b'), ('y',)])
 
     """
-    binding = resolve(dataset, inputs, target, columns, with_target=with_target)
+    binding = resolve(
+        dataset,
+        inputs,
+        target,
+        columns,
+        with_target=with_target,
+        sample_weight=sample_weight,
+    )
     return binding.samples(dataset.read(binding.names))
 
 
@@ -116,6 +143,7 @@ def resolve(
     columns: Mapping[str, Spec],
     *,
     with_target: bool = True,
+    sample_weight: str | None = None,
 ) -> Binding:
     """Match the columns of a data set to a program's inputs, and find the target.
 
@@ -129,6 +157,7 @@ def resolve(
             of the data set and with both ends, or a list of names and ranges, in a text
             separated by commas.
         with_target: whether there is a target.
+        sample_weight: the column with the weight of each sample, if there are weights.
 
     Raises:
         UsageError: a target is named although there is none.
@@ -151,10 +180,14 @@ def resolve(
     if with_target:
         spec: Spec = columns.get(wanted, wanted)
         if target is None and ("t" in inputs or "t" not in columns):
-            spec = _default_target(dataset, {n for names, _ in found for n in names})
+            used = {name for names, _ in found for name in names}
+            spec = _default_target(dataset, used | {sample_weight or ""} - {""})
         found.append(_resolve(dataset, spec, None))
+    if sample_weight is not None:
+        found.append(_resolve(dataset, sample_weight, _WEIGHT))
     origins = [names for names, _ in found]
-    return Binding(dataset, inputs, origins, [vector for _, vector in found])
+    vectors = [vector for _, vector in found]
+    return Binding(dataset, inputs, origins, vectors, sample_weight is not None)
 
 
 def _resolve(
@@ -204,6 +237,8 @@ def _unknown(dataset: Dataset, name: str, reader: str | None) -> DataError:
     hint = did_you_mean(name, dataset.names) or "."
     if reader is None:
         who, advice = "the target", "with --target NAME (target=)"
+    elif reader == _WEIGHT:
+        who, advice = _WEIGHT, "with --sample-weight NAME (sample_weight=)"
     else:
         who = f"input {reader!r}"
         forms = f"{reader}=NAME, {reader}=FIRST:LAST or {reader}=A,B,C"

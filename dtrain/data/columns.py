@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from dtrain.data.csv_fields import is_number
 from dtrain.data.digest import CHUNK
 from dtrain.data.ragged import Ragged
-from dtrain.data.table import MISSING, Coded, Table, Values, as_column
+from dtrain.data.table import MISSING, Table, Values, as_column
 from dtrain.errors import DataError
 
 Column = NDArray[Any] | Ragged
 TARGET_KEY = "(target)"
 """The target's key beside the names of inputs; no parameter can have this name."""
 _FINITE = "data must be finite; fix or remove the row"
+_NOT_NEGATIVE = "the weight of a sample must be 0 or more"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +77,10 @@ class Samples:
         inputs: (N, ...) each, by the names of the program's inputs.
         target: (N, ...), or ``None`` if the loss takes no target.
         source: the name of the data in messages.
-        origins: the names of the columns that form each input, then the target.
+        origins: the names of the columns that form each input, then the target, then
+            the weight.
         line_of: as in `Dataset`.
+        weight: (N,), the weight of each sample, or ``None`` if all count alike.
         rows: the row of each sample in the data set, if these are a part of it.
         categories: the texts that the codes of a column of text stand for, by the name
             of the input that reads it, or ``(target)``.
@@ -89,6 +92,7 @@ class Samples:
     source: str
     origins: Sequence[tuple[str, ...]]
     line_of: Callable[[int], int] | None = field(default=None, repr=False)
+    weight: NDArray[Any] | None = None
     rows: NDArray[np.intp] | None = field(default=None, repr=False)
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -99,6 +103,8 @@ class Samples:
         yield from self.inputs.values()
         if self.target is not None:
             yield self.target
+        if self.weight is not None:
+            yield self.weight
 
     @property
     def target_shape(self) -> tuple[int | None, ...] | None:
@@ -111,6 +117,7 @@ class Samples:
             self,
             inputs={name: column[:count] for name, column in self.inputs.items()},
             target=None if self.target is None else self.target[:count],
+            weight=None if self.weight is None else self.weight[:count],
         )
 
     def take(self, rows: NDArray[np.intp]) -> Samples:
@@ -119,6 +126,7 @@ class Samples:
             self,
             inputs={name: column[rows] for name, column in self.inputs.items()},
             target=None if self.target is None else self.target[rows],
+            weight=None if self.weight is None else self.weight[rows],
             rows=rows if self.rows is None else self.rows[rows],
         )
 
@@ -162,7 +170,24 @@ class Samples:
 
         """
         if self.target is not None:
-            self._check([(self.origins[-1], self.target)], start, stop, fits, must)
+            names = self.origins[len(self.inputs)]
+            self._check([(names, self.target)], start, stop, fits, must)
+
+    def check_weight(self, start: int, stop: int) -> None:
+        """Check that weights of the rows [start, stop) are 0 or more, and not all 0.
+
+        Raises:
+            DataError: a weight is negative; or all weights of all rows are 0.
+
+        """
+        if self.weight is None:
+            return
+        at = len(self.inputs) + (self.target is not None)
+        if at < len(self.origins):
+            column = [(self.origins[at], self.weight)]
+            self._check(column, start, stop, _not_negative, _NOT_NEGATIVE)
+        if not np.any(self.weight):
+            raise DataError(f"{self.source}: the weights of all samples are 0")
 
     def check_not_text(self, key: str, why: str) -> None:
         """Check that an input, or ``(target)``, does not read a column of text.
@@ -213,12 +238,11 @@ class Samples:
                 values = part.values if isinstance(part, Ragged) else part
                 fit = fits(values)
                 if not fit.all():
-                    row, *index = np.argwhere(~fit)[0].tolist()
-                    value = values[(row, *index)]
+                    first = np.argwhere(~fit)[0].tolist()
+                    row, *index = first
                     if isinstance(part, Ragged):
-                        row, inner = part.owner(row)
-                        index = [inner, *index]
-                    invalid.append((row, names, index, value))
+                        row, index = part.owner(row)[0], [part.owner(row)[1], *index]
+                    invalid.append((row, names, index, values[tuple(first)]))
             if invalid:
                 row, names, index, value = min(invalid, key=lambda found: found[0])
                 raise self._error(low + row, names, index, value, must)
@@ -250,33 +274,11 @@ class Samples:
         )
 
 
+def _not_negative(values: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(values >= 0)
+
+
 def _is_value(rows: NDArray[Any]) -> NDArray[Any]:
     """Return which elements are neither missing nor infinite."""
-    found: NDArray[Any] = (
-        np.isfinite(rows) if rows.dtype.kind == "f" else rows != MISSING
-    )
-    return found
-
-
-def common_length(columns: Mapping[str, Any], source: str) -> int:
-    """Return the number of samples, which must be the same in all columns.
-
-    Raises:
-        DataError: there are no columns, or their lengths differ.
-    """
-    lengths = {
-        name: len(column)
-        if isinstance(column, Coded | Ragged)
-        else len(np.atleast_1d(column))
-        for name, column in columns.items()
-    }
-    if not lengths:
-        raise DataError(f"{source}: no column is used, so there are no samples")
-    first = next(iter(lengths))
-    for name, length in lengths.items():
-        if length != lengths[first]:
-            raise DataError(
-                f"{source}: column {first!r} has {lengths[first]} rows, column "
-                f"{name!r} has {length}: all must have one row for each sample"
-            )
-    return lengths[first]
+    number = rows.dtype.kind == "f"
+    return np.asarray(np.isfinite(rows) if number else rows != MISSING)

@@ -165,3 +165,25 @@ def as_column(source: str, name: str, value: Any) -> Values:
     if not array.dtype.isnative:
         return array.astype(array.dtype.newbyteorder("="))
     return array
+
+
+def common_length(columns: Mapping[str, Any], source: str) -> int:
+    """Return the number of samples, which must be the same in all columns.
+
+    Raises:
+        DataError: there are no columns, or their lengths differ.
+    """
+    lengths = {
+        name: len(np.atleast_1d(column) if isinstance(column, np.ndarray) else column)
+        for name, column in columns.items()
+    }
+    if not lengths:
+        raise DataError(f"{source}: no column is used, so there are no samples")
+    first = next(iter(lengths))
+    for name, length in lengths.items():
+        if length != lengths[first]:
+            raise DataError(
+                f"{source}: column {first!r} has {lengths[first]} rows, column "
+                f"{name!r} has {length}: all must have one row for each sample"
+            )
+    return lengths[first]

@@ -93,8 +93,12 @@ class Loss(Protocol):
                 padding. The adjoint of those has no effect.
         """
 
-    def scale(self, samples: int) -> float:
-        """Return the factor of the summed GradientVector, for this many samples."""
+    def scale(self, samples: float) -> float:
+        """Return the factor of the summed GradientVector.
+
+        Args:
+            samples: how many samples, or the sum of their weights.
+        """
 
     def metric(self, targets: NDArray[Any]) -> Metric | None:
         """Return a metric that fits these targets, if there is one."""

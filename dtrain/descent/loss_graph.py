@@ -25,11 +25,14 @@ from dtrain.gradient.vector import Layout
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.node import first_weight
 from dtrain.tracing.padded import by_rows, mask
 from dtrain.tracing.symbol import Symbol
 
 TARGET = "(target)"
 """The input for the target. No parameter of a Python function can have this name."""
+WEIGHT = "(sample weight)"
+"""The input for the weight of a sample."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,10 @@ class LossGraph:
         gradients: the name of each derivative output, with the name of its weight.
         output: the shape of the program's output.
         target: the kind of a sample's target, if there is one.
-        sums: the names of the metric's outputs, in order.
+        sums: the names of the outputs beside loss and gradient, in order: the sum of
+            the samples' weights, if they have some; then the metric's.
+        weighted: whether samples have weights.
+        frozen: the weights that the loss is not differentiated by.
     """
 
     program: FlowGraph
@@ -53,13 +59,15 @@ class LossGraph:
     output: Shape
     target: Target | None
     sums: Sequence[str] = ()
+    weighted: bool = False
+    frozen: frozenset[str] = frozenset()
 
     def layout(self, dtype: str) -> Layout:
         """Return the layout of the vector of the program's weights and the sums."""
         nodes, outputs = self.graph.nodes, self.graph.outputs
         sums = sum(math.prod(nodes[outputs[name]].shape) for name in self.sums)
         shapes = {name: spec.shape for name, spec in self.graph.specs.items()}
-        return Layout.of(shapes, dtype, sums)
+        return Layout.of(shapes, dtype, sums, weighted=self.weighted)
 
 
 def sample_loss_graph(
@@ -98,6 +106,8 @@ def loss_graph(
     *,
     gradient: bool = True,
     metric: Metric | None = None,
+    weighted: bool = False,
+    frozen: frozenset[str] = frozenset(),
     as_written: bool = False,
     rows: str | None = None,
 ) -> LossGraph:
@@ -109,6 +119,8 @@ def loss_graph(
         given: the shape of one sample's target in the data, if it is known.
         gradient: whether to differentiate the loss.
         metric: a metric whose sums become outputs too.
+        weighted: whether samples have weights: each multiplies all terms of its sample.
+        frozen: weights that the loss is not differentiated by; they have derivative 0.
         as_written: do not combine similar scalars into arrays, so that each node keeps
             its source line.
         rows: the input with the number of a ragged target's rows; the loss counts no
@@ -124,7 +136,7 @@ def loss_graph(
         )
     graph = expand(program, only_without_vjp=True)
     if not as_written:
-        graph = vectorise(graph, filled=gradient)
+        graph = vectorise(graph, filled=gradient, frozen=frozen)
     builder = Builder(program.name)
     symbols = builder.include(graph)
     output = symbols[graph.output]
@@ -137,20 +149,30 @@ def loss_graph(
     value, seed = loss.of_sample(output, target, **present)
     if present:
         seed = np.where(by_rows(present["present"], np.ndim(seed)), seed, 0)
+    sums: list[Any] = []
+    if metric is not None and takes is not None and takes.shape == given:
+        sums = list(metric.of_sample(output, target, **present))
+    if weighted:
+        factor = builder.input(WEIGHT, (), "real")
+        value, seed = value * factor, seed * factor
+        sums = [factor, *(each * factor for each in sums)]
     outputs = {"loss": builder.symbol(block_sum(builder.symbol(value)))}
     gradients: dict[str, str] = {}
     if gradient:
-        wrt = {name: symbols[number] for name, number in graph.weights.items()}
+        wrt = {
+            name: symbols[number]
+            for name, number in graph.weights.items()
+            if first_weight(graph.nodes[number]) not in frozen
+        }
         adjoints = backward(output, builder.symbol(seed), list(wrt.values()))
         for name, adjoint in zip(wrt, adjoints, strict=True):
             if adjoint is not None:
                 gradients[f"d loss / d {name}"] = name
                 outputs[f"d loss / d {name}"] = adjoint
-    sums: Sequence[Any] = ()
-    if metric is not None and takes is not None and takes.shape == given:
-        sums = metric.of_sample(output, target, **present)
     names = [f"sum {i}" for i in range(len(sums))]
     for name, each in zip(names, sums, strict=True):
         outputs[name] = builder.symbol(block_sum(builder.symbol(each)))
     graph = builder.graph(outputs)
-    return LossGraph(program, graph, loss, gradients, output.shape, takes, names)
+    return LossGraph(
+        program, graph, loss, gradients, output.shape, takes, names, weighted, frozen
+    )

@@ -48,7 +48,7 @@ class _WithTarget:
 
     takes_target = True
 
-    def scale(self, samples: int) -> float:
+    def scale(self, samples: float) -> float:
         """Return −1/N."""
         return -1.0 / samples
 
@@ -81,7 +81,7 @@ class SquareError(_OfErrors):
         error = target - output
         return total(np.square(error), present), error
 
-    def scale(self, samples: int) -> float:
+    def scale(self, samples: float) -> float:
         """Return −2/N."""
         return -2.0 / samples
 
@@ -248,7 +248,7 @@ class Mean:
         """Return the output, and 1."""
         return output, 1.0
 
-    def scale(self, samples: int) -> float:
+    def scale(self, samples: float) -> float:
         """Return 1/N."""
         return 1.0 / samples
 

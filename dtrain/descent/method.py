@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
@@ -67,19 +67,24 @@ class GradientDescent(Method):
 
     Attributes:
         rule: the step rule, such as `dtrain.optimizers.sgd`.
+        factors: by name, what multiplies the learning rate of a weight; a weight with
+            the factor 0 does not move; one without a factor has 1.
     """
 
     rule: Rule
+    factors: Mapping[str, float] = field(default_factory=dict)
 
     def start(self, weights: Weights) -> Course:
         """Return gradient descent with these weights."""
-        return _Descending(self.rule, weights)
+        return _Descending(self.rule, weights, self.factors)
 
 
 class _Descending(Course):
-    def __init__(self, rule: Rule, weights: Weights) -> None:
+    def __init__(
+        self, rule: Rule, weights: Weights, factors: Mapping[str, float]
+    ) -> None:
         self._weights = weights
-        self._descent = rule.start(weights.flat, weights.layout.parts)
+        self._descent = rule.start(weights.flat, weights.layout.parts, factors)
         self.state = self._descent.state
         # Clipping comes first; the square of a clipped element is finite.
         self.squares = rule.squared and rule.clip_norm is None

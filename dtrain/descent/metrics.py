@@ -33,13 +33,13 @@ class Metric(Protocol):
         """Return the metric for ragged targets, whose rows count like samples."""
 
     def values(
-        self, sums: NDArray[np.float64], samples: int
+        self, sums: NDArray[np.float64], samples: float
     ) -> Mapping[str, float | None]:
         """Return the metric's values by name; ``None`` for an undefined value.
 
         Args:
             sums: the sums of the terms, concatenated, each in C order.
-            samples: the number of samples.
+            samples: the number of samples, or the sum of their weights.
         """
 
 
@@ -69,7 +69,7 @@ class Accuracy:
     def values(
         self,
         sums: NDArray[np.float64],
-        samples: int,  # noqa: ARG002
+        samples: float,  # noqa: ARG002
     ) -> Mapping[str, float | None]:
         """Return the accuracy, from 0 to 1."""
         right, count = sums.tolist()
@@ -126,7 +126,7 @@ class Errors:
         ]
 
     def values(
-        self, sums: NDArray[np.float64], samples: int
+        self, sums: NDArray[np.float64], samples: float
     ) -> Mapping[str, float | None]:
         """Return RMSE over all elements, and R² unless all targets are equal."""
         squares, around = sums[:2].tolist()
@@ -162,10 +162,10 @@ class RowErrors(Errors):
     def values(
         self,
         sums: NDArray[np.float64],
-        samples: int,  # noqa: ARG002
+        samples: float,  # noqa: ARG002
     ) -> Mapping[str, float | None]:
         """Return RMSE over all elements, and R² unless all targets are equal."""
-        return super().values(sums[:-1], int(sums[-1]))
+        return super().values(sums[:-1], float(sums[-1]))
 
 
 def one_hot(targets: NDArray[Any]) -> bool:

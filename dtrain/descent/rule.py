@@ -82,7 +82,10 @@ class Rule(ABC):
                 object.__setattr__(self, field.name, number)
 
     def start(
-        self, weights: Vector, parts: Mapping[str, slice] | None = None
+        self,
+        weights: Vector,
+        parts: Mapping[str, slice] | None = None,
+        factors: Mapping[str, float] | None = None,
     ) -> Descent:
         """Return the descent of a flat vector of weights by this rule.
 
@@ -90,12 +93,14 @@ class Rule(ABC):
             weights: (W,), changed in place by every step.
             parts: the range of each weight in the vector, by name; by default the
                 vector is one weight.
+            factors: what multiplies the learning rate of a weight, by name; 1 unless
+                given. A weight with the factor 0 does not move.
 
         Raises:
             ValueError: the weights are not one flat vector of floats.
 
         """
-        return Descent(self, weights, parts)
+        return Descent(self, weights, parts, factors)
 
     @property
     @abstractmethod
@@ -150,7 +155,11 @@ class Descent:
     """
 
     def __init__(
-        self, rule: Rule, weights: Vector, parts: Mapping[str, slice] | None = None
+        self,
+        rule: Rule,
+        weights: Vector,
+        parts: Mapping[str, slice] | None = None,
+        factors: Mapping[str, float] | None = None,
     ) -> None:
         if weights.ndim != 1 or weights.dtype.kind != "f":
             raise ValueError(
@@ -162,18 +171,18 @@ class Descent:
         slots = {name: np.zeros_like(weights) for name in rule.slots}
         self.state: dict[str, NDArray[Any]] = {"step": np.zeros((), np.int64), **slots}
         whole = {"": slice(0, weights.size)}
-        named = (parts or whole).items() if rule.layerwise else _ranges(weights.size)
-        named = [(name, part) for name, part in named if part.stop > part.start]
-        longest = max((part.stop - part.start for _, part in named), default=0)
+        split = rule.layerwise or factors
+        named = _moving(rule, (parts if split else whole) or whole, factors or {})
+        longest = max((part.stop - part.start for _, part, _ in named), default=0)
         space = np.empty((2, longest), weights.dtype)
         self._squares = np.empty(min(PIECE, weights.size))
         self._pieces = []
-        for name, part in named:
+        for name, part, factor in named:
             size = part.stop - part.start
             views = {slot: values[part] for slot, values in slots.items()}
             scratch = space[0, :size], space[1, :size], self._squares
             piece = Piece(name, weights[part], views, *scratch)
-            self._pieces.append((part, piece))
+            self._pieces.append((part, piece, factor))
 
     def step(self, gradient: Vector, learning_rate: float) -> None:
         """Take one step down the gradient of the mean loss.
@@ -199,7 +208,7 @@ class Descent:
         count = int(self.state["step"])
         unit, factor = self._clipping(gradient)
         decay = 0.0 if self.rule.decoupled else self.rule.weight_decay
-        for part, piece in self._pieces:
+        for part, piece, share in self._pieces:
             if unit == 1.0:
                 np.multiply(gradient[part], factor, out=piece.gradient)
             else:
@@ -208,7 +217,7 @@ class Descent:
             if decay:
                 np.multiply(piece.weights, decay, out=piece.scratch)
                 np.add(piece.gradient, piece.scratch, out=piece.gradient)
-            self.rule.update(piece, rate, count)
+            self.rule.update(piece, rate * share, count)
 
     def _clipping(self, gradient: Vector) -> tuple[float, float]:
         """Return a divisor and a factor for the gradient.
@@ -227,10 +236,25 @@ class Descent:
         return root * unit
 
 
-def _ranges(size: int) -> list[tuple[str, slice]]:
-    """Return the ranges of PIECE elements that a vector consists of."""
-    starts = range(0, size, PIECE)
-    return [("", slice(start, min(start + PIECE, size))) for start in starts]
+def _ranges(start: int, stop: int) -> list[slice]:
+    """Return the ranges of PIECE elements that a range consists of."""
+    return [slice(at, min(at + PIECE, stop)) for at in range(start, stop, PIECE)]
+
+
+def _moving(
+    rule: Rule, parts: Mapping[str, slice], factors: Mapping[str, float]
+) -> list[tuple[str, slice, float]]:
+    """Return the name, the range and the rate's factor of each piece that moves.
+
+    A piece is a whole weight for a layerwise rule, else a short range.
+    """
+    return [
+        (name, part, factor)
+        for name, whole in parts.items()
+        if (factor := factors.get(name, 1.0))
+        for part in ([whole] if rule.layerwise else _ranges(whole.start, whole.stop))
+        if part.stop > part.start
+    ]
 
 
 def _root(vector: Vector, squares: Vector) -> tuple[float, float]:
@@ -253,7 +277,7 @@ def _root(vector: Vector, squares: Vector) -> tuple[float, float]:
 
 def _sum_of_squares(vector: Vector, squares: Vector, unit: float) -> float:
     total = 0.0
-    for _, part in _ranges(vector.size):
+    for part in _ranges(0, vector.size):
         terms = squares[: part.stop - part.start]
         np.copyto(terms, vector[part])
         if unit != 1.0:

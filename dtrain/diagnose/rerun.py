@@ -62,6 +62,8 @@ class Rerun:
             joined.program,
             problem.loss,
             padding.target_shape(block.sizes),
+            weighted=joined.weighted,
+            frozen=joined.frozen,
             as_written=True,
             rows=padding.rows,
         )

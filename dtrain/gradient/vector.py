@@ -30,18 +30,25 @@ class Layout:
         shapes: the shape of each weight, by name, in sorted name order.
         dtype: the run's dtype.
         metrics: the number of values after loss and sample count in the tail.
+        weighted: whether the first of these values is the sum of the samples' weights.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     dtype: np.dtype[Any]
     metrics: int = 0
+    weighted: bool = False
 
     @classmethod
     def of(
-        cls, shapes: Mapping[str, tuple[int, ...]], dtype: Any, metrics: int = 0
+        cls,
+        shapes: Mapping[str, tuple[int, ...]],
+        dtype: Any,
+        metrics: int = 0,
+        *,
+        weighted: bool = False,
     ) -> Layout:
         """Return the layout of weights of given shapes."""
-        return cls(dict(sorted(shapes.items())), np.dtype(dtype), metrics)
+        return cls(dict(sorted(shapes.items())), np.dtype(dtype), metrics, weighted)
 
     @cached_property
     def offsets(self) -> dict[str, int]:
@@ -82,8 +89,13 @@ class Layout:
         return hashlib.sha256(self.describe().encode()).hexdigest()
 
     def describe(self) -> str:
-        """Return names, shapes, dtype and the number of metrics as text."""
-        return repr((list(self.shapes.items()), self.dtype.str, self.metrics))
+        """Return names, shapes, dtype and what is in the tail, as text."""
+        shapes = list(self.shapes.items())
+        return repr((shapes, self.dtype.str, self.metrics, self.weighted))
+
+    def divisor(self, tail: NDArray[np.float64]) -> float:
+        """Return what a mean divides by: the sum of the samples' weights, or N."""
+        return float(tail[2]) if self.weighted else int(tail[1])
 
     def zeros(self) -> NDArray[Any]:
         """Return a flat array of zeros.
@@ -234,14 +246,19 @@ class GradientVector:
         return int(self.tail[1])
 
     @property
+    def divisor(self) -> float:
+        """The sum of the samples' weights; without weights, the number of samples."""
+        return self.layout.divisor(self.tail)
+
+    @property
     def loss(self) -> float:
-        """The mean loss of the samples; 0 if there are none."""
-        return float(self.tail[0] / self.tail[1]) if self.tail[1] else 0.0
+        """The mean loss of the samples; 0 if there are none that count."""
+        return float(self.tail[0] / self.divisor) if self.divisor else 0.0
 
     @property
     def metrics(self) -> NDArray[np.float64]:
         """The sums of the metrics over the samples."""
-        return self.tail[2:]
+        return self.tail[3:] if self.layout.weighted else self.tail[2:]
 
     def receive(self, slots: NDArray[Any]) -> None:
         """Refer to another object's sum of derivatives, without a copy."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from dtrain.data.columns import Column, Samples
 from dtrain.data.ragged import Ragged
-from dtrain.descent.loss_graph import TARGET, LossGraph
+from dtrain.descent.loss_graph import TARGET, WEIGHT, LossGraph
 from dtrain.errors import DataError
 from dtrain.functions.base import Shape
 from dtrain.functions.gather import integer
@@ -36,6 +36,8 @@ def columns_of(samples: Samples, graph: FlowGraph, dtype: str) -> dict[str, Colu
             _check_index(samples, name, column)
     if samples.target is not None and TARGET in graph.inputs:
         columns[TARGET] = samples.target
+    if samples.weight is not None:
+        columns[WEIGHT] = samples.weight
     for name, column in columns.items():
         if not isinstance(column, np.memmap):
             whole = graph.nodes[graph.inputs[name]].dtype == "int"

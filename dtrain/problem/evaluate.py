@@ -52,6 +52,7 @@ def loss_and_gradient(
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
     loss: str | Loss = "square",
+    sample_weight: Any = None,
     penalty: Penalty | None = None,
     dtype: Any = "float64",
     block: int | None = None,
@@ -74,6 +75,7 @@ def loss_and_gradient(
         target: which column that is, as in `dtrain.train`.
         columns: which columns the inputs are, as in `dtrain.train`.
         loss: the loss, as in `dtrain.train`.
+        sample_weight: the weight of each sample: an array, or a named column.
         penalty: a function of the weights that is added to the mean loss.
         dtype: ``float32`` or ``float64``.
         block: samples in a block, the unit of exact sums.
@@ -107,6 +109,7 @@ def loss_and_gradient(
         target=target,
         columns=columns,
         with_target=the_loss.takes_target,
+        sample_weight=sample_weight,
     )
 
     def make() -> tuple[Evaluator, Weights]:
@@ -149,6 +152,7 @@ def evaluate(
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
     loss: str | Loss = "square",
+    sample_weight: str | None = None,
     block: int | None = None,
     backend: str = "numpy",
     world: World | None = None,
@@ -166,6 +170,8 @@ def evaluate(
         target: the column to compare with, as in `dtrain.train`.
         columns: which columns the inputs are, as in `dtrain.train`.
         loss: the loss, as in `dtrain.train`.
+        sample_weight: the column with the weight of each sample; loss and metrics are
+            weighted means.
         block: samples in a block, the unit of exact sums.
         backend: what runs the plan: ``numpy`` or ``fused``.
         world: the ranks; by default those that a launcher started, or one.
@@ -198,6 +204,7 @@ def evaluate(
             target=target,
             columns=columns or {},
             with_target=the_loss.takes_target,
+            sample_weight=sample_weight,
         )
         return measure(
             rank, program, samples, weights, the_loss, digest, block, backend

@@ -212,12 +212,14 @@ class Evaluator:
         if self._penalty is not None and penalised:
             for one in self._penalty.gradients(weights, (ONCE,)):
                 total.add(one.slots)
-                total.tail[0] += total.samples * one.tail[0]
+                total.tail[0] += total.divisor * one.tail[0]
         return total
 
     def _scale(self, slots: NDArray[Any], tail: NDArray[np.float64]) -> None:
-        """Scale a part of a sum over tail[1] samples (lecture: by −2/N)."""
-        factor = self.problem.loss.scale(int(tail[1]))
+        """Scale a part of a sum (lecture: by −2/N; with weights of samples: −2/Σw)."""
+        divisor = self.problem.layout.divisor(tail)
+        # If no sample counts, all derivatives are 0, whatever the factor.
+        factor = self.problem.loss.scale(divisor) if divisor else 0.0
         np.multiply(slots, factor, out=slots)
 
     def metrics(self) -> dict[str, float]:
@@ -227,7 +229,8 @@ class Evaluator:
         left out.
         """
         total, metric = self.total, self.problem.metric
-        found = metric.values(total.metrics, total.samples) if metric else {}
+        counts = metric is not None and total.divisor > 0
+        found = metric.values(total.metrics, total.divisor) if metric and counts else {}
         values = {name: value for name, value in found.items() if value is not None}
         return {"samples": total.samples, "loss": total.loss, **values}
 

@@ -35,6 +35,7 @@ def objective(
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
     loss: str | Loss = "square",
+    sample_weight: str | None = None,
     penalty: Penalty | None = None,
     weights: Any = None,
     seed: int = 0,
@@ -56,6 +57,7 @@ def objective(
         target: the column to fit, as in `dtrain.train`.
         columns: which columns the inputs are, as in `dtrain.train`.
         loss: the loss, as in `dtrain.train`.
+        sample_weight: the column with the weight of each sample, as in `dtrain.train`.
         penalty: a function of the weights that is added to the mean loss.
         weights: first values by name, a `Run` or a path, instead of drawn ones.
         seed: of the drawn first values.
@@ -93,6 +95,7 @@ def objective(
         target=target,
         columns=columns or {},
         with_target=the_loss.takes_target,
+        sample_weight=sample_weight,
     )
     problem = Problem(
         world,

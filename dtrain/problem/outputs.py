@@ -22,8 +22,7 @@ from dtrain.gradient.vector import Layout
 from dtrain.problem.columns import columns_of
 from dtrain.problem.evaluator import PLAIN, reading
 from dtrain.problem.padded import PaddedEngine, PaddedShard, padded_block
-from dtrain.problem.padding import Padding, Sizes
-from dtrain.problem.problem import check_same_weights
+from dtrain.problem.padding import Padding, Sizes, check_same_weights
 from dtrain.problem.samples import as_weights, dtype_of, named_weights
 from dtrain.problem.shard import RowBlocks, default_block
 from dtrain.tracing.builder import Builder

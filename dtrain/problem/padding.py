@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.data.columns import TARGET_KEY, Samples
-from dtrain.errors import DataError
+from dtrain.errors import DataError, ProgramError
 from dtrain.functions.base import Shape
+from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.padded import LENGTH, Given, Padded, lengths_of
 
 Sizes = tuple[int, ...]
@@ -119,6 +120,31 @@ class Padding:
     def largest(self, samples: Samples) -> Sizes:
         """Return the sizes that a block of all samples is padded to."""
         return tuple(np.max(self.sizes(samples), axis=0).tolist()) if self else ()
+
+
+def check_same_weights(graph: FlowGraph, other: FlowGraph, padding: Padding) -> None:
+    """Check that a program has the same weights for other padded lengths.
+
+    Raises:
+        ProgramError: naming the first weight that differs.
+    """
+    for name in dict.fromkeys([*graph.specs, *other.specs]):
+        ours, theirs = graph.specs.get(name), other.specs.get(name)
+        if ours is None or theirs is None:
+            found = "occurs for some"
+        elif ours.shape != theirs.shape:
+            found = f"has shape {ours.shape} for one and {theirs.shape} for another"
+        elif ours.initializer != theirs.initializer:
+            found = "has another initialiser for each"
+        else:
+            continue
+        source = (ours or theirs).source  # type: ignore[union-attr]
+        ragged = ", ".join(name for name in padding.groups if name in padding.given)
+        raise ProgramError(
+            f"{source}: weight {name!r} depends on the padded length of a ragged input "
+            f"({ragged}): it {found}; the length differs from block to block: choose a "
+            "fixed shape, and reduce over the rows with where=present(...)"
+        )
 
 
 def _known(shape: tuple[int | None, ...]) -> Shape:

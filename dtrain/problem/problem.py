@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,19 +16,38 @@ from dtrain.descent.loss_graph import LossGraph, loss_graph
 from dtrain.descent.losses import Loss
 from dtrain.descent.metrics import Metric
 from dtrain.descent.penalties import Penalty, of_weights
-from dtrain.errors import ProgramError
+from dtrain.errors import ProgramError, UsageError, did_you_mean
 from dtrain.gradient.vector import Weights
 from dtrain.problem.agreement import compare_programs, together
 from dtrain.problem.columns import check_target, check_target_values, columns_of
 from dtrain.problem.differences import compare_arrays, compare_data
-from dtrain.problem.padding import Padding, Sizes
+from dtrain.problem.padding import Padding, Sizes, check_same_weights
 from dtrain.problem.samples import Data, as_weights, check_program
 from dtrain.reduction.blocks import share
 from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.graph import FlowGraph
+from dtrain.tracing.printing import listed
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import draw
 from dtrain.worlds.world import World
+
+
+def matching(patterns: Sequence[str], graph: FlowGraph, option: str) -> frozenset[str]:
+    """Return the names of the weights that patterns match, as in a shell.
+
+    Raises:
+        UsageError: a pattern matches no weight.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        names = fnmatch.filter(graph.weights, pattern)
+        if not names:
+            raise UsageError(
+                f"{option}: no weight of {graph.name} matches {pattern!r}; there are "
+                f"{listed(list(graph.weights))}{did_you_mean(pattern, graph.weights)}"
+            )
+        found.update(names)
+    return frozenset(found)
 
 
 class Problem:
@@ -45,6 +65,8 @@ class Problem:
         gradient: whether derivatives by the weights are wanted as well.
         metrics: whether the sums that the loss's metric is made of are wanted.
         penalty: a function of the weights, added once to the mean loss.
+        frozen: patterns of names of weights, such as ``encoder.*``, that are not
+            differentiated by.
         data_digest: SHA-256 of the columns that are read; empty for arrays in memory.
 
     Attributes:
@@ -73,6 +95,7 @@ class Problem:
         gradient: bool = True,
         metrics: bool = False,
         penalty: Penalty | None = None,
+        frozen: Sequence[str] = (),
         data_digest: str = "",
     ) -> None:
         self.program, self.samples, self.loss = program, samples, loss
@@ -85,9 +108,13 @@ class Problem:
             self.metric = None
             if metrics and samples.target is not None and loss.takes_target:
                 self.metric = _metric(loss, samples.target)
-            self._gradient = gradient
+            self.graph = self.traced(self.padding.standard)
+            names = matching(frozen, self.graph, "frozen")
+            if frozen and not set(self.graph.weights) - names:
+                raise UsageError(f"frozen: all weights of {program.name} are frozen")
+            self._gradient, self._frozen = gradient, names
+            self._weighted = samples.weight is not None
             self.quantity = self.joined(self.padding.standard)
-            self.graph = self.quantity.program
             self.layout = self.quantity.layout(dtype)
             self.penalty = None if penalty is None else of_weights(penalty, self.graph)
         compare_programs(world, self.graph)
@@ -128,12 +155,15 @@ class Problem:
         """
         if sizes not in self._joined:
             given = self.padding.target_shape(sizes)
+            first = sizes == self.padding.standard
             joined = loss_graph(
-                self.traced(sizes),
+                self.graph if first else self.traced(sizes),
                 self.loss,
                 given,
                 gradient=self._gradient,
                 metric=self.metric,
+                weighted=self._weighted,
+                frozen=self._frozen,
                 rows=self.padding.rows,
             )
             if not self._released:
@@ -184,7 +214,9 @@ class Problem:
 
     def release(self) -> None:
         """Forget the samples; an evaluator that was made can read others."""
-        self.samples = replace(self.samples, inputs={}, target=None, line_of=None)
+        self.samples = replace(
+            self.samples, inputs={}, target=None, weight=None, line_of=None
+        )
         self.columns = {}
         self._released = True
 
@@ -208,31 +240,6 @@ def _metric(loss: Loss, target: Column) -> Metric | None:
     return None if metric is None else metric.of_rows()
 
 
-def check_same_weights(graph: FlowGraph, other: FlowGraph, padding: Padding) -> None:
-    """Check that a program has the same weights for other padded lengths.
-
-    Raises:
-        ProgramError: naming the first weight that differs.
-    """
-    for name in dict.fromkeys([*graph.specs, *other.specs]):
-        ours, theirs = graph.specs.get(name), other.specs.get(name)
-        if ours is None or theirs is None:
-            found = "occurs for some"
-        elif ours.shape != theirs.shape:
-            found = f"has shape {ours.shape} for one and {theirs.shape} for another"
-        elif ours.initializer != theirs.initializer:
-            found = "has another initialiser for each"
-        else:
-            continue
-        source = (ours or theirs).source  # type: ignore[union-attr]
-        ragged = ", ".join(name for name in padding.groups if name in padding.given)
-        raise ProgramError(
-            f"{source}: weight {name!r} depends on the padded length of a ragged input "
-            f"({ragged}): it {found}; the length differs from block to block: choose a "
-            "fixed shape, and reduce over the rows with where=present(...)"
-        )
-
-
 def read_samples(
     world: World,
     program: Program,
@@ -241,6 +248,7 @@ def read_samples(
     target: str | None,
     columns: Mapping[str, Spec],
     with_target: bool,
+    sample_weight: str | None = None,
 ) -> tuple[Samples, str]:
     """Read the columns that a program needs, and bind them to its inputs; collective.
 
@@ -254,7 +262,12 @@ def read_samples(
     with together(world):
         check_program(program)
         binding = resolve(
-            open_data(data), program.inputs, target, columns, with_target=with_target
+            open_data(data),
+            program.inputs,
+            target,
+            columns,
+            with_target=with_target,
+            sample_weight=sample_weight,
         )
         read = binding.dataset.read(binding.names)
     digest = compare_data(world, read)
@@ -262,6 +275,7 @@ def read_samples(
         samples = binding.samples(read)
         rows = share(len(samples), world.rank, world.size)
         samples.check_finite(rows.start, rows.stop)
+        samples.check_weight(rows.start, rows.stop)
     return samples, digest
 
 

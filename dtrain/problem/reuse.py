@@ -69,7 +69,7 @@ class Reuse(threading.local, Generic[T]):
 
 def signature(samples: Samples) -> tuple[Any, ...]:
     """Return what a plan depends on of samples: shapes and dtypes, not values."""
-    arrays = (*samples.inputs.values(), samples.target)
+    arrays = (*samples.inputs.values(), samples.target, samples.weight)
     kinds = [None if x is None else (x.shape, x.dtype.char) for x in arrays]
     if not samples.ragged:
         return tuple(kinds)

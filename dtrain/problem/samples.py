@@ -63,6 +63,7 @@ def as_samples(
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
     with_target: bool = False,
+    sample_weight: Any = None,
 ) -> Samples:
     """Bind what a caller gave to the inputs of a program.
 
@@ -74,6 +75,7 @@ def as_samples(
         target: with named columns and no ``targets``, the column to compare with.
         columns: with named columns, the columns of an input, as in `resolve`.
         with_target: whether to look for the target among named columns.
+        sample_weight: the weight of each sample: an array, or a named column.
 
     Raises:
         DataError: an input is missing, is not an array of numbers, or has another
@@ -84,19 +86,56 @@ def as_samples(
         raise DataError(
             f"program {program.name} has no inputs, so there are no samples"
         )
+    column = sample_weight if isinstance(sample_weight, str) else None
     if not isinstance(inputs, Mapping | str | os.PathLike | Dataset):
-        arrays = _in_order(program, inputs)
-    elif targets is None:
-        data = open_data(inputs)
-        return bind(
-            data, program.inputs, target, columns or {}, with_target=with_target
-        )
+        if column is not None:
+            raise UsageError(
+                f"sample_weight is {column!r}, but the inputs have no names: give an "
+                "array"
+            )
+        samples = _checked(_in_order(program, inputs), targets)
     else:
-        bound = bind(
-            open_data(inputs), program.inputs, None, columns or {}, with_target=False
+        samples = bind(
+            open_data(inputs),
+            program.inputs,
+            target if targets is None else None,
+            columns or {},
+            with_target=with_target and targets is None,
+            sample_weight=column,
         )
-        return replace(_checked(bound.inputs, targets), categories=bound.categories)
-    return _checked(arrays, targets)
+        if targets is not None:
+            weight = samples.weight
+            samples = replace(
+                _checked(samples.inputs, targets),
+                categories=samples.categories,
+                weight=weight,
+            )
+    if sample_weight is not None and column is None:
+        samples = replace(samples, weight=_weights_of(samples, sample_weight))
+    samples.check_weight(0, len(samples))
+    return samples
+
+
+def _weights_of(samples: Samples, given: Any) -> NDArray[Any]:
+    """Return an array of weights of samples, checked.
+
+    Raises:
+        DataError: it is not one number of 0 or more for each sample.
+    """
+    weight = _array("sample_weight", given)
+    shape = (len(samples),)
+    if (
+        isinstance(weight, Ragged)
+        or weight.shape != shape
+        or weight.dtype.kind not in "biuf"
+    ):
+        raise DataError(
+            f"sample_weight has shape {weight.shape}: give one number for each of the "
+            f"{len(samples)} samples"
+        )
+    if not (np.isfinite(weight) & (weight >= 0)).all():
+        raise DataError("sample_weight must be finite numbers of 0 or more")
+    return weight
 
 
 def _in_order(program: Program, inputs: Any) -> dict[str, Column]:

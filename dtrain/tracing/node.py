@@ -168,3 +168,12 @@ class Wiring(Protocol):
     @property
     def levels(self) -> tuple[tuple[int, ...], ...]:
         """Node numbers by level."""
+
+
+def first_weight(node: Node) -> str:
+    """Return the name of a weight, or of the first in a vector of scalar weights.
+
+    The others follow it, because a layout sorts weights by name.
+    """
+    name: str = node.keywords.get("names", (node.name,))[0]
+    return name

@@ -114,6 +114,35 @@ COLUMNS = Kind(
 )
 
 
+CLASSES = Kind(
+    "balanced, or a mapping of labels to factors of 0 or more, such as {0: 1, 1: 2.5}",
+    lambda value: (
+        value == "balanced"
+        or (isinstance(value, Mapping) and all(map(AT_LEAST_0.fits, value.values())))
+    ),
+    str,
+)
+
+
+FACTORS = Kind(
+    "a mapping of patterns to factors of 0 or more, such as {'head.*': 0.1}",
+    lambda value: (
+        isinstance(value, Mapping)
+        and all(isinstance(pattern, str) for pattern in value)
+        and all(map(AT_LEAST_0.fits, value.values()))
+    ),
+    str,
+)
+PATTERNS = Kind(
+    "a list of patterns of names of weights, such as ['encoder.*']",
+    lambda value: (
+        isinstance(value, list | tuple)
+        and all(isinstance(pattern, str) for pattern in value)
+    ),
+    str,
+)
+
+
 def _are_columns(value: Any) -> bool:
     return isinstance(value, str) or (
         isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
@@ -139,6 +168,7 @@ class Option:
         help: what it does, in one line; the default is added to it.
         default: its value if it is not given.
         python: what else it may be in Python.
+        word: its name on the command line, if it is another one.
         shown: the default as the help shows it; empty to show none.
         metavar: the word that stands for its value.
         commands: the commands that have it.
@@ -157,6 +187,7 @@ class Option:
     help: str
     default: Any = None
     python: str = ""
+    word: str = ""
     shown: str = ""
     metavar: str = ""
     commands: tuple[str, ...] = ("train",)
@@ -171,7 +202,7 @@ class Option:
     @property
     def flag(self) -> str:
         """The option's name on the command line."""
-        return f"--{self.name.replace('_', '-')}"
+        return f"--{(self.word or self.name).replace('_', '-')}"
 
     @property
     def text(self) -> str:

@@ -41,8 +41,7 @@ def adopt(trainer: Trainer, found: Checkpoint, *, force: bool) -> bool:
     except ValueError as error:
         raise UsageError(f"checkpoint {found.path} does not fit: {error}") from None
     if {"batch", "data set"} & set(changed):
-        facts = found.facts
-        trainer.state.restart_epoch(facts["steps_per_epoch"], facts["samples"])
+        trainer.state.restart_epoch(found.facts["steps_per_epoch"])
     if "validation" in changed and trainer.state.record is not None:
         trainer.state.record.clear()
     if trainer.state.steps > trainer.steps:

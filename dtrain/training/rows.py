@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -17,9 +17,12 @@ from dtrain.tracing.weights import DTYPES
 from dtrain.training.options import (
     ABOVE_0,
     ANYTHING,
+    CLASSES,
     COLUMNS,
+    FACTORS,
     FOLDER,
     INTEGER,
+    PATTERNS,
     RATE,
     SECONDS,
     TEXT,
@@ -92,6 +95,25 @@ class Rows:
         shown="sgd",
         bits=True,
     )
+    frozen: Sequence[str] = row(
+        PATTERNS,
+        "weights that do not move: patterns of their names, such as encoder.*; no "
+        "derivative by them is computed",
+        (),
+        word="freeze",
+        metavar="PATTERN",
+        bits=True,
+        several=True,
+    )
+    rates: Mapping[str, float] | None = row(
+        FACTORS,
+        "multiply the learning rate of the weights whose names match a pattern",
+        python="factors by pattern, such as {'head.*': 0.1}",
+        word="rate",
+        metavar="PATTERN=FACTOR",
+        bits=True,
+        several=True,
+    )
     loss: str | Loss = row(
         ANYTHING,
         "square, absolute or huber: of the output's errors; cross_entropy: the output "
@@ -148,6 +170,20 @@ class Rows:
         python="a list of names",
         metavar="INPUT=COLUMN[:LAST][,...]",
         commands=DATA,
+        several=True,
+    )
+    sample_weight: str | None = row(
+        TEXT,
+        "the column with the weight of each sample, 0 or more: means are Σ w L / Σ w",
+        metavar="COLUMN",
+        commands=("train", "eval"),
+    )
+    class_weight: str | Mapping[Any, float] | None = row(
+        CLASSES,
+        "balanced: each class counts alike in all; or the factor of a class",
+        python="factors by label",
+        metavar="balanced|LABEL=FACTOR",
+        bits=True,
         several=True,
     )
     seed: int = row(

@@ -23,6 +23,7 @@ from dtrain.checkpoint.folder import Folder
 from dtrain.errors import DtrainError, UsageError
 from dtrain.problem.agreement import together
 from dtrain.training.resume import adopt, versions
+from dtrain.training.state import BY_EPOCH
 from dtrain.training.trainer import Trainer
 
 LOG = logging.getLogger("dtrain")
@@ -181,7 +182,7 @@ class Saver:
         if not np.isfinite([weights.min(initial=0), weights.max(initial=0)]).all():
             return  # the next step finds this, and ends the run
         begun = 1 + steps // self._trainer.order.steps_per_epoch
-        arrays = {**arrays, "sums": arrays["sums"][:begun]}
+        arrays = {**arrays, **{name: arrays[name][:begun] for name in BY_EPOCH}}
         try:
             self._folder.save(arrays, facts, durable=durable)
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from numbers import Real
@@ -100,6 +101,11 @@ class Settings(Rows):
         texts["loss"] = described(self.the_loss)
         texts["columns"] = repr(sorted((self.columns or {}).items()))
         texts["learning_rate"] = described(self.learning_rate)
+        if isinstance(self.class_weight, Mapping):
+            factors = sorted((str(k), float(v)) for k, v in self.class_weight.items())
+            texts["class_weight"] = repr(factors)
+        texts["frozen"] = repr(sorted(self.frozen))
+        texts["rates"] = repr(sorted((self.rates or {}).items()))
         texts["penalty"] = described(self.penalty)
         if self.validation is not None:
             texts |= self.validation.describe()

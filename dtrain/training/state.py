@@ -22,7 +22,9 @@ from dtrain.gradient.vector import GradientVector, Weights
 from dtrain.training.validation import Record
 from dtrain.worlds.world import World
 
-_BY_EPOCH = ("sums", "left_out", "validation.results")
+BY_EPOCH = ("sums", "counts")
+"""Arrays with one number for each epoch; those of later epochs are not saved."""
+_WHOLE_RUN = (*BY_EPOCH, "validation.results")
 
 
 class State:
@@ -40,9 +42,10 @@ class State:
         record: as given.
         steps: how many steps have been completed.
         sums: (epochs,) float64: each epoch's loss, summed over the samples so far.
-        left_out: (epochs,) int64: the samples of each epoch's skipped steps.
+        counts: (epochs,) float64: the samples of each epoch's steps so far, or the sum
+            of their weights; without skipped steps.
         arrays: all of it by name, as views: ``steps``, ``skips``, ``sums``,
-            ``left_out``, ``weights``, ``method.NAME`` for the method's state, and
+            ``counts``, ``weights``, ``method.NAME`` for the method's state, and
             ``validation.NAME``.
         whole: a lock, held while a step changes the state; its holder reads a state
             that is complete.
@@ -59,7 +62,7 @@ class State:
         self.weights = weights
         self.record = record
         self.sums = np.zeros(epochs)
-        self.left_out = np.zeros(epochs, np.int64)
+        self.counts = np.zeros(epochs)
         self.whole = threading.Lock()
         self._course, self._order = course, order
         self._per_epoch = order.steps_per_epoch
@@ -70,7 +73,7 @@ class State:
             "steps": self._steps,
             "skips": self._skips,
             "sums": self.sums,
-            "left_out": self.left_out,
+            "counts": self.counts,
             "weights": weights.flat,
         }
         self.arrays.update((f"method.{k}", v) for k, v in course.state.items())
@@ -95,8 +98,8 @@ class State:
     @property
     def losses(self) -> list[float]:
         """The mean loss of every completed epoch, over the steps that were taken."""
-        samples = self._order.samples - self.left_out[: self.epochs]
-        return [float(mean) for mean in self.sums[: self.epochs] / samples]
+        means: list[float] = self._means(0).tolist()
+        return means
 
     @property
     def judged(self) -> float | None:
@@ -125,12 +128,17 @@ class State:
         The losses are the means of the last three epochs, over the steps that were
         taken.
         """
-        last = slice(max(self.epochs - 3, 0), self.epochs)
-        means = self.sums[last] / (self._order.samples - self.left_out[last])
+        means = self._means(self.epochs - 3)
         changes = np.abs(np.diff(means))
         return len(changes) == 2 and bool(
             (changes < tolerance * np.abs(means[1:])).all()
         )
+
+    def _means(self, start: int) -> NDArray[np.float64]:
+        """Return the mean losses of the completed epochs from ``start`` on."""
+        done = slice(max(start, 0), self.epochs)
+        with np.errstate(all="ignore"):  # of an epoch without a sample that counts
+            return self.sums[done] / self.counts[done]
 
     def validated(self, found: Mapping[str, float]) -> Mapping[str, float | None]:
         """Record a validation after the last completed epoch; return its results."""
@@ -143,14 +151,15 @@ class State:
         """Take the step that the method has computed, and count it."""
         with self.whole:
             self._course.apply()
-            self.sums[self.steps // self._per_epoch] += gradient.tail[0]
+            epoch = self.steps // self._per_epoch
+            self.sums[epoch] += gradient.tail[0]
+            self.counts[epoch] += gradient.divisor
             self._skips[1] = 0
             self._count()
 
-    def skip(self, gradient: GradientVector) -> None:
+    def skip(self) -> None:
         """Count a step that is not taken; the schedule advances all the same."""
         with self.whole:
-            self.left_out[self.steps // self._per_epoch] += gradient.samples
             self._skips += 1
             self._count()
 
@@ -182,13 +191,13 @@ class State:
                 continue  # resumed with --force from a run without validation
             if given is None or given.dtype != array.dtype:
                 raise ValueError(f"{name} is missing or of another dtype")
-            if name not in _BY_EPOCH and given.shape != array.shape:
+            if name not in _WHOLE_RUN and given.shape != array.shape:
                 raise ValueError(f"{name} has shape {given.shape}, not {array.shape}")
         with self.whole:
             for name, array in self.arrays.items():
                 if name not in arrays:
                     continue
-                if name in _BY_EPOCH:
+                if name in _WHOLE_RUN:
                     common = min(len(array), len(arrays[name]))
                     rest = math.nan if name.startswith("validation.") else 0
                     array[:common], array[common:] = arrays[name][:common], rest
@@ -196,20 +205,16 @@ class State:
                     np.copyto(array, arrays[name])
             self._renew()
 
-    def restart_epoch(self, steps_per_epoch: int, samples: int) -> None:
+    def restart_epoch(self, steps_per_epoch: int) -> None:
         """Return to the start of the epoch, because it now has other batches.
 
         Args:
             steps_per_epoch: of the run that made the state.
-            samples: of the run that made the state.
         """
         done = self.steps // steps_per_epoch
         self._steps[()] = done * self._per_epoch
         self._skips[1] = 0
-        # The mean losses of earlier epochs stay the same.
-        self.sums *= self._order.samples / (samples - self.left_out)
-        self.sums[done:] = 0
-        self.left_out[:] = 0
+        self.sums[done:] = self.counts[done:] = 0
         self._renew()
 
     def broadcast(self, world: World, root: int = 0) -> None:

@@ -18,12 +18,14 @@ from dtrain.data.order import Batch, Order
 from dtrain.descent.method import GradientDescent
 from dtrain.diagnose.rerun import Rerun
 from dtrain.engine.collector import paused
+from dtrain.errors import UsageError
 from dtrain.gradient.vector import GradientVector, Layout, Weights
 from dtrain.host import numerics, pinning
 from dtrain.problem.agreement import together
 from dtrain.problem.evaluator import Computing, Evaluator, threads_of
-from dtrain.problem.problem import Problem, check_trainable, read_samples
+from dtrain.problem.problem import Problem, check_trainable, matching, read_samples
 from dtrain.problem.samples import Data
+from dtrain.problem.weighting import class_factors, with_class_weights
 from dtrain.tracing.trace import Program
 from dtrain.training.finite import Guard
 from dtrain.training.replicas import Replicas
@@ -83,8 +85,16 @@ class Trainer:
             target=settings.target,
             columns=settings.columns or {},
             with_target=settings.the_loss.takes_target,
+            sample_weight=settings.sample_weight,
         )
         samples, apart, of = held_out(world, program, given, settings, digest)
+        if settings.class_weight is not None:
+            with together(world):
+                loss = settings.the_loss
+                factors = class_factors(samples, settings.class_weight, loss)
+                samples = with_class_weights(samples, factors, loss)
+                if apart is not None:
+                    apart = with_class_weights(apart, factors, loss)
         self.problem = Problem(
             world,
             program,
@@ -92,6 +102,7 @@ class Trainer:
             settings.the_loss,
             dtype=settings.dtype,
             penalty=settings.penalty,
+            frozen=settings.frozen,
             data_digest=digest,
         )
         check_trainable(world, self.problem)
@@ -111,7 +122,8 @@ class Trainer:
         if apart is not None:
             self.validator = Validator(world, program, apart, settings, computing, of)
             record = self.validator.record(self.weights)
-        self.course = GradientDescent(settings.rule).start(self.weights)
+        method = GradientDescent(settings.rule, self._factors(world))
+        self.course = method.start(self.weights)
         self.state = State(
             self.weights, self.course, self.order, settings.epochs, record
         )
@@ -146,9 +158,26 @@ class Trainer:
             if self.guard.passes(gradient, batch):
                 self.state.step(gradient)
             else:
-                self.state.skip(gradient)
+                self.state.skip()
         self.agreed = agreed  # set with the step: recovery copies both
         return gradient
+
+    def _factors(self, world: World) -> dict[str, float]:
+        """Return the factor of each weight's learning rate, where it is not 1.
+
+        Raises:
+            UsageError: a pattern matches no weight, or two with other factors one.
+        """
+        graph, factors = self.problem.graph, dict[str, float]()
+        with together(world):
+            for pattern, factor in (self.settings.rates or {}).items():
+                for name in matching([pattern], graph, "rates"):
+                    if factors.setdefault(name, float(factor)) != factor:
+                        raise UsageError(
+                            f"rates: two patterns give weight {name!r} other factors, "
+                            f"{factors[name]:g} and {factor:g}"
+                        )
+        return factors | dict.fromkeys(self.problem.quantity.frozen, 0.0)
 
     def validate(self) -> dict[str, float | None]:
         """Measure the weights on the held-out samples, and record it; collective."""

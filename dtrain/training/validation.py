@@ -247,6 +247,7 @@ def held_out(
         target=settings.target,
         columns=settings.columns or {},
         with_target=settings.the_loss.takes_target,
+        sample_weight=settings.sample_weight,
     )
     with together(world):
         check_same_shapes(samples, other)

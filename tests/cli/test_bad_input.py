@@ -508,6 +508,25 @@ for option, values in NUMBERS.items():
 NO_WRONG_VALUE = {"--nesterov", "--quiet"}
 
 for value, texts in {
+    "even": ["'even' must have the form name=value"],
+    "1=heavy": ["1=heavy", "a number of 0 or more"],
+    "1=-2": ["1=-2", "a number of 0 or more"],
+    "balanced": ["needs a loss of classes"],
+}.items():
+    words = ["train", "model.py:net", "data.npz", "--class-weight", value]
+    CASES[f"--class-weight {value}"] = (words, texts)
+for option, value, texts in (
+    ("--freeze", "nothing.*", ["no weight of net matches 'nothing.*'"]),
+    ("--freeze", "*", ["all weights of net are frozen"]),
+    ("--rate", "nothing=2", ["no weight of net matches 'nothing'"]),
+    ("--rate", "W", ["must have the form name=value"]),
+    ("--rate", "W=-1", ["a number of 0 or more"]),
+):
+    words = ["train", "model.py:net", "data.npz", option, value]
+    CASES[f"{option} {value}"] = (words, texts)
+words = ["train", "model.py:net", "data.npz", "--sample-weight", "nothing"]
+CASES["--sample-weight nothing"] = (words, ["no column 'nothing'", "the weight of"])
+for value, texts in {
     "0": ["between 0 and 1"],
     "1": ["between 0 and 1"],
     "-0.2": ["between 0 and 1"],

@@ -48,6 +48,7 @@ EFFECTS = {
         "--columns": ["--columns", "x=y"],
         "--loss": ["--loss", "mean"],
         "--report": None,  # below
+        "--sample-weight": None,  # tests/cli/test_train.py
         "--target": ["--target", "u"],
         "--weights": ["--weights", "other.w"],
         "--timeout": None,  # tests/cli/test_processes.py

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import dtrain as library
+from dtrain.cli.rows import OPTIONS
 from dtrain.training.settings import Settings
 from tests.cli.conftest import data, options_of
 from tests.training.programs import digest
@@ -25,6 +26,8 @@ EFFECTS = {
     "--dtype": (["--dtype", "float64"], {"dtype": "float64"}),
     "--epochs": (["--epochs", 4], {"epochs": 4, "steps": 16}),
     "--execution": (["--execution", "levels"], {"execution": "levels"}),
+    "--freeze": (["--freeze", "*b*"], None),
+    "--rate": (["--rate", "*W*=0.5"], None),
     "--l1": (["--l1", 0.01], None),
     "--l2": (["--l2", 0.01], None),
     "--learning-rate": (["--learning-rate", 0.2], None),
@@ -64,6 +67,7 @@ SAME_BITS = {"--backend", "--bits", "--execution", "--threads"}
 SAME_BITS |= {"--on-nonfinite", "--verify-every"}
 ELSEWHERE = {"--report", "--save", "--quiet", "--log-dir"}  # see elsewhere
 ELSEWHERE |= {"--timeout", "--checkpoint", "--resume", "--force"}
+ELSEWHERE |= {"--sample-weight", "--class-weight"}
 ELSEWHERE |= {"--save-every", "--save-seconds", "--keep", "--min-ranks"}
 
 
@@ -135,9 +139,43 @@ def test_the_command_line_has_what_train_has(dtrain):
     assert set(report) == set(run.report)
     for key in ("loss_history", "samples", "weights", "block", "blocks", "steps"):
         assert report[key] == run.report[key]
-    options = {name.removeprefix("--").replace("-", "_") for name in EFFECTS}
+    words = {option.flag: option.name for option in OPTIONS}
+    options = {words[flag] for flag in EFFECTS}
     options |= {"penalty", "checkpoint", "min_ranks", "timeout"}  # tested elsewhere
+    options |= {"sample_weight", "class_weight"}
     assert set(Settings.__dataclass_fields__) <= options
+
+
+def test_weights_of_samples_and_classes_are_those_of_the_library(dtrain, folder):
+    rng = np.random.default_rng(2)
+    columns = {
+        "x": data()["x"],
+        "k": rng.integers(0, 2, 30),
+        "w": rng.uniform(0, 2, 30),
+    }
+    np.savez(folder / "weighted.npz", **columns)
+    options = {"target": "k", "sample_weight": "w", "loss": "binary_cross_entropy"}
+    words = ["model.py:net", "weighted.npz", "--epochs", 3, "--learning-rate", 0.1]
+    words += ["--loss", options["loss"], "--target", "k", "--sample-weight", "w"]
+    for class_weight, texts in (
+        ("balanced", ["balanced"]),
+        ({0: 0.5, 1: 3.0}, ["0=0.5", "1=3"]),
+    ):
+        run = library.train(
+            _net(),
+            columns,
+            epochs=3,
+            learning_rate=0.1,
+            class_weight=class_weight,
+            **options,
+        )
+        given = [word for text in texts for word in ("--class-weight", text)]
+        report = report_of(dtrain, *words, *given, "--save", "w.safetensors")
+        assert report["weights_sha256"] == run.digest
+    answer = dtrain("eval", *words[:2], *words[6:], "--weights", "w.safetensors")
+    assert answer.code == 0, answer.err
+    right = library.evaluate(_net(), run, columns, **options)
+    assert answer.table["loss"] == f"{right['loss']:.6g}"
 
 
 def _net():

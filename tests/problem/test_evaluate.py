@@ -101,6 +101,7 @@ def test_keywords_and_defaults():
         "target": None,
         "columns": None,
         "loss": "square",
+        "sample_weight": None,
         "penalty": None,
         "dtype": "float64",
         "block": None,

@@ -24,7 +24,7 @@ from dtrain.engine.plans.plan import (
 from dtrain.functions.base import Kind
 from dtrain.gradient.vector import Layout
 from dtrain.tracing.graph import FlowGraph
-from dtrain.tracing.node import Node
+from dtrain.tracing.node import Node, first_weight
 
 
 class Frame:
@@ -170,12 +170,3 @@ class Frame:
         inputs = tuple(self.operand(i, number) for i in node.inputs)
         self.step(number, kernel, inputs, out)
         return out
-
-
-def first_weight(node: Node) -> str:
-    """Return the name of a weight, or of the first in a vector of scalar weights.
-
-    The others follow it, because a layout sorts weights by name.
-    """
-    name: str = node.keywords.get("names", (node.name,))[0]
-    return name

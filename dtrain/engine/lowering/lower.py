@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.engine.lowering.frame import Frame, first_weight
+from dtrain.engine.lowering.frame import Frame
 from dtrain.engine.lowering.indexing import coverage
 from dtrain.engine.lowering.rules import LOWERINGS
 from dtrain.engine.plans.plan import (
@@ -29,7 +29,7 @@ from dtrain.functions.shape import Slices, place, reshape
 from dtrain.gradient.vector import Layout
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph
-from dtrain.tracing.node import CONSTANT, INPUT, SCALARS, WEIGHT, Node
+from dtrain.tracing.node import CONSTANT, INPUT, SCALARS, WEIGHT, Node, first_weight
 
 
 def plan(

@@ -2,8 +2,7 @@
 
 Scalars of one level that apply one function to elements of one array become one
 application to arrays; sums of products become one product of a matrix and a vector.
-Scalars stay as they are where collecting them costs more than it saves. All decisions
-depend on the graph alone, in the order of its nodes.
+Scalars stay where collecting them costs more than it saves. All follows from the graph.
 """
 
 from __future__ import annotations
@@ -39,6 +38,7 @@ _REUSE = 2  # products for each scalar that is copied into an array
 _DENSITY = 1 / 100  # of the terms in matrices with zeros
 _LONE = 5  # functions saved for each element that is read singly
 
+Names = frozenset[str]
 _VIEWS = (index, reshape, transpose)
 _NO_ARRAY = -1, 0
 
@@ -60,7 +60,7 @@ class Grouping:
         stacked: the scalars that are copied into arrays.
     """
 
-    def __init__(self, graph: FlowGraph, *, filled: bool) -> None:
+    def __init__(self, graph: FlowGraph, frozen: Names, *, filled: bool) -> None:
         self.graph = graph
         self.sums = Sums(graph)
         self.vectors: dict[int, tuple[str, ...]] = {}
@@ -70,7 +70,7 @@ class Grouping:
         self.stacked: set[int] = set()
         self._passed = surely_reached(graph) if filled else set()
         self._next = len(graph.nodes)
-        self._find_weights()
+        self._find_weights(frozen)
         self._find_elements()
         for numbers in self._nodes_of_levels():
             self.levels.append((numbers, []))
@@ -94,11 +94,12 @@ class Grouping:
         )
         return len(replaced) > _LONE * lone
 
-    def _find_weights(self) -> None:
+    def _find_weights(self, frozen: Names) -> None:
         """Make vectors of scalar weights that are adjacent in a GradientVector."""
-        graph = self.graph
-        runs = groupby(sorted(graph.weights), lambda name: graph.specs[name].shape)
-        for shape, names in runs:
+        graph, specs = self.graph, self.graph.specs
+        ordered = sorted(graph.weights)
+        runs = groupby(ordered, lambda name: (specs[name].shape, name in frozen))
+        for (shape, _), names in runs:
             if shape == ():
                 self._next += 1
                 self.vectors[self._next] = tuple(names)

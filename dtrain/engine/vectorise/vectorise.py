@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.engine.vectorise.grouping import Grouping
+from dtrain.engine.vectorise.grouping import Grouping, Names
 from dtrain.engine.vectorise.groups import (
     Group,
     Indices,
@@ -32,7 +32,9 @@ from dtrain.tracing.node import INPUT, WEIGHT, Node
 from dtrain.tracing.symbol import Symbol
 
 
-def vectorise(graph: FlowGraph, *, filled: bool) -> FlowGraph:
+def vectorise(
+    graph: FlowGraph, *, filled: bool, frozen: Names = frozenset()
+) -> FlowGraph:
     """Return a graph with arrays instead of similar scalars; itself if that never pays.
 
     Scalar weights with successive names are then one vector, as they are in the
@@ -45,8 +47,10 @@ def vectorise(graph: FlowGraph, *, filled: bool) -> FlowGraph:
             sums that do not read it. So this is for graphs that are differentiated, and
             for sums that an adjoint reaches: there the derivative of the weight that
             the value is multiplied by is not finite either.
+        frozen: the weights that no derivative is wanted by; they are not in one vector
+            with others.
     """
-    grouping = Grouping(graph, filled=filled)
+    grouping = Grouping(graph, frozen, filled=filled)
     return _Writer(grouping).graph() if grouping.pays() else graph
 
 
