@@ -105,6 +105,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def listing(names: Iterable[str]) -> str:
+    """Return names for a message, the first and the last if there are many.
+
+    >>> listing(["p", "q"])
+    'p, q'
+    """
+    known = list(names)
+    if len(known) <= 12:
+        return ", ".join(known)
+    return ", ".join([*known[:9], "...", known[-1]]) + f" ({len(known)} in all)"
+
+
 def unknown(
     kind: str, name: str, known: Iterable[str], aliases: Mapping[str, str] | None = None
 ) -> UsageError:

@@ -90,11 +90,12 @@ def _samples(program: Program, args: Namespace) -> Samples:
     if args.data is None and (entry is None or args.shape):
         return as_samples(program, _drawn(program, args), None)
     samples = bind(
-        sources.load_data(args.data, entry),
+        sources.load_data(args.data, entry, separator=args.separator),
         program.inputs,
         args.target,
         options.columns(args),
         with_target=options.loss(args).takes_target,
+        missing=args.missing,
     )
     count = min(len(samples), _SAMPLES)
     samples.check_finite(0, count)

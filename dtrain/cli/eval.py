@@ -17,6 +17,7 @@ from dtrain.cli import options, sources
 from dtrain.problem.agreement import together
 from dtrain.problem.evaluate import measure
 from dtrain.problem.problem import read_samples
+from dtrain.problem.samples import categories_of, check_known
 from dtrain.report.table import print_message, print_table
 from dtrain.training.recovery import recovering
 from dtrain.worlds.world import World
@@ -61,7 +62,9 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, dict[str, float]]:
             check_outputs({"--report": args.report}, sources.files_read(args, program))
         loss = options.loss(args)
         entry = sources.zoo_entry(args.program)
-        data = sources.load_data(args.data, entry, held_out=True)
+        data = sources.load_data(
+            args.data, entry, held_out=True, separator=args.separator
+        )
         weights = load(args.weights)
     samples, digest = read_samples(
         world,
@@ -70,8 +73,11 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, dict[str, float]]:
         target=args.target,
         columns=options.columns(args),
         with_target=loss.takes_target,
+        missing=args.missing,
+        categories=categories_of(weights),
         sample_weight=args.sample_weight,
     )
+    check_known(samples, categories_of(weights))
     found = measure(world, program, samples, weights, loss, digest)
     with together(world):
         if world.rank == 0 and args.report:

@@ -18,13 +18,15 @@ import numpy as np
 from dtrain.checkpoint.folder import load
 from dtrain.checkpoint.output import check_outputs, written_whole
 from dtrain.cli import options, sources
-from dtrain.data.columns import Column, Samples
+from dtrain.data.checks import Column
+from dtrain.data.columns import Samples
 from dtrain.data.ragged import LENGTHS, Ragged
 from dtrain.errors import UsageError
 from dtrain.problem.agreement import compare_programs, together
 from dtrain.problem.differences import compare_arrays
 from dtrain.problem.outputs import Outputs
 from dtrain.problem.problem import read_samples
+from dtrain.problem.samples import categories_of, check_known
 from dtrain.reduction.blocks import share
 from dtrain.report.table import print_message
 from dtrain.training.recovery import recovering
@@ -63,7 +65,9 @@ def _predict(world: World, args: Namespace) -> tuple[dict[str, Column], Samples]
         if world.rank == 0:
             check_outputs({"--out": args.out}, sources.files_read(args, program))
         entry = sources.zoo_entry(args.program)
-        data = sources.load_data(args.data, entry, held_out=True)
+        data = sources.load_data(
+            args.data, entry, held_out=True, separator=args.separator
+        )
         weights = load(args.weights)
     samples, _ = read_samples(
         world,
@@ -72,8 +76,10 @@ def _predict(world: World, args: Namespace) -> tuple[dict[str, Column], Samples]
         target=None,
         columns=options.columns(args),
         with_target=False,
+        categories=categories_of(weights),
     )
     with together(world):
+        check_known(samples, categories_of(weights))
         made = Outputs(program, samples, weights)
     compare_programs(world, made.graph)
     values = made.weights

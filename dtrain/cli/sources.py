@@ -47,7 +47,11 @@ def load_program(text: str) -> Program:
 
 
 def load_data(
-    text: str | None, entry: Entry | None, *, held_out: bool = False
+    text: str | None,
+    entry: Entry | None,
+    *,
+    held_out: bool = False,
+    separator: str | None = None,
 ) -> Dataset:
     """The data set that DATA names; that of the zoo's program if there is no DATA.
 
@@ -55,9 +59,10 @@ def load_data(
         text: DATA.
         entry: the zoo's entry for the program.
         held_out: without DATA, whether the samples kept out of training are meant.
+        separator: what separates the columns of a text file.
 
     Raises:
-        UsageError: if there is neither.
+        UsageError: if there is neither, or a separator without a text file.
     """
     from dtrain.data.readers import formats, open_data
     from dtrain.zoo import DATA, heldout
@@ -68,7 +73,7 @@ def load_data(
                 f"DATA is missing: give {formats()}; or one of " + ", ".join(DATA)
             )
         text = (heldout(entry.data) if held_out else None) or entry.data
-    return DATA[text]() if text in DATA else open_data(text)
+    return open_data(DATA[text]() if text in DATA else text, separator)
 
 
 def _unknown_program(text: str) -> str:

@@ -87,7 +87,8 @@ def _prepare(world: World, args: Namespace) -> tuple[Program, Dataset, dict[str,
         entry = sources.zoo_entry(args.program)
         program = sources.load_program(args.program)
         chosen = options.settings(args, entry)
-        data = sources.load_data(args.data, entry)
+        data = sources.load_data(args.data, entry, separator=chosen["separator"])
+        chosen["separator"] = None  # the data are open
         if world.rank == 0:
             outputs = {"--save": args.save, "--report": args.report}
             read = sources.files_read(args, program)

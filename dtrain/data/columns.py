@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.data.checks import (
+    Check,
+    Column,
+    Rows,
+    first_invalid,
+    is_text,
+    not_inf,
+    not_negative,
+    position,
+)
 from dtrain.data.csv_fields import is_number
-from dtrain.data.digest import CHUNK
+from dtrain.data.parts import Allocate
 from dtrain.data.ragged import Ragged
-from dtrain.data.table import MISSING, Table, Values, as_column
+from dtrain.data.table import Table
+from dtrain.data.values import Values, as_values
 from dtrain.errors import DataError
 
-Column = NDArray[Any] | Ragged
 TARGET_KEY = "(target)"
 """The target's key beside the names of inputs; no parameter can have this name."""
 _FINITE = "data must be finite; fix or remove the row"
@@ -44,16 +54,35 @@ class Dataset:
         columns = self.columns
         return columns.names if isinstance(columns, Table) else tuple(columns)
 
-    def read(self, names: Iterable[str], text: Iterable[str] = ()) -> dict[str, Values]:
+    def read(
+        self,
+        names: Iterable[str],
+        text: Iterable[str] = (),
+        allocate: Allocate = np.empty,
+    ) -> dict[str, Values]:
         """Read columns, all in one pass.
 
         Args:
             names: which columns.
             text: those of them that hold text even if it looks like numbers.
+            allocate: makes the arrays of columns that are parsed.
 
         Raises:
             DataError: a name is not unique, or a column cannot be read.
 
+        """
+        names = self.unique(names)
+        if isinstance(self.columns, Table):
+            return self.columns.read(names, frozenset(text), allocate)
+        return {
+            name: as_values(self.source, name, self.columns[name]) for name in names
+        }
+
+    def unique(self, names: Iterable[str]) -> list[str]:
+        """Return names, each once, if each is the name of one column only.
+
+        Raises:
+            DataError: one is not.
         """
         names = list(dict.fromkeys(names))
         for name in names:
@@ -62,11 +91,7 @@ class Dataset:
                     f"{self.source}: {count} columns are named {name!r}: rename them, "
                     "to say which one is meant"
                 )
-        if isinstance(self.columns, Table):
-            return self.columns.read(names, frozenset(text))
-        return {
-            name: as_column(self.source, name, self.columns[name]) for name in names
-        }
+        return names
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +109,7 @@ class Samples:
         rows: the row of each sample in the data set, if these are a part of it.
         categories: the texts that the codes of a column of text stand for, by the name
             of the input that reads it, or ``(target)``.
+        left_out: how many rows of the data set were left out: a value was missing.
 
     """
 
@@ -95,6 +121,7 @@ class Samples:
     weight: NDArray[Any] | None = None
     rows: NDArray[np.intp] | None = field(default=None, repr=False)
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(next(iter(self._arrays())))
@@ -130,32 +157,35 @@ class Samples:
             rows=rows if self.rows is None else self.rows[rows],
         )
 
-    def check_finite(self, start: int, stop: int) -> None:
-        """Check that the rows [start, stop) hold neither infinities nor NaN.
+    def check_finite(
+        self, start: int, stop: int, nan: Container[str] = frozenset()
+    ) -> None:
+        """Check that the rows [start, stop) hold neither infinities nor missing values.
 
         About a MiB is in memory at a time, so each rank can check a range of a
         memory-mapped file.
+
+        Args:
+            start: the first row.
+            stop: the row after the last.
+            nan: the inputs in which NaN is accepted.
 
         Raises:
             DataError: a value is not finite; names its row, from 1, and column.
 
         """
         keys = [*self.inputs, TARGET_KEY]
-        checked = [
-            (names, array)
-            for key, names, array in zip(
-                keys, self.origins, self._arrays(), strict=False
-            )
-            if array.dtype.kind == "f" or key in self.categories
-        ]
-        self._check(checked, start, stop, _is_value, _FINITE)
+        checks = []
+        for key, names, array in zip(keys, self.origins, self._arrays(), strict=False):
+            if key in self.categories:
+                checks.append(Check(names, array, is_text, _FINITE))
+            elif array.dtype.kind == "f":
+                fits = not_inf if key in nan else np.isfinite
+                checks.append(Check(names, array, fits, _FINITE))
+        self._check(checks, start, stop)
 
     def check_target(
-        self,
-        start: int,
-        stop: int,
-        fits: Callable[[NDArray[Any]], NDArray[Any]],
-        must: str,
+        self, start: int, stop: int, fits: Callable[[Rows], Rows], must: str
     ) -> None:
         """Check that the target's rows [start, stop) have valid values.
 
@@ -171,7 +201,7 @@ class Samples:
         """
         if self.target is not None:
             names = self.origins[len(self.inputs)]
-            self._check([(names, self.target)], start, stop, fits, must)
+            self._check([Check(names, self.target, fits, must)], start, stop)
 
     def check_weight(self, start: int, stop: int) -> None:
         """Check that weights of the rows [start, stop) are 0 or more, and not all 0.
@@ -184,8 +214,9 @@ class Samples:
             return
         at = len(self.inputs) + (self.target is not None)
         if at < len(self.origins):
-            column = [(self.origins[at], self.weight)]
-            self._check(column, start, stop, _not_negative, _NOT_NEGATIVE)
+            names = self.origins[at]
+            check = Check(names, self.weight, not_negative, _NOT_NEGATIVE)
+            self._check([check], start, stop)
         if not np.any(self.weight):
             raise DataError(f"{self.source}: the weights of all samples are 0")
 
@@ -221,64 +252,35 @@ class Samples:
         columns = {**self.inputs, TARGET_KEY: self.target}
         return {k: each for k, each in columns.items() if isinstance(each, Ragged)}
 
-    def _check(
-        self,
-        columns: Sequence[tuple[tuple[str, ...], Column]],
-        start: int,
-        stop: int,
-        fits: Callable[[NDArray[Any]], NDArray[Any]],
-        must: str,
-    ) -> None:
-        widest = max((array[:1].nbytes for _, array in columns), default=0)
-        height = max(1, CHUNK // max(1, widest))
-        for low in range(start, stop, height):
-            invalid = []
-            for names, array in columns:
-                part = array[low : min(low + height, stop)]
-                values = part.values if isinstance(part, Ragged) else part
-                fit = fits(values)
-                if not fit.all():
-                    first = np.argwhere(~fit)[0].tolist()
-                    row, *index = first
-                    if isinstance(part, Ragged):
-                        row, index = part.owner(row)[0], [part.owner(row)[1], *index]
-                    invalid.append((row, names, index, values[tuple(first)]))
-            if invalid:
-                row, names, index, value = min(invalid, key=lambda found: found[0])
-                raise self._error(low + row, names, index, value, must)
+    def _check(self, checks: Sequence[Check], start: int, stop: int) -> None:
+        found = first_invalid(checks, start, stop)
+        if found is not None:
+            row, text = found
+            raise DataError(f"{self.where(row)}, {text} (rows count from 1)")
 
     def where(self, row: int) -> str:
         """Return where users find a row (from 0): its number from 1 and its line."""
         row = row if self.rows is None else int(self.rows[row])
-        line = "" if self.line_of is None else f" (line {self.line_of(row)})"
-        return f"{self.source}: row {row + 1}{line}"
+        return position(self.source, row, self.line_of)
 
-    def _error(
-        self,
-        row: int,
-        names: tuple[str, ...],
-        index: list[int],
-        value: float,
-        must: str,
-    ) -> DataError:
-        name = repr(names[index.pop(0)] if len(names) > 1 else names[0])
-        element = name + (f" at {index}" if index else "")
-        shown = str(value)
-        if value != value or (must is _FINITE and value == MISSING):
-            shown = (
-                f"{'nan' if value != value else 'no text'} (an empty or missing value)"
+
+def common_length(columns: Mapping[str, Any], source: str) -> int:
+    """Return the number of samples, which must be the same in all columns.
+
+    Raises:
+        DataError: there are no columns, or their lengths differ.
+    """
+    lengths = {
+        name: len(np.atleast_1d(column) if isinstance(column, np.ndarray) else column)
+        for name, column in columns.items()
+    }
+    if not lengths:
+        raise DataError(f"{source}: no column is used, so there are no samples")
+    first = next(iter(lengths))
+    for name, length in lengths.items():
+        if length != lengths[first]:
+            raise DataError(
+                f"{source}: column {first!r} has {lengths[first]} rows, column "
+                f"{name!r} has {length}: all must have one row for each sample"
             )
-        return DataError(
-            f"{self.where(row)}, column {element} is {shown}: {must} "
-            "(rows count from 1)"
-        )
-
-
-def _not_negative(values: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(values >= 0)
-
-
-def _is_value(rows: NDArray[Any]) -> NDArray[Any]:
-    """Return which elements are neither missing nor infinite."""
-    number = rows.dtype.kind == "f"
-    return np.asarray(np.isfinite(rows) if number else rows != MISSING)
+    return lengths[first]

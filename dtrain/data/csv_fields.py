@@ -11,6 +11,8 @@ GAPS = frozenset({"", "#N/A N/A", "#N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", 
 GAPS |= {"1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan"}
 GAPS |= {"null"}
 """The fields that are missing values; the same as pandas takes for them."""
+SPACE = " \t\r\n"
+"""The characters around a field that do not belong to it."""
 TRUTH = {
     "True": 1.0,
     "TRUE": 1.0,
@@ -36,7 +38,7 @@ def number(text: str) -> float | None:
     >>> [number(field) for field in (" 1e3", "TRUE", "four")]
     [1000.0, 1.0, None]
     """
-    text = text.strip(" \t\r\n")
+    text = text.strip(SPACE)
     if text in GAPS:
         return float("nan")
     return float(text) if is_number(text) else TRUTH.get(text)

@@ -1,7 +1,8 @@
 """Read CSV files: a header line of names, then one line for each sample.
 
-Fields are split by the standard library's parser, a few MiB at a time. Only the columns
-that are read are converted: to numbers by ``float``, or to codes if they hold text.
+Fields are split by the standard library's parser, a few MiB at a time; by pyarrow, if
+it is installed and the file is large. Only the columns that are read are converted: to
+numbers as ``float`` does it, or to codes if they hold text.
 """
 
 from __future__ import annotations
@@ -10,24 +11,25 @@ import csv
 import gzip
 import io
 import itertools
-import zlib
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dtrain.data.columns import Dataset
-from dtrain.data.csv_fields import GAPS, is_number, numbers
-from dtrain.data.table import MISSING, UNNAMED, Coded, Table, Values
-from dtrain.errors import DataError, UsageError
+from dtrain.data.csv_arrow import NotPlainError, arrow_parts, fits_arrow
+from dtrain.data.csv_fields import GAPS, SPACE, is_number, numbers
+from dtrain.data.parts import IsTextError
+from dtrain.data.table import UNNAMED, Table
+from dtrain.data.values import Coded, Values
+from dtrain.errors import DataError
 
 SEPARATORS = ",;\t"
 """The separators that are recognised, by the header; the first is the usual one."""
+LARGE = 4 * 2**20
+"""Bytes of a file from which it is worth to load a faster parser."""
 _CHUNK = 1 << 18  # fields in memory at a time
 
 
@@ -49,22 +51,12 @@ def read_csv(path: Path, source: str, separator: str | None = None) -> Dataset:
         OSError: the file cannot be read.
 
     """
-    if separator is not None and len(separator) != 1:
-        raise UsageError(f"separator is {separator!r}; it must be one character")
     file = CsvFile(path, source, separator or SEPARATORS)
-    table = Table(file.names, file.read, source, parsed=True)
-    return Dataset(table, source, file.line_of)
-
-
-class _IsTextError(Exception):
-    """Columns that were read as numbers hold text."""
-
-    def __init__(self, names: frozenset[str]) -> None:
-        self.names = names
+    return Dataset(Table(file.names, source, parts=file.parts), source, file.line_of)
 
 
 class CsvFile:
-    """An open CSV file; see `read_csv`.
+    """A CSV file; see `read_csv`.
 
     Attributes:
         names: the names of the columns.
@@ -81,12 +73,17 @@ class CsvFile:
             except DataError as error:
                 errors.append(error)
         if errors and all(len(header) < 2 for header, _, _ in found):
-            raise errors[0]
-        header, line, self.separator = max(found, key=lambda each: len(each[0]))
+            raise DataError(
+                f"{errors[0]}; if another character separates the columns, name it "
+                "with --separator (separator=)"
+            )
+        header, self._line, self.separator = max(found, key=lambda each: len(each[0]))
         self.names = [
             name or f"{UNNAMED}{number}" for number, name in enumerate(header)
         ]
-        self._check(header, f"{source}: line {line}")
+        self._check(header, f"{source}: line {self._line}")
+        self._large = path.stat().st_size >= LARGE and fits_arrow(self.separator)
+        self._fast = self._large
 
     def _header(self, separator: str) -> tuple[list[str], int]:
         """Return the names, and the line where they are."""
@@ -131,10 +128,8 @@ class CsvFile:
             except csv.Error as error:
                 where = f"{self.source}: line {reader.line_num}"
                 raise DataError(f"{where}: {error}") from None
-            except (EOFError, zlib.error) as error:
-                raise DataError(f"{self.source} cannot be read: {error}") from None
 
-    def rows(self) -> Iterator[list[list[str]]]:
+    def _rows(self) -> Iterator[list[list[str]]]:
         """Yield the fields of all rows below the header, some rows at a time.
 
         Raises:
@@ -172,76 +167,57 @@ class CsvFile:
             next(itertools.islice(full, row, None))
             return int(reader.line_num)
 
-    def read(self, names: Sequence[str], text: frozenset[str]) -> Mapping[str, Values]:
-        """Return columns: float64 columns of one table, and text as `Coded`."""
-        while True:
-            try:
-                return self._read([name for name in names if name not in text], text)
-            except _IsTextError as found:
-                text |= found.names
+    def parts(
+        self, names: Sequence[str], text: frozenset[str]
+    ) -> Iterator[Mapping[str, Values]]:
+        """Yield some rows of columns at a time: float64 columns, and text as `Coded`.
 
-    def _read(self, real: Sequence[str], text: frozenset[str]) -> dict[str, Values]:
+        What the fast parser cannot read, the exact one reads or reports.
+
+        Raises:
+            IsTextError: start again, with these columns as text.
+        """
+        if not self._fast:
+            yield from self._exact_parts(names, text)
+            return
+        try:
+            yield from arrow_parts(
+                self.path, self.separator, self._line, self.names, names, text
+            )
+        except NotPlainError:
+            self._fast = False
+            raise IsTextError(frozenset()) from None
+
+    def _exact_parts(
+        self, names: Sequence[str], text: frozenset[str]
+    ) -> Iterator[Mapping[str, Values]]:
         index = {name: number for number, name in enumerate(self.names)}
-        tables: list[NDArray[np.float64]] = []
-        coders = {name: _Coder() for name in text}
         done = 0
-        for rows in self.rows():
-            found = {name: numbers([row[index[name]] for row in rows]) for name in real}
-            wrong = frozenset(name for name in real if found[name] is None)
-            if wrong:
-                raise _IsTextError(wrong)
-            table = np.empty((len(rows), len(real)))
-            for number, name in enumerate(real):
-                table[:, number] = found[name]
-            tables.append(table)
-            for name, coder in coders.items():
-                bad = coder.add([row[index[name]].strip(" \t\r\n") for row in rows])
-                if bad is not None:
-                    where = f"{self.source}: line {self.line_of(done + bad)}"
-                    raise DataError(
-                        f"{where}, row {done + bad + 1}, column {name!r} is not UTF-8"
-                    )
+        for rows in self._rows():
+            part: dict[str, Values] = {}
+            for name in names:
+                fields = [row[index[name]] for row in rows]
+                if name in text:
+                    part[name] = self._texts(name, fields, done)
+                elif (values := numbers(fields)) is not None:
+                    part[name] = values
+            if wrong := frozenset(names) - part.keys():
+                self._fast = self._large
+                raise IsTextError(wrong)
             done += len(rows)
-        whole = stack(tables, len(real))
-        columns: dict[str, Values] = {
-            name: whole[:, number] for number, name in enumerate(real)
-        }
-        return columns | {name: coder.column() for name, coder in coders.items()}
+            yield part
 
-
-def stack(tables: list[NDArray[np.float64]], width: int) -> NDArray[np.float64]:
-    """Return tables as one, freeing each as it is copied: memory once, not twice."""
-    whole = np.empty((sum(map(len, tables)), width))
-    stop = len(whole)
-    while tables:
-        table = tables.pop()
-        whole[stop - len(table) : stop] = table
-        stop -= len(table)
-    return whole
-
-
-@dataclass
-class _Coder:
-    """Collects the codes of a text column; labels are numbered as they appear."""
-
-    known: defaultdict[str, int] = field(default_factory=defaultdict)
-    codes: list[NDArray[np.int64]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.known.update(dict.fromkeys(GAPS, MISSING))
-        self.known.default_factory = lambda: len(self.known) - len(GAPS)
-
-    def add(self, texts: list[str]) -> int | None:
-        """Add texts; return the number of the first that is not UTF-8."""
+    def _texts(self, name: str, fields: list[str], done: int) -> Coded:
+        texts = [field.strip(SPACE) for field in fields]
         if not _is_unicode("".join(texts)):
-            return next(i for i, text in enumerate(texts) if not _is_unicode(text))
-        codes = map(self.known.__getitem__, texts)
-        self.codes.append(np.fromiter(codes, np.int64, len(texts)))
-        return None
-
-    def column(self) -> Coded:
-        codes = np.concatenate(self.codes or [np.empty(0, np.int64)])
-        return Coded.of(codes, list(self.known)[len(GAPS) :])
+            row = next(i for i, each in enumerate(texts) if not _is_unicode(each))
+            where = f"{self.source}: line {self.line_of(done + row)}"
+            raise DataError(
+                f"{where}, row {done + row + 1}, column {name!r} is not UTF-8"
+            )
+        number: dict[str, int] = {}
+        codes = [number.setdefault(text, len(number)) for text in texts]
+        return Coded.of(np.array(codes, np.int64), list(number), GAPS)
 
 
 def _is_unicode(text: str) -> bool:

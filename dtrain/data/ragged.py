@@ -6,6 +6,7 @@ with all arrays padded by zeros to one length, of which there are few: each is a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,24 @@ def of_arrays(arrays: Any, where: str) -> Ragged:
         if not len(array):
             raise DataError(_empty(where, i, 0))
     return Ragged(np.concatenate(each), np.array([len(a) for a in each], np.intp))
+
+
+def joined(parts: Sequence[Ragged]) -> Ragged:
+    """Return the samples of several columns in one.
+
+    Raises:
+        DataError: their rows have different shapes.
+    """
+    shapes = dict.fromkeys(part.shape[1:] for part in parts)
+    if len(shapes) > 1:
+        raise DataError(
+            "parts of a ragged column have samples of the shapes "
+            f"{', '.join(map(str, shapes))}: they may differ in the length alone"
+        )
+    return Ragged(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.lengths for part in parts]),
+    )
 
 
 def is_ragged(value: Any) -> bool:

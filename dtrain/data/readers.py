@@ -1,29 +1,29 @@
-"""Read data sets: mappings of arrays, and the file formats in `READERS`.
+"""Read data sets: tables in memory, and the file formats in `READERS`.
 
-Reading never runs code: arrays of Python objects (pickles) are refused.
+Reading never runs code: arrays of Python objects (pickles) in files are refused.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import tokenize
-import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike
-
+from dtrain.data.arrow_files import read_feather, read_parquet
 from dtrain.data.columns import Dataset
 from dtrain.data.csv_file import read_csv
+from dtrain.data.frames import is_frame, read_frame
+from dtrain.data.hdf5_file import read_hdf5
+from dtrain.data.numpy_files import read_folder, read_npz, unreadable
 from dtrain.data.table import Table
-from dtrain.errors import DataError
+from dtrain.errors import DataError, UsageError
 
 
-class Reader(NamedTuple):
+@dataclass(frozen=True)
+class Reader:
     """A file format.
 
     Attributes:
@@ -31,81 +31,108 @@ class Reader(NamedTuple):
         read: opens the data set at a path; its second argument is the path as the
             user wrote it, for messages. It finds the names of the columns; they are
             read when they are asked for.
+        separated: whether ``read`` has a third argument: the character that separates
+            the columns, or ``None`` to recognise it.
     """
 
     description: str
-    read: Callable[[Path, str], Dataset]
+    read: Callable[..., Dataset]
+    separated: bool = False
 
 
-# The exceptions of NumPy and zipfile for damaged files.
-_DAMAGED = (
-    ValueError,
-    EOFError,
-    KeyError,
-    MemoryError,  # a damaged header may request any size
-    RuntimeError,  # the file is encrypted, or its compression is not supported
-    tokenize.TokenError,  # NumPy parses a header as Python tokens
-    zipfile.BadZipFile,
-    zlib.error,
-)
+def open_data(source: Any, separator: str | None = None) -> Dataset:
+    """Open a data set as named columns, which are read when they are asked for.
 
-
-def open_data(
-    source: Mapping[str, ArrayLike] | str | os.PathLike[str] | Dataset,
-) -> Dataset:
-    """Open a data set as named columns.
-
-    The arrays of a mapping are not copied. The arrays of a folder are memory-mapped:
-    they stay on disk and the ranks of a node share them, so use a folder for data
-    larger than memory. Other files are read into memory. Numbers of foreign byte order
-    are converted, in memory.
+    The arrays of a mapping or frame are not copied. The arrays of a folder are
+    memory-mapped: they stay on disk and the ranks of a node share them, so use a folder
+    for data larger than memory. Other files are read into memory. Numbers of foreign
+    byte order are converted, in memory.
 
     Args:
-        source: a mapping of names to arrays; or a path, whose suffix selects the entry
-            in `READERS`.
+        source: a mapping of names to arrays, a frame (see `is_frame`); or a path, whose
+            suffix selects the entry in `READERS`.
+        separator: the character between the columns of a text file; by default it is
+            recognised.
 
     Raises:
         DataError: the source is of an unknown kind or format, or it does not exist or
             is damaged.
+        UsageError: there is a separator, but no text file.
 
     >>> open_data({"p": [1.0, 2.0], "t": [0, 1]}).columns["t"]
     array([0, 1])
 
     """
-    if isinstance(source, Dataset):
+    if isinstance(source, Dataset) and separator is None:
         return source
-    if isinstance(source, Mapping):
-        return _read_mapping(source)
     if not isinstance(source, str | os.PathLike):
+        if separator is not None:
+            raise UsageError(
+                f"separator is {separator!r}, but the data are not in a text file"
+            )
+        if is_frame(source):
+            return _with_columns(read_frame(source))
+        if isinstance(source, Mapping):
+            return _with_columns(_read_mapping(source))
         raise DataError(f"data is {type(source).__name__}: give {_accepted()}")
     path, name = Path(source), os.fspath(source)
     try:
         if not path.exists():
             raise DataError(f"{name}: there is no such file or folder")
-        suffix = "/" if path.is_dir() else path.suffix.lower()
-        if suffix in READERS:
-            return READERS[suffix].read(path, name)
-    except OSError as error:
-        raise _unreadable(name, error) from None
-    raise DataError(f"{name}: give {_accepted()}")
+        reader = READERS.get(_suffix(path))
+        if reader is None:
+            raise DataError(f"{name}: give {_accepted()}")
+        if reader.separated:
+            return reader.read(path, name, separator)
+        if separator is not None:
+            raise UsageError(f"separator is {separator!r}, but {name} has none")
+        return _with_columns(reader.read(path, name))
+    except (OSError, EOFError, zlib.error) as error:
+        raise unreadable(name, error) from None
+
+
+def is_named(value: Any) -> bool:
+    """Return whether a value is something that `open_data` takes, not bare arrays."""
+    return isinstance(value, Mapping | str | os.PathLike | Dataset) or is_frame(value)
+
+
+def is_text_file(source: Any) -> bool:
+    """Return whether a source is the path of a text file, which has a separator."""
+    if not isinstance(source, str | os.PathLike):
+        return False
+    reader = READERS.get(_suffix(Path(source)))
+    return reader is not None and reader.separated
 
 
 def formats() -> str:
     """Return the descriptions of all file formats as one phrase.
 
     >>> formats()
-    'an .npz file, a folder of .npy files or a .csv file with a header line'
+    'a .csv, .tsv or .csv.gz file with a header line, an .npz file, a folder of .npy \
+files, a .parquet file or folder, a .feather or .arrow file or an .h5 file'
 
     """
-    *others, last = (reader.description for reader in READERS.values())
+    texts = dict.fromkeys(reader.description for reader in READERS.values())
+    *others, last = texts
     return f"{', '.join(others)} or {last}"
 
 
 def _accepted() -> str:
-    return f"a mapping of names to arrays, {formats()}"
+    return f"a mapping of names to arrays, a DataFrame, {formats()}"
 
 
-def _read_mapping(source: Mapping[str, ArrayLike]) -> Dataset:
+def _suffix(path: Path) -> str:
+    """Return the key in `READERS` of an existing file or folder."""
+    name = path.name.lower()
+    if path.is_dir():
+        arrays = next(path.glob("[!.]*.npy"), None)
+        tables = next(path.rglob("[!._]*.parquet"), None)
+        return ".parquet" if arrays is None and tables is not None else "/"
+    fits = [suffix for suffix in READERS if name.endswith(suffix)]
+    return max(fits, key=len, default="")
+
+
+def _read_mapping(source: Mapping[str, Any]) -> Dataset:
     name = "the mapping of arrays"
     for key in source:
         if not isinstance(key, str):
@@ -117,74 +144,32 @@ def _read_mapping(source: Mapping[str, ArrayLike]) -> Dataset:
             try:
                 columns[key] = source[key]
             except ValueError as error:  # a pickle in an open .npz
-                raise _unreadable(f"{name}: column {key!r}", error) from None
+                raise unreadable(f"{name}: column {key!r}", error) from None
         return columns
 
-    return _dataset(list(source), read, name)
+    return Dataset(Table(source, name, arrays=read), name)
 
 
-def _read_npz(path: Path, name: str) -> Dataset:
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{name}: not an .npz file, or a truncated one")
-
-    def read(names: Sequence[str] | None, _: frozenset[str]) -> dict[str, Any]:
-        columns, where = {}, name
-        try:
-            # NumPy does not close a file that it opened and failed to read.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                for key in arrays.files if names is None else names:
-                    where = f"{name}: column {key!r}"
-                    columns[key] = None if names is None else arrays[key]
-        except _DAMAGED as error:
-            raise _unreadable(where, error) from None
-        return columns
-
-    return _dataset(list(read(None, frozenset())), read, name, parsed=True)
+def _with_columns(dataset: Dataset) -> Dataset:
+    if not dataset.names:
+        raise DataError(f"{dataset.source} has no columns: give {_accepted()}")
+    return dataset
 
 
-def _read_folder(path: Path, name: str) -> Dataset:
-    files = {file.stem: file for file in _in_natural_order(path.glob("[!.]*.npy"))}
-    if not files:
-        raise DataError(f"{name}: the folder has no .npy files; give {_accepted()}")
-
-    def read(names: Sequence[str], _: frozenset[str]) -> dict[str, Any]:
-        columns = {}
-        for key in names:
-            try:
-                columns[key] = np.load(files[key], mmap_mode="r", allow_pickle=False)
-            except _DAMAGED as error:
-                raise _unreadable(str(files[key]), error) from None
-        return columns
-
-    return _dataset(list(files), read, name)
+def _read_tsv(path: Path, source: str, separator: str | None) -> Dataset:
+    return read_csv(path, source, separator or "\t")
 
 
-def _in_natural_order(files: Iterable[Path]) -> list[Path]:
-    """Sort pixel_2 before pixel_10, as users expect of a range of columns."""
-
-    def key(file: Path) -> list[tuple[int, str]]:
-        parts = re.split(r"([0-9]+)", file.stem)
-        return [(int(part) if part.isdecimal() else 0, part) for part in parts]
-
-    return sorted(files, key=key)
-
-
-def _dataset(
-    names: Sequence[str], read: Callable[..., Any], source: str, *, parsed: bool = False
-) -> Dataset:
-    if not names:
-        raise DataError(f"{source} has no columns: give {_accepted()}")
-    return Dataset(Table(names, read, source, parsed=parsed), source)
-
-
-def _unreadable(where: str, error: Exception) -> DataError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return DataError(f"{where} cannot be read: {reason}")
-
-
+_TEXT = "a .csv, .tsv or .csv.gz file with a header line"
 READERS: dict[str, Reader] = {
-    ".npz": Reader("an .npz file", _read_npz),
-    "/": Reader("a folder of .npy files", _read_folder),
-    ".csv": Reader("a .csv file with a header line", read_csv),
+    ".csv": Reader(_TEXT, read_csv, separated=True),
+    ".tsv": Reader(_TEXT, _read_tsv, separated=True),
+    ".csv.gz": Reader(_TEXT, read_csv, separated=True),
+    ".npz": Reader("an .npz file", read_npz),
+    "/": Reader("a folder of .npy files", read_folder),
+    ".parquet": Reader("a .parquet file or folder", read_parquet),
+    ".feather": Reader("a .feather or .arrow file", read_feather),
+    ".arrow": Reader("a .feather or .arrow file", read_feather),
+    ".h5": Reader("an .h5 file", read_hdf5),
 }
 """The file formats by suffix in lower case; ``/`` stands for folders."""

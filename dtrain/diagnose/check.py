@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from dtrain.data.binding import Spec
 from dtrain.data.columns import Samples
 from dtrain.data.order import Batch
+from dtrain.data.readers import is_named
 from dtrain.descent import losses
 from dtrain.descent.loss_graph import loss_graph
 from dtrain.descent.losses import Loss
@@ -35,7 +36,7 @@ from dtrain.host import numerics
 from dtrain.problem.evaluator import Evaluator, whole
 from dtrain.problem.padding import Padding
 from dtrain.problem.problem import Problem
-from dtrain.problem.samples import Inputs, as_samples, check_call
+from dtrain.problem.samples import Inputs, as_samples, categories_of, check_call
 from dtrain.problem.shard import RowBlocks
 from dtrain.tracing.printing import counted
 from dtrain.tracing.trace import Program
@@ -126,6 +127,8 @@ def check(
     *,
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
+    separator: str | None = None,
+    missing: str = "refuse",
     weights: Any = None,
     loss: str | Loss = "square",
     penalty: Penalty | None = None,
@@ -140,6 +143,8 @@ def check(
             random targets, if the loss takes some.
         target: which column that is, as in `dtrain.train`.
         columns: which columns the inputs are, as in `dtrain.train`.
+        separator: what separates the columns of a text file, as in `dtrain.train`.
+        missing: ``refuse``, or ``skip``: leave out rows, as in `dtrain.train`.
         weights: where to check; by default the initialisers' values.
         loss: the loss.
         penalty: added to the mean loss, as in `dtrain.train`.
@@ -157,12 +162,18 @@ def check(
     check_call("check", program)
     numerics.check_pins()
     the_loss = losses.named(loss)
-    samples = as_samples(program, inputs, targets, target=target, columns=columns)
-    named = isinstance(inputs, Mapping) or target is not None
+    how: dict[str, Any] = {
+        "columns": columns,
+        "separator": separator,
+        "missing": missing,
+        "categories": categories_of(weights),
+    }
+    samples = as_samples(program, inputs, targets, target=target, **how)
+    named = is_named(inputs) or target is not None
     if named and targets is None and the_loss.takes_target:
         with suppress(DataError):  # no column is the target: random ones
             samples = as_samples(
-                program, inputs, target=target, columns=columns, with_target=True
+                program, inputs, target=target, with_target=True, **how
             )
     return check_samples(program, samples, the_loss, weights, seed, penalty)
 

@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.data.columns import Column, Samples
+from dtrain.data.checks import Column
+from dtrain.data.columns import Samples
 from dtrain.data.ragged import Ragged
 from dtrain.descent.loss_graph import TARGET, WEIGHT, LossGraph
 from dtrain.errors import DataError
+from dtrain.functions import shape
 from dtrain.functions.base import Shape
 from dtrain.functions.gather import integer
 from dtrain.problem.padding import Padding
 from dtrain.tracing.graph import FlowGraph
 
+VIEWS = (shape.transpose, shape.reshape, shape.index, shape.broadcast)
 _INDEX = np.iinfo(np.intp)
 
 
@@ -52,6 +55,24 @@ def columns_of(samples: Samples, graph: FlowGraph, dtype: str) -> dict[str, Colu
     if samples.ragged:
         columns.update(Padding.of(samples).lengths(samples))
     return columns
+
+
+def nan_aware(graph: FlowGraph) -> frozenset[str]:
+    """Return the inputs in which a program looks for NaN, by np.isnan or np.nanmean.
+
+    They may be read through views: an element, a slice, another shape.
+    """
+    found = set()
+    for name, number in graph.inputs.items():
+        views = {number}
+        for each, node in enumerate(graph.nodes):
+            if views.isdisjoint(node.inputs):
+                continue
+            if node.function.name == "isnan":
+                found.add(name)
+            elif node.function in VIEWS:
+                views.add(each)
+    return frozenset(found)
 
 
 def _only_cast(graph: FlowGraph, number: int) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dtrain.data.digest import FULL, digest
 from dtrain.data.ragged import Ragged
-from dtrain.data.table import Coded, Values
+from dtrain.data.values import Coded, Values
 from dtrain.errors import MismatchError
 from dtrain.worlds.verdict import mark_agreed
 from dtrain.worlds.world import World

@@ -28,7 +28,9 @@ from dtrain.problem.samples import (
     Inputs,
     as_samples,
     as_weights,
+    categories_of,
     check_call,
+    check_known,
     dtype_of,
     named_weights,
 )
@@ -51,6 +53,8 @@ def loss_and_gradient(
     *,
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
+    separator: str | None = None,
+    missing: str = "refuse",
     loss: str | Loss = "square",
     sample_weight: Any = None,
     penalty: Penalty | None = None,
@@ -74,6 +78,8 @@ def loss_and_gradient(
             ``loss="mean"``.
         target: which column that is, as in `dtrain.train`.
         columns: which columns the inputs are, as in `dtrain.train`.
+        separator: what separates the columns of a text file, as in `dtrain.train`.
+        missing: ``refuse``, or ``skip``: leave out rows, as in `dtrain.train`.
         loss: the loss, as in `dtrain.train`.
         sample_weight: the weight of each sample: an array, or a named column.
         penalty: a function of the weights that is added to the mean loss.
@@ -109,6 +115,9 @@ def loss_and_gradient(
         target=target,
         columns=columns,
         with_target=the_loss.takes_target,
+        separator=separator,
+        missing=missing,
+        categories=categories_of(weights),
         sample_weight=sample_weight,
     )
 
@@ -151,6 +160,8 @@ def evaluate(
     *,
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
+    separator: str | None = None,
+    missing: str = "refuse",
     loss: str | Loss = "square",
     sample_weight: str | None = None,
     block: int | None = None,
@@ -169,6 +180,8 @@ def evaluate(
         data: named columns, first axis the sample: a mapping of arrays or a path.
         target: the column to compare with, as in `dtrain.train`.
         columns: which columns the inputs are, as in `dtrain.train`.
+        separator: what separates the columns of a text file, as in `dtrain.train`.
+        missing: ``refuse``, or ``skip``: leave out rows, as in `dtrain.train`.
         loss: the loss, as in `dtrain.train`.
         sample_weight: the column with the weight of each sample; loss and metrics are
             weighted means.
@@ -204,8 +217,12 @@ def evaluate(
             target=target,
             columns=columns or {},
             with_target=the_loss.takes_target,
+            separator=separator,
+            missing=missing,
+            categories=categories_of(weights),
             sample_weight=sample_weight,
         )
+        check_known(samples, categories_of(weights))
         return measure(
             rank, program, samples, weights, the_loss, digest, block, backend
         )
@@ -251,6 +268,7 @@ def predict(
     inputs: Inputs,
     *,
     columns: Mapping[str, Spec] | None = None,
+    separator: str | None = None,
 ) -> Any:
     """Compute the program's output for every sample.
 
@@ -260,6 +278,7 @@ def predict(
             the result's.
         inputs: as for `loss_and_gradient`.
         columns: which columns the inputs are, as in `dtrain.train`.
+        separator: what separates the columns of a text file, as in `dtrain.train`.
 
     Returns:
         An array whose first axis is the sample, or a dict of arrays if the program has
@@ -279,8 +298,12 @@ def predict(
     """
     check_call("predict", program, weights)
     numerics.check_pins()
+    known = categories_of(weights)
     weights = named_weights(weights)
-    samples = as_samples(program, inputs, columns=columns)
+    samples = as_samples(
+        program, inputs, columns=columns, separator=separator, categories=known
+    )
+    check_known(samples, known)
     made = _outputs.get(
         program,
         (signature(samples), dtype_of(weights)),

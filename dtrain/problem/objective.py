@@ -19,7 +19,7 @@ from dtrain.host import numerics
 from dtrain.host.blas import blas_threads
 from dtrain.problem.evaluator import Computing, Evaluator, threads_of, whole
 from dtrain.problem.problem import Problem, read_samples
-from dtrain.problem.samples import Data, as_weights, check_call
+from dtrain.problem.samples import Data, as_weights, categories_of, check_call
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import check_dtype
 from dtrain.worlds.opening import open_world
@@ -34,6 +34,8 @@ def objective(
     *,
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
+    separator: str | None = None,
+    missing: str = "refuse",
     loss: str | Loss = "square",
     sample_weight: str | None = None,
     penalty: Penalty | None = None,
@@ -56,6 +58,8 @@ def objective(
         data: named columns, first axis the sample: a mapping of arrays or a path.
         target: the column to fit, as in `dtrain.train`.
         columns: which columns the inputs are, as in `dtrain.train`.
+        separator: what separates the columns of a text file, as in `dtrain.train`.
+        missing: ``refuse``, or ``skip``: leave out rows, as in `dtrain.train`.
         loss: the loss, as in `dtrain.train`.
         sample_weight: the column with the weight of each sample, as in `dtrain.train`.
         penalty: a function of the weights that is added to the mean loss.
@@ -95,6 +99,9 @@ def objective(
         target=target,
         columns=columns or {},
         with_target=the_loss.takes_target,
+        separator=separator,
+        missing=missing,
+        categories=categories_of(weights),
         sample_weight=sample_weight,
     )
     problem = Problem(

@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from dtrain.data.binding import Spec, resolve
-from dtrain.data.columns import Column, Samples
+from dtrain.data.checks import Column
+from dtrain.data.columns import Samples
 from dtrain.data.ragged import Ragged
 from dtrain.data.readers import open_data
 from dtrain.descent.loss_graph import LossGraph, loss_graph
 from dtrain.descent.losses import Loss
 from dtrain.descent.metrics import Metric
 from dtrain.descent.penalties import Penalty, of_weights
-from dtrain.errors import ProgramError, UsageError, did_you_mean
+from dtrain.errors import DataError, ProgramError, UsageError
 from dtrain.gradient.vector import Weights
 from dtrain.problem.agreement import compare_programs, together
-from dtrain.problem.columns import check_target, check_target_values, columns_of
+from dtrain.problem.columns import (
+    check_target,
+    check_target_values,
+    columns_of,
+    nan_aware,
+)
 from dtrain.problem.differences import compare_arrays, compare_data
 from dtrain.problem.padding import Padding, Sizes, check_same_weights
+from dtrain.problem.patterns import matching
 from dtrain.problem.samples import Data, as_weights, check_program
 from dtrain.reduction.blocks import share
 from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.graph import FlowGraph
-from dtrain.tracing.printing import listed
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import draw
 from dtrain.worlds.world import World
 
-
-def matching(patterns: Sequence[str], graph: FlowGraph, option: str) -> frozenset[str]:
-    """Return the names of the weights that patterns match, as in a shell.
-
-    Raises:
-        UsageError: a pattern matches no weight.
-    """
-    found: set[str] = set()
-    for pattern in patterns:
-        names = fnmatch.filter(graph.weights, pattern)
-        if not names:
-            raise UsageError(
-                f"{option}: no weight of {graph.name} matches {pattern!r}; there are "
-                f"{listed(list(graph.weights))}{did_you_mean(pattern, graph.weights)}"
-            )
-        found.update(names)
-    return frozenset(found)
+LOG = logging.getLogger("dtrain")
 
 
 class Problem:
@@ -226,6 +216,7 @@ class Problem:
         penalty = "none" if self.penalty is None else fingerprint(self.penalty.graph)
         return {
             "columns": repr(list(self.samples.origins)),
+            "categories": repr(sorted(self.samples.categories.items())),
             "data set": self._data_digest,
             "program": fingerprint(self.quantity.graph),
             "penalty's graph": penalty,
@@ -248,12 +239,27 @@ def read_samples(
     target: str | None,
     columns: Mapping[str, Spec],
     with_target: bool,
+    separator: str | None = None,
+    missing: str = "refuse",
+    categories: Mapping[str, Sequence[str]] | None = None,
     sample_weight: str | None = None,
 ) -> tuple[Samples, str]:
     """Read the columns that a program needs, and bind them to its inputs; collective.
 
     Returns the samples, and a digest of the columns that were read. Each rank checks
-    that its share of the rows is finite.
+    that no value of its share of the rows is infinite or missing.
+
+    Args:
+        world: the ranks.
+        program: the program.
+        data: the data set, or its path.
+        target: as in `resolve`.
+        columns: as in `resolve`.
+        with_target: as in `resolve`.
+        separator: as in `open_data`.
+        missing: as in `Binding.read`.
+        categories: the texts that are known, as in `Samples`.
+        sample_weight: as in `resolve`.
 
     Raises:
         DataError, ProgramError, MismatchError: on every rank.
@@ -261,22 +267,46 @@ def read_samples(
     world.position.phase = "reading the data"
     with together(world):
         check_program(program)
+        dataset = open_data(data, separator)
         binding = resolve(
-            open_data(data),
+            dataset,
             program.inputs,
             target,
             columns,
             with_target=with_target,
             sample_weight=sample_weight,
         )
-        read = binding.dataset.read(binding.names)
-    digest = compare_data(world, read)
+        found = binding.read(missing, categories)
+    digest = compare_data(world, found.columns)
     with together(world):
-        samples = binding.samples(read)
+        samples = binding.samples(found, categories)
         rows = share(len(samples), world.rank, world.size)
-        samples.check_finite(rows.start, rows.stop)
+        check_finite(program, samples, rows)
         samples.check_weight(rows.start, rows.stop)
+    if samples.left_out and world.rank == 0:
+        LOG.info(
+            "%s: %d of %d rows have a missing value and are left out",
+            samples.source,
+            samples.left_out,
+            samples.left_out + len(samples),
+        )
     return samples, digest
+
+
+def check_finite(program: Program, samples: Samples, rows: range) -> None:
+    """Check that no value of some rows is infinite, or NaN where it is not handled.
+
+    Raises:
+        DataError: naming the first row.
+    """
+    try:
+        samples.check_finite(rows.start, rows.stop)
+    except DataError:
+        shapes = {name: array.shape[1:] for name, array in samples.inputs.items()}
+        handled = nan_aware(program.trace(**shapes))
+        if not handled:
+            raise
+        samples.check_finite(rows.start, rows.stop, handled)
 
 
 def check_trainable(world: World, problem: Problem) -> None:

@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 
 from dtrain.checkpoint.folder import load
 from dtrain.data.binding import Spec, bind
-from dtrain.data.columns import Column, Dataset, Samples
+from dtrain.data.checks import Column
+from dtrain.data.columns import Samples
 from dtrain.data.ragged import Ragged, is_ragged, of_arrays
-from dtrain.data.readers import open_data
-from dtrain.data.table import as_array
+from dtrain.data.readers import is_named, open_data
+from dtrain.data.values import as_array
 from dtrain.errors import DataError, ProgramError, UsageError
 from dtrain.gradient.vector import Layout, Weights
 from dtrain.tracing.trace import Program, check_outside
 
-Data = Mapping[str, Any] | str | os.PathLike[str] | Dataset
-"""Named columns: a mapping, a path, or a data set that is already open."""
+Data = Any
+"""Named columns: a mapping, a frame, a path, or a data set that is already open."""
 
-Inputs = Data | Sequence[Any] | NDArray[Any]
+Inputs = Any
 """Named columns, or one array for each input in the program's order."""
 
 
@@ -63,6 +64,9 @@ def as_samples(
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
     with_target: bool = False,
+    separator: str | None = None,
+    missing: str = "refuse",
+    categories: Mapping[str, Sequence[str]] | None = None,
     sample_weight: Any = None,
 ) -> Samples:
     """Bind what a caller gave to the inputs of a program.
@@ -75,6 +79,9 @@ def as_samples(
         target: with named columns and no ``targets``, the column to compare with.
         columns: with named columns, the columns of an input, as in `resolve`.
         with_target: whether to look for the target among named columns.
+        separator: with named columns, as in `open_data`.
+        missing: with named columns, as in `Binding.read`.
+        categories: with named columns, the texts that are known, as in `Samples`.
         sample_weight: the weight of each sample: an array, or a named column.
 
     Raises:
@@ -87,7 +94,12 @@ def as_samples(
             f"program {program.name} has no inputs, so there are no samples"
         )
     column = sample_weight if isinstance(sample_weight, str) else None
-    if not isinstance(inputs, Mapping | str | os.PathLike | Dataset):
+    if targets is not None and missing == "skip":
+        raise UsageError(
+            "missing is 'skip', but the targets are given apart from the inputs: make "
+            "them a named column, so that both lose the same rows"
+        )
+    if not is_named(inputs):
         if column is not None:
             raise UsageError(
                 f"sample_weight is {column!r}, but the inputs have no names: give an "
@@ -96,11 +108,13 @@ def as_samples(
         samples = _checked(_in_order(program, inputs), targets)
     else:
         samples = bind(
-            open_data(inputs),
+            open_data(inputs, separator),
             program.inputs,
             target if targets is None else None,
             columns or {},
             with_target=with_target and targets is None,
+            missing=missing,
+            categories=categories,
             sample_weight=column,
         )
         if targets is not None:
@@ -195,6 +209,27 @@ def _checked(arrays: Mapping[str, Column], targets: Any) -> Samples:
         raise DataError("there are no samples")
     origins = tuple((name,) for name in everything)
     return Samples(dict(arrays), target, "the arrays given", origins)
+
+
+def categories_of(weights: Any) -> Mapping[str, Sequence[str]]:
+    """Return the texts that a `Run` was trained on, by input; none of other weights."""
+    known = getattr(weights, "categories", None)
+    return known if isinstance(known, Mapping) else {}
+
+
+def check_known(samples: Samples, known: Mapping[str, Sequence[str]]) -> None:
+    """Check that text is coded as it was in training.
+
+    Raises:
+        DataError: a column holds text whose codes are not known.
+    """
+    for key in samples.categories:
+        if key not in known:
+            raise DataError(
+                f"{samples.source}: the column of {key!r} holds text, but it is not "
+                "known which number each text had in training: give the Run in place "
+                "of its weights, or their file"
+            )
 
 
 def as_weights(layout: Layout, values: Any, into: Weights | None = None) -> Weights:

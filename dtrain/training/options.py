@@ -149,6 +149,13 @@ def _are_columns(value: Any) -> bool:
     )
 
 
+SEPARATOR = Kind(
+    "one character, or the word tab",
+    lambda value: isinstance(value, str) and len(value) == 1,
+    lambda text: "\t" if text in ("tab", "\\t") else text,
+)
+
+
 def full_or(kind: Kind) -> Kind:
     """Return the kind that also takes the word ``full``, which is ``None``."""
     return Kind(

@@ -76,6 +76,10 @@ def report(
         "bits_differ": trainer.differing,
         "threads": trainer.threads,
         "samples": len(problem.samples),
+        "rows_left_out": problem.samples.left_out,
+        "categories": {
+            name: list(labels) for name, labels in problem.samples.categories.items()
+        },
         "weights": problem.layout.count,
         "batch": trainer.order.nominal,
         "block": trainer.evaluator.block,

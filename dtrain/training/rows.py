@@ -25,6 +25,7 @@ from dtrain.training.options import (
     PATTERNS,
     RATE,
     SECONDS,
+    SEPARATOR,
     TEXT,
     Kind,
     Option,
@@ -171,6 +172,24 @@ class Rows:
         metavar="INPUT=COLUMN[:LAST][,...]",
         commands=DATA,
         several=True,
+    )
+    separator: str | None = row(
+        SEPARATOR,
+        "what separates the columns of a text file: a character, or tab",
+        metavar="C",
+        shown="a comma, semicolon or tab, whichever the first line has",
+        commands=DATA,
+        aliases=("sep", "delimiter"),
+    )
+    missing: str = row(
+        ANYTHING,
+        "where a value is missing: refuse, unless the program handles NaN in that "
+        "input, or skip: leave out the row",
+        "refuse",
+        metavar="NAME",
+        shown="refuse",
+        commands=("train", "eval", "check"),
+        bits=True,
     )
     sample_weight: str | None = row(
         TEXT,

@@ -110,6 +110,14 @@ class Run:
     digest: str
     report: Mapping[str, Any]
 
+    @property
+    def categories(self) -> dict[str, list[str]]:
+        """The texts of each input that reads a column of text, in the order of codes.
+
+        The target's key is ``(target)``.
+        """
+        return dict(self.report["categories"])
+
     def __repr__(self) -> str:
         """Return one line; the history alone may have thousands."""
         shown = {key: self.report.get(key) for key in ("epochs", "steps", "loss")}

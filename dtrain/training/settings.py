@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from numbers import Real
 
+from dtrain.data.gaps import POLICIES
 from dtrain.descent import losses, optimizers
 from dtrain.descent.losses import Loss
 from dtrain.descent.rule import Rule
@@ -47,6 +48,7 @@ class Settings(Rows):
         if not isinstance(self.checkpoint, Checkpoint | None):
             object.__setattr__(self, "checkpoint", Checkpoint(self.checkpoint))
         chosen("execution", self.execution, EXECUTIONS)
+        chosen("missing", self.missing, POLICIES)
         chosen("on_nonfinite", self.on_nonfinite, ON_NONFINITE)
         chosen_backend(self.backend)
         _ = self.the_loss, self.rule, self.schedule(1)

@@ -70,6 +70,8 @@ def train(  # noqa: D417 (the options' lines come from their table)
     penalty: Penalty | None = None,
     target: str | None = None,
     columns: Mapping[str, Spec] | None = None,
+    separator: str | None = None,
+    missing: str = "refuse",
     sample_weight: str | None = None,
     class_weight: str | Mapping[Any, float] | None = None,
     weights: Any = None,

@@ -23,8 +23,9 @@ from dtrain.gradient.vector import GradientVector, Layout, Weights
 from dtrain.host import numerics, pinning
 from dtrain.problem.agreement import together
 from dtrain.problem.evaluator import Computing, Evaluator, threads_of
-from dtrain.problem.problem import Problem, check_trainable, matching, read_samples
-from dtrain.problem.samples import Data
+from dtrain.problem.patterns import matching
+from dtrain.problem.problem import Problem, check_trainable, read_samples
+from dtrain.problem.samples import Data, categories_of
 from dtrain.problem.weighting import class_factors, with_class_weights
 from dtrain.tracing.trace import Program
 from dtrain.training.finite import Guard
@@ -85,6 +86,9 @@ class Trainer:
             target=settings.target,
             columns=settings.columns or {},
             with_target=settings.the_loss.takes_target,
+            separator=settings.separator,
+            missing=settings.missing,
+            categories=categories_of(weights),
             sample_weight=settings.sample_weight,
         )
         samples, apart, of = held_out(world, program, given, settings, digest)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dtrain.data.columns import Samples
 from dtrain.data.order import split
+from dtrain.data.readers import is_text_file
 from dtrain.errors import DataError
 from dtrain.gradient.vector import Weights
 from dtrain.problem.agreement import together
@@ -247,6 +248,9 @@ def held_out(
         target=settings.target,
         columns=settings.columns or {},
         with_target=settings.the_loss.takes_target,
+        separator=settings.separator if is_text_file(validation.data) else None,
+        missing=settings.missing,
+        categories=samples.categories,
         sample_weight=settings.sample_weight,
     )
     with together(world):

@@ -8,6 +8,7 @@ import pytest
 
 from dtrain.checkpoint.output import save
 from dtrain.cli.main import COMMANDS
+from dtrain.data.gaps import POLICIES
 from dtrain.descent import losses, optimizers, schedules
 from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution.models import EXECUTIONS
@@ -32,6 +33,8 @@ BAD_FILES = {
     "header.csv": "p,t\n",
     "numbers.csv": "1,2\n3,4\n",
     "twice.csv": "p,p,t\n3,4,5\n",
+    "gaps.csv": "p,t\n1,\nNA,2\n",
+    "words.csv": "p,t\n1,1\ntwo,2\n",
     "labels.csv": "p,t\n1,2\n3,0\n",
     "damaged.npz": "PK no zip at all",
     "data.txt": "p t\n1 2\n",
@@ -169,7 +172,7 @@ CASES = {
     "a header that begins with #": ([*LINE, "hash.csv"], ["line 1", "'#'"]),
     # data
     "a file that is missing": ([*LINE, "gone.csv"], ["gone.csv", "no such file"]),
-    "a folder without arrays": ([*LINE, "bare"], ["bare", "no .npy files"]),
+    "a folder without arrays": ([*LINE, "bare"], ["bare", "no columns", ".npy"]),
     "another kind of file": ([*LINE, "data.txt"], ["data.txt", ".npz", ".csv"]),
     "a damaged .npz": ([*LINE, "damaged.npz"], ["damaged.npz", "not an .npz"]),
     "no DATA": (LINE, ["DATA is missing", *DATA]),
@@ -471,6 +474,7 @@ LISTS = {
     "--backend": BACKENDS,
     "--bits": CHOICES,
     "--on-nonfinite": ON_NONFINITE,
+    "--missing": POLICIES,
 }
 for option, names in LISTS.items():
     CASES[f"{option} nope"] = (["train", "lecture", option, "nope"], ["'nope'", *names])
@@ -506,6 +510,26 @@ for option, values in NUMBERS.items():
         CASES[f"{option} {value!r}"] = (["train", "lecture", option, value], texts)
 
 NO_WRONG_VALUE = {"--nesterov", "--quiet"}
+
+for value in ("", "||", "no"):
+    words = [*LINE, "data.csv", "--separator", value]
+    CASES[f"--separator {value!r}"] = (words, ["--separator", "one character"])
+CASES["--separator of no text file"] = (
+    ["train", "model.py:net", "data.npz", "--separator", ";"],
+    ["separator is ';'", "data.npz has none"],
+)
+CASES["--separator of the zoo"] = (
+    ["train", "lecture", "--separator", ";"],
+    ["separator is ';'", "not in a text file"],
+)
+CASES["--missing skip leaves no row"] = (
+    [*LINE, "gaps.csv", "--missing", "skip"],
+    ["gaps.csv", "every row has a missing value"],
+)
+CASES["text where a number is needed"] = (
+    [*LINE, "words.csv"],
+    ["words.csv", "row 2 (line 3)", "'p'", "'two'", "not a number"],
+)
 
 for value, texts in {
     "even": ["'even' must have the form name=value"],

@@ -46,6 +46,8 @@ EFFECTS = {
     "eval": {
         "--bits": None,  # tests/cli/test_doctor.py
         "--columns": ["--columns", "x=y"],
+        "--missing": None,  # tests/training/test_tables.py
+        "--separator": None,  # tests/training/test_tables.py
         "--loss": ["--loss", "mean"],
         "--report": None,  # below
         "--sample-weight": None,  # tests/cli/test_train.py
@@ -56,6 +58,7 @@ EFFECTS = {
     "predict": {
         "--bits": None,  # tests/cli/test_doctor.py
         "--columns": ["--columns", "x=y"],
+        "--separator": None,  # tests/training/test_tables.py
         "--out": ["--out", "out.csv"],
         "--weights": ["--weights", "other.w"],
         "--timeout": None,  # tests/cli/test_processes.py
@@ -78,6 +81,8 @@ EFFECTS = {
     "check": {
         "--bits": None,  # tests/cli/test_doctor.py
         "--columns": ["--columns", "x=y"],
+        "--missing": None,  # tests/training/test_tables.py
+        "--separator": None,  # tests/training/test_tables.py
         "--l1": ["--l1", 0.1],
         "--l2": ["--l2", 0.1],
         "--loss": ["--loss", "mean"],

@@ -343,7 +343,7 @@ def test_an_error_that_ranks_agree_on_has_one_traceback():
         "import dtrain.problem.problem as problem; "
         "rank = os.environ['OMPI_COMM_WORLD_RANK']; "
         "real = problem.open_data; "
-        "problem.open_data = lambda data: real(data) if rank != '1' else 1 / 0; "
+        "problem.open_data = lambda *a: real(*a) if rank != '1' else 1 / 0; "
         "sys.exit(main(['lecture', '--epochs', '1']))"
     )
     run = on_ranks(3, "-c", code)

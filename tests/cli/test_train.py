@@ -33,6 +33,7 @@ EFFECTS = {
     "--learning-rate": (["--learning-rate", 0.2], None),
     "--learning-rate-schedule": (["--learning-rate-schedule", "cosine"], None),
     "--loss": (["--loss", "mean"], None),
+    "--missing": (["--missing", "skip"], {"rows_left_out": 0}),
     "--momentum": (["--momentum", 0.6], None),
     "--nesterov": (["--nesterov"], None),
     "--on-nonfinite": (["--on-nonfinite", "skip"], {"skipped_steps": 0}),
@@ -64,8 +65,9 @@ EFFECTS = {
 }
 # Of so small a program; and where nothing goes wrong.
 SAME_BITS = {"--backend", "--bits", "--execution", "--threads"}
-SAME_BITS |= {"--on-nonfinite", "--verify-every"}
+SAME_BITS |= {"--on-nonfinite", "--verify-every", "--missing"}
 ELSEWHERE = {"--report", "--save", "--quiet", "--log-dir"}  # see elsewhere
+ELSEWHERE |= {"--separator", "--timeout", "--checkpoint", "--resume", "--force"}
 ELSEWHERE |= {"--timeout", "--checkpoint", "--resume", "--force"}
 ELSEWHERE |= {"--sample-weight", "--class-weight"}
 ELSEWHERE |= {"--save-every", "--save-seconds", "--keep", "--min-ranks"}
@@ -142,6 +144,7 @@ def test_the_command_line_has_what_train_has(dtrain):
     words = {option.flag: option.name for option in OPTIONS}
     options = {words[flag] for flag in EFFECTS}
     options |= {"penalty", "checkpoint", "min_ranks", "timeout"}  # tested elsewhere
+    options.add("separator")
     options |= {"sample_weight", "class_weight"}
     assert set(Settings.__dataclass_fields__) <= options
 
@@ -182,6 +185,34 @@ def _net():
     from dtrain.cli.sources import load_program
 
     return load_program("model.py:net")
+
+
+def test_a_table_with_gaps_text_and_another_separator(dtrain, folder):
+    """Text and gaps count only in columns that are read; categories are reported."""
+    (folder / "city.py").write_text(CITY)
+    rows = ["Bonn|1|x|2", "Köln||y|3", "NA|1|z|9", "Ulm|3||4", "Bonn|4|9|8"]
+    (folder / "city.csv").write_text("where|p|note|t\n" + "\n".join(rows) + "\n")
+    words = ["city.py:R", "city.csv", "--columns", "city=where", "--target", "t"]
+    answer = dtrain("train", *words, "--separator", "|")
+    assert answer.code == 2
+    assert "city.csv: row 2 (line 3), column 'p' is nan" in answer.err
+    words += ["--separator", "|", "--missing", "skip", "--report", "r.json"]
+    answer = dtrain("train", *words)
+    assert answer.code == 0, answer.err
+    said = "city.csv: 2 of 5 rows have a missing value and are left out"
+    assert said in answer.err
+    report = json.loads((folder / "r.json").read_text())
+    assert (report["samples"], report["rows_left_out"]) == (3, 2)
+    assert report["categories"] == {"city": ["Bonn", "Ulm"]}
+
+
+CITY = """\
+from dtrain import program, weight
+
+@program
+def R(city, p):
+    return weight("W", (3,))[city] + weight("a") * p
+"""
 
 
 def test_save_writes_the_weights(dtrain, folder):

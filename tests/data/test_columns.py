@@ -133,10 +133,10 @@ def test_a_range_of_a_csv_file_is_not_copied(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("t,a,b,c\n1,2,3,4\n5,6,7,8\n")
     binding = resolve(open_data(path), ["x"], "t", {"x": "a:b"})
-    columns = binding.dataset.read(binding.names)
-    samples = binding.samples(columns)
+    found = binding.read()
+    samples = binding.samples(found)
     assert samples.inputs["x"].tolist() == [[2, 3], [6, 7]]
-    assert np.shares_memory(samples.inputs["x"], columns["a"])
+    assert np.shares_memory(samples.inputs["x"], found.columns["a"])
 
 
 def test_a_list_makes_a_vector_in_its_order() -> None:

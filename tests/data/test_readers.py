@@ -17,7 +17,7 @@ from dtrain.data.binding import bind
 from dtrain.data.columns import Dataset, Samples
 from dtrain.data.digest import digest
 from dtrain.data.readers import READERS, Reader, formats, open_data
-from dtrain.data.table import MISSING
+from dtrain.data.values import MISSING
 from dtrain.errors import DataError
 
 COLUMNS = {"p": np.array([0.5, 1.0, -2e-3]), "t": np.array([1.0, 0.0, 3.0])}
@@ -262,7 +262,7 @@ def test_pickles_are_refused_and_not_executed(tmp_path: Path) -> None:
         (None, "data is NoneType: give"),
         ("missing.csv", "missing.csv: there is no such file or folder"),
         ("https://example.org/data.csv", "there is no such file or folder"),
-        (__file__, r"test_readers.py: give .* a folder of \.npy files or a \.csv"),
+        (__file__, r"test_readers.py: give .* a folder of \.npy files, .* an \.h5"),
     ],
 )
 def test_invalid_data_are_refused(source: Any, message: str) -> None:
@@ -355,7 +355,9 @@ def test_an_empty_mask_is_accepted() -> None:
 
 
 def test_files_without_columns_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"the folder has no \.npy files"):
+    with pytest.raises(
+        DataError, match=r"has no columns: give .* a folder of \.npy files"
+    ):
         open_data(tmp_path)
     with zipfile.ZipFile(tmp_path / "empty.npz", "w"):
         pass

@@ -100,6 +100,8 @@ def test_keywords_and_defaults():
     assert defaults == {
         "target": None,
         "columns": None,
+        "separator": None,
+        "missing": "refuse",
         "loss": "square",
         "sample_weight": None,
         "penalty": None,
