@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from dtrain.data.columns import Dataset
-from dtrain.data.table import Table
+from dtrain.data.ragged import LENGTHS, of_lengths
+from dtrain.data.table import Read, Table
 from dtrain.errors import DataError
 
 # The exceptions of NumPy and zipfile for damaged files.
@@ -47,7 +48,7 @@ def read_npz(path: Path, source: str) -> Dataset:
         return columns
 
     names = list(read(None, frozenset()))
-    return Dataset(Table(names, source, arrays=read, parsed=True), source)
+    return _dataset(names, source, read, parsed=True)
 
 
 def read_folder(path: Path, source: str) -> Dataset:
@@ -63,7 +64,23 @@ def read_folder(path: Path, source: str) -> Dataset:
                 raise unreadable(str(files[name]), error) from None
         return columns
 
-    return Dataset(Table(files, source, arrays=read), source)
+    return _dataset(list(files), source, read, parsed=False)
+
+
+def _dataset(names: Sequence[str], source: str, read: Read, *, parsed: bool) -> Dataset:
+    """Return a data set; arrays NAME and NAME.lengths are one ragged column NAME."""
+    lengths = {name: name + LENGTHS for name in names if name + LENGTHS in names}
+
+    def joined(wanted: Sequence[str], text: frozenset[str]) -> dict[str, Any]:
+        both = [name for each in wanted for name in (each, lengths.get(each)) if name]
+        columns = read(both, text)
+        for name in [each for each in wanted if each in lengths]:
+            where = f"{source}: column {name!r} with {lengths[name]!r}"
+            columns[name] = of_lengths(columns[name], columns.pop(lengths[name]), where)
+        return {name: columns[name] for name in wanted}
+
+    known = [name for name in names if name not in lengths.values()]
+    return Dataset(Table(known, source, arrays=joined, parsed=parsed), source)
 
 
 def in_natural_order(files: Iterable[Path]) -> list[Path]:

@@ -42,7 +42,8 @@ def columns_of(samples: Samples, graph: FlowGraph, dtype: str) -> dict[str, Colu
     if samples.weight is not None:
         columns[WEIGHT] = samples.weight
     for name, column in columns.items():
-        if not isinstance(column, np.memmap):
+        values = column.values if isinstance(column, Ragged) else column
+        if not isinstance(values, np.memmap):
             whole = graph.nodes[graph.inputs[name]].dtype == "int"
             # A value too large for the dtype becomes infinite, and is found later.
             with np.errstate(over="ignore", invalid="ignore"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dtrain import ragged
-from dtrain.data.binding import bind
+from dtrain.data.binding import bind, resolve
 from dtrain.data.ragged import Ragged
 from dtrain.data.readers import open_data
 from dtrain.errors import DataError
@@ -103,3 +103,63 @@ def test_columns_have_one_array_for_each_sample():
     data = open_data({"r": ARRAYS, "t": np.zeros(3)})
     with pytest.raises(DataError, match="'r' has 4 rows, column 't' has 3"):
         bind(data, ["r"], "t", {})
+
+
+@pytest.mark.parametrize("form", ["folder", "npz"])
+def test_an_array_with_lengths_beside_it_is_one_column(tmp_path, form):
+    arrays = {"r": np.concatenate(ARRAYS), "r.lengths": [2, 4, 1, 3], "t": np.ones(4)}
+    if form == "npz":
+        np.savez(tmp_path / "data.npz", **arrays)
+        dataset = open_data(tmp_path / "data.npz")
+    else:
+        for name, array in arrays.items():
+            np.save(tmp_path / f"{name}.npy", array)
+        dataset = open_data(tmp_path)
+    assert set(dataset.names) == {"r", "t"}
+    column = dataset.read(["t", "r"])["r"]
+    assert column.shape == (4, None, 3)
+    assert isinstance(column.values, np.memmap) == (form == "folder")
+    for i, array in enumerate(ARRAYS):
+        np.testing.assert_array_equal(column[i], array)
+
+
+def test_lengths_in_a_file_that_do_not_fit_are_refused(tmp_path):
+    np.save(tmp_path / "r.npy", np.ones(5))
+    np.save(tmp_path / "r.lengths.npy", [2, 2])
+    with pytest.raises(DataError, match=r"'r' with 'r.lengths': .* sum to 4"):
+        open_data(tmp_path).read(["r"])
+
+
+def test_rows_with_a_missing_value_are_left_out():
+    arrays = [array.copy() for array in ARRAYS]
+    arrays[1][3, 0] = np.nan
+    binding = resolve(open_data({"r": arrays, "t": np.arange(4.0)}), ["r"], "t", {})
+    samples = binding.samples(binding.read("skip"))
+    assert samples.left_out == 1
+    assert samples.inputs["r"].lengths.tolist() == [2, 1, 3]
+    assert samples.target.tolist() == [0, 2, 3]
+    np.testing.assert_array_equal(samples.inputs["r"][2], arrays[3])
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_arrow_lists_are_ragged(tmp_path, large):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    kind = (pa.large_list if large else pa.list_)(pa.list_(pa.float64(), 3))
+    r = pa.array([array.tolist() for array in ARRAYS], kind)
+    z = pa.array([[1, 2], [3, 4, 5, 6], [7], [8, 9, 10]], pa.list_(pa.int32()))
+    table = pa.table({"r": r, "t": np.arange(4.0), "z": z})
+    parquet.write_table(table, tmp_path / "data.parquet", row_group_size=3)
+    for source in (table, tmp_path / "data.parquet"):
+        columns = open_data(source).read(["z", "t", "r"])
+        for i, array in enumerate(ARRAYS):
+            np.testing.assert_array_equal(columns["r"][i], array)
+        assert columns["z"].lengths.tolist() == [2, 4, 1, 3]
+        assert columns["z"].values.tolist() == list(range(1, 11))
+        assert columns["t"].tolist() == [0, 1, 2, 3]
+    missing = pa.table({"z": pa.array([[1], None])})
+    with pytest.raises(DataError, match="'z' has lists that are missing"):
+        open_data(missing).read(["z"])
+    empty = pa.table({"z": pa.array([[1], []])})
+    with pytest.raises(DataError, match="'z': row 2 has length 0"):
+        open_data(empty).read(["z"])

@@ -39,6 +39,7 @@ from dtrain.training.loop import Loop
 from dtrain.training.settings import Settings
 from dtrain.training.trainer import Trainer
 from dtrain.worlds.opening import open_world
+from tests.problem.ragged_data import charges, clusters, columns_for
 from tests.training.programs import line, line_data, net, net_data
 
 pytestmark = pytest.mark.mpi
@@ -121,6 +122,21 @@ def test_validation_stops_all_ranks_at_the_same_step(world):
         for key in ("stopped", "steps", "best_epoch", "validation_history"):
             assert run.report[key] == alone.report[key]
         assert run.report["stopped"] == "patience"
+
+    world.run(work)
+
+
+def test_ragged_samples_give_the_bits_of_one_process(world):
+    def work(_):
+        data = columns_for(charges, clusters(61))
+        options = {"epochs": 3, "learning_rate": 0.01, "batch": 24, "block": 3}
+        options |= {"optimizer": "adam", "validation": Validation(0.2)}
+        alone = train(charges, data, world=SoloWorld(), **options)
+        run = train(charges, data, **options)
+        assert run.report["ranks"] == world.size
+        assert run.digest == alone.digest
+        for key in ("loss_history", "validation_history"):
+            assert run.report[key] == alone.report[key]
 
     world.run(work)
 
