@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -163,3 +166,13 @@ def test_arrow_lists_are_ragged(tmp_path, large):
     empty = pa.table({"z": pa.array([[1], []])})
     with pytest.raises(DataError, match="'z': row 2 has length 0"):
         open_data(empty).read(["z"])
+
+
+def test_the_example_of_the_page_on_data_trains():
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    section = page.split("## Samples of different lengths")[1]
+    (source,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    names = {}
+    exec(source, names)  # noqa: S102
+    losses = names["run"].report["loss_history"]
+    assert losses[-1] < losses[0]
