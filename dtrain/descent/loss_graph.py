@@ -67,7 +67,9 @@ class LossGraph:
         nodes, outputs = self.graph.nodes, self.graph.outputs
         sums = sum(math.prod(nodes[outputs[name]].shape) for name in self.sums)
         shapes = {name: spec.shape for name, spec in self.graph.specs.items()}
-        return Layout.of(shapes, dtype, sums, weighted=self.weighted)
+        specs = self.program.specs.items()
+        bounds = {name: spec.bounds for name, spec in specs if spec.bounds}
+        return Layout.of(shapes, dtype, sums, weighted=self.weighted, bounds=bounds)
 
 
 def sample_loss_graph(

@@ -58,12 +58,19 @@ class Method(ABC):
 
     @abstractmethod
     def start(self, weights: Weights) -> Course:
-        """Return the method with weights, which it changes in place."""
+        """Return the method with weights, which it changes in place.
+
+        Every step keeps to the weights' bounds: `Layout.limits` has them as two flat
+        arrays, and `Weights.project` moves weights into them.
+        """
 
 
 @dataclass(frozen=True)
 class GradientDescent(Method):
     """One evaluation, then one step of a rule (lecture, the inner loop).
+
+    Weights that the rule moves out of their bounds are moved to the nearest bound
+    (projected gradient descent: Bertsekas 1976); the rule's state stays as it is.
 
     Attributes:
         rule: the step rule, such as `dtrain.optimizers.sgd`.
@@ -101,3 +108,4 @@ class _Descending(Course):
         assert self._gradient is not None  # noqa: S101  (compute comes first)
         self._descent.step(self._gradient.flat, self._rate)
         self._weights.version += 1
+        self._weights.project()

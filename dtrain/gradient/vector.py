@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.errors import UsageError
+from dtrain.tracing.bounds import project, rounded
+from dtrain.tracing.node import Bounds
 
 _PADDING = 64  # bytes: a cache line, and the unit in which ranks split a vector
 
@@ -31,12 +33,14 @@ class Layout:
         dtype: the run's dtype.
         metrics: the number of values after loss and sample count in the tail.
         weighted: whether the first of these values is the sum of the samples' weights.
+        bounds: the bounds of the weights that have some, by name.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     dtype: np.dtype[Any]
     metrics: int = 0
     weighted: bool = False
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -46,9 +50,16 @@ class Layout:
         metrics: int = 0,
         *,
         weighted: bool = False,
+        bounds: Mapping[str, Bounds] | None = None,
     ) -> Layout:
         """Return the layout of weights of given shapes."""
-        return cls(dict(sorted(shapes.items())), np.dtype(dtype), metrics, weighted)
+        return cls(
+            dict(sorted(shapes.items())),
+            np.dtype(dtype),
+            metrics,
+            weighted,
+            dict(bounds or {}),
+        )
 
     @cached_property
     def offsets(self) -> dict[str, int]:
@@ -77,6 +88,17 @@ class Layout:
         """The length of a flat array, with padding."""
         unit = _PADDING // self.dtype.itemsize
         return -(-self.count // unit) * unit
+
+    @cached_property
+    def limits(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The lower and upper bounds: flat arrays, infinite where there are none."""
+        low = np.full(self.size, -np.inf, self.dtype)
+        high = np.full(self.size, np.inf, self.dtype)
+        for name, stated in self.bounds.items():
+            pair = rounded(stated, self.shapes[name], self.dtype)
+            for limit, each in zip((low, high), pair, strict=True):
+                limit[self.parts[name]] = each.reshape(-1)
+        return low, high
 
     @property
     def tail(self) -> int:
@@ -199,6 +221,12 @@ class Weights:
                 raise UsageError(f"weight {name!r} must hold finite real numbers")
             if not np.isfinite(view).all():
                 raise UsageError(f"weight {name!r} is too large for {view.dtype}")
+
+    def project(self) -> None:
+        """Move each number that is outside the weights' bounds to the nearest bound."""
+        if self.layout.bounds:
+            project(self.flat, *self.layout.limits)
+            self.version += 1
 
     def copies(self) -> dict[str, NDArray[Any]]:
         """Return a copy of each weight, by name."""

@@ -129,6 +129,8 @@ class Objective:
     Attributes:
         start: the first weights, (W,).
         samples: how many samples the mean is over.
+        bounds: the lower and the upper bounds of the weights, (W,) each, infinite where
+            there are none; ``scipy.optimize.Bounds(*f.bounds)`` takes them.
     """
 
     def __init__(self, evaluator: Evaluator, start: Weights) -> None:
@@ -138,6 +140,8 @@ class Objective:
         self.samples = len(evaluator.problem.samples)
         self._batch = whole(self.samples)
         self.start: Vector = start.flat[: self._layout.count].copy()
+        (low, high), count = self._layout.limits, self._layout.count
+        self.bounds: tuple[Vector, Vector] = (low[:count].copy(), high[:count].copy())
 
     def __repr__(self) -> str:
         names = ", ".join(self._layout.shapes)

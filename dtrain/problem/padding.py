@@ -131,11 +131,11 @@ def check_same_weights(graph: FlowGraph, other: FlowGraph, padding: Padding) -> 
     for name in dict.fromkeys([*graph.specs, *other.specs]):
         ours, theirs = graph.specs.get(name), other.specs.get(name)
         if ours is None or theirs is None:
-            found = "occurs for some"
+            found = "occurs for some lengths only"
         elif ours.shape != theirs.shape:
             found = f"has shape {ours.shape} for one and {theirs.shape} for another"
-        elif ours.initializer != theirs.initializer:
-            found = "has another initialiser for each"
+        elif ours.initializer != theirs.initializer or ours.bounds != theirs.bounds:
+            found = "has another initialiser, or other bounds, for each"
         else:
             continue
         source = (ours or theirs).source  # type: ignore[union-attr]

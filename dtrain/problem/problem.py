@@ -29,8 +29,9 @@ from dtrain.problem.columns import (
 from dtrain.problem.differences import compare_arrays, compare_data
 from dtrain.problem.padding import Padding, Sizes, check_same_weights
 from dtrain.problem.patterns import matching
-from dtrain.problem.samples import Data, as_weights, check_program
+from dtrain.problem.samples import Data, check_program, named_weights
 from dtrain.reduction.blocks import share
+from dtrain.tracing.bounds import check_given
 from dtrain.tracing.fingerprint import fingerprint
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.trace import Program
@@ -189,14 +190,18 @@ class Problem:
             weights: values by name instead of drawn ones.
 
         Raises:
-            UsageError: the values do not fit; MismatchError: ranks were given others.
+            UsageError: the values do not fit, or are outside the weights' bounds;
+            MismatchError: ranks were given others.
         """
         with together(world):
             first = Weights(self.layout)
             if weights is None:
                 first.assign(draw(self.graph, seed, self.dtype))
             else:
-                as_weights(self.layout, weights, first)
+                values = named_weights(weights)
+                first.assign(values)
+                check_given(self.graph.specs, values)
+                first.project()  # a bound may have been rounded
             given = "drawn" if weights is None else first.digest
         compare_arrays(world, "first weights", given, first.values, "weight")
         world.broadcast(first.flat)  # hosts with another libm draw other values

@@ -74,6 +74,9 @@ class Builder:
             symbol = self._leaf(
                 WEIGHT, spec.name, spec.shape, Kind.WEIGHTS, spec.source
             )
+            if spec.bounds:  # part of the node's identity
+                params = (*symbol.node.params, ("bounds", spec.bounds))
+                self.nodes[symbol.number] = replace(symbol.node, params=params)
             self.weights[spec.name] = symbol.number
             return symbol
         if old.shape != spec.shape:
@@ -87,6 +90,11 @@ class Builder:
                 f"{spec.source}: weight {spec.name!r} has another initialiser here "
                 f"than at {old.source}; one name is one shared weight"
             )
+        if old.bounds != spec.bounds:
+            raise ProgramError(
+                f"{spec.source}: weight {spec.name!r} has other bounds here than at "
+                f"{old.source}; one name is one shared weight"
+            )
         return Symbol(self, self.weights[spec.name])
 
     def scalars(self, specs: Sequence[WeightSpec]) -> Symbol:
@@ -96,7 +104,9 @@ class Builder:
         name = f"{names[0]}..{names[-1]}"
         shape = (len(names),)
         symbol = self._leaf(SCALARS, name, shape, Kind.WEIGHTS, specs[0].source)
-        params = (("name", name), ("names", names))
+        params: tuple[tuple[str, Any], ...] = (("name", name), ("names", names))
+        if any(spec.bounds for spec in specs):
+            params += (("bounds", tuple(spec.bounds for spec in specs)),)
         self.nodes[symbol.number] = replace(symbol.node, params=params)
         self.weights[name] = symbol.number
         return symbol

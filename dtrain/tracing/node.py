@@ -81,13 +81,31 @@ def as_array(value: Any) -> NDArray[Any]:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """Between which numbers a weight stays; false if it has no bounds.
+
+    Attributes:
+        lower: an array that broadcasts to the weight's shape, or ``None``.
+        upper: the same.
+    """
+
+    lower: Constant | None = None
+    upper: Constant | None = None
+
+    def __bool__(self) -> bool:
+        """Return whether there is a bound."""
+        return self.lower is not None or self.upper is not None
+
+
+@dataclass(frozen=True)
 class WeightSpec:
-    """A weight: its name, shape, initialiser and the line that first named it."""
+    """A weight, as the line that first names it states it."""
 
     name: str
     shape: Shape
     initializer: Initializer
     source: Source
+    bounds: Bounds = Bounds()
 
 
 @dataclass(frozen=True, eq=False)

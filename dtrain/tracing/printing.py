@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from dtrain.functions.shape import Index, Slices
+from dtrain.tracing.bounds import text
 from dtrain.tracing.node import Node, Wiring
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -42,6 +43,8 @@ def label(graph: Wiring, number: int) -> str:
 def formula(graph: Wiring, node: Node) -> str:
     """Return the function applied to its inputs."""
     function, xs = node.function.name, [label(graph, i) for i in node.inputs]
+    if function == "weight" and "bounds" in node.keywords:
+        return f"weight {text(node.keywords['bounds'])}"
     if function in _LEAVES:
         return function
     if node.function.infix:

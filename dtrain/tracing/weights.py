@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrain.errors import ProgramError, UsageError
+from dtrain.tracing.bounds import bounds, check_first, project, rounded
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.initializers import Initializer, initializer
 from dtrain.tracing.node import WeightSpec
@@ -22,6 +23,9 @@ def weight(
     name: str,
     shape: int | Sequence[int] = (),
     init: Initializer | str | float | None = None,
+    *,
+    lower: Any = None,
+    upper: Any = None,
 ) -> Any:
     """Return a parameter of the program that is being traced (lecture: W).
 
@@ -33,12 +37,31 @@ def weight(
         init: its initial value: a number, a name (zeros, ones, normal, uniform, glorot,
             he) or one of `dtrain.tracing.initializers`. The default is ``glorot`` for
             matrices and ``normal`` for scalars and vectors.
+        lower: a number, or an array that broadcasts to the shape: training keeps the
+            weight at or above it. Drawn initial values outside the bounds are moved to
+            the nearest bound.
+        upper: the same, at or below.
 
     Returns:
         A symbol to compute with.
 
     Raises:
-        ProgramError: outside of a program, or a second shape for one name.
+        ProgramError: outside of a program; a second shape, initialiser or bounds for
+            one name; bounds that no number satisfies, or a constant initial value
+            outside of them.
+
+    Example:
+        >>> from dtrain import init, program
+        >>> @program
+        ... def decay(t):
+        ...     return np.exp(-weight("k", (), 1.0, lower=0) * t)
+        >>> print(decay.trace())
+        decay(t) -> decay: 1 weight, 3 functions, 4 levels
+          t      ()  input
+          k      ()  weight ≥ 0
+          2      ()  k * t
+          3      ()  -2
+          decay  ()  exp(3)
     """
     builder = current(f"weight({name!r})")
     size = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
@@ -50,9 +73,11 @@ def weight(
     size = tuple(int(n) for n in size)
     try:
         first = initializer(init, len(size))
+        stated = bounds(lower, upper, size)
+        check_first(first, stated, size)
     except UsageError as error:
         raise ProgramError(f"{source}: weight {name!r}: {error}") from None
-    return builder.weight(WeightSpec(scoped(name), size, first, source))
+    return builder.weight(WeightSpec(scoped(name), size, first, source, stated))
 
 
 def init(
@@ -96,8 +121,12 @@ def check_dtype(dtype: Any) -> str:
 
 
 def draw(graph: FlowGraph, seed: int, dtype: str) -> dict[str, NDArray[Any]]:
-    """Return the initial values of a graph's weights."""
-    return {
-        name: spec.initializer.draw(seed, name, spec.shape).astype(dtype)
-        for name, spec in graph.specs.items()
-    }
+    """Return the initial values of a graph's weights, moved into their bounds."""
+    values = {}
+    for name, spec in graph.specs.items():
+        value = spec.initializer.draw(seed, name, spec.shape).astype(dtype)
+        if spec.bounds:
+            value = np.asarray(value)  # a scalar as an array, to change it in place
+            project(value, *rounded(spec.bounds, spec.shape, dtype))
+        values[name] = value
+    return values

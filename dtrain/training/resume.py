@@ -44,6 +44,8 @@ def adopt(trainer: Trainer, found: Checkpoint, *, force: bool) -> bool:
         trainer.state.restart_epoch(found.facts["steps_per_epoch"])
     if "validation" in changed and trainer.state.record is not None:
         trainer.state.record.clear()
+    if "program" in changed:
+        trainer.weights.project()  # the weights may have other bounds now
     if trainer.state.steps > trainer.steps:
         raise UsageError(
             f"checkpoint {found.path} has taken {trainer.state.steps} steps, and "
