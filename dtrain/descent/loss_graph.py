@@ -7,6 +7,7 @@ metric.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from dtrain.descent.loss import Loss, Target
 from dtrain.descent.metrics import Metric
 from dtrain.engine.vectorise.vectorise import vectorise
-from dtrain.errors import ProgramError
+from dtrain.errors import ProgramError, UsageError
 from dtrain.functions.base import Kind, Shape
 from dtrain.functions.block_axis import block_sum, to_samples
 from dtrain.gradient.differentiate import backward
@@ -80,17 +81,26 @@ def sample_loss_graph(
     symbols = builder.include(program)
     output = symbols[program.output]
     takes = loss.target(output.shape, given)
-    present = _present(program, symbols, takes, rows)
+    present = _present(loss, program, symbols, takes, rows)
     value, _ = loss.of_sample(output, _target(builder, takes), **present)
     return builder.graph({"loss": builder.symbol(value)})
 
 
 def _present(
-    graph: FlowGraph, symbols: Sequence[Symbol], takes: Target | None, rows: str | None
+    loss: Loss,
+    graph: FlowGraph,
+    symbols: Sequence[Symbol],
+    takes: Target | None,
+    rows: str | None,
 ) -> dict[str, Any]:
     """Return which rows of a ragged target count, as a keyword for the loss."""
     if rows is None or takes is None or not takes.shape:
         return {}
+    if "present" not in inspect.signature(loss.of_sample).parameters:
+        raise UsageError(
+            f"loss {loss.name!r} takes no ragged targets: its of_sample has no "
+            "argument `present`, which says which rows count"
+        )
     return {"present": mask(symbols[graph.inputs[rows]], takes.shape[0])}
 
 
@@ -147,7 +157,7 @@ def loss_graph(
         output = builder.symbol(to_samples(output))
     takes = loss.target(output.shape, given)
     target = _target(builder, takes)
-    present = _present(graph, symbols, takes, rows)
+    present = _present(loss, graph, symbols, takes, rows)
     value, seed = loss.of_sample(output, target, **present)
     if present:
         seed = np.where(by_rows(present["present"], np.ndim(seed)), seed, 0)

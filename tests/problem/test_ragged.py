@@ -16,6 +16,7 @@ from dtrain import (
     evaluate,
     init,
     loss_and_gradient,
+    losses,
     objective,
     optimizers,
     predict,
@@ -28,7 +29,7 @@ from dtrain import (
 )
 from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution.models import EXECUTIONS
-from dtrain.errors import DataError, ProgramError
+from dtrain.errors import DataError, ProgramError, UsageError
 from dtrain.problem.padded import arranged
 from dtrain.problem.padding import padded
 from tests.problem.ragged_data import charges, clusters, columns_for, energy, row
@@ -320,6 +321,18 @@ def test_an_output_with_padding_on_a_second_axis_is_refused():
 
     with pytest.raises(ProgramError, match="one row for each row of a ragged input"):
         predict(pairs, {"w": 1.0}, {"r": clusters(5)["r"]})
+
+
+def test_a_custom_loss_that_cannot_leave_out_rows_is_refused():
+    class Plain(losses.SquareError):
+        name = "plain"
+
+        def of_sample(self, output, target):
+            return super().of_sample(output, target)
+
+    data = columns_for(charges, clusters(5))
+    with pytest.raises(UsageError, match="'plain' takes no ragged targets"):
+        loss_and_gradient(charges, start(charges), data, loss=Plain())
 
 
 def test_targets_of_other_lengths_are_refused():
