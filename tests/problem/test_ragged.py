@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,9 +30,12 @@ from dtrain import (
 )
 from dtrain.engine.engine import BACKENDS
 from dtrain.engine.execution.models import EXECUTIONS
-from dtrain.errors import DataError, ProgramError, UsageError
+from dtrain.errors import DataError, NotFiniteError, ProgramError, UsageError
+from dtrain.problem.evaluator import Computing, Evaluator, whole
 from dtrain.problem.padded import arranged
 from dtrain.problem.padding import padded
+from dtrain.problem.problem import Problem
+from dtrain.problem.samples import as_samples
 from tests.problem.ragged_data import charges, clusters, columns_for, energy, row
 from tests.training.programs import settle
 
@@ -84,6 +88,46 @@ def test_the_gradient_is_that_of_samples_one_by_one(program, execution, backend)
     for name, value in gradient.items():
         size = np.max(np.abs(each[name]))
         assert np.max(np.abs(value - each[name])) <= 1e-12 * size
+
+
+@pytest.mark.full
+def test_the_gradient_of_clusters_of_2_to_60_atoms():
+    data, weights = clusters(300, most=60, least=2), start(energy)
+    loss, gradient = loss_and_gradient(energy, weights, columns_for(energy, data))
+    right, each = one_by_one(energy, weights, data, 300)
+    assert loss == pytest.approx(right, rel=1e-12)
+    for name, value in gradient.items():
+        assert np.max(np.abs(value - each[name])) <= 1e-12 * np.max(np.abs(each[name]))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_stacks_change_no_bits(backend):
+    samples = as_samples(energy, columns_for(energy, clusters(400)), with_target=True)
+    problem = Problem(
+        SoloWorld(), energy, samples, losses.LOSSES["square"], dtype="float32"
+    )
+    weights = problem.start(SoloWorld(), 0)
+    computing = Computing(backend=backend)
+    evaluator = Evaluator(problem, SoloWorld(), block=3, computing=computing)
+    batch, kept = whole(400), evaluator.shard
+    assert max(each.count for each in kept.blocks(batch)) >= 4
+    found = []
+    for stack in (1 << 30, 2, 1):
+        evaluator.shard = replace(kept, stack=stack)
+        found.append(evaluator.sum(weights, batch).flat.tobytes())
+    assert found == found[:1] * 3
+
+
+def test_a_value_that_is_not_finite_is_traced_to_its_sample():
+    @program
+    def fails(r):
+        return weight("w", (), 1.0) * np.sum(np.log(r), where=present(r))
+
+    arrays = [np.ones(1 + i % 7) for i in range(30)]
+    arrays[17][2] = -1.0
+    data = {"r": arrays, "t": np.zeros(30)}
+    with pytest.raises(NotFiniteError, match="row 18, block"):
+        train(fails, data, epochs=1, learning_rate=0.1, block=4)
 
 
 @pytest.mark.parametrize("loss", ["absolute", "huber", "binary_cross_entropy"])
