@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.checkpoint.model import SavedWeights
 from dtrain.errors import DataError
 from dtrain.gradient.vector import Layout
 
@@ -53,11 +54,12 @@ class Checkpoint:
     facts: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
 
-    def weights(self) -> dict[str, NDArray[Any]]:
+    def weights(self) -> SavedWeights:
         """Return the weights by name."""
         shapes = {name: tuple(shape) for name, shape in self.facts["weights"].items()}
         flat = self.arrays["weights"]
-        return Layout.of(shapes, flat.dtype).views(flat)
+        views = Layout.of(shapes, flat.dtype).views(flat)
+        return SavedWeights(views, self.facts.get("model", {}))
 
 
 def write(
@@ -227,6 +229,12 @@ def last_loss(path: Path) -> float | None:
         return None if loss is None else float(loss)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def metadata_of(content: bytes) -> Mapping[str, Any]:
+    """Return the metadata of a safetensors file."""
+    found = _header(content).get("__metadata__", {})
+    return found if isinstance(found, dict) else {}
 
 
 def _header(content: bytes) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
-from dtrain.checkpoint import file
+from dtrain.checkpoint import file, model
 from dtrain.checkpoint.file import Checkpoint
+from dtrain.checkpoint.model import SavedWeights
 from dtrain.errors import DataError, UsageError
 
 LOG = logging.getLogger("dtrain")
@@ -156,8 +157,11 @@ class Folder:
         return min(reversed(there), key=self._losses.__getitem__)
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+def load(path: str | os.PathLike[str]) -> SavedWeights:
     """Read weights by name: what `Run.save` wrote, or those of a checkpoint.
+
+    The result is a dict whose ``facts`` are what the file remembers of the run:
+    program, columns, loss, categories.
 
     Args:
         path: a file, or a folder of checkpoints, of which the newest that verifies is
@@ -191,7 +195,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     if file.is_checkpoint(content):
         return file.read(where).weights()
     try:
-        return dict(parse(content))
+        return SavedWeights(parse(content), model.read(file.metadata_of(content)))
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} holds no weights that dtrain has saved: {error}"

@@ -14,14 +14,26 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrain.checkpoint.model import metadata
 from dtrain.errors import UsageError
 
 
-def save(weights: Mapping[str, NDArray[Any]], path: str | os.PathLike[str]) -> None:
-    """Write weights to a safetensors file, whole or not at all."""
+def save(
+    weights: Mapping[str, NDArray[Any]],
+    path: str | os.PathLike[str],
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Write weights to a safetensors file, whole or not at all.
+
+    Args:
+        weights: by name.
+        path: the file.
+        facts: what the file shall remember; see `dtrain.checkpoint.model`.
+    """
     from safetensors.numpy import save as serialise
 
-    content = serialise({name: np.asarray(w, order="C") for name, w in weights.items()})
+    arrays = {name: np.asarray(w, order="C") for name, w in weights.items()}
+    content = serialise(arrays, metadata(facts or {}) or None)
     with written_whole(path, "weights") as file:
         file.write(content)
 

@@ -17,7 +17,12 @@ from dtrain.cli import options, sources
 from dtrain.problem.agreement import together
 from dtrain.problem.evaluate import measure
 from dtrain.problem.problem import read_samples
-from dtrain.problem.samples import categories_of, check_known
+from dtrain.problem.remembered import (
+    categories_of,
+    check_known,
+    chosen_loss,
+    usual_columns,
+)
 from dtrain.report.table import print_message, print_table
 from dtrain.training.recovery import recovering
 from dtrain.worlds.world import World
@@ -60,12 +65,12 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, dict[str, float]]:
         program = sources.load_program(args.program)
         if world.rank == 0:
             check_outputs({"--report": args.report}, sources.files_read(args, program))
-        loss = options.loss(args)
+        weights = load(args.weights)
+        loss = chosen_loss(weights, options.given_loss(args))
         entry = sources.zoo_entry(args.program)
         data = sources.load_data(
             args.data, entry, held_out=True, separator=args.separator
         )
-        weights = load(args.weights)
     samples, digest = read_samples(
         world,
         program,
@@ -76,6 +81,7 @@ def _evaluate(world: World, args: Namespace) -> tuple[str, dict[str, float]]:
         missing=args.missing,
         categories=categories_of(weights),
         sample_weight=args.sample_weight,
+        usual=usual_columns(weights),
     )
     check_known(samples, categories_of(weights))
     found = measure(world, program, samples, weights, loss, digest)

@@ -131,9 +131,16 @@ def loss(args: argparse.Namespace) -> Loss:
     Raises:
         UsageError: there is no such loss.
     """
+    given = given_loss(args)
+    return losses.named("square" if given is None else given)
+
+
+def given_loss(args: argparse.Namespace) -> str | None:
+    """Return the loss of ``--loss``, else of the zoo's program, else ``None``."""
     entry = zoo_entry(args.program)
-    usual = entry.options.get("loss", "square") if entry else "square"
-    return losses.named(args.given.get("loss", usual))
+    usual = entry.options.get("loss") if entry else None
+    loss: str | None = args.given.get("loss", usual)
+    return loss
 
 
 def penalty(args: argparse.Namespace) -> Penalty | None:

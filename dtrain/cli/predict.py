@@ -1,7 +1,8 @@
 """Compute a program's output for every sample, in the order of the data.
 
 The result goes to a .npy file (one output), a .npz file (any number, by name) or a .csv
-file, or to the screen as CSV.
+file, or to the screen as CSV. If the weights were trained with a cross-entropy, it is
+the probability of each class and the label of the most probable one.
 """
 
 from __future__ import annotations
@@ -9,24 +10,31 @@ from __future__ import annotations
 import io
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dtrain.checkpoint.folder import load
+from dtrain.checkpoint.model import SavedWeights
 from dtrain.checkpoint.output import check_outputs, written_whole
 from dtrain.cli import options, sources
 from dtrain.data.checks import Column
-from dtrain.data.columns import Samples
+from dtrain.data.columns import TARGET_KEY, Samples
 from dtrain.data.ragged import LENGTHS, Ragged
 from dtrain.errors import UsageError
 from dtrain.problem.agreement import compare_programs, together
 from dtrain.problem.differences import compare_arrays
 from dtrain.problem.outputs import Outputs
 from dtrain.problem.problem import read_samples
-from dtrain.problem.samples import categories_of, check_known
+from dtrain.problem.remembered import (
+    categories_of,
+    check_known,
+    check_same_program,
+    usual_columns,
+)
 from dtrain.reduction.blocks import share
 from dtrain.report.table import print_message
 from dtrain.training.recovery import recovering
@@ -77,10 +85,13 @@ def _predict(world: World, args: Namespace) -> tuple[dict[str, Column], Samples]
         columns=options.columns(args),
         with_target=False,
         categories=categories_of(weights),
+        usual=usual_columns(weights),
     )
     with together(world):
         check_known(samples, categories_of(weights))
         made = Outputs(program, samples, weights)
+        if world.rank == 0:
+            check_same_program(made.traced, weights)
     compare_programs(world, made.graph)
     values = made.weights
     compare_arrays(world, "weights", values.digest, values.values, "weight")
@@ -88,6 +99,8 @@ def _predict(world: World, args: Namespace) -> tuple[dict[str, Column], Samples]
     mine = made.rows(rows.start, rows.stop)
     gathered = {name: _gather(world, values) for name, values in mine.items()}
     outputs = {name: rows for name, rows in gathered.items() if rows is not None}
+    if not args.raw:
+        outputs = classes(outputs, weights)
     with together(world):
         if world.rank == 0 and args.out is not None:
             _write(args.out, outputs)
@@ -102,10 +115,44 @@ def _gather(world: World, values: Column) -> Column | None:
     return None if rows is None or lengths is None else Ragged(rows, lengths)
 
 
+def classes(outputs: dict[str, Column], weights: SavedWeights) -> dict[str, Column]:
+    """Return probabilities and labels of outputs that are logits of classes.
+
+    Logits are known by the loss of the weights' run; other outputs stay as they are.
+    """
+    if len(outputs) != 1:
+        return outputs
+    ((name, logits),) = outputs.items()
+    if isinstance(logits, Ragged):
+        found = classes({name: logits.values}, weights).items()
+        return {key: Ragged(np.asarray(x), logits.lengths) for key, x in found}
+    loss, texts = weights.facts.get("loss"), weights.categories.get(TARGET_KEY)
+    with np.errstate(over="ignore"):
+        if loss == "binary_cross_entropy" and logits.ndim == 1:
+            probability = 1 / (1 + np.exp(-logits))
+            return {
+                "probability": probability,
+                "label": _labels((logits > 0).astype(int), texts),
+            }
+        if loss == "cross_entropy" and logits.ndim == 2:
+            powers = np.exp(logits - np.max(logits, axis=1, keepdims=True))
+            return {
+                "probability": powers / np.sum(powers, axis=1, keepdims=True),
+                "label": _labels(np.argmax(logits, axis=1), texts),
+            }
+    return outputs
+
+
+def _labels(codes: NDArray[Any], texts: Sequence[str] | None) -> NDArray[Any]:
+    return codes if texts is None else np.asarray(texts)[codes]
+
+
 def _say_not_finite(outputs: Mapping[str, Column], samples: Samples) -> None:
     wrong = np.zeros(len(samples), bool)
     for values in outputs.values():
         rows = values.values if isinstance(values, Ragged) else values
+        if rows.dtype.kind != "f":
+            continue
         each = ~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
         if isinstance(values, Ragged):
             each = np.logical_or.reduceat(each, values.starts)
@@ -175,7 +222,8 @@ def _write_csv(file: TextIO, outputs: Mapping[str, Column]) -> None:
         columns.append(flat)
         single = values.ndim == 1
         header += [name] if single else [f"{name}_{i}" for i in range(flat.shape[1])]
-    lines = (",".join(map(str, row)) for row in np.hstack(columns))
+    fields = zip(*columns, strict=True)
+    lines = (",".join(_quoted(str(x)) for row in each for x in row) for each in fields)
     if ragged:
         header.insert(0, "sample")
         owners = np.repeat(np.arange(1, len(lengths) + 1), lengths).tolist()
@@ -183,3 +231,10 @@ def _write_csv(file: TextIO, outputs: Mapping[str, Column]) -> None:
     file.write(",".join(header) + "\n")
     for line in lines:
         file.write(line + "\n")
+
+
+def _quoted(text: str) -> str:
+    """Return a field of a CSV file."""
+    if any(mark in text for mark in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text

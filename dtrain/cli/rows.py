@@ -129,6 +129,13 @@ COMMAND_LINE = (
         commands=("train", "eval"),
     ),
     command(
+        "raw",
+        FLAG,
+        "the program's output, also where it consists of logits of classes",
+        False,
+        commands=("predict",),
+    ),
+    command(
         "out",
         PATH,
         "a .npy, .npz or .csv",

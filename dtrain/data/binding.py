@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dtrain.data.columns import Dataset, Samples
+from dtrain.data.columns import TARGET_KEY, Dataset, Samples
 from dtrain.data.reading import Binding
 from dtrain.data.table import UNNAMED
 from dtrain.errors import DataError, UsageError, did_you_mean, listing
@@ -28,6 +28,7 @@ def bind(
     missing: str = "refuse",
     categories: Mapping[str, Sequence[str]] | None = None,
     sample_weight: str | None = None,
+    usual: Mapping[str, Sequence[str]] | None = None,
 ) -> Samples:
     """Resolve the columns that a program reads, read them, and make samples.
 
@@ -47,6 +48,7 @@ def bind(
         columns,
         with_target=with_target,
         sample_weight=sample_weight,
+        usual=usual,
     )
     return binding.samples(binding.read(missing, categories), categories)
 
@@ -59,6 +61,7 @@ def resolve(
     *,
     with_target: bool = True,
     sample_weight: str | None = None,
+    usual: Mapping[str, Sequence[str]] | None = None,
 ) -> Binding:
     """Match the columns of a data set to a program's inputs, and find the target.
 
@@ -73,12 +76,19 @@ def resolve(
             separated by commas.
         with_target: whether there is a target.
         sample_weight: the column with the weight of each sample, if there are weights.
+        usual: the names of the columns to read where nothing else is said, by input,
+            and the target's by ``(target)``; those that the data set has are read.
 
     Raises:
         UsageError: a target is named although there is none.
         DataError: a column is unknown, a range is reversed, or the target is ambiguous.
 
     """
+    usual = {
+        key: names[0] if len(names) == 1 else list(names)
+        for key, names in (usual or {}).items()
+        if set(names) <= set(dataset.names)
+    }
     wanted = "t" if target is None else target
     for name in columns:
         if name not in inputs and name != wanted:
@@ -86,7 +96,10 @@ def resolve(
                 f"columns names {name!r}, which is neither an input of the program "
                 f"({listing(inputs)}) nor the target"
             )
-    found = [_resolve(dataset, columns.get(name, name), name) for name in inputs]
+    specs = [columns.get(name, usual.get(name, name)) for name in inputs]
+    found = [
+        _resolve(dataset, spec, name) for spec, name in zip(specs, inputs, strict=True)
+    ]
     if target is not None and not with_target:
         raise UsageError(
             f"target is {target!r}, but nothing is compared with targets here: name "
@@ -96,7 +109,8 @@ def resolve(
         spec: Spec = columns.get(wanted, wanted)
         if target is None and ("t" in inputs or "t" not in columns):
             used = {name for names, _ in found for name in names}
-            spec = _default_target(dataset, used | {sample_weight or ""} - {""})
+            used |= {sample_weight or ""} - {""}
+            spec = usual.get(TARGET_KEY) or _default_target(dataset, used)
         found.append(_resolve(dataset, spec, None))
     if sample_weight is not None:
         found.append(_resolve(dataset, sample_weight, _WEIGHT))

@@ -293,6 +293,11 @@ def named(loss: str | Loss) -> Loss:
     return LOSSES[loss]
 
 
+def name_of(loss: Loss) -> str:
+    """Return the name by which `named` returns a loss; empty if it has none."""
+    return loss.name if LOSSES.get(loss.name) == loss else ""
+
+
 def __dir__() -> list[str]:
     """List the public names, for tab completion."""
     return sorted(__all__)

@@ -36,7 +36,8 @@ from dtrain.host import numerics
 from dtrain.problem.evaluator import Evaluator, whole
 from dtrain.problem.padding import Padding
 from dtrain.problem.problem import Problem
-from dtrain.problem.samples import Inputs, as_samples, categories_of, check_call
+from dtrain.problem.remembered import categories_of
+from dtrain.problem.samples import Inputs, as_samples, check_call
 from dtrain.problem.shard import RowBlocks
 from dtrain.tracing.printing import counted
 from dtrain.tracing.trace import Program

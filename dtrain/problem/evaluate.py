@@ -22,15 +22,21 @@ from dtrain.problem.columns import check_target_values, columns_of
 from dtrain.problem.evaluator import Computing, Evaluator, reading, threads_of, whole
 from dtrain.problem.outputs import Outputs
 from dtrain.problem.problem import Problem, read_samples
+from dtrain.problem.remembered import (
+    categories_of,
+    check_known,
+    check_same_program,
+    chosen_loss,
+    opened,
+    usual_columns,
+)
 from dtrain.problem.reuse import Reuse, signature
 from dtrain.problem.samples import (
     Data,
     Inputs,
     as_samples,
     as_weights,
-    categories_of,
     check_call,
-    check_known,
     dtype_of,
     named_weights,
 )
@@ -162,7 +168,7 @@ def evaluate(
     columns: Mapping[str, Spec] | None = None,
     separator: str | None = None,
     missing: str = "refuse",
-    loss: str | Loss = "square",
+    loss: str | Loss | None = None,
     sample_weight: str | None = None,
     block: int | None = None,
     backend: str = "numpy",
@@ -179,10 +185,12 @@ def evaluate(
             the one that is computed in.
         data: named columns, first axis the sample: a mapping of arrays or a path.
         target: the column to compare with, as in `dtrain.train`.
-        columns: which columns the inputs are, as in `dtrain.train`.
+        columns: which columns the inputs are, as in `dtrain.train`; by default those
+            that the weights' run has read, if the data have them.
         separator: what separates the columns of a text file, as in `dtrain.train`.
         missing: ``refuse``, or ``skip``: leave out rows, as in `dtrain.train`.
-        loss: the loss, as in `dtrain.train`.
+        loss: the loss, as in `dtrain.train`; by default that of the weights' run, if
+            it is known, else the square.
         sample_weight: the column with the weight of each sample; loss and metrics are
             weighted means.
         block: samples in a block, the unit of exact sums.
@@ -207,7 +215,8 @@ def evaluate(
     """
     check_call("evaluate", program, weights)
     numerics.check_pins()
-    the_loss = losses.named(loss)
+    weights = opened(weights)
+    the_loss = chosen_loss(weights, loss)
 
     def work(rank: World) -> dict[str, float]:
         samples, digest = read_samples(
@@ -221,6 +230,7 @@ def evaluate(
             missing=missing,
             categories=categories_of(weights),
             sample_weight=sample_weight,
+            usual=usual_columns(weights),
         )
         check_known(samples, categories_of(weights))
         return measure(
@@ -244,7 +254,7 @@ def measure(
 ) -> dict[str, float]:
     """Do the same as `evaluate`, for samples that all ranks have read; collective."""
     world.position.phase = "evaluating"
-    weights = named_weights(weights)
+    source, weights = weights, named_weights(weights)
     problem = Problem(
         world,
         program,
@@ -255,6 +265,8 @@ def measure(
         metrics=True,
         data_digest=digest,
     )
+    if world.rank == 0:
+        check_same_program(problem.graph, source)
     values = problem.start(world, 0, weights)
     computing = Computing(backend=backend)
     evaluator = Evaluator(problem, world, block=block, computing=computing)
@@ -277,7 +289,8 @@ def predict(
         weights: values by name, a `Run`, or the path of a weights file; their dtype is
             the result's.
         inputs: as for `loss_and_gradient`.
-        columns: which columns the inputs are, as in `dtrain.train`.
+        columns: which columns the inputs are, as in `dtrain.train`; by default those
+            that the weights' run has read, if the data have them.
         separator: what separates the columns of a text file, as in `dtrain.train`.
 
     Returns:
@@ -298,10 +311,15 @@ def predict(
     """
     check_call("predict", program, weights)
     numerics.check_pins()
-    known = categories_of(weights)
-    weights = named_weights(weights)
+    source = opened(weights)
+    known, weights = categories_of(source), named_weights(source)
     samples = as_samples(
-        program, inputs, columns=columns, separator=separator, categories=known
+        program,
+        inputs,
+        columns=columns,
+        separator=separator,
+        categories=known,
+        usual=usual_columns(source),
     )
     check_known(samples, known)
     made = _outputs.get(
@@ -310,6 +328,7 @@ def predict(
         lambda: Outputs(program, samples, weights),
         lambda outputs: outputs.stable,
     )
+    check_same_program(made.traced, source)
     as_weights(made.weights.layout, weights, made.weights)
     with blas_threads(1), made.reading(samples):
         outputs = made.rows(0, len(samples))

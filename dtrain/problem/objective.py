@@ -19,7 +19,8 @@ from dtrain.host import numerics
 from dtrain.host.blas import blas_threads
 from dtrain.problem.evaluator import Computing, Evaluator, threads_of, whole
 from dtrain.problem.problem import Problem, read_samples
-from dtrain.problem.samples import Data, as_weights, categories_of, check_call
+from dtrain.problem.remembered import categories_of
+from dtrain.problem.samples import Data, as_weights, check_call
 from dtrain.tracing.trace import Program
 from dtrain.tracing.weights import check_dtype
 from dtrain.worlds.opening import open_world

@@ -248,6 +248,7 @@ def read_samples(
     missing: str = "refuse",
     categories: Mapping[str, Sequence[str]] | None = None,
     sample_weight: str | None = None,
+    usual: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Samples, str]:
     """Read the columns that a program needs, and bind them to its inputs; collective.
 
@@ -265,6 +266,7 @@ def read_samples(
         missing: as in `Binding.read`.
         categories: the texts that are known, as in `Samples`.
         sample_weight: as in `resolve`.
+        usual: as in `resolve`.
 
     Raises:
         DataError, ProgramError, MismatchError: on every rank.
@@ -280,6 +282,7 @@ def read_samples(
             columns,
             with_target=with_target,
             sample_weight=sample_weight,
+            usual=usual,
         )
         found = binding.read(missing, categories)
     digest = compare_data(world, found.columns)

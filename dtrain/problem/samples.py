@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from dtrain.errors import DataError, ProgramError, UsageError
 from dtrain.gradient.vector import Layout, Weights
 from dtrain.tracing.trace import Program, check_outside
 
+LOG = logging.getLogger("dtrain")
 Data = Any
 """Named columns: a mapping, a frame, a path, or a data set that is already open."""
 
@@ -68,6 +70,7 @@ def as_samples(
     missing: str = "refuse",
     categories: Mapping[str, Sequence[str]] | None = None,
     sample_weight: Any = None,
+    usual: Mapping[str, Sequence[str]] | None = None,
 ) -> Samples:
     """Bind what a caller gave to the inputs of a program.
 
@@ -83,6 +86,7 @@ def as_samples(
         missing: with named columns, as in `Binding.read`.
         categories: with named columns, the texts that are known, as in `Samples`.
         sample_weight: the weight of each sample: an array, or a named column.
+        usual: with named columns, as in `resolve`.
 
     Raises:
         DataError: an input is missing, is not an array of numbers, or has another
@@ -116,6 +120,7 @@ def as_samples(
             missing=missing,
             categories=categories,
             sample_weight=column,
+            usual=usual,
         )
         if targets is not None:
             weight = samples.weight
@@ -209,27 +214,6 @@ def _checked(arrays: Mapping[str, Column], targets: Any) -> Samples:
         raise DataError("there are no samples")
     origins = tuple((name,) for name in everything)
     return Samples(dict(arrays), target, "the arrays given", origins)
-
-
-def categories_of(weights: Any) -> Mapping[str, Sequence[str]]:
-    """Return the texts that a `Run` was trained on, by input; none of other weights."""
-    known = getattr(weights, "categories", None)
-    return known if isinstance(known, Mapping) else {}
-
-
-def check_known(samples: Samples, known: Mapping[str, Sequence[str]]) -> None:
-    """Check that text is coded as it was in training.
-
-    Raises:
-        DataError: a column holds text whose codes are not known.
-    """
-    for key in samples.categories:
-        if key not in known:
-            raise DataError(
-                f"{samples.source}: the column of {key!r} holds text, but it is not "
-                "known which number each text had in training: give the Run in place "
-                "of its weights, or their file"
-            )
 
 
 def as_weights(layout: Layout, values: Any, into: Weights | None = None) -> Weights:

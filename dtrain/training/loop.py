@@ -13,6 +13,7 @@ from dtrain.errors import DtrainError, RankLostError, StoppedError, UsageError
 from dtrain.gradient.vector import GradientVector
 from dtrain.host.processes import process_seconds
 from dtrain.training.finite import check_weights
+from dtrain.training.model import model_of
 from dtrain.training.outcome import final_weights, reason, report
 from dtrain.training.recovery import catch_up, recovering
 from dtrain.training.run import Live, Run, Step
@@ -117,7 +118,8 @@ class Loop:
             "resumed_from_step": self.saver.resumed if self.saver else None,
             "checkpoint_step": self._saved(),
         }
-        return Run(weights.copies(), self.history, weights.digest, facts)
+        model = model_of(trainer)
+        return Run(weights.copies(), self.history, weights.digest, facts, model)
 
     def _saved(self) -> int | None:
         """Return the step of the newest checkpoint, which rank 0 knows; collective."""

@@ -103,12 +103,15 @@ class Run:
         history: one `Step` for each step taken in this process.
         digest: SHA-256 over the weights in name order; equal digests, equal bits.
         report: the run in numbers; the keys are those of ``--report``.
+        model: what a file of the weights remembers, and `evaluate` and `predict` use:
+            see `dtrain.checkpoint.model.SavedWeights`.
     """
 
     weights: Mapping[str, NDArray[Any]]
     history: Sequence[Step]
     digest: str
     report: Mapping[str, Any]
+    model: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def categories(self) -> dict[str, list[str]]:
@@ -132,4 +135,4 @@ class Run:
         Raises:
             UsageError: it cannot be written; a file that was there is kept.
         """
-        save(self.weights, path)
+        save(self.weights, path, self.model)

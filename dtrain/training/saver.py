@@ -22,6 +22,7 @@ from dtrain.checkpoint.file import FORMAT
 from dtrain.checkpoint.folder import Folder
 from dtrain.errors import DtrainError, UsageError
 from dtrain.problem.agreement import together
+from dtrain.training.model import model_of
 from dtrain.training.resume import adopt, versions
 from dtrain.training.state import BY_EPOCH
 from dtrain.training.trainer import Trainer
@@ -216,6 +217,7 @@ class Saver:
             "steps_per_epoch": trainer.order.steps_per_epoch,
             "weights": {k: list(v) for k, v in trainer.problem.layout.shapes.items()},
             "run": trainer.identity,
+            "model": model_of(trainer),
             "configuration": trainer.settings.describe(),
             "ranks": trainer.world.size,
             "versions": versions(),

@@ -25,7 +25,8 @@ from dtrain.problem.agreement import together
 from dtrain.problem.evaluator import Computing, Evaluator, threads_of
 from dtrain.problem.patterns import matching
 from dtrain.problem.problem import Problem, check_trainable, read_samples
-from dtrain.problem.samples import Data, categories_of
+from dtrain.problem.remembered import categories_of
+from dtrain.problem.samples import Data
 from dtrain.problem.weighting import class_factors, with_class_weights
 from dtrain.tracing.trace import Program
 from dtrain.training.finite import Guard

@@ -60,6 +60,7 @@ EFFECTS = {
         "--columns": ["--columns", "x=y"],
         "--separator": None,  # tests/training/test_tables.py
         "--out": ["--out", "out.csv"],
+        "--raw": None,  # tests/cli/test_model_files.py
         "--weights": ["--weights", "other.w"],
         "--timeout": None,  # tests/cli/test_processes.py
     },
