@@ -35,6 +35,7 @@ _ARRAYS = {  # those of every run: dtypes and number of dimensions
     "skips": (("int64",), 1),
     "sums": (("float64",), 1),
     "counts": (("float64",), 1),
+    "reached": (("uint8",), 1),
     "weights": (("float32", "float64"), 1),
 }
 _TYPES = {"int64": "I64", "float32": "F32", "float64": "F64", "uint8": "U8"}

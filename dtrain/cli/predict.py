@@ -43,6 +43,7 @@ from dtrain.worlds.world import World
 EXAMPLE = """\
   dtrain train lecture --epochs 5 --save lecture.safetensors
   dtrain predict lecture lecture --weights lecture.safetensors --out R.csv"""
+PROBABILITY, LABEL = "probability", "label"
 _ENDINGS = (".npy", ".npz", ".csv")
 
 
@@ -131,14 +132,14 @@ def classes(outputs: dict[str, Column], weights: SavedWeights) -> dict[str, Colu
         if loss == "binary_cross_entropy" and logits.ndim == 1:
             probability = 1 / (1 + np.exp(-logits))
             return {
-                "probability": probability,
-                "label": _labels((logits > 0).astype(int), texts),
+                PROBABILITY: probability,
+                LABEL: _labels((logits > 0).astype(int), texts),
             }
         if loss == "cross_entropy" and logits.ndim == 2:
             powers = np.exp(logits - np.max(logits, axis=1, keepdims=True))
             return {
-                "probability": powers / np.sum(powers, axis=1, keepdims=True),
-                "label": _labels(np.argmax(logits, axis=1), texts),
+                PROBABILITY: powers / np.sum(powers, axis=1, keepdims=True),
+                LABEL: _labels(np.argmax(logits, axis=1), texts),
             }
     return outputs
 
@@ -176,6 +177,8 @@ def _write(out: str, outputs: Mapping[str, Column]) -> None:
         with written_whole(out, "predictions") as file:
             np.savez(file, **arrays)
     elif out.endswith(".npy"):
+        if set(outputs) == {PROBABILITY, LABEL}:  # the labels follow from these
+            outputs = {PROBABILITY: outputs[PROBABILITY]}
         if len(outputs) > 1:
             raise UsageError(
                 f"{out} holds one array, but there are the outputs "

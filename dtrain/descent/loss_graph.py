@@ -11,6 +11,7 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,29 @@ class LossGraph:
     sums: Sequence[str] = ()
     weighted: bool = False
     frozen: frozenset[str] = frozenset()
+
+    @cached_property
+    def moving(self) -> dict[str, tuple[str, ...]]:
+        """The weights that the loss depends on and that are not frozen.
+
+        Scalars that form one vector count as one, named ``first..last``; the names in
+        it are the values.
+        """
+        nodes, weights = self.graph.nodes, self.graph.weights
+        moving = sorted(name for name in self.gradients.values())
+        return {
+            name: nodes[weights[name]].keywords.get("names", (name,)) for name in moving
+        }
+
+    @property
+    def unused(self) -> list[str]:
+        """The weights that the loss does not depend on and that are not frozen."""
+        nodes, weights = self.graph.nodes, self.graph.weights
+        return sorted(
+            name
+            for name in set(weights) - set(self.gradients.values())
+            if first_weight(nodes[weights[name]]) not in self.frozen
+        )
 
     def layout(self, dtype: str) -> Layout:
         """Return the layout of the vector of the program's weights and the sums."""

@@ -29,6 +29,8 @@ def bounds(lower: Any, upper: Any, shape: Shape) -> Bounds:
     stated = Bounds(
         _bound("lower", lower, shape, -np.inf), _bound("upper", upper, shape, np.inf)
     )
+    if not stated:  # the weight may be too large for memory, which is said later
+        return stated
     low, high = _arrays(stated, shape)
     crossed = low > high
     if crossed.any():
@@ -46,7 +48,7 @@ def check_first(first: Initializer, stated: Bounds, shape: Shape) -> None:
     Raises:
         UsageError: naming the value and the bound.
     """
-    if first.distribution == "constant":
+    if stated and first.distribution == "constant":
         values = np.full(shape, first.low)
         _refuse_outside(values, *_arrays(stated, shape), "its first value")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import operator
 import time
 from collections.abc import Callable, Iterable
@@ -20,8 +21,10 @@ from dtrain.training.run import Live, Run, Step
 from dtrain.training.saver import Saver
 from dtrain.training.signals import GRACE, PATIENCE, Ask, Interrupt, Signals
 from dtrain.training.trainer import Trainer
+from dtrain.training.warnings import find
 
 Callback = Callable[[Step], Any]
+LOG = logging.getLogger("dtrain")
 
 
 class Loop:
@@ -110,8 +113,13 @@ class Loop:
         weights = final_weights(trainer)
         whys = trainer.world.allgather(self._why.encode())
         why = next(filter(None, whys), b"").decode()
+        warnings = find(trainer)
+        if trainer.world.rank == 0:
+            for text in warnings:
+                LOG.warning("%s", text)
         facts = {
             **report(trainer, self.history, seconds, self._ended, why),
+            "warnings": warnings,
             "seconds_total": process_seconds(),
             "weights_sha256": weights.digest,
             "recovered_failures": len(trainer.world.lost),

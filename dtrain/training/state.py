@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ class State:
         order: the order of samples, which defines an epoch.
         epochs: how many epochs the run has.
         record: the validations, if there are any.
+        parts: the ranges of the weights that `reached` is about.
 
     Attributes:
         weights: the weights.
@@ -44,9 +45,10 @@ class State:
         sums: (epochs,) float64: each epoch's loss, summed over the samples so far.
         counts: (epochs,) float64: the samples of each epoch's steps so far, or the sum
             of their weights; without skipped steps.
+        reached: (parts,) uint8: whether a derivative by the part was ever not 0.
         arrays: all of it by name, as views: ``steps``, ``skips``, ``sums``,
-            ``counts``, ``weights``, ``method.NAME`` for the method's state, and
-            ``validation.NAME``.
+            ``counts``, ``reached``, ``weights``, ``method.NAME`` for the method's
+            state, and ``validation.NAME``.
         whole: a lock, held while a step changes the state; its holder reads a state
             that is complete.
     """
@@ -58,11 +60,15 @@ class State:
         order: Order,
         epochs: int,
         record: Record | None = None,
+        parts: Sequence[slice] = (),
     ) -> None:
         self.weights = weights
         self.record = record
         self.sums = np.zeros(epochs)
         self.counts = np.zeros(epochs)
+        self.reached = np.zeros(len(parts), np.uint8)
+        self._parts = parts
+        self._waiting = list(range(len(parts)))  # where nothing has arrived yet
         self.whole = threading.Lock()
         self._course, self._order = course, order
         self._per_epoch = order.steps_per_epoch
@@ -74,6 +80,7 @@ class State:
             "skips": self._skips,
             "sums": self.sums,
             "counts": self.counts,
+            "reached": self.reached,
             "weights": weights.flat,
         }
         self.arrays.update((f"method.{k}", v) for k, v in course.state.items())
@@ -151,6 +158,8 @@ class State:
         """Take the step that the method has computed, and count it."""
         with self.whole:
             self._course.apply()
+            if self._waiting:
+                self._note(gradient)
             epoch = self.steps // self._per_epoch
             self.sums[epoch] += gradient.tail[0]
             self.counts[epoch] += gradient.divisor
@@ -162,6 +171,12 @@ class State:
         with self.whole:
             self._skips += 1
             self._count()
+
+    def _note(self, gradient: GradientVector) -> None:
+        """Note which weights have received a derivative that is not 0."""
+        for number in self._waiting:
+            self.reached[number] = gradient.flat[self._parts[number]].any()
+        self._waiting = np.flatnonzero(self.reached == 0).tolist()
 
     def _count(self) -> None:
         self.steps += 1
@@ -232,4 +247,5 @@ class State:
     def _renew(self) -> None:
         """Update what is derived from the arrays."""
         self.steps = int(self._steps)
+        self._waiting = np.flatnonzero(self.reached == 0).tolist()
         self.weights.version += 1

@@ -33,6 +33,7 @@ from dtrain.training.finite import Guard
 from dtrain.training.replicas import Replicas
 from dtrain.training.settings import Settings
 from dtrain.training.signals import Ask
+from dtrain.training.sizes import far_inputs
 from dtrain.training.state import State
 from dtrain.training.validation import Validator, held_out
 from dtrain.worlds.numerics import compare
@@ -64,6 +65,7 @@ class Trainer:
         flags: what this rank asks of all ranks at the next step, one bit each.
         agreed: what any rank has asked for at the last step.
         steps: how many steps the whole run has.
+        far_inputs: the inputs whose size is far from 1, with their size.
     """
 
     @paused()
@@ -111,6 +113,7 @@ class Trainer:
             data_digest=digest,
         )
         check_trainable(world, self.problem)
+        self.far_inputs = far_inputs(world, self.problem)
         self.weights = self.problem.start(world, settings.seed, weights)
         world.position.phase = "planning"
         self.order = Order(len(samples), settings.batch_size, settings.seed)
@@ -129,8 +132,14 @@ class Trainer:
             record = self.validator.record(self.weights)
         method = GradientDescent(settings.rule, self._factors(world))
         self.course = method.start(self.weights)
+        parts, moving = self.problem.layout.parts, self.problem.quantity.moving
         self.state = State(
-            self.weights, self.course, self.order, settings.epochs, record
+            self.weights,
+            self.course,
+            self.order,
+            settings.epochs,
+            record,
+            [slice(parts[ns[0]].start, parts[ns[-1]].stop) for ns in moving.values()],
         )
         self.steps = settings.epochs * self.order.steps_per_epoch
         self.flags = self.agreed = 0

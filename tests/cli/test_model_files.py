@@ -94,6 +94,8 @@ def test_predict_gives_probabilities_and_labels(dtrain):
         found["probability"], 1 / (1 + np.exp(-logits)), rtol=1e-6
     )
     np.testing.assert_array_equal(found["label"], logits > 0)
+    assert dtrain(*words, "--out", "p.npy").code == 0
+    np.testing.assert_array_equal(np.load("p.npy"), found["probability"])
     answer = dtrain(*words)
     assert answer.out.splitlines()[0] == "probability,label"
 

@@ -24,7 +24,15 @@ def test_train_eval_predict_and_show(dtrain, name):
     assert {key: judged.table[key] for key in found} == found
     other = dtrain("eval", name, zoo.ENTRIES[name].data, "--weights", "trained.w")
     assert other.table["samples"] == trained.table["samples"]
-    words = ["predict", name, "--weights", "trained.w", "--out", "predicted.npy"]
+    words = [
+        "predict",
+        name,
+        "--weights",
+        "trained.w",
+        "--out",
+        "predicted.npy",
+        "--raw",
+    ]
     assert dtrain(*words).code == 0
     output = np.load("predicted.npy")
     assert f"{len(output):,}" == judged.table["samples"]

@@ -40,7 +40,15 @@ from dtrain.training.settings import Settings
 from dtrain.training.trainer import Trainer
 from dtrain.worlds.opening import open_world
 from tests.problem.ragged_data import charges, clusters, columns_for
-from tests.training.programs import line, line_data, net, net_data
+from tests.training.programs import (
+    careless,
+    classes,
+    line,
+    line_data,
+    logit,
+    net,
+    net_data,
+)
 
 pytestmark = pytest.mark.mpi
 
@@ -137,6 +145,21 @@ def test_ragged_samples_give_the_bits_of_one_process(world):
         assert run.digest == alone.digest
         for key in ("loss_history", "validation_history"):
             assert run.report[key] == alone.report[key]
+
+    world.run(work)
+
+
+def test_ranks_find_the_same_warnings(world):
+    def work(_):
+        options = {"epochs": 40, "learning_rate": 1.0, "block": 3}
+        options |= {"loss": "binary_cross_entropy"}
+        for program_, data in (
+            (logit, classes(separable=True)),
+            (careless, {"x": 200 * np.ones(31), "t": np.ones(31)}),
+        ):
+            alone = train(program_, data, world=SoloWorld(), **options)
+            run = train(program_, data, **options)
+            assert run.report["warnings"] == alone.report["warnings"] != []
 
     world.run(work)
 

@@ -46,6 +46,19 @@ def both(x: Any) -> Any:
     return {"high": np.max(W @ x), "all": np.tanh(W @ x)}
 
 
+@program
+def careless(x: Any) -> Any:
+    """One weight is not used, one is behind a relu of negative values."""
+    weight("unused")
+    return weight("a", (), 1.0) * x + layers.relu(weight("dead", (), -1.0) - 5)
+
+
+@program
+def logit(x: Any) -> Any:
+    """Logistic regression."""
+    return weight("w", 2, "zeros") @ x + weight("b", (), 0.0)
+
+
 def net_data(samples: int) -> dict[str, NDArray[Any]]:
     """Columns for `net`, drawn from the number of samples alone."""
     rng = np.random.default_rng([1, samples])
@@ -58,6 +71,17 @@ def line_data(samples: int = 23) -> dict[str, NDArray[Any]]:
     """Points on t = 3x + 1."""
     x = np.linspace(-1, 1, samples)
     return {"x": x, "t": 3 * x + 1}
+
+
+def classes(*, separable: bool) -> dict[str, NDArray[Any]]:
+    """Points of two classes, with a gap between them or with three wrong labels."""
+    points = np.random.default_rng(5).uniform(-1, 1, (60, 2))
+    score = points @ [1.0, -1.0]
+    apart = np.abs(score) > 0.3
+    labels = (score > 0).astype(float)
+    if not separable:
+        labels[np.flatnonzero(apart)[:3]] = 1 - labels[np.flatnonzero(apart)[:3]]
+    return {"x": points[apart], "t": labels[apart]}
 
 
 def digest(weights: dict[str, NDArray[Any]]) -> str:

@@ -125,7 +125,7 @@ def test_what_was_asked_while_data_were_read_is_done_once(verdict, tmp_path):
 
 
 def test_too_few_ranks_stop_with_a_checkpoint(undisturbed, tmp_path):
-    kills = [Kill(0, 80, [1]), Kill(2, 85)]
+    kills = [Kill(0, 90, [1]), Kill(2, 95)]
     with pytest.raises(StoppedError, match="stopped after step") as caught:
         trained(MortalWorld(3, kills), checkpoint=tmp_path, min_ranks=2)
     assert caught.value.exit_code == 75

@@ -61,6 +61,7 @@ REPORT = {
     "block": int,
     "blocks": int,
     "steps": int,
+    "warnings": list,
     "skipped_steps": int,
     "epochs": int,
     "loss": float,
