@@ -20,6 +20,7 @@ from dtrain.descent.loss_graph import LossGraph
 from dtrain.descent.losses import Mean
 from dtrain.errors import DtrainError, ProgramError, UsageError
 from dtrain.gradient.differentiate import backward
+from dtrain.tracing.arrays import stacking
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.expand import expand
 from dtrain.tracing.graph import FlowGraph
@@ -87,7 +88,8 @@ def of_weights(penalty: Penalty, program: FlowGraph) -> LossGraph:
         {name: builder.weight(spec) for name, spec in program.specs.items()}
     )
     try:
-        result = penalty(weights)
+        with stacking():
+            result = penalty(weights)
     except DtrainError:
         raise
     except Exception as error:

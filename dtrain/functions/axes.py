@@ -6,6 +6,7 @@ Each function is made of the reshapes, transposes, slices and joins of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,15 @@ def one_axis(axis: Any, rank: int) -> int:
 def listed(x: Any) -> list[Any]:
     """Return one number or several as a list."""
     return [x] if isinstance(x, int | np.integer) else list(x)
+
+
+def merged(a: Any, axes: Sequence[int]) -> Any:
+    """Return the elements of some axes, in C order, as a new last axis."""
+    shape = np.shape(a)
+    rest = tuple(i for i in range(len(shape)) if i not in axes)
+    size = math.prod(shape[i] for i in axes)
+    moved = np.transpose(a, rest + tuple(axes))
+    return np.reshape(moved, (*(shape[i] for i in rest), size))
 
 
 @adapter(np.moveaxis)

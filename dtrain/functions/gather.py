@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrain.functions.axes import Axis, normal_axes, one_axis
+from dtrain.functions.axes import one_axis
 from dtrain.functions.base import (
     BaseFunction,
     Cost,
@@ -23,6 +23,7 @@ from dtrain.functions.base import (
     adapter,
     register,
 )
+from dtrain.functions.piecewise import within
 
 integer = register(
     BaseFunction(
@@ -194,11 +195,14 @@ def _known(index: Any) -> Any:
 
 
 @adapter(np.take)
-def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
+def _take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
     """Take elements, or rows of an axis, at constant indices or at an input's."""
     if axis is None:
         a, axis = np.ravel(a), 0
     axis = one_axis(axis, np.ndim(a))
+    if mode != "raise":
+        whole = indices.__dtrain_index__() if varies(indices) else np.asarray(indices)
+        indices = integer(within(whole, np.shape(a)[axis], mode))
     if varies(indices):
         return at_places(a, [indices], axis)
     return a[(slice(None),) * axis + (np.asarray(indices),)]
@@ -236,42 +240,3 @@ def _sorted(function: BaseFunction, a: Any, axis: int | None) -> Any:
     if axis is None:
         return function(np.ravel(a))
     return np.moveaxis(function(np.moveaxis(a, axis, -1)), -1, axis)
-
-
-@adapter(np.quantile)
-def _quantile(a: Any, q: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    """Interpolate between the two nearest elements in order; q is a constant."""
-    if np.ndim(q):
-        parts = [_quantile(a, each, axis, keepdims=keepdims) for each in q]
-        return np.stack(parts)
-    shape = np.shape(a)
-    axes = normal_axes(axis, len(shape))
-    rest = tuple(i for i in range(len(shape)) if i not in axes)
-    count = math.prod(shape[i] for i in axes)
-    if not count or not 0 <= q <= 1:
-        raise ValueError(f"there is no quantile {q} of {count} elements")
-    lines = np.transpose(a, rest + axes)
-    row = sort(np.reshape(lines, (*(shape[i] for i in rest), count)))
-    position = float(q) * (count - 1)
-    low = math.floor(position)
-    y = row[..., low]
-    part = position - low
-    if part == 0.5:  # like the median: the mean of two, which may be infinite
-        y = (y + row[..., low + 1]) / 2
-    elif part:
-        y = y + (row[..., low + 1] - y) * part
-    last = row[..., -1]  # NaN, if there is one
-    y = np.where(np.isnan(last), last, y)
-    kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
-    return np.reshape(y, kept) if keepdims else y
-
-
-@adapter(np.percentile)
-def _percentile(a: Any, q: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    return _quantile(a, np.divide(q, 100), axis, keepdims=keepdims)
-
-
-@adapter(np.median)
-def _median(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    """Return the middle element in order, or the mean of two."""
-    return _quantile(a, 0.5, axis, keepdims=keepdims)

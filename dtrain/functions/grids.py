@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ def _diff(
 ) -> Any:
     if n < 0:
         raise ValueError(f"there are no differences of order {n}")
+    if n == 0:  # like NumPy, which then has no use for the ends
+        return a
     rows = np.moveaxis(a, axis, 0)
     one = (1, *np.shape(rows)[1:])
     before, after = (
@@ -51,31 +54,116 @@ def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
 
 @adapter(np.gradient)
 def _gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
-    """Return central differences, one-sided at the ends; the step is a constant."""
-    if edge_order != 1 or any(np.ndim(step) for step in varargs):
-        raise ValueError("steps are numbers here, and edges of order 1")
+    """Return differences of second order, one-sided at the ends.
+
+    Along each axis the points are a step apart, or at coordinates.
+    """
+    if edge_order not in (1, 2):
+        raise ValueError(f"edges of order {edge_order}: there are 1 and 2")
     rank = np.ndim(f)
     axes = [one_axis(i, rank) for i in (range(rank) if axis is None else listed(axis))]
     steps = varargs * len(axes) if len(varargs) == 1 else varargs or (1.0,) * len(axes)
-    slopes = tuple(_slope(f, *each) for each in zip(steps, axes, strict=True))
+    slopes = tuple(
+        _slope(f, *each, edge_order) for each in zip(steps, axes, strict=True)
+    )
     return slopes[0] if len(slopes) == 1 else slopes
 
 
-def _slope(f: Expression, step: float, axis: int) -> Expression:
+def _slope(f: Expression, step: Any, axis: int, edge_order: int) -> Expression:
     rows = np.moveaxis(f, axis, 0)
-    if np.shape(rows)[0] < 2:
-        raise ValueError("a slope needs two points")
-    first, last = rows[1:2] - rows[:1], rows[-1:] - rows[-2:-1]
+    n = np.shape(rows)[0]
+    if n < edge_order + 1:
+        raise ValueError(f"a slope needs {edge_order + 1} points")
+    if np.ndim(step):
+        return np.moveaxis(_uneven(rows, step, edge_order), 0, axis)
+    if edge_order == 1:
+        first, last = rows[1:2] - rows[:1], rows[-1:] - rows[-2:-1]
+    else:
+        first = -1.5 * rows[:1] + 2.0 * rows[1:2] - 0.5 * rows[2:3]
+        last = 0.5 * rows[-3 : n - 2] - 2.0 * rows[-2 : n - 1] + 1.5 * rows[-1:]
     middle = (rows[2:] - rows[:-2]) / 2.0
     return np.moveaxis(np.concatenate([first, middle, last]) / step, 0, axis)
 
 
+def _uneven(rows: Expression, at: Any, edge_order: int) -> Expression:
+    """Return the slopes of the parabola through each point and its neighbours.
+
+    At the ends they are those of the line through two points, or of that parabola.
+    """
+    n = np.shape(rows)[0]
+    if np.shape(at) != (n,):
+        raise ValueError(f"{np.shape(at)} coordinates for an axis of {n}")
+    steps = np.reshape(np.diff(at), (n - 1,) + (1,) * (np.ndim(rows) - 1))
+    h, k = steps[:-1], steps[1:]
+    lines = (rows[1:] - rows[:-1]) / steps
+    middle = (k * lines[:-1] + h * lines[1:]) / (h + k)
+    first, last = lines[:1], lines[-1:]
+    if edge_order == 2:
+        bends = (lines[1:] - lines[:-1]) / (h + k)
+        first, last = first - h[:1] * bends[:1], last + k[-1:] * bends[-1:]
+    return np.concatenate([first, middle, last])
+
+
+@adapter(np.linspace)
+def _linspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    *,
+    axis: int = 0,
+) -> Any:
+    """Return evenly spaced numbers; the ends may be arrays, ``num`` is an integer."""
+    num = operator.index(num)
+    if num < 0:
+        raise ValueError(f"there are no {num} numbers")
+    shape = np.broadcast_shapes(np.shape(start), np.shape(stop))
+    start, stop = (np.broadcast_to(x, shape) for x in (start, stop))
+    parts = num - 1 if endpoint else num
+    step = (stop - start) / parts if parts > 0 else (stop - start) * np.nan
+    counts = np.reshape(np.arange(float(num)), (num,) + (1,) * len(shape))
+    if parts > 0:
+        y = counts * step + start
+    else:
+        y = np.zeros((num, *shape)) + start
+    if endpoint and num > 1:  # the last is exact
+        y = np.concatenate([y[:-1], np.expand_dims(stop, 0)])
+    y = np.moveaxis(y, 0, axis)
+    return (y, step) if retstep else y
+
+
+@adapter(np.logspace)
+def _logspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    base: Any = 10.0,
+    *,
+    axis: int = 0,
+) -> Any:
+    """Return powers of the base, whose exponents are evenly spaced."""
+    exponents = np.linspace(start, stop, num, endpoint, axis=axis)
+    return np.power(np.expand_dims(base, axis) if np.ndim(base) else base, exponents)
+
+
 @adapter(np.interp)
-def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any:
+def _interp(
+    x: Any,
+    xp: Any,
+    fp: Any,
+    left: Any = None,
+    right: Any = None,
+    period: float | None = None,
+) -> Any:
     """Interpolate linearly; the derivative at a point is the slope to its right."""
     n = np.shape(xp)[0]
     if np.shape(xp) != np.shape(fp) or not n:
         raise ValueError(f"points at {np.shape(xp)} with values of {np.shape(fp)}")
+    if period is not None:
+        x, xp, fp = _periodic(x, xp, fp, abs(period))
+        n, left, right = n + 2, None, None
     before, beyond = np.less(x, xp[0]), np.greater(x, xp[-1])
     ends = np.where(before, fp[0] if left is None else left, fp[-1])
     ends = ends if right is None else np.where(beyond, right, ends)
@@ -88,6 +176,17 @@ def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> An
     start, value, slope = (np.take_along_axis(line, at, 0) for line in lines)
     y = value + slope * (np.ravel(inner) - start)
     return np.where(np.logical_or(before, beyond), ends, np.reshape(y, np.shape(x)))
+
+
+def _periodic(x: Any, xp: Any, fp: Any, period: float) -> tuple[Any, Any, Any]:
+    """Return points in one period, in order, with the nearest of both neighbours."""
+    if not period:
+        raise ValueError("period is not 0")
+    x, xp = np.remainder(x, period), np.remainder(xp, period)
+    order = np.argsort(xp)
+    xp, fp = np.take(xp, order), np.take(fp, order)
+    around = np.concatenate([xp[-1:] - period, xp, xp[:1] + period])
+    return x, around, np.concatenate([fp[-1:], fp, fp[:1]])
 
 
 @adapter(np.polyval)

@@ -126,6 +126,11 @@ def _along(u: Expression, inner: Expression) -> Expression:
     return _of_symmetric(u @ inner @ np.matrix_transpose(u))
 
 
+def _upper_vjp(v: Expression, y: Expression, x: Expression) -> tuple[Expression]:
+    (lower,) = _eigenvectors_vjp(v, y, np.matrix_transpose(x))
+    return (np.matrix_transpose(lower),)
+
+
 def _eigenvectors_vjp(v: Expression, y: Expression, x: Expression) -> tuple[Expression]:
     values, same = eigenvalues(x), np.eye(np.shape(x)[-1], dtype=bool)
     gaps = values[..., None, :] - values[..., :, None]
@@ -157,6 +162,112 @@ eigenvectors: BaseFunction = register(
 )
 
 
+eigenvectors_of_upper = register(
+    BaseFunction(
+        name="eigenvectors_of_upper",
+        value=lambda x: np.linalg.eigh(x, "U")[1],
+        shape=_square_shape,
+        vjp=_upper_vjp,
+        doc="Like eigenvectors, of the triangle on and above the diagonal, for which "
+        "LAPACK has other signs.",
+    )
+)
+
+
+def _pinv_shape(shape: Shape, *, cutoff: float) -> Shape:
+    if len(shape) < 2:
+        raise ValueError(f"{shape} is no matrix")
+    return (*shape[:-2], shape[-1], shape[-2])
+
+
+def _pinv_vjp(
+    v: Expression, y: Expression, x: Expression, *, cutoff: float
+) -> tuple[Expression]:
+    m, n = np.shape(x)[-2:]
+    turned, adjoint = np.matrix_transpose(y), np.matrix_transpose(v)
+    left = (np.eye(m) - x @ y) @ adjoint @ (y @ turned)
+    right = (turned @ y) @ adjoint @ (np.eye(n) - y @ x)
+    return (left + right - turned @ v @ turned,)
+
+
+pinv = register(
+    BaseFunction(
+        name="pinv",
+        cost=Cost.CUBIC,
+        value=lambda x, *, cutoff: np.linalg.pinv(x, cutoff),
+        shape=_pinv_shape,
+        # Golub and Pereyra, The differentiation of pseudo-inverses and nonlinear least
+        # squares problems whose variables separate (1973), equation 4.12.
+        vjp=_pinv_vjp,
+        doc="The pseudo-inverse of (..., m, n), without singular values up to "
+        "``cutoff`` times the largest; the derivative is that at constant rank.",
+    )
+)
+
+
+@adapter(np.linalg.pinv)
+def _pinv(
+    a: Any,
+    rcond: float | None = None,
+    hermitian: bool = False,
+    *,
+    rtol: Any = np._NoValue,
+) -> Any:
+    """Return the pseudo-inverse; ``rcond`` is a number.
+
+    A symmetric matrix has the same with ``hermitian`` and without.
+    """
+    if rtol is np._NoValue:
+        cutoff = 1e-15 if rcond is None else rcond
+    elif rcond is not None:
+        raise ValueError("rtol and rcond are one: give one of them")
+    else:
+        cutoff = max(np.shape(a)[-2:]) * np.finfo(float).eps if rtol is None else rtol
+    if hermitian:
+        a = _both_triangles(a)
+    return pinv(a, cutoff=float(cutoff))
+
+
+def _both_triangles(a: Expression) -> Expression:
+    """Return the symmetric matrix that has the same lower triangle."""
+    _square_shape(np.shape(a))
+    lower = np.tril(a)
+    return lower + np.matrix_transpose(np.tril(a, -1))
+
+
+@adapter(np.linalg.svdvals)
+def _svdvals(x: Any, /) -> Any:
+    """Return the singular values, from the largest; the derivative at 0 is 0.
+
+    They are the positive eigenvalues of [0 X; Xᵀ 0] (Golub and Van Loan, Matrix
+    Computations, section 8.6.1), whose derivative is u vᵀ, for equal values, too.
+    """
+    if np.ndim(x) < 2:
+        raise ValueError(f"{np.shape(x)} is no matrix")
+    m, n = np.shape(x)[-2:]
+    lead = np.shape(x)[:-2]
+    turned = np.matrix_transpose(x)
+    above = np.concatenate([np.zeros((*lead, m, m)), x], axis=-1)
+    below = np.concatenate([turned, np.zeros((*lead, n, n))], axis=-1)
+    values = eigenvalues(np.concatenate([above, below], axis=-2))
+    largest = np.flip(values[..., max(m, n) :], -1)
+    return np.where(np.greater(largest, 0), largest, 0.0)
+
+
+@adapter(np.linalg.svd)
+def _svd(
+    a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+) -> Any:
+    """Return the singular values; ``compute_uv=False`` must be given."""
+    if compute_uv:
+        raise ValueError(
+            "singular vectors have no derivative where singular values are equal; "
+            "compute_uv=False or np.linalg.svdvals gives the singular values, "
+            "np.linalg.eigh(x.T @ x) vectors and squares of values"
+        )
+    return np.linalg.svdvals(_both_triangles(a) if hermitian else a)
+
+
 class Eigen(NamedTuple):
     """Eigenvalues and eigenvectors, like NumPy's result."""
 
@@ -167,8 +278,9 @@ class Eigen(NamedTuple):
 @adapter(np.linalg.eigh)
 def _eigh(a: Any, UPLO: str = "L") -> Eigen:
     """Return the eigenvalues and eigenvectors of a symmetric matrix's triangle."""
-    a = _lower(a, UPLO)
-    return Eigen(eigenvalues(a), eigenvectors(a))
+    lower = _lower(a, UPLO)
+    vectors = eigenvectors(a) if UPLO == "L" else eigenvectors_of_upper(a)
+    return Eigen(eigenvalues(lower), vectors)
 
 
 @adapter(np.linalg.eigvalsh)
@@ -214,7 +326,9 @@ def _inv(a: Any) -> Any:
     return solve(a, np.broadcast_to(np.eye(shape[-1]), shape))
 
 
-adapter(np.linalg.det)(det)
+@adapter(np.linalg.det)
+def _det(a: Any) -> Any:
+    return det(a)
 
 
 @adapter(np.linalg.slogdet)

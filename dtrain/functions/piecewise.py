@@ -169,9 +169,25 @@ def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     return np.broadcast_to(y, np.broadcast_shapes(*shapes))
 
 
+def within(index: Any, size: int, mode: str) -> Expression:
+    """Return an index into an axis: as it is, its remainder, or the nearest."""
+    if mode == "raise":
+        return index
+    if mode == "wrap":
+        return np.remainder(index, size)
+    if mode == "clip":
+        return np.clip(index, 0, size - 1)
+    raise ValueError(f"mode {mode!r} is none of 'raise', 'wrap' and 'clip'")
+
+
 @adapter(np.choose)
-def _choose(a: Any, choices: Any) -> Any:
-    """Return the element of the array with number a, or NaN."""
+def _choose(a: Any, choices: Any, mode: str = "raise") -> Any:
+    """Return the element of the array with number a.
+
+    A number outside gives NaN, with the mode "wrap" the remainder, with "clip" the
+    nearest.
+    """
+    a = within(a, len(choices), mode)
     y: Any = np.nan
     for number, choice in enumerate(choices):
         y = np.where(np.equal(a, number), choice, y)
@@ -179,14 +195,21 @@ def _choose(a: Any, choices: Any) -> Any:
 
 
 @adapter(np.isclose)
-def _isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> Any:
+def _isclose(
+    a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Any:
     near = np.less_equal(np.abs(a - b), atol + rtol * np.abs(b))
-    return np.logical_or(np.logical_and(near, np.isfinite(b)), np.equal(a, b))
+    y = np.logical_or(np.logical_and(near, np.isfinite(b)), np.equal(a, b))
+    if not equal_nan:
+        return y
+    return np.logical_or(y, np.logical_and(np.isnan(a), np.isnan(b)))
 
 
 @adapter(np.allclose)
-def _allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> Any:
-    return np.all(np.isclose(a, b, rtol, atol))
+def _allclose(
+    a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Any:
+    return np.all(np.isclose(a, b, rtol, atol, equal_nan))
 
 
 @adapter(np.isposinf)

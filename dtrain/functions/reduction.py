@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.functions.axes import Axis, normal_axes, of_number, one_axis
+from dtrain.functions.axes import Axis, merged, normal_axes, of_number, one_axis
 from dtrain.functions.base import (
     BaseFunction,
     Expression,
@@ -135,10 +135,18 @@ prod = register(
 
 
 @adapter(np.sum)
-def _sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+def _sum(
+    a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None
+) -> Any:
     axes = normal_axes(of_number(axis, np.ndim(a)), np.ndim(a))
     y = sum_(a, axis=axes) if axes else _number(a)
-    return _keep(y, np.shape(a), axes, keepdims)
+    y = _keep(y, np.shape(a), axes, keepdims)
+    return y if _is_nothing(initial, 0) else y + initial
+
+
+def _is_nothing(initial: Any, neutral: float) -> bool:
+    """Return whether a sum or product that begins with a number is without it."""
+    return initial is None or (np.isscalar(initial) and bool(initial == neutral))
 
 
 @adapter(np.mean)
@@ -160,25 +168,43 @@ def over_last(function: BaseFunction) -> Any:
             axes = (one_axis(axis, len(shape)),)
         elif not axes and function.gives == "real":
             return a if function in (max_, min_) else _number(a)
-        rest = tuple(i for i in range(len(shape)) if i not in axes)
-        merged = math.prod(shape[i] for i in axes)
-        moved = np.transpose(a, rest + axes)
-        last = np.reshape(moved, (*(shape[i] for i in rest), merged))
-        return _keep(function(last), shape, axes, keepdims)
+        return _keep(function(merged(a, axes)), shape, axes, keepdims)
 
     return reduce
 
 
-for _function, _numpy_function in (
-    (max_, np.max),
-    (max_, np.amax),
-    (min_, np.min),
-    (min_, np.amin),
-    (argmax, np.argmax),
-    (argmin, np.argmin),
-    (prod, np.prod),
-):
-    adapter(_numpy_function)(over_last(_function))
+adapter(np.argmax)(over_last(argmax))
+adapter(np.argmin)(over_last(argmin))
+
+
+@adapter(np.prod)
+def _prod(
+    a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None
+) -> Any:
+    y = over_last(prod)(a, axis, keepdims=keepdims)
+    return y if _is_nothing(initial, 1) else y * initial
+
+
+def _extreme(function: BaseFunction, pairwise: np.ufunc) -> Any:
+    """Adapt the largest or smallest; ``initial`` is one more element, the first."""
+    reduce = over_last(function)
+
+    def extreme(
+        a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None
+    ) -> Any:
+        if initial is None:
+            return reduce(a, axis, keepdims=keepdims)
+        axes = normal_axes(of_number(axis, np.ndim(a)), np.ndim(a))
+        if not math.prod(np.shape(a)[i] for i in axes):
+            nothing = np.sum(a, axes, keepdims=keepdims)
+            return np.broadcast_to(initial, np.shape(nothing))
+        return pairwise(reduce(a, axis, keepdims=keepdims), initial)
+
+    return extreme
+
+
+adapter(np.max, np.amax)(_extreme(max_, np.maximum))
+adapter(np.min, np.amin)(_extreme(min_, np.minimum))
 
 
 def _number(a: Expression) -> Expression:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dtrain.functions.axes import Axis
+from dtrain.functions.axes import Axis, merged, normal_axes, of_number
 from dtrain.functions.base import BaseFunction, Expression, Shape, register
 from dtrain.functions.reduction import last_shape, over_last
 
@@ -87,6 +87,48 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
     return np.moveaxis(_LOG_SOFTMAX(np.moveaxis(x, axis, -1)), -1, axis)
 
 
-def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Return log Σ eˣ over axes, or over all, without overflow."""
-    return over_last(_LOGSUMEXP)(x, axis, keepdims=keepdims)
+def _weighted_shape(x: Shape, b: Shape) -> Shape:
+    if x != b:
+        raise ValueError(f"{b} are no factors of {x}")
+    return last_shape(x)
+
+
+def _weighted(x: Expression, b: Expression) -> Expression:
+    # What has the factor 0 does not count, and its power may not overflow.
+    largest = _largest(np.where(np.equal(b, 0), -np.inf, x))
+    powers = np.exp(np.minimum(x - largest, 80))
+    return np.log(np.sum(b * powers, axis=-1)) + largest[..., 0]
+
+
+def _weighted_vjp(
+    v: Expression, y: Expression, x: Expression, b: Expression
+) -> tuple[Expression, Expression]:
+    powers = v[..., None] * np.exp(x - y[..., None])
+    return b * powers, powers
+
+
+_WEIGHTED = register(
+    BaseFunction(
+        name="weighted_logsumexp",
+        value=_weighted,
+        shape=_weighted_shape,
+        definition=_weighted,
+        vjp=_weighted_vjp,
+        doc="log Σ b eˣ over the last axis, without overflow.",
+    )
+)
+
+
+def logsumexp(
+    x: Any, axis: Axis = None, keepdims: bool = False, *, b: Any = None
+) -> Any:
+    """Return log Σ b eˣ over axes, or over all, without overflow; b is 1 by default."""
+    if b is None:
+        return over_last(_LOGSUMEXP)(x, axis, keepdims=keepdims)
+    x, b = np.broadcast_arrays(x, b)
+    axes = normal_axes(of_number(axis, np.ndim(x)), np.ndim(x))
+    shape = np.shape(x)
+    x, b = (merged(each, axes) for each in (x, b))
+    y = _WEIGHTED(x, b)
+    kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
+    return np.reshape(y, kept) if keepdims else y

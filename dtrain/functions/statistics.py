@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dtrain.functions.axes import Axis, listed, normal_axes, one_axis
-from dtrain.functions.base import Expression, adapter
+from dtrain.functions.base import Expression, adapter, constant
 
 
 def root(x: Expression) -> Expression:
@@ -17,21 +17,48 @@ def root(x: Expression) -> Expression:
     return np.where(positive, np.sqrt(np.where(positive, x, 1)), x)
 
 
+def freedom(ddof: float, correction: float | None) -> float:
+    """Return what is subtracted from the number of elements; it has two names."""
+    if correction is None:
+        return ddof
+    if ddof:
+        raise ValueError("ddof and correction are one: give one of them")
+    return correction
+
+
 @adapter(np.var)
-def _var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+def _var(
+    a: Any,
+    axis: Axis = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    mean: Any = None,
+    correction: float | None = None,
+) -> Any:
     """Return the mean squared distance from the mean, over n − ddof."""
+    ddof = freedom(ddof, correction)
     count = math.prod(np.shape(a)[i] for i in normal_axes(axis, np.ndim(a)))
     if count <= ddof:
         raise ValueError(f"{count} elements have no variance with ddof={ddof}")
-    distance = a - np.mean(a, axis=axis, keepdims=True)
-    squares = np.sum(np.square(distance), axis=axis, keepdims=keepdims)
+    mean = np.mean(a, axis=axis, keepdims=True) if mean is None else mean
+    squares = np.sum(np.square(a - mean), axis=axis, keepdims=keepdims)
     return squares / (count - ddof)
 
 
 @adapter(np.std)
-def _std(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+def _std(
+    a: Any,
+    axis: Axis = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    mean: Any = None,
+    correction: float | None = None,
+) -> Any:
     """Return the root of the variance; for equal elements the derivative is 0."""
-    return root(_var(a, axis, ddof=ddof, keepdims=keepdims))
+    ddof = freedom(ddof, correction)
+    return root(np.var(a, axis, ddof=ddof, keepdims=keepdims, mean=mean))
 
 
 @adapter(np.ptp)
@@ -42,10 +69,17 @@ def _ptp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
 
 @adapter(np.average)
 def _average(
-    a: Any, axis: Axis = None, weights: Any = None, *, keepdims: bool = False
+    a: Any,
+    axis: Axis = None,
+    weights: Any = None,
+    returned: bool = False,
+    *,
+    keepdims: bool = False,
 ) -> Any:
     if weights is None:
-        return np.mean(a, axis=axis, keepdims=keepdims)
+        y = np.mean(a, axis=axis, keepdims=keepdims)
+        count = math.prod(np.shape(a)[i] for i in normal_axes(axis, np.ndim(a)))
+        return (y, np.full(np.shape(y), float(count))) if returned else y
     if np.shape(weights) != np.shape(a):
         i = one_axis(axis, np.ndim(a))
         if np.shape(weights) != (np.shape(a)[i],):
@@ -53,7 +87,8 @@ def _average(
         after = (1,) * (np.ndim(a) - i - 1)
         weights = np.broadcast_to(np.reshape(weights, (-1, *after)), np.shape(a))
     total = np.sum(a * weights, axis=axis, keepdims=keepdims)
-    return total / np.sum(weights, axis=axis, keepdims=keepdims)
+    size = np.sum(weights, axis=axis, keepdims=keepdims)
+    return (total / size, size) if returned else total / size
 
 
 @adapter(np.count_nonzero)
@@ -93,6 +128,14 @@ def _norm(x: Any, ord: Any = None, axis: Axis = None, *, keepdims: bool = False)
         extreme = np.max if ord > 0 else np.min
         y = extreme(sums, axis=rest, keepdims=True)
         return y if keepdims else np.squeeze(y, axis=axes)
+    if len(axes) == 2 and ord in (2, -2, "nuc"):
+        values = np.linalg.svdvals(np.moveaxis(x, axes, (-2, -1)))
+        y = (
+            np.sum(values, axis=-1)
+            if ord == "nuc"
+            else values[..., min(ord - 2, 0) // 4]
+        )
+        return np.expand_dims(y, axes) if keepdims else y
     raise ValueError(f"the norm {ord!r} of {len(axes)} axes is not supported")
 
 
@@ -105,11 +148,27 @@ def _vector_norm(x: Any, ord: float, axis: tuple[int, ...], keepdims: bool) -> A
         return np.min(np.abs(x), axis=axis, keepdims=keepdims)
     if ord == 0:
         return np.count_nonzero(x, axis=axis, keepdims=keepdims)
+    if ord < 1:
+        return _concave_norm(x, ord, axis, keepdims)
     powers = np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims)
     if ord == 1:
         return powers
     positive = np.greater(powers, 0)
     return np.where(positive, np.where(positive, powers, 1) ** (1 / ord), powers)
+
+
+def _concave_norm(x: Any, ord: float, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """Return the norm of an order below 1; no adjoint passes to an element 0.
+
+    There |x|ᵖ has no finite derivative. Of a negative order, one element 0 makes the
+    sum of the powers infinite and the norm 0.
+    """
+    size = np.abs(x)
+    size = np.where(np.greater(size, 0), size, np.where(np.isnan(x), np.nan, 0.0))
+    powers = np.sum(size**ord, axis=axis, keepdims=keepdims)
+    inner = np.logical_and(np.greater(powers, 0), np.isfinite(powers))
+    outside = powers if ord > 0 else np.where(np.isinf(powers), 0.0, powers)
+    return np.where(inner, np.where(inner, powers, 1) ** (1 / ord), outside)
 
 
 @adapter(np.linalg.vector_norm)
@@ -131,8 +190,13 @@ def _cov(
     rowvar: bool = True,
     bias: bool = False,
     ddof: int | None = None,
+    fweights: Any = None,
+    aweights: Any = None,
 ) -> Any:
-    """Return the covariances of rows or columns, over n − 1 by default."""
+    """Return the covariances of rows or columns, over n − 1 by default.
+
+    ``fweights`` repeat observations; ``aweights`` weigh them.
+    """
     if np.ndim(m) > 2:
         raise ValueError("cov takes one or two axes")
     x = np.atleast_2d(m if rowvar or np.ndim(m) == 1 else np.transpose(m))
@@ -140,11 +204,32 @@ def _cov(
         more = np.atleast_2d(y)
         turned = not rowvar and np.shape(more)[0] != 1  # like NumPy, for y alone
         x = np.concatenate([x, np.transpose(more) if turned else more])
-    count = np.shape(x)[1] - ((0 if bias else 1) if ddof is None else ddof)
+    less = (0 if bias else 1) if ddof is None else ddof
+    if fweights is not None or aweights is not None:
+        return _weighted_cov(x, less, fweights, aweights)
+    count = np.shape(x)[1] - less
     if count <= 0:
         raise ValueError(f"{np.shape(x)[1]} elements have no covariance")
     distance = x - np.mean(x, axis=1, keepdims=True)
     return np.squeeze(distance @ distance.T / count)
+
+
+def _values(x: Any) -> Expression:
+    """Return a sequence of numbers as an array, a symbol as it is."""
+    return x if hasattr(x, "__dtrain_apply__") else constant(x)
+
+
+def _weighted_cov(x: Any, ddof: float, fweights: Any, aweights: Any) -> Any:
+    """Return the covariances of rows whose observations have weights."""
+    given = [_values(w) for w in (fweights, aweights) if w is not None]
+    for w in given:
+        if np.shape(w) != np.shape(x)[1:]:
+            raise ValueError(f"{np.shape(w)} weights for {np.shape(x)[1]} observations")
+    w = math.prod(given[1:], start=given[0])
+    total = np.sum(w)
+    lost = ddof if aweights is None else ddof * np.sum(w * given[-1]) / total
+    distance = x - np.sum(x * w, axis=1, keepdims=True) / total
+    return np.squeeze((distance * w) @ distance.T / (total - lost))
 
 
 @adapter(np.corrcoef)

@@ -123,16 +123,16 @@ def _broadcast_arrays(*args: Any) -> tuple[Any, ...]:
 
 
 @adapter(np.meshgrid)
-def _meshgrid(*xi: Any, indexing: str = "xy") -> tuple[Any, ...]:
+def _meshgrid(*xi: Any, sparse: bool = False, indexing: str = "xy") -> tuple[Any, ...]:
     if indexing not in ("xy", "ij"):
         raise ValueError(f"indexing {indexing!r} is neither 'xy' nor 'ij'")
     d = len(xi)
     axes = [1, 0, *range(2, d)] if indexing == "xy" and d > 1 else list(range(d))
-    spread = (
+    spread = tuple(
         np.reshape(x, tuple(-1 if i == axis else 1 for i in range(d)))
         for x, axis in zip(xi, axes, strict=True)
     )
-    return tuple(np.broadcast_arrays(*spread))
+    return spread if sparse else tuple(np.broadcast_arrays(*spread))
 
 
 @adapter(np.atleast_1d)
@@ -215,9 +215,9 @@ def _pad(array: Any, pad_width: Any, mode: str = "constant", **keywords: Any) ->
     return placed + around if around.any() else placed
 
 
-def _constant(value: float) -> Callable[[Expression], NDArray[Any]]:
-    def like(a: Expression) -> NDArray[Any]:
-        return np.full(np.shape(a), value)
+def _constant(value: float) -> Callable[..., NDArray[Any]]:
+    def like(a: Expression, dtype: Any = None, *, shape: Any = None) -> NDArray[Any]:
+        return np.full(np.shape(a) if shape is None else shape, value, dtype)
 
     return like
 
@@ -227,5 +227,5 @@ adapter(np.ones_like)(_constant(1.0))
 
 
 @adapter(np.full_like)
-def _full_like(a: Any, fill_value: Any) -> Any:
-    return np.broadcast_to(fill_value, np.shape(a))
+def _full_like(a: Any, fill_value: Any, *, shape: Any = None) -> Any:
+    return np.broadcast_to(fill_value, np.shape(a) if shape is None else shape)

@@ -21,11 +21,9 @@ _REASONS = {
         argpartition lexsort partition""",
     "how many numbers are not NaN depends on the data; use np.where to replace NaN": """
         nanargmax nanargmin nanmedian nanpercentile nanquantile""",
-    "singular vectors have no derivative where singular values are equal; "
-    "np.linalg.eigh(x.T @ x) gives their squares": """
-        linalg.cond linalg.matrix_rank linalg.svd linalg.svdvals""",
-    "np.linalg.solve(x.T @ x, x.T @ y) gives the least-squares solution": """
-        linalg.lstsq linalg.pinv""",
+    "np.linalg.svdvals(x) gives the singular values that it compares": """
+        linalg.cond linalg.matrix_rank""",
+    "np.linalg.pinv(x) @ y gives the least-squares solution": "linalg.lstsq",
     "np.linalg.cholesky(x.T @ x).T is R with a positive diagonal": """
         linalg.qr""",
     "reshape to a matrix and use np.linalg.solve": """
@@ -40,7 +38,7 @@ _REASONS = {
         left_shift nextafter packbits right_shift spacing unpackbits""",
     "it computes coefficients, not values; np.polyval evaluates a polynomial": """
         poly polyadd polyder polydiv polyfit polyint polymul polysub""",
-    "write `a + (b - a) * np.linspace(0, 1, n)`": "geomspace linspace logspace",
+    "write `np.exp(np.linspace(np.log(a), np.log(b), n))`": "geomspace",
     "write `np.all(a == b)`": "array_equal array_equiv",
     "call the reduction once for each axis": "apply_over_axes",
     "use np.select, which computes all choices": "piecewise",
@@ -51,7 +49,6 @@ _REASONS = {
         diag_indices_from ix_ ravel_multi_index tril_indices_from triu_indices_from
         unravel_index""",
     "its jumps by 2π depend on all elements before": "unwrap",
-    "it is a special function; define it with @dtrain.base_function": "i0",
     "it handles memory, dtypes, text or dates, not numbers": """
         array2string array_repr array_str busday_count busday_offset can_cast
         common_type datetime_as_string einsum_path is_busday isnat may_share_memory

@@ -8,11 +8,13 @@ import numpy as np
 
 from dtrain.errors import ProgramError
 from dtrain.functions import transcendental
-from dtrain.functions.gamma import digamma, gammaln
+from dtrain.functions.bessel import i0, i1
+from dtrain.functions.gamma import beta, digamma, gamma, gammaln, polygamma
 from dtrain.functions.softmax import log_softmax, logsumexp, softmax
 from dtrain.functions.special import (
     erf,
     erfc,
+    erfinv,
     gelu,
     normal,
     silu,
@@ -26,19 +28,25 @@ from dtrain.tracing.trace import current, scope
 from dtrain.tracing.weights import weight
 
 __all__ = [
+    "beta",
     "convolution",
     "convolutional",
     "dense",
     "digamma",
     "erf",
     "erfc",
+    "erfinv",
+    "gamma",
     "gammaln",
     "gelu",
+    "i0",
+    "i1",
     "log_softmax",
     "logsumexp",
     "max_pool",
     "mean_pool",
     "normal",
+    "polygamma",
     "relu",
     "sigmoid",
     "silu",

@@ -14,6 +14,8 @@ import numpy as np
 from dtrain.errors import ProgramError
 from dtrain.functions import gather, shape
 from dtrain.functions.base import ADAPTERS, UFUNCS, BaseFunction, Shape, is_truth
+from dtrain.functions.fourier import Complex
+from dtrain.functions.keywords import MEMORY, WITHOUT_MEANING, arguments, same
 from dtrain.functions.special import of_scipy
 from dtrain.functions.unsupported import REFUSED
 from dtrain.tracing.methods import ArrayMethods
@@ -46,6 +48,7 @@ _NOT_OF_TRUTHS = {
     *(np.dot, np.inner, np.vdot, np.outer, np.kron, np.tensordot, np.einsum, np.diff),
 }
 _OF_TRUTHS_ALONE = {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert}
+_OF_UFUNCS = {"where": True}  # the defaults that are not None
 _IN_LAYERS = ("softmax", "log_softmax", "logsumexp")  # no ufuncs of SciPy's
 _VIEWS = (shape.reshape, shape.transpose, shape.broadcast, shape.index)
 _QUESTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
@@ -137,17 +140,22 @@ class Symbol(ArrayMethods):
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *xs: Any, **keywords: Any
     ) -> Any:
+        if Complex in map(type, xs):
+            return NotImplemented
         name = ufunc.__name__  # which may be SciPy's
         name = f"np.{name}" if getattr(np, name, None) is ufunc else name
-        if keywords.pop("out", None) is not None:
+        if any(x is not None for x in keywords.pop("out", ())):
             self._refuse(
                 f"{name} is to write into an array; a traced program has no arrays to "
                 "write into: use its result (`a = a + b`, not `a += b`)"
             )
         function = UFUNCS.get(ufunc) or of_scipy(ufunc)
         if method == "__call__" and function is not None:
-            for keyword in keywords:
-                self._refuse(f"{name} as traced takes no {keyword}=")
+            for keyword, value in keywords.items():
+                if keyword not in MEMORY and not same(value, _OF_UFUNCS.get(keyword)):
+                    self._refuse(
+                        f"{name} with {keyword}=: {WITHOUT_MEANING.get(keyword, _ADD)}"
+                    )
             if all(map(is_truth, xs)):
                 self._check_truths(name, ufunc)
                 function = _OF_TRUTHS.get(ufunc, function)
@@ -183,6 +191,10 @@ class Symbol(ArrayMethods):
         parts = [x for x in args if isinstance(x, Symbol | np.ndarray)]
         if parts and all(map(is_truth, parts)):
             self._check_truths(name, function)
+        try:
+            args, keywords = arguments(function, ADAPTERS[function], args, keywords)
+        except (TypeError, ValueError) as error:
+            self._refuse(f"{name}: {error}")
         return self._adapted(name, ADAPTERS[function], args, keywords)
 
     def _unknown(self, name: str) -> NoReturn:

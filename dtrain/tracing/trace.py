@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from dtrain.errors import DtrainError, ProgramError
+from dtrain.functions.fourier import Complex
+from dtrain.tracing.arrays import stacking
 from dtrain.tracing.builder import Builder
 from dtrain.tracing.graph import FlowGraph
 from dtrain.tracing.source import Source, here, is_machinery
@@ -97,7 +99,8 @@ class Program:
                 for name in self.inputs
             }
             builder.source = None
-            result = self.function(**values)
+            with stacking():
+                result = self.function(**values)
             builder.source = own
             return builder.graph(_outputs(builder, self.name, result))
         except DtrainError:
@@ -210,6 +213,8 @@ def _advice(result: Any) -> str:
         return "did you forget `return`?"
     if isinstance(result, list | tuple):
         return "return np.stack([...]) for one vector, a dict for several outputs"
+    if isinstance(result, Complex):
+        return "return its .real and .imag, or its size, np.abs"
     return (
         "which does not depend on its inputs or weights; return a value computed from "
         "them, or a dict of such values"

@@ -26,14 +26,14 @@ def _solve(a: Array, b: Array, out: Array, where: str) -> None:
         raise NotFiniteError(f"{where}: a matrix is singular") from None
 
 
-def of_matrix(function: BaseFunction) -> Callable[[Array, Array, str], list[Any]]:
+def of_matrix(function: BaseFunction) -> Callable[..., list[Any]]:
     """Return the kernel of a function of one matrix; NumPy allocates its result."""
 
-    def call(x: Array, out: Array, where: str) -> None:
+    def call(x: Array, out: Array, where: str, parameters: dict[str, Any]) -> None:
         try:
-            out[...] = function.value(x)
+            out[...] = function.value(x, **parameters)
         except np.linalg.LinAlgError as error:
             reason = str(error)[:1].lower() + str(error)[1:]
             raise NotFiniteError(f"{where}: {function.name}: {reason}") from None
 
-    return lambda x, out, where: [(call, (x, out, where))]
+    return lambda *given: [(call, given)]

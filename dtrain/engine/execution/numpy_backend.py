@@ -21,7 +21,7 @@ from dtrain.engine.execution.models import Model, Phase
 from dtrain.engine.plans.batching import batched
 from dtrain.engine.plans.plan import Plan, Step, View
 from dtrain.errors import ProgramError
-from dtrain.functions import linalg
+from dtrain.functions import fourier, linalg
 from dtrain.functions.base import FUNCTIONS
 
 _CACHED = 64 << 10  # bytes: about the size of a core's first-level cache
@@ -235,6 +235,8 @@ KERNELS: dict[str, Callable[..., list[Call]]] = {
         for function in (
             *(linalg.det, linalg.logabsdet, linalg.sign_of_det),
             *(linalg.cholesky, linalg.eigenvalues, linalg.eigenvectors),
+            *(linalg.eigenvectors_of_upper, linalg.pinv),
+            *(fourier.signal, fourier.spectrum),
         )
     },
     "argsort": indexing.argsort,

@@ -113,6 +113,13 @@ def _overlap_add(low: Frame, number: int, node: Node) -> View:
     return out
 
 
+def _largest(low: Frame, _: int, node: Node) -> View:
+    dtype = low.layout.dtype
+    view = low.fresh((1,) * len(low.lead[node.kind] + node.shape), dtype)
+    low.plan.constants.append((view, np.asarray(np.finfo(dtype).max)))
+    return view.stretched(low.lead[node.kind] + node.shape)
+
+
 def _to_samples(low: Frame, _: int, node: Node) -> View:
     (i,) = node.inputs
     return low.led(low.values[i], i, Kind.SAMPLE)
@@ -158,9 +165,11 @@ LOWERINGS: dict[str, Callable[[Frame, int, Node], View]] = {
         name: systems.lower_of_matrix(name)
         for name in (
             *("det", "logabsdet", "sign_of_det"),
-            *("cholesky", "eigenvalues", "eigenvectors"),
+            *("cholesky", "eigenvalues", "eigenvectors", "eigenvectors_of_upper"),
+            *("pinv", "signal", "spectrum"),
         )
     },
+    "largest": _largest,
     "windows": _windows,
     "overlap_add": _overlap_add,
     "gather": indexing.gather,

@@ -44,7 +44,8 @@ def lower_of_matrix(kernel: str) -> Callable[[Frame, int, Node], View]:
     def lower(low: Frame, number: int, node: Node) -> View:
         out = low.result(number)
         where = str(node.source)
-        low.step(number, kernel, (low.values[node.inputs[0]],), out, where)
+        parameters = node.keywords
+        low.step(number, kernel, (low.values[node.inputs[0]],), out, where, parameters)
         return out
 
     return lower
